@@ -1,0 +1,71 @@
+package topology
+
+// Route leads requests from outside to a service.
+type Route struct {
+	// Name of the route in metrics, plans and SLOs. Left out: method and path, for example 'POST /checkout'.
+	Name string `yaml:"name"`
+	// Host that the request must name; '*' or left out: any. '*.example.com' matches one more label.
+	Host string `yaml:"host" schema:"format=host"`
+	// Method that the request must have. Left out: any.
+	Method string `yaml:"method" schema:"enum=GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS"`
+	// Path that the request's path must equal, or start with where it ends in a slash. '/' alone matches everything.
+	Path string `yaml:"path" schema:"required,format=path"`
+	// Exact makes the path match only itself, even where it ends in a slash.
+	Exact bool `yaml:"exact"`
+	// To is the service that answers.
+	To string `yaml:"to" schema:"required"`
+	// Inbound overrides, for this route, how calls to the service are balanced, retried and broken.
+	Inbound `yaml:",inline"`
+}
+
+// Inbound says how calls to a service are handled on their way. Unset fields of a route take the service's.
+type Inbound struct {
+	// Balance is the policy that picks a replica for each request.
+	Balance Balance `yaml:"balance" schema:"enum=round-robin|least-request,default=least-request"`
+	// Timeout of the whole call, tries included.
+	Timeout Duration `yaml:"timeout" schema:"default=30s,maximum=24h"`
+	// Retry of calls that failed, where they can be repeated safely.
+	Retry *Retry `yaml:"retry"`
+	// Breaker stops calls to a replica that keeps failing, for a while.
+	Breaker *Breaker `yaml:"breaker"`
+}
+
+// Balance names a balancing policy.
+type Balance string
+
+// The balancing policies.
+const (
+	// RoundRobin takes the replicas in turn.
+	RoundRobin Balance = "round-robin"
+	// LeastRequest takes the replica with the fewest requests in flight, in turn among equals.
+	LeastRequest Balance = "least-request"
+)
+
+// Retry of a call that failed before its answer began. Only idempotent methods are repeated (RFC 9110, 9.2.2), and
+// calls that provably never reached a replica.
+type Retry struct {
+	// Attempts in all, the first one included. 1 turns retries off.
+	Attempts int `yaml:"attempts" schema:"minimum=1,maximum=10,default=3"`
+	// Budget is the share of recent requests that may be retried, so that retries cannot become a storm.
+	Budget Percent `yaml:"budget" schema:"maximum=100%,default=20%"`
+	// MinPerSecond is the number of retries a second that is always allowed.
+	MinPerSecond Rate `yaml:"min_per_second" schema:"default=10/s"`
+	// Backoff before the first retry, doubled for each further one, with jitter.
+	Backoff Duration `yaml:"backoff" schema:"default=5ms,maximum=1m"`
+	// On lists the answers that are retried besides failed connections.
+	On []int `yaml:"on" schema:"default=[502, 503, 504]"`
+}
+
+// Breaker of one replica: closed (calls pass), open (none pass), half-open (a probe passes).
+type Breaker struct {
+	// Failures in a row that open it.
+	Failures int `yaml:"failures" schema:"minimum=1,maximum=100000,default=5"`
+	// Open is how long it stays open before a probe may pass; it doubles with each failed probe.
+	Open Duration `yaml:"open" schema:"default=1s,maximum=1h"`
+	// MaxOpen is the longest it stays open.
+	MaxOpen Duration `yaml:"max_open" schema:"default=30s,maximum=24h"`
+	// MaxEjected is the share of replicas that may be broken at once; beyond it they are used all the same.
+	MaxEjected Percent `yaml:"max_ejected" schema:"maximum=100%,default=50%"`
+	// Off turns the breaker off.
+	Off bool `yaml:"off"`
+}

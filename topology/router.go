@@ -1,0 +1,97 @@
+package topology
+
+import (
+	"net"
+	"slices"
+	"strings"
+)
+
+// Router finds the route of a request. It is the only place that knows how routes match, so that what the gateway
+// does, what a load test names its steps and what the planner counts are the same. It is safe for concurrent use.
+type Router struct {
+	exact    map[string][]*Route
+	prefixes []*Route // longest path first, then the more specific
+}
+
+// NewRouter returns a router over routes. Among routes with the same path a host wins over none, a full host over a
+// wildcard, a method over none; among equals the first of the file wins.
+func NewRouter(routes []*Route) *Router {
+	r := &Router{exact: map[string][]*Route{}}
+	for _, route := range routes {
+		if route.Exact || !strings.HasSuffix(route.Path, "/") {
+			r.exact[route.Path] = append(r.exact[route.Path], route)
+		} else {
+			r.prefixes = append(r.prefixes, route)
+		}
+	}
+	for _, same := range r.exact {
+		slices.SortStableFunc(same, func(a, b *Route) int { return specificity(b) - specificity(a) })
+	}
+	slices.SortStableFunc(r.prefixes, func(a, b *Route) int {
+		if d := len(b.Path) - len(a.Path); d != 0 {
+			return d
+		}
+		return specificity(b) - specificity(a)
+	})
+	return r
+}
+
+// Match returns the route of a request, nil if there is none. The path is the request's, already decoded and without
+// its query; host may carry a port. A HEAD request takes the routes of GET where none names HEAD.
+func (r *Router) Match(method, host, path string) *Route {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	host = strings.ToLower(host)
+	if route := firstMatch(r.exact[path], method, host, path); route != nil {
+		return route
+	}
+	return firstMatch(r.prefixes, method, host, path)
+}
+
+func firstMatch(routes []*Route, method, host, path string) *Route {
+	for _, route := range routes {
+		if !strings.HasPrefix(path, route.Path) {
+			continue
+		}
+		if matchMethod(route.Method, method) && matchHost(route.Host, host) {
+			return route
+		}
+	}
+	return nil
+}
+
+func matchMethod(want, method string) bool {
+	return want == "" || want == method || (want == "GET" && method == "HEAD")
+}
+
+func matchHost(want, host string) bool {
+	if want == "" || want == "*" {
+		return true
+	}
+	if rest, ok := strings.CutPrefix(want, "*"); ok {
+		label, ok := strings.CutSuffix(host, strings.ToLower(rest))
+		return ok && label != "" && !strings.Contains(label, ".")
+	}
+	return strings.EqualFold(want, host)
+}
+
+// specificity orders routes of the same path: a host weighs more than a method.
+func specificity(r *Route) int {
+	s := 0
+	switch {
+	case r.Host == "" || r.Host == "*":
+	case strings.HasPrefix(r.Host, "*"):
+		s = 4
+	default:
+		s = 8
+	}
+	switch r.Method {
+	case "":
+	case "GET":
+		s++ // below HEAD, which it serves as well
+	default:
+		s += 2
+	}
+	return s
+}

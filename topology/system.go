@@ -1,0 +1,114 @@
+package topology
+
+// System is a whole backend: what runs, how calls reach it, what it keeps, what is promised of it and what load it is
+// expected to carry.
+type System struct {
+	// Version of the file's format. Always 1.
+	Version int `yaml:"version" schema:"enum=1,default=1"`
+	// Name of the system: lower-case letters, digits and dashes. It names the state directory, the metrics' label and
+	// the manifests that are exported.
+	Name string `yaml:"system" schema:"required,format=name"`
+	// Machine that the system runs on, as the planner sees it. Left out: the machine at hand.
+	Machine *Machine `yaml:"machine"`
+	// Listen is the address on which the gateway answers requests from outside. Port 0 takes a free port.
+	Listen string `yaml:"listen" schema:"format=address,default=127.0.0.1:8080"`
+	// Layers from top to bottom. A service may use services of its own layer and of those below it, never above.
+	Layers []string `yaml:"layers" schema:"default=[presentation, business, data]"`
+	// Services are the programs that answer requests, by name.
+	Services map[string]*Service `yaml:"services" schema:"keys=name"`
+	// Routes lead requests from outside to services. The longest matching path wins; a route with a method or a host
+	// wins over one without.
+	Routes []*Route `yaml:"routes"`
+	// Caches are in-memory caches behind the Redis protocol, by name.
+	Caches map[string]*Cache `yaml:"caches" schema:"keys=name"`
+	// Tables are sharded, replicated tables behind the DynamoDB API, by name.
+	Tables map[string]*Table `yaml:"tables" schema:"keys=name"`
+	// Queues are durable work queues: each message is handled by one consumer, by name.
+	Queues map[string]*Queue `yaml:"queues" schema:"keys=name"`
+	// Topics are retained logs of events: each consumer group sees every event, by name.
+	Topics map[string]*Topic `yaml:"topics" schema:"keys=name"`
+	// Functions are serverless functions: started by an event or a request, scaled to zero when idle, by name.
+	Functions map[string]*Function `yaml:"functions" schema:"keys=name"`
+	// SLOs are the promises made to users, by name.
+	SLOs map[string]*SLO `yaml:"slos" schema:"keys=name"`
+	// Workload is the load that the system is planned for and tested with.
+	Workload *Workload `yaml:"workload"`
+	// Growth of the demand over time, for capacity planning.
+	Growth *Growth `yaml:"growth"`
+	// Prices of resources, for the planner's costs.
+	Prices *Prices `yaml:"prices"`
+	// Demands are what one request of each route asks of each service, by route name, then by service name. Written by
+	// hand, or by 'banyan calibrate' from a run. They take precedence over the services' own 'work'. The names
+	// 'gateway' and 'client' stand for Banyan's gateway and for the load generator where it shares the machine.
+	Demands map[string]map[string]*Demand `yaml:"demands"`
+	// Calibration says where calibrated demands come from. Written by 'banyan calibrate'.
+	Calibration *Calibration `yaml:"calibration"`
+}
+
+// Machine is the hardware that all replicas share.
+type Machine struct {
+	// Cores of the CPU, which all replicas on the machine share.
+	Cores CPU `yaml:"cores" schema:"exclusiveMinimum=0,maximum=4096"`
+	// Memory of the machine.
+	Memory Bytes `yaml:"memory"`
+}
+
+// SLO is one promise: a share of requests that succeed, and how fast.
+type SLO struct {
+	// Route that the promise is about, by its name.
+	Route string `yaml:"route" schema:"required"`
+	// Latency limits by percentile, for example {p99: 200ms}. Keys are p followed by a number from 0 to 100.
+	Latency map[string]Duration `yaml:"latency" schema:"keys=percentile"`
+	// Availability is the share of requests that must not fail, for example 99.9%.
+	Availability Percent `yaml:"availability" schema:"maximum=100%"`
+	// Window over which the promise is kept.
+	Window Duration `yaml:"window" schema:"default=30d"`
+}
+
+// Growth says how demand changes, compounding.
+type Growth struct {
+	// Requests grow by this much, for example 8%/month.
+	Requests GrowthRate `yaml:"requests"`
+	// Data grows by this much, for example 5%/month.
+	Data GrowthRate `yaml:"data"`
+}
+
+// Prices of the resources that a system uses, in any one currency.
+type Prices struct {
+	// CPUHour is the price of one core for one hour.
+	CPUHour float64 `yaml:"cpu_hour" schema:"minimum=0"`
+	// MemoryGiBHour is the price of one GiB of memory for one hour.
+	MemoryGiBHour float64 `yaml:"memory_gib_hour" schema:"minimum=0"`
+	// StorageGiBMonth is the price of one GiB of disk for one month.
+	StorageGiBMonth float64 `yaml:"storage_gib_month" schema:"minimum=0"`
+	// EgressGiB is the price of one GiB sent out.
+	EgressGiB float64 `yaml:"egress_gib" schema:"minimum=0"`
+	// Currency in which the prices are given; it is only printed.
+	Currency string `yaml:"currency" schema:"default=USD"`
+}
+
+// Demand is what one request of a route asks of one service, all its visits together unless said otherwise.
+type Demand struct {
+	// Visits to the service for each request of the route.
+	Visits float64 `yaml:"visits" schema:"minimum=0,maximum=1000000,default=1"`
+	// CPU time of one visit.
+	CPU Duration `yaml:"cpu"`
+	// Delay of one visit that is not CPU and does not queue: disk, timers, the network.
+	Delay Duration `yaml:"delay"`
+	// SCV is the squared coefficient of variation of the CPU time: 0 constant, 1 exponential.
+	SCV *float64 `yaml:"scv" schema:"minimum=0,maximum=1000,default=1"`
+}
+
+// Calibration records the run that demands were derived from.
+type Calibration struct {
+	// Source names the run.
+	Source string `yaml:"source"`
+	// At is when the run ended, RFC 3339.
+	At string `yaml:"at"`
+	// Cores of the machine on which the run was made.
+	Cores CPU `yaml:"cores"`
+	// Throughput of the run in requests a second, all routes together: predictions far above it are extrapolations.
+	Throughput float64 `yaml:"throughput" schema:"minimum=0"`
+	// Idle is the CPU that each service uses without any request, in cores, by service name; 'gateway' and 'client' too.
+	Idle map[string]float64 `yaml:"idle"`
+}

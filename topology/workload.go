@@ -1,0 +1,110 @@
+package topology
+
+// Workload is the load that a system is planned for and tested with: open (a rate that does not care how the system
+// does) or closed (users who wait for the answer and think before they go on). Exactly one of rate, stages, trace and
+// users is set.
+type Workload struct {
+	// Rate at which scenarios are started, for example 200/s (an open workload).
+	Rate Rate `yaml:"rate"`
+	// Arrivals of an open workload: poisson (random, as independent users are) or constant (evenly spaced).
+	Arrivals string `yaml:"arrivals" schema:"enum=poisson|constant,default=poisson"`
+	// Stages of an open workload whose rate changes: each leads linearly from the rate before to its own.
+	Stages []Stage `yaml:"stages"`
+	// Trace is a recorded series of arrivals that is replayed.
+	Trace *Trace `yaml:"trace"`
+	// Users of a closed workload, each running one scenario after the other.
+	Users int `yaml:"users" schema:"minimum=0,maximum=10000000"`
+	// Think is the mean pause of a user between two requests (exponentially distributed).
+	Think Duration `yaml:"think"`
+	// Duration of a load test, its warm-up not included.
+	Duration Duration `yaml:"duration" schema:"default=30s,maximum=168h"`
+	// Warmup is run first and left out of the figures.
+	Warmup Duration `yaml:"warmup" schema:"default=0s,maximum=24h"`
+	// Timeout of one request, as the client sees it.
+	Timeout Duration `yaml:"timeout" schema:"default=30s,maximum=1h"`
+	// Mix gives each scenario its share. Shares are weights: they need not add up to 100%.
+	Mix map[string]Percent `yaml:"mix"`
+	// Scenarios are what users do, by name.
+	Scenarios map[string]*Scenario `yaml:"scenarios" schema:"keys=name"`
+	// Thresholds that a load test must keep, such as 'p99 < 200ms', 'errors < 0.1%' or 'p99{POST /checkout} < 300ms'.
+	Thresholds []string `yaml:"thresholds"`
+}
+
+// Stage of an open workload.
+type Stage struct {
+	// Rate at the end of the stage.
+	Rate Rate `yaml:"rate" schema:"required"`
+	// Duration of the stage.
+	Duration Duration `yaml:"duration" schema:"required"`
+}
+
+// Trace is a CSV file, gzip'd or not, with a header: the first column is the time, the second the number of arrivals
+// (or the rate) of each period.
+type Trace struct {
+	// File of the trace, relative to the topology file.
+	File string `yaml:"file" schema:"required"`
+	// Speed at which it is replayed: 60 turns an hour into a minute, and multiplies the rate by as much.
+	Speed float64 `yaml:"speed" schema:"exclusiveMinimum=0,maximum=1000000,default=1"`
+	// Scale multiplies the number of arrivals.
+	Scale float64 `yaml:"scale" schema:"exclusiveMinimum=0,maximum=1000000,default=1"`
+	// From is the offset into the trace at which the replay starts, in the trace's own time.
+	From Duration `yaml:"from"`
+	// Length of the part that is replayed, in the trace's own time. 0: to the end.
+	Length Duration `yaml:"length"`
+	// Period of one sample. Left out: the difference of the first two times.
+	Period Duration `yaml:"period"`
+}
+
+// Scenario is what one user does, step by step.
+type Scenario struct {
+	// Think overrides the workload's pause between two steps.
+	Think *Duration `yaml:"think"`
+	// Steps in their order.
+	Steps []*Step `yaml:"steps" schema:"required,minItems=1,maxItems=1000"`
+}
+
+// Step is one request. In path, headers, body, form and json, ${name} is replaced: by a value that an earlier step
+// extracted, or by ${user}, ${iteration}, ${uuid}, ${random:1:100} (a whole number, both ends included),
+// ${zipf:1:100} (the same, small numbers more often) or ${pick:a,b,c}.
+type Step struct {
+	// Name of the step in reports. Left out: the name of the route that it matches.
+	Name string `yaml:"name"`
+	// Method of the request.
+	Method string `yaml:"method" schema:"enum=GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS,default=GET"`
+	// Path of the request, with its query.
+	Path string `yaml:"path" schema:"required,format=path"`
+	// Headers of the request.
+	Headers map[string]string `yaml:"headers"`
+	// Body of the request, as it is.
+	Body string `yaml:"body"`
+	// Form is sent as application/x-www-form-urlencoded.
+	Form map[string]string `yaml:"form"`
+	// JSON is sent as application/json.
+	JSON any `yaml:"json"`
+	// Extract takes values from the answer, for later steps, by variable name.
+	Extract map[string]*Extract `yaml:"extract" schema:"keys=variable"`
+	// Expect says what a good answer is. Left out: a status from 200 to 399.
+	Expect *Expect `yaml:"expect"`
+	// Think overrides the pause after this step.
+	Think *Duration `yaml:"think"`
+	// Weight, where only some runs of the scenario take this step.
+	Weight Percent `yaml:"weight" schema:"maximum=100%,default=100%"`
+}
+
+// Extract takes a value from an answer; exactly one field is set.
+type Extract struct {
+	// JSON path of the value, such as id or items.0.id.
+	JSON string `yaml:"json"`
+	// Header whose value it is.
+	Header string `yaml:"header"`
+	// Regex whose first group it is.
+	Regex string `yaml:"regex"`
+}
+
+// Expect says what a good answer is.
+type Expect struct {
+	// Status codes that are good.
+	Status []int `yaml:"status"`
+	// Contains is text that the body must hold.
+	Contains string `yaml:"contains"`
+}
