@@ -97,6 +97,10 @@ type Demand struct {
 	Delay Duration `yaml:"delay"`
 	// SCV is the squared coefficient of variation of the CPU time: 0 constant, 1 exponential.
 	SCV *float64 `yaml:"scv" schema:"minimum=0,maximum=1000,default=1"`
+	// Async is CPU time of one visit that nobody waits for: garbage collection, logging, work after the answer.
+	Async Duration `yaml:"async"`
+	// DelaySCV is the squared coefficient of variation of the delay.
+	DelaySCV *float64 `yaml:"delay_scv" schema:"minimum=0,maximum=1000000,default=1"`
 }
 
 // Calibration records the run that demands were derived from.

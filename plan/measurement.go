@@ -1,0 +1,79 @@
+package plan
+
+import "time"
+
+// The names that stand, beside the services, for what also uses the machine's CPU.
+const (
+	// Gateway is Banyan's own process: gateway, checks, metrics.
+	Gateway = "gateway"
+	// Client is the load generator, where it runs on the same machine.
+	Client = "client"
+)
+
+// Measurement is what was observed of a running system over an interval of steady load.
+type Measurement struct {
+	// System that was measured.
+	System string `json:"system"`
+	// Source names the run.
+	Source string `json:"source"`
+	// Start and End of the interval; warm-up excluded.
+	Start time.Time `json:"start"`
+	End   time.Time `json:"end"`
+	// Cores of the machine.
+	Cores float64 `json:"cores"`
+	// MachineCPU is the mean number of cores busy, by whatever process.
+	MachineCPU float64 `json:"machine_cpu"`
+	// Load that was offered, in the planner's terms.
+	Load Load `json:"load"`
+	// Routes by name.
+	Routes map[string]RouteMeasurement `json:"routes"`
+	// Calls between services (and from outside, From empty) for each route.
+	Calls []CallMeasurement `json:"calls"`
+	// Services by name, Gateway and Client too.
+	Services map[string]ServiceMeasurement `json:"services"`
+	// NotSent is the number of requests that were due and never sent.
+	NotSent int64 `json:"not_sent,omitempty"`
+	// Notes of the measurer, such as that the load generator was the bottleneck.
+	Notes []string `json:"notes,omitempty"`
+}
+
+// Seconds is the length of the interval.
+func (m *Measurement) Seconds() float64 { return m.End.Sub(m.Start).Seconds() }
+
+// RouteMeasurement is what clients saw of a route.
+type RouteMeasurement struct {
+	Requests int64         `json:"requests"`
+	Errors   int64         `json:"errors"`
+	Mean     time.Duration `json:"mean_ns"`
+	StdDev   time.Duration `json:"stddev_ns"`
+	P50      time.Duration `json:"p50_ns"`
+	P95      time.Duration `json:"p95_ns"`
+	P99      time.Duration `json:"p99_ns"`
+}
+
+// CallMeasurement is the calls from one service to another that one route caused.
+type CallMeasurement struct {
+	// Route that the calls belong to; empty where they could not be attributed.
+	Route string `json:"route"`
+	// From is the calling service; empty for the requests from outside.
+	From string `json:"from"`
+	To   string `json:"to"`
+	// Count of the calls.
+	Count int64 `json:"count"`
+	// Time that they took, all together, as the gateway saw it.
+	Time time.Duration `json:"time_ns"`
+}
+
+// ServiceMeasurement is what a service used.
+type ServiceMeasurement struct {
+	// CPU is the mean number of cores used, all replicas together.
+	CPU float64 `json:"cpu"`
+	// Idle is the number of cores used just before the load began, 0 where that was not observed.
+	Idle float64 `json:"idle"`
+	// Replicas that ran, on average.
+	Replicas float64 `json:"replicas"`
+	// Limit of one replica in cores, 0 for none.
+	Limit float64 `json:"limit"`
+	// Throttled is the share of the interval that replicas were held back by their limit.
+	Throttled float64 `json:"throttled"`
+}

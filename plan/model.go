@@ -1,0 +1,262 @@
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/banyanhq/banyan/topology"
+)
+
+// ErrNoDemands means that nothing says what a request costs.
+var ErrNoDemands = errors.New("nothing says what a request costs: give services 'work: {cpu: 2ms}', or run 'banyan load' and then 'banyan calibrate'")
+
+// demand is what one request of a route asks of one service. Times in seconds, for one visit.
+type demand struct {
+	visits          float64
+	cpu, async      float64
+	scv             float64
+	delay, delaySCV float64
+}
+
+// model is a system as the planner sees it.
+type model struct {
+	cores    float64
+	idle     map[string]float64 // cores used without any request, by service
+	routes   []string           // sorted
+	demands  map[string]map[string]demand
+	services []service // sorted by name; the gateway and the client last
+	notes    []string
+}
+
+// service is a station with a quota of its own.
+type service struct {
+	name     string
+	replicas int
+	limit    float64 // cores of one replica, 0 for none
+}
+
+// newModel builds the model of all routes that the load touches.
+func newModel(sys *topology.System, load Load, o Options) (*model, error) {
+	m := &model{cores: o.Cores, idle: map[string]float64{}, demands: map[string]map[string]demand{}}
+	if sys.Machine != nil && sys.Machine.Cores > 0 {
+		m.cores = float64(sys.Machine.Cores)
+	}
+	if !(m.cores > 0) || math.IsInf(m.cores, 0) {
+		return nil, fmt.Errorf("the machine has %v cores: say 'machine: {cores: N}'", m.cores)
+	}
+	for _, name := range loadRoutes(load) {
+		if err := m.addRoute(sys, name); err != nil {
+			return nil, err
+		}
+	}
+	if len(m.routes) == 0 {
+		return nil, ErrNoWorkload
+	}
+	if !m.anyDemand() {
+		return nil, ErrNoDemands
+	}
+	m.addServices(sys, o)
+	if c := sys.Calibration; c != nil {
+		for name, cores := range c.Idle {
+			m.idle[name] = cores
+		}
+	}
+	return m, nil
+}
+
+func loadRoutes(load Load) []string {
+	from := load.Rates
+	if load.Users > 0 {
+		from = load.Mix
+	}
+	var names []string
+	for name, v := range from {
+		if v > 0 {
+			names = append(names, name)
+		}
+	}
+	sort.Strings(names)
+	return names
+}
+
+func (m *model) addRoute(sys *topology.System, name string) error {
+	var route *topology.Route
+	for _, r := range sys.Routes {
+		if r.Name == name {
+			route = r
+		}
+	}
+	if route == nil {
+		return fmt.Errorf("the load names route %q, which does not exist", name)
+	}
+	demands := map[string]demand{}
+	if declared, ok := sys.Demands[name]; ok {
+		for svc, d := range declared {
+			demands[svc] = demand{
+				visits: d.Visits, cpu: d.CPU.Std().Seconds(), async: d.Async.Std().Seconds(), scv: scvOf(d.SCV),
+				delay: d.Delay.Std().Seconds(), delaySCV: scvOf(d.DelaySCV),
+			}
+		}
+	} else {
+		silent := expandWork(sys, route.To, 1, demands)
+		if len(silent) > 0 {
+			slices.Sort(silent)
+			m.notes = append(m.notes, fmt.Sprintf("%s: nothing is known of the work of %s, counted as none", name, strings.Join(slices.Compact(silent), ", ")))
+		}
+	}
+	m.routes = append(m.routes, name)
+	m.demands[name] = demands
+	return nil
+}
+
+// expandWork follows the calls from a service down and adds what each asks. The loader has made sure that there are
+// no cycles. It returns the services whose work is unknown.
+func expandWork(sys *topology.System, name string, visits float64, into map[string]demand) (silent []string) {
+	svc := sys.Services[name]
+	if svc == nil {
+		return nil
+	}
+	d := into[name]
+	d.visits += visits
+	d.scv, d.delaySCV = 1, 1
+	if svc.Work == nil {
+		silent = append(silent, name)
+	} else {
+		d.cpu, d.delay, d.scv = svc.Work.CPU.Std().Seconds(), svc.Work.Delay.Std().Seconds(), scvOf(svc.Work.SCV)
+	}
+	into[name] = d
+	for _, used := range svc.Uses {
+		if sys.Services[used] == nil {
+			continue
+		}
+		calls := 1.0
+		if svc.Work != nil {
+			if n, ok := svc.Work.Calls[used]; ok {
+				calls = n
+			}
+		}
+		if calls > 0 {
+			silent = append(silent, expandWork(sys, used, visits*calls, into)...)
+		}
+	}
+	return silent
+}
+
+func scvOf(p *float64) float64 {
+	if p == nil {
+		return 1
+	}
+	return *p
+}
+
+func (m *model) anyDemand() bool {
+	for _, byService := range m.demands {
+		for _, d := range byService {
+			if d.visits > 0 && d.cpu+d.async+d.delay > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (m *model) addServices(sys *topology.System, o Options) {
+	names := map[string]bool{}
+	for name := range sys.Services {
+		names[name] = true
+	}
+	for _, byService := range m.demands {
+		for name := range byService {
+			names[name] = true
+		}
+	}
+	for name := range names {
+		s := service{name: name, replicas: 1}
+		if svc := sys.Services[name]; svc != nil {
+			s.replicas, s.limit = max(svc.Replicas.Min, 1), float64(svc.Limits.CPU)
+			if n, ok := o.Replicas[name]; ok {
+				s.replicas = max(n, 1)
+			}
+			if c, ok := o.CPU[name]; ok {
+				s.limit = c
+			}
+		}
+		m.services = append(m.services, s)
+	}
+	slices.SortFunc(m.services, func(a, b service) int {
+		return strings.Compare(sortKey(a.name), sortKey(b.name))
+	})
+}
+
+// sortKey puts the gateway and the client behind the services.
+func sortKey(name string) string {
+	if name == Gateway || name == Client {
+		return "\xff" + name
+	}
+	return name
+}
+
+// total sums what one request of a route asks of the whole system: CPU seconds that it waits for, CPU seconds that it
+// does not, delay with its variance, and visits.
+func (m *model) total(route string) (cpu, async, delay, delayVar, visits float64) {
+	for _, d := range m.demands[route] {
+		cpu += d.visits * d.cpu
+		async += d.visits * d.async
+		delay += d.visits * d.delay
+		delayVar += d.visits * d.delaySCV * d.delay * d.delay
+		if d.cpu > 0 {
+			visits += d.visits
+		}
+	}
+	return cpu, async, delay, delayVar, visits
+}
+
+// idleCores is the CPU that the whole system uses without any request.
+func (m *model) idleCores() float64 {
+	var sum float64
+	for _, c := range m.idle {
+		sum += c
+	}
+	return sum
+}
+
+// cpuOf is the CPU time that a service uses for one request of a route.
+func (m *model) cpuOf(route, svc string) float64 {
+	d := m.demands[route][svc]
+	return d.visits * (d.cpu + d.async)
+}
+
+// use is the number of cores that a service needs at the given rates.
+func (m *model) use(svc string, rates map[string]float64) float64 {
+	cores := m.idle[svc]
+	for route, rate := range rates {
+		cores += rate * m.cpuOf(route, svc)
+	}
+	return cores
+}
+
+// busiest is the utilisation of the most used resource at the given rates, and its name: a service at its CPU limit,
+// or the machine.
+func (m *model) busiest(rates map[string]float64) (utilisation float64, name string) {
+	var all float64
+	for _, s := range m.services {
+		cores := m.use(s.name, rates)
+		all += cores
+		if s.limit > 0 {
+			if u := cores / (s.limit * float64(s.replicas)); u > utilisation {
+				utilisation, name = u, s.name
+			}
+		}
+	}
+	if u := all / m.cores; u >= utilisation {
+		utilisation, name = u, Machine
+	}
+	return utilisation, name
+}
+
+// Machine is the name of the station that all services share: the cores of the machine.
+const Machine = "machine"
