@@ -36,7 +36,7 @@ func (m *model) solveOpen(rates map[string]float64) (*solution, error) {
 	if err != nil {
 		return nil, fmt.Errorf("solving the open model: %w", err)
 	}
-	return m.finish(s, rates), nil
+	return m.finish(s, net.Classes[0].Demands[0], rates)
 }
 
 // heldShare is the largest share of the given rates that no resource refuses. The idle use does not shrink.
@@ -64,16 +64,17 @@ func (m *model) solveClosed(load Load) (*solution, error) {
 	held := m.heldRate(load.Mix)
 	lo, hi := 0.0, held
 	var best *queueing.Solution
+	var bestDemand float64
 	for range 50 {
 		guess := (lo + hi) / 2
-		s, x, err := m.closedAt(load, guess)
+		s, demand, err := m.closedAt(load, guess)
 		switch {
 		case err != nil && guess < 1e-9*held:
 			return nil, err
-		case err != nil || x < guess:
+		case err != nil || s == nil || s.Throughput[0] < guess:
 			hi = guess
 		default:
-			lo, best = guess, s
+			lo, best, bestDemand = guess, s, demand
 		}
 		if hi-lo < 1e-7*held {
 			break
@@ -83,8 +84,7 @@ func (m *model) solveClosed(load Load) (*solution, error) {
 		return nil, errors.New("solving the closed model: no throughput can be sustained; the machine is full before the first request")
 	}
 	rates := m.ratesAt(load.Mix, lo)
-	sol := m.finish(best, rates)
-	return sol, nil
+	return m.finish(best, bestDemand, rates)
 }
 
 func (m *model) ratesAt(mix map[string]float64, x float64) map[string]float64 {
@@ -107,8 +107,8 @@ func (m *model) heldRate(mix map[string]float64) float64 {
 	return x * m.heldShare(m.ratesAt(mix, x))
 }
 
-// closedAt solves for users while background work and limits are as at throughput guess, and returns the throughput
-// that users then reach.
+// closedAt solves for users while background work and limits are as at throughput guess, and returns the solution, nil
+// where limits let nothing through, with the users' demand of the machine.
 func (m *model) closedAt(load Load, guess float64) (*queueing.Solution, float64, error) {
 	rates := m.ratesAt(load.Mix, guess)
 	net := m.network()
@@ -132,7 +132,7 @@ func (m *model) closedAt(load Load, guess float64) (*queueing.Solution, float64,
 	if err != nil {
 		return nil, 0, fmt.Errorf("solving the closed model: %w", err)
 	}
-	return s, s.Throughput[0], nil
+	return s, chain.Demands[0], nil
 }
 
 // network is the machine's cores, shared by all, and for each route a delay of its own.
@@ -207,25 +207,24 @@ func (m *model) limitDelay(route string, rates map[string]float64) float64 {
 }
 
 // finish turns a solved network into latencies by route: the time on the CPU, stretched by sharing it, the delays,
-// and what the limits cost.
-func (m *model) finish(s *queueing.Solution, rates map[string]float64) *solution {
+// and what the limits cost. demand is the first class's demand of the machine.
+func (m *model) finish(s *queueing.Solution, demand float64, rates map[string]float64) (*solution, error) {
 	sol := &solution{method: s.Method, rates: rates}
-	stretch, wait := 1.0, s.StationUtilisation[0]
-	if d := s.Residence[0][0]; d > 0 {
-		stretch = d / demandOf(s, 0)
-	}
+	stretch := max(1, s.Residence[0][0]/demand)
 	_, speed := wholeServers(m.cores)
 	for _, route := range m.routes {
 		cpu, _, delay, delayVar, visits := m.total(route)
-		onCPU := cpu / speed * stretch
 		limit := m.limitDelay(route, rates)
-		sol.mean = append(sol.mean, onCPU+delay+limit)
-		sol.variance = append(sol.variance, delayVar+limit*limit+cpuVariance(onCPU, stretch, visits, m.cpuSCV(route), wait))
+		n := max(visits, 1)
+		one, err := queueing.PSVariance(cpu/speed/n, m.cpuSCV(route), stretch)
+		if err != nil {
+			return nil, fmt.Errorf("route %s: %w", route, err)
+		}
+		sol.mean = append(sol.mean, cpu/speed*stretch+delay+limit)
+		sol.variance = append(sol.variance, n*one+delayVar+limit*limit)
 	}
-	return sol
+	return sol, nil
 }
-
-func demandOf(s *queueing.Solution, class int) float64 { return s.Demand(class, 0) }
 
 // cpuSCV is the squared coefficient of variation of the CPU time of one visit, over all visits of a route.
 func (m *model) cpuSCV(route string) float64 {
@@ -242,18 +241,4 @@ func (m *model) cpuSCV(route string) float64 {
 	}
 	mean := sum / visits
 	return max(0, square/visits/(mean*mean)-1)
-}
-
-// cpuVariance is the variance of the time on a shared CPU. Each visit's sojourn at a processor-sharing station has
-// about the mean's square times its service's variation, plus the variation of the stretch itself, which grows as the
-// share of time that all cores are busy (Ott 1984 gives the exact form for one server; this is its light- and
-// heavy-traffic interpolation).
-func cpuVariance(onCPU, stretch, visits, scv, utilisation float64) float64 {
-	if onCPU <= 0 {
-		return 0
-	}
-	n := max(visits, 1)
-	one := onCPU / n
-	sharing := (stretch - 1) / stretch // share of the sojourn that is waiting for others
-	return n * one * one * (scv + sharing*utilisation)
 }

@@ -1,0 +1,300 @@
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sort"
+	"time"
+
+	"github.com/banyanhq/banyan/topology"
+)
+
+// minRequests is how many requests of a route a calibration needs before it trusts their mean.
+const minRequests = 30
+
+// Calibrated is what a run says of the demands of a system.
+type Calibrated struct {
+	Demands     map[string]map[string]*topology.Demand
+	Calibration *topology.Calibration
+	// Notes on what could not be derived, and what was assumed instead.
+	Notes []string
+}
+
+// Calibrate derives, from one run at a moderate load, what a request of each route asks of each service:
+//
+//   - visits: the calls counted by the gateway, attributed to routes by trace id;
+//   - CPU: by the utilisation law, U = sum X D (Denning and Buzen 1978). A service's CPU, less what it uses idle, is
+//     split over routes by the time that their requests spent in the service itself, calls to others taken out;
+//   - delay: what the measured latency has beyond the CPU time and the queueing that the model predicts for the very
+//     same load. Where the CPU time alone is more than the latency, the excess was spent with nobody waiting, and is
+//     recorded as async.
+//
+// By construction the model answers the measured means at the measured load; its worth shows at other loads.
+func Calibrate(m *Measurement) (*Calibrated, error) {
+	if m.Seconds() <= 0 || m.Cores <= 0 {
+		return nil, errors.New("calibrating: the measurement has no length or no cores")
+	}
+	c := &calibration{m: m, out: &Calibrated{Demands: map[string]map[string]*topology.Demand{}}}
+	for name, r := range m.Routes {
+		switch {
+		case r.Requests < minRequests:
+			c.out.Notes = append(c.out.Notes, fmt.Sprintf("%s: only %d requests, left out; at least %d are needed", name, r.Requests, minRequests))
+		case float64(r.Errors) > 0.01*float64(r.Requests):
+			c.out.Notes = append(c.out.Notes, fmt.Sprintf("%s: %d of %d requests failed; failures cost less than answers, so its demands are doubtful", name, r.Errors, r.Requests))
+			fallthrough
+		default:
+			c.routes = append(c.routes, name)
+		}
+	}
+	if len(c.routes) == 0 {
+		return nil, fmt.Errorf("calibrating: no route has %d requests; run 'banyan load' longer or at a higher rate", minRequests)
+	}
+	sort.Strings(c.routes)
+	c.countVisits()
+	c.splitCPU()
+	if err := c.fitDelays(); err != nil {
+		return nil, err
+	}
+	slices.Sort(c.out.Notes)
+	return c.out, nil
+}
+
+// calibration is the work in progress: by route, then by service, seconds for one request, all visits together.
+type calibration struct {
+	m      *Measurement
+	routes []string
+	visits map[string]map[string]float64
+	own    map[string]map[string]float64 // time in the service itself
+	cpu    map[string]map[string]float64
+	out    *Calibrated
+}
+
+// countVisits fills visits and own. Calls whose route is unknown (a service that does not pass traceparent on) are
+// spread over all routes alike.
+func (c *calibration) countVisits() {
+	c.visits, c.own = grid(c.routes), grid(c.routes)
+	var total float64
+	for _, name := range c.routes {
+		total += float64(c.m.Routes[name].Requests)
+	}
+	var stray int64
+	for _, call := range c.m.Calls {
+		if _, known := c.visits[call.Route]; known {
+			c.addCalls(call.Route, call, float64(c.m.Routes[call.Route].Requests))
+			continue
+		}
+		if call.Route != "" {
+			continue // a route that was left out, or not part of the load
+		}
+		stray += call.Count
+		for _, name := range c.routes {
+			c.addCalls(name, call, total)
+		}
+	}
+	if stray > 0 {
+		c.out.Notes = append(c.out.Notes, fmt.Sprintf("%d calls between services carried no traceparent of a request in flight: they are spread over all routes alike", stray))
+	}
+	for _, name := range c.routes {
+		c.visits[name][Client] = 1
+		hops := 0.0
+		for svc, v := range c.visits[name] {
+			if svc != Client {
+				hops += v
+			}
+		}
+		c.visits[name][Gateway] = hops
+	}
+}
+
+func (c *calibration) addCalls(route string, call CallMeasurement, requests float64) {
+	n, t := float64(call.Count)/requests, call.Time.Seconds()/requests
+	c.visits[route][call.To] += n
+	c.own[route][call.To] += t
+	if call.From != "" {
+		c.own[route][call.From] -= t
+	}
+}
+
+func grid(routes []string) map[string]map[string]float64 {
+	g := map[string]map[string]float64{}
+	for _, r := range routes {
+		g[r] = map[string]float64{}
+	}
+	return g
+}
+
+// splitCPU applies the utilisation law to each service.
+func (c *calibration) splitCPU() {
+	c.cpu = grid(c.routes)
+	c.out.Calibration = &topology.Calibration{
+		Source: c.m.Source, At: c.m.End.UTC().Format(time.RFC3339), Cores: topology.CPU(c.m.Cores), Idle: map[string]float64{},
+	}
+	for _, name := range c.routes {
+		c.out.Calibration.Throughput += c.rate(name)
+	}
+	for svc, sm := range c.m.Services {
+		busy := sm.CPU - sm.Idle
+		if busy < 0 {
+			busy = 0
+		}
+		weights, sum := map[string]float64{}, 0.0
+		for _, route := range c.routes {
+			v := c.visits[route][svc]
+			if v == 0 {
+				continue
+			}
+			// The gateway and the client handle every hop alike; a service's own time says how much a route asks.
+			w := v
+			if svc != Gateway && svc != Client {
+				w = max(c.own[route][svc], 1e-3*v*c.meanOwn(svc))
+			}
+			weights[route] = w
+			sum += w * c.rate(route)
+		}
+		c.out.Calibration.Idle[svc] = sm.Idle
+		if sum <= 0 {
+			if busy > 0.01 {
+				c.out.Calibration.Idle[svc] = sm.CPU
+				c.out.Notes = append(c.out.Notes, fmt.Sprintf("%s used %.2f cores without being called: counted as idle use", svc, busy))
+			}
+			continue
+		}
+		for route, w := range weights {
+			c.cpu[route][svc] = busy * w / sum
+		}
+	}
+}
+
+// meanOwn is the mean own time of one visit to a service, over all routes.
+func (c *calibration) meanOwn(svc string) float64 {
+	var time, visits float64
+	for _, route := range c.routes {
+		time += c.rate(route) * max(0, c.own[route][svc])
+		visits += c.rate(route) * c.visits[route][svc]
+	}
+	if visits == 0 {
+		return 0
+	}
+	return time / visits
+}
+
+func (c *calibration) rate(route string) float64 {
+	return float64(c.m.Routes[route].Requests) / c.m.Seconds()
+}
+
+// fitDelays predicts the latency at the measured load from CPU alone, and turns the difference into delays or, where
+// it is negative, into CPU that nobody waited for. The client's own CPU is mostly spent before it sends and after it
+// has stopped its watch, so that none of it counts as waited for.
+func (c *calibration) fitDelays() error {
+	rates := map[string]float64{}
+	for _, route := range c.routes {
+		rates[route] = c.rate(route)
+		for svc, v := range c.visits[route] {
+			if v <= 0 {
+				continue
+			}
+			d := &topology.Demand{Visits: v}
+			cpu := seconds(c.cpu[route][svc] / v)
+			if svc == Client {
+				d.Async = topology.Duration(cpu)
+			} else {
+				d.CPU = topology.Duration(cpu)
+			}
+			c.put(route, svc, d)
+		}
+	}
+	// CPU that turns out to be async leaves less to wait for, and no less CPU to share: one pass settles it.
+	mdl := c.model()
+	p, err := mdl.solveOpen(rates)
+	if err != nil {
+		return fmt.Errorf("calibrating: %w", err)
+	}
+	if p.saturated {
+		return errors.New("calibrating: the machine was saturated during the run; calibrate at a moderate load, about 30% of what it holds")
+	}
+	for i, route := range c.routes {
+		c.settle(route, p.mean[i], p.variance[i])
+	}
+	return nil
+}
+
+func (c *calibration) put(route, svc string, d *topology.Demand) {
+	if c.out.Demands[route] == nil {
+		c.out.Demands[route] = map[string]*topology.Demand{}
+	}
+	c.out.Demands[route][svc] = d
+}
+
+// model is the planner's model of what was derived so far.
+func (c *calibration) model() *model {
+	m := &model{cores: c.m.Cores, idle: c.out.Calibration.Idle, routes: c.routes, demands: map[string]map[string]demand{}}
+	for _, route := range c.routes {
+		m.demands[route] = map[string]demand{}
+		for svc, d := range c.out.Demands[route] {
+			m.demands[route][svc] = demand{visits: d.Visits, cpu: d.CPU.Std().Seconds(), async: d.Async.Std().Seconds(), scv: 1, delaySCV: 1}
+		}
+	}
+	for svc, sm := range c.m.Services {
+		m.services = append(m.services, service{name: svc, replicas: max(1, int(math.Round(sm.Replicas))), limit: sm.Limit})
+	}
+	return m
+}
+
+// settle closes the gap between the measured latency of a route and the one that CPU alone explains.
+func (c *calibration) settle(route string, mean, variance float64) {
+	r := c.m.Routes[route]
+	gap := r.Mean.Seconds() - mean
+	if gap < 0 {
+		share := max(0, r.Mean.Seconds()/mean)
+		for svc, d := range c.out.Demands[route] {
+			if svc != Client {
+				waited := topology.Duration(float64(d.CPU) * share)
+				d.Async, d.CPU = d.Async+d.CPU-waited, waited
+			}
+		}
+		variance *= share * share
+		gap = 0
+	}
+	// The delay goes where the time was spent: to each service by its own time beyond its CPU time, and what is left
+	// to the client, whose network and scheduling nobody else accounts for.
+	sd := r.StdDev.Seconds()
+	scv := 1.0
+	if gap > 0 {
+		scv = min(max(0, sd*sd-variance)/(gap*gap), 1e6)
+	}
+	excess, sum := map[string]float64{}, 0.0
+	for svc := range c.out.Demands[route] {
+		if svc != Gateway && svc != Client {
+			excess[svc] = max(0, c.own[route][svc]-c.cpu[route][svc])
+			sum += excess[svc]
+		}
+	}
+	scale := 1.0
+	if sum > gap {
+		scale = gap / sum
+	}
+	left := gap
+	for svc, e := range excess {
+		if e*scale <= 0 {
+			continue
+		}
+		d := c.out.Demands[route][svc]
+		d.Delay = topology.Duration(seconds(e * scale / d.Visits))
+		d.DelaySCV = spread(scv, gap, e*scale, d.Visits)
+		left -= e * scale
+	}
+	if d := c.out.Demands[route][Client]; d != nil && left > 1e-9 {
+		d.Delay, d.DelaySCV = topology.Duration(seconds(left)), spread(scv, gap, left, 1)
+	}
+}
+
+// spread gives a part of a delay its share of the whole's variance, in proportion to its mean: the parts then add up
+// to the variance that was measured.
+func spread(scv, whole, part, visits float64) *float64 {
+	v := scv * whole * whole * (part / whole)     // variance of this part, all visits
+	one := part / visits                          // mean of one visit
+	r := math.Round(v/visits/(one*one)*1e4) / 1e4 // four decimals are plenty in a file
+	return &r
+}
