@@ -69,6 +69,11 @@ func (p packed) addTo(h *stats.Histogram) error {
 		return errPacked
 	}
 	p = p[n:]
+	if h.Count() == 0 {
+		// Make room for the highest bucket at once: buckets come in ascending order, and each would make a copy.
+		h.Record(int64(top))
+		h.Reset()
+	}
 	code, room := uint64(0), uint64(math.MaxInt64-h.Count())
 	for len(p) > 0 {
 		gap, n := binary.Uvarint(p)

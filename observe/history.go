@@ -77,7 +77,7 @@ type history struct {
 }
 
 func newHistory(memory int) history {
-	return history{fine: ring{span: fineFor, limit: memory / 2}, coarse: ring{span: coarseFor, limit: memory / 2}}
+	return history{fine: ring{span: fineFor, limit: memory / 3}, coarse: ring{span: coarseFor, limit: memory - memory/3}}
 }
 
 // push adds the interval in both resolutions. blob is its stored form.
