@@ -94,9 +94,9 @@ func generate(n int) []Product {
 	for id := 1; len(products) < n; id++ {
 		c := categories[(id-1)%len(categories)]
 		material, use := pick(c.materials), pick(c.uses)
-		name := pick(styles) + " " + upperFirst(material) + " " + pick(c.nouns)
+		name := pick(styles) + " " + title(material) + " " + pick(c.nouns)
 		for try := 2; taken[name]; try++ {
-			name = pick(styles) + " " + upperFirst(material) + " " + pick(c.nouns)
+			name = pick(styles) + " " + title(material) + " " + pick(c.nouns)
 			if try > 50 {
 				name += fmt.Sprintf(" No. %d", id)
 			}
@@ -119,6 +119,15 @@ func generate(n int) []Product {
 		products = append(products, p)
 	}
 	return products
+}
+
+// title writes every word with a capital.
+func title(s string) string {
+	parts := strings.Fields(s)
+	for i := range parts {
+		parts[i] = upperFirst(parts[i])
+	}
+	return strings.Join(parts, " ")
 }
 
 func upperFirst(s string) string { return strings.ToUpper(s[:1]) + s[1:] }

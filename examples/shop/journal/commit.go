@@ -73,7 +73,7 @@ func (j *Journal) append(ops []*operation) (*os.File, int64, error) {
 	if j.file != was {
 		j.synced = 0
 	}
-	buf := j.buf[:0]
+	buf := j.buf
 	for _, op := range ops {
 		record, err := decide(op)
 		if err != nil || record == nil {
@@ -82,15 +82,15 @@ func (j *Journal) append(ops []*operation) (*os.File, int64, error) {
 		}
 		at := j.end + int64(len(buf))
 		buf = appendFrame(buf, record)
+		j.buf = buf // for Read, by the decisions that follow
 		if err := j.cfg.State.Apply(Position(at), record); err != nil {
 			// The program does not understand its own record. It is not in
 			// the file yet: forget it, and everything behind it.
-			j.stale = true
+			j.stale, j.buf = true, nil
 			return nil, 0, fmt.Errorf("journal: applying a new record: %w", err)
 		}
 	}
-	j.buf = buf
-	if cap(buf) > 4*MaxRecord {
+	if j.buf = buf[:0]; cap(buf) > 4*MaxRecord {
 		j.buf = nil
 	}
 	if len(buf) > 0 {

@@ -40,6 +40,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -112,7 +113,7 @@ type Journal struct {
 	end       int64       // after the last applied record
 	stale     bool        // the state may be ahead of the file: rebuild
 	compacted int64       // size after the last compaction seen
-	buf       []byte
+	buf       []byte // of the batch at hand: what comes at end, not written yet
 
 	synced int64 // of file, known to this handle; only the writer looks
 }
@@ -294,7 +295,14 @@ func (j *Journal) Read(at Position) ([]byte, error) {
 	if j.file == nil {
 		return nil, ErrClosed
 	}
-	record, _, err := readFrame(j.file, int64(at), j.end)
+	var record []byte
+	var err error
+	if int64(at) >= j.end && int64(at)-j.end < int64(len(j.buf)) {
+		record, _, err = parseFrame(j.buf[int64(at)-j.end:])
+		record = slices.Clone(record)
+	} else {
+		record, _, err = readFrame(j.file, int64(at), j.end)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("journal: reading %s at %d: %w", j.path, at, err)
 	}
