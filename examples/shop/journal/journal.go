@@ -113,7 +113,7 @@ type Journal struct {
 	end       int64       // after the last applied record
 	stale     bool        // the state may be ahead of the file: rebuild
 	compacted int64       // size after the last compaction seen
-	buf       []byte // of the batch at hand: what comes at end, not written yet
+	buf       []byte      // of the batch at hand: what comes at end, not written yet
 
 	synced int64 // of file, known to this handle; only the writer looks
 }

@@ -166,7 +166,7 @@ func TestPlaceAndRepeat(t *testing.T) {
 		{"another card", key(1), buy("5555555555554444", item{7, 2}, item{3, 1}), 422, "key_reused"},
 		{"declined", key(2), buy(declinedCard, item{7, 1}), 402, "declined"},
 		{"declined again", key(2), buy(declinedCard, item{7, 1}), 402, "declined"},
-		{"a card that payments refuses", key(3), buy("400000000000" + "0009", item{7, 1}), 422, "bad_card"},
+		{"a card that payments refuses", key(3), buy("400000000000"+"0009", item{7, 1}), 422, "bad_card"},
 		{"more than there are", key(4), buy(goodCard, item{7, 9}), 409, "P7: 9 wanted, 8 left"},
 		{"all that is left", key(4), buy(goodCard, item{7, 8}), 201, `"confirmed"`},
 		{"sold out", key(5), buy(goodCard, item{7, 1}), 409, "0 left"},
