@@ -24,6 +24,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -102,8 +103,13 @@ type Service struct {
 	Run func(context.Context) error
 }
 
-// How long a program waits for the requests it has when it is told to stop.
-const drainTime = 15 * time.Second
+const (
+	// How long a program waits for the requests it has when it is told to stop.
+	drainTime = 15 * time.Second
+	// How long a connection that never sent anything may hold that up. Clients
+	// open such connections in reserve, and net/http waits 5 s for them.
+	unusedTime = 200 * time.Millisecond
+)
 
 // Main reads the environment, builds the service and serves it until SIGTERM
 // or SIGINT. It returns the exit code and prints one line if that is not 0.
@@ -135,6 +141,7 @@ func Main(service string, port int, build func(Env) (Service, error)) int {
 // Serve serves on the listener, which it closes, until ctx ends; then it
 // drains. It returns nil after a clean stop.
 func Serve(ctx context.Context, env Env, listener net.Listener, s Service) error {
+	unused := unusedConns{conns: map[net.Conn]bool{}}
 	server := &http.Server{
 		Handler:           Handler(s),
 		ReadHeaderTimeout: 5 * time.Second,
@@ -144,6 +151,7 @@ func Serve(ctx context.Context, env Env, listener net.Listener, s Service) error
 		// common), so that it is the one who closes them.
 		IdleTimeout:    2 * time.Minute,
 		MaxHeaderBytes: 32 << 10,
+		ConnState:      unused.note,
 		ErrorLog:       slog.NewLogLogger(env.Log.Handler(), slog.LevelWarn),
 	}
 	failed := make(chan error, 2)
@@ -175,6 +183,8 @@ func Serve(ctx context.Context, env Env, listener net.Listener, s Service) error
 	}
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()
+	closing := time.AfterFunc(unusedTime, unused.close)
+	defer closing.Stop()
 	if e := server.Shutdown(drain); e != nil {
 		err = errors.Join(err, fmt.Errorf("requests still unfinished %v after the signal to stop: %w", drainTime, e), server.Close())
 	}
@@ -188,6 +198,30 @@ func Serve(ctx context.Context, env Env, listener net.Listener, s Service) error
 	}
 	env.Log.Info("stopped")
 	return err
+}
+
+// unusedConns is the connections on which nothing has arrived yet.
+type unusedConns struct {
+	mu    sync.Mutex
+	conns map[net.Conn]bool
+}
+
+func (u *unusedConns) note(c net.Conn, state http.ConnState) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if state == http.StateNew {
+		u.conns[c] = true
+	} else {
+		delete(u.conns, c)
+	}
+}
+
+func (u *unusedConns) close() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for c := range u.conns {
+		c.Close()
+	}
 }
 
 // Handler adds GET /livez and GET /healthz to the service's handler, passes on

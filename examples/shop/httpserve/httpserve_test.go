@@ -99,6 +99,11 @@ func TestServeDrains(t *testing.T) {
 		got <- result{string(body), err}
 	}()
 	<-entered
+	reserve, err := net.Dial("tcp", l.Addr().String()) // never sends anything
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reserve.Close()
 	stop()
 	for { // until the listener is closed
 		c, err := net.Dial("tcp", l.Addr().String())
@@ -106,6 +111,10 @@ func TestServeDrains(t *testing.T) {
 			break
 		}
 		c.Close()
+	}
+	// A connection in reserve is closed while the request goes on.
+	if _, err := reserve.Read(make([]byte, 1)); err == nil {
+		t.Error("an unused connection got an answer")
 	}
 	close(release)
 	if r := <-got; r.err != nil || r.body != "finished" {
@@ -189,9 +198,9 @@ func TestReadJSON(t *testing.T) {
 
 // What the other side answers, and what the caller makes of it.
 func TestClient(t *testing.T) {
-	var header http.Header
+	headers := make(chan http.Header, 10)
 	inner := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		header = r.Header.Clone()
+		headers <- r.Header.Clone()
 		switch r.URL.Path {
 		case "/good":
 			WriteJSON(w, http.StatusCreated, map[string]int{"n": 7})
@@ -244,6 +253,7 @@ func TestClient(t *testing.T) {
 		if want == 503 && w.Header().Get("Retry-After") == "" {
 			t.Errorf("%s: 503 without Retry-After", path)
 		}
+		header := <-headers
 		if header.Get("Traceparent") != r.Header.Get("Traceparent") || header.Get("X-Request-Id") != "id-7" || header.Get("Cookie") != "" {
 			t.Errorf("%s: went out with %v", path, header)
 		}
