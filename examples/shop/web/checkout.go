@@ -132,19 +132,29 @@ func (w *web) placeOrder(rw http.ResponseWriter, r *http.Request) error {
 		http.Redirect(rw, r, "/orders/"+o.ID, http.StatusSeeOther)
 		return nil
 	}
+	page := checkoutPage{Key: newID(), Customer: request.Customer}
+	status := http.StatusServiceUnavailable
 	var refused *httpserve.Error
-	if !errors.As(err, &refused) || refused.Status == http.StatusNotFound {
+	switch {
+	case !errors.As(err, &refused):
+		// Whether it was bought is unknown. The key stays, so that sending the
+		// form again finishes the same order.
+		page.Key, page.Problem = key, "We could not finish this just now. Press Pay again in a few seconds: you will not pay twice."
+		w.log.Warn("an order got no answer", "error", err)
+	case refused.Code == "key_reused":
+		return httpserve.Errorf(http.StatusConflict, "sent_before", "this form was sent before, with other details; look into your cart to see what is left to buy")
+	case refused.Status == http.StatusNotFound:
 		return err
+	default:
+		// The buyer may put it right; the old key was spent on an order that
+		// came to nothing.
+		status, page.Problem = refused.Status, upperFirst(refused.Message)+"."
 	}
-	// The buyer may put it right. The cart is what it is now, and the key is
-	// new where the old one has been spent on an order that came to nothing.
-	priced, e := w.backend.price(r.Context(), cart{ID: request.Cart, Version: int64(version), Items: items})
-	if e != nil {
-		return e
+	var e error
+	if page.pricedCart, e = w.backend.price(r.Context(), cart{ID: request.Cart, Version: int64(version), Items: items}); e != nil {
+		return errors.Join(err, e)
 	}
-	return w.showCheckout(rw, refused.Status, checkoutPage{
-		pricedCart: priced, Key: newID(), Customer: request.Customer, Problem: upperFirst(refused.Message) + ".",
-	})
+	return w.showCheckout(rw, status, page)
 }
 
 func parseForm(r *http.Request) error {

@@ -129,7 +129,8 @@ func TestPages(t *testing.T) {
 		{"remove", "POST", "/cart/remove", "product=7", "", 303, ""},
 		{"checkout", "GET", "/checkout", "", "", 200, `value="7x3"`},
 		{"pay", "POST", "/checkout", form, "", 303, ""},
-		{"pay without orders", "POST", "/checkout", form, "orders", 503, "Nothing is lost"},
+		{"pay without orders", "POST", "/checkout", form, "orders", 503, `name="key" value="k1"`},
+		{"pay without orders and catalog", "POST", "/checkout", form, "orders catalog", 503, "Nothing is lost"},
 		{"pay without cart", "POST", "/checkout", form, "cart", 303, ""},
 		{"pay for nonsense", "POST", "/checkout", "items=x", "", 400, "Items"},
 		{"order", "GET", "/orders/o1", "", "", 200, "Thank you, Ann"},
@@ -139,7 +140,9 @@ func TestPages(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			o, h := open(t)
 			o.items = []item{{7, 3}}
-			o.down[tt.down] = true
+			for service := range strings.FieldsSeq(tt.down) {
+				o.down[service] = true
+			}
 			w := do(h, tt.method, tt.path, tt.body)
 			if w.Code != tt.status || !strings.Contains(w.Body.String(), tt.says) {
 				t.Fatalf("%d, want %d with %q:\n%s", w.Code, tt.status, tt.says, w.Body)
@@ -179,6 +182,10 @@ func TestCheckoutForm(t *testing.T) {
 	}
 	if strings.Contains(body, `value="k1"`) || strings.Contains(body, `value="42"`) {
 		t.Error("the spent key or the card's number is in the new form")
+	}
+	o.refusal = httpserve.Errorf(422, "key_reused", "the key was used")
+	if w := do(h, "POST", "/checkout", form.Encode()); w.Code != 409 || strings.Contains(w.Body.String(), "<form action=\"/checkout\"") {
+		t.Errorf("a form that was sent before: %d %s", w.Code, w.Body)
 	}
 }
 
