@@ -54,7 +54,6 @@ type lqnMachine struct {
 	cap  int   // requests that may wait at a task that unanswered requests reach
 	done []int // entry invocations begun since cleared
 	lost int
-	held lqnRef // branch whose slice just ended and that still has its processor; -1: none
 }
 
 func (p *lqnProgram) initial() *lqnState {
@@ -156,10 +155,6 @@ func (m *lqnMachine) slice(r lqnRef) {
 	if len(ph.start) > 1 {
 		b.stage = uint8(m.pick(ph.start))
 	}
-	if m.held == r {
-		m.held = -1 // goes on without giving up the processor
-		return
-	}
 	task := int(m.s.threads[r/lqnMaxBranches].task)
 	proc := m.p.tasks[task].proc
 	q := append(m.s.run[proc], r)
@@ -239,11 +234,15 @@ func (m *lqnMachine) send(entry int, caller lqnRef) {
 	m.s.queue[task] = append(m.s.queue[task], lqnRequest{int16(entry), caller})
 }
 
-// reply lets the caller of a thread go on, or passes it on by forwarding.
-func (m *lqnMachine) reply(i int) {
-	m.replyLater(i)()
+// repliedBy marks thread i as having replied and gives whom the reply is for.
+func (m *lqnMachine) repliedBy(i int) (entry int, caller lqnRef) {
+	t := &m.s.threads[i]
+	entry, caller = int(t.entry), t.caller
+	t.replied, t.caller = true, -1
+	return entry, caller
 }
 
+// answer lets the caller of an entry go on, or passes it on by forwarding.
 func (m *lqnMachine) answer(entry int, caller lqnRef) {
 	e := &m.p.entries[entry]
 	if len(e.forwards) > 0 {
@@ -270,13 +269,24 @@ func (m *lqnMachine) finishAct(r lqnRef) {
 	b := m.s.at(r)
 	a := &m.p.acts[b.act]
 	b.status = branchDead
-	if a.reply && !m.s.threads[i].replied {
-		if m.pick([]float64{1, 1}) == 1 {
-			defer m.replyLater(i)()
-		} else {
-			m.reply(i)
-		}
+	if !a.reply || m.s.threads[i].replied {
+		m.follow(i, r, a)
+		return
 	}
+	// The caller and the thread go on at the same instant. Where both want one
+	// processor either may be first: the published Petri-net solutions draw lots.
+	entry, caller := m.repliedBy(i)
+	if m.pick([]float64{1, 1}) == 0 {
+		m.answer(entry, caller)
+		m.follow(i, r, a)
+		return
+	}
+	m.follow(i, r, a)
+	m.answer(entry, caller)
+}
+
+// follow does what the link of a finished activity says.
+func (m *lqnMachine) follow(i int, r lqnRef, a *lqnAct) {
 	if a.link < 0 {
 		m.endBranch(i)
 		return
@@ -335,8 +345,8 @@ func (m *lqnMachine) endBranch(i int) {
 		m.restUser(i)
 		return
 	}
-	if !t.replied {
-		m.reply(i)
+	if !t.replied { // a graph that never replies: its end is the reply
+		m.answer(m.repliedBy(i))
 	}
 	m.s.threads[i] = lqnThread{task: -1}
 	m.s.free = append(m.s.free, int32(i))
@@ -374,24 +384,8 @@ func (m *lqnMachine) served(proc, n int) {
 		b.stage = uint8(next)
 		return
 	}
-	m.held = r
-	m.release(proc, r)
+	m.s.run[proc] = append(q[:n], q[n+1:]...)
 	m.afterSlice(r)
-	if m.held == r {
-		m.release(proc, r)
-	}
-}
-
-// release takes a branch off its processor.
-func (m *lqnMachine) release(proc int, r lqnRef) {
-	m.held = -1
-	q := m.s.run[proc]
-	for i := range q {
-		if q[i] == r {
-			m.s.run[proc] = append(q[:i], q[i+1:]...)
-			return
-		}
-	}
 }
 
 // stageRate is the rate of the stage that the branch is in, at full speed.
@@ -418,11 +412,4 @@ func (m *lqnMachine) share(proc int) (running int, speed float64) {
 		return n, float64(x.servers) / float64(n)
 	}
 	return x.servers, 1
-}
-
-func (m *lqnMachine) replyLater(i int) func() {
-	t := &m.s.threads[i]
-	caller, entry := t.caller, t.entry
-	t.replied, t.caller = true, -1
-	return func() { m.answer(int(entry), caller) }
 }

@@ -104,7 +104,7 @@ func (p *lqnProgram) markov(o LQNOptions) (*LQNSolution, error) {
 }
 
 func (x *lqnExplorer) machine(s *lqnState) *lqnMachine {
-	return &lqnMachine{p: x.p, s: s, pick: x.choice.pick, cap: lqnQueueCap, done: make([]int, len(x.p.entries)), held: -1}
+	return &lqnMachine{p: x.p, s: s, pick: x.choice.pick, cap: lqnQueueCap, done: make([]int, len(x.p.entries))}
 }
 
 // paths runs act on copies of s, once for each outcome of its choices.

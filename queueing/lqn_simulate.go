@@ -18,7 +18,7 @@ func (p *lqnProgram) simulate(o LQNOptions) (*LQNSolution, error) {
 		events = 20_000_000
 	}
 	rng := rand.New(rand.NewPCG(o.Seed, 0x1b873593cc9e2d51))
-	r := &lqnRun{p: p, rng: rng, m: &lqnMachine{p: p, s: p.initial(), done: make([]int, len(p.entries)), cap: 1_000_000, held: -1}}
+	r := &lqnRun{p: p, rng: rng, m: &lqnMachine{p: p, s: p.initial(), done: make([]int, len(p.entries)), cap: 1_000_000}}
 	r.m.pick = r.pick
 	r.m.boot()
 	const batches = 32
