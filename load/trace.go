@@ -194,7 +194,9 @@ type replay struct {
 	file    string
 	start   time.Time     // of the part, in the trace's own time; zero where the trace has no dates
 	offset  time.Duration // of the part in the trace
+	length  time.Duration // of the part
 	speed   float64
+	factor  float64 // by which rates are multiplied
 	period  time.Duration
 	profile *Profile
 }
@@ -216,12 +218,12 @@ func replayOf(s *series, t *topology.Trace, lead time.Duration) (*replay, error)
 	if from < 0 || from >= to {
 		return nil, fmt.Errorf("trace %s: the part from %s on is empty: the trace is %s long", s.file, from, whole)
 	}
-	r := &replay{file: s.file, offset: from, speed: speed, period: s.period}
+	r := &replay{file: s.file, offset: from, length: to - from, speed: speed, factor: speed * scale, period: s.period}
 	if !s.start.IsZero() {
 		r.start = s.start.Add(from)
 	}
 	r.profile = &Profile{name: fmt.Sprintf("trace %s, %s of it at speed %s", filepath.Base(s.file), to-from, number(speed))}
-	k := speed * scale
+	k := r.factor
 	if err := r.profile.add(lead.Seconds(), s.rates[from/s.period]*k, s.rates[from/s.period]*k); err != nil {
 		return nil, fmt.Errorf("trace %s: %w", s.file, err)
 	}
