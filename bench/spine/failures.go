@@ -52,7 +52,7 @@ func kill(ctx context.Context, b *bench) error {
 		}
 		victim := 0
 		for _, svc := range s.Replicas {
-			if svc.Name == service {
+			if svc.Service == service {
 				victim = svc.Replicas[0].PID
 			}
 		}
@@ -65,7 +65,7 @@ func kill(ctx context.Context, b *bench) error {
 				return false
 			}
 			for _, svc := range s.Replicas {
-				if svc.Name != service {
+				if svc.Service != service {
 					continue
 				}
 				for _, r := range svc.Replicas {
