@@ -21,9 +21,9 @@ import (
 // are called once each, in this order.
 type Gateway struct {
 	cfg      Config
-	origin   time.Time
-	services map[string]*service // fixed
-	edges    []*edge             // fixed; sorted by caller, then callee
+	now      func() time.Duration // the clock that all policies run on; tests have their own
+	services map[string]*service  // fixed
+	edges    []*edge              // fixed; sorted by caller, then callee
 	table    atomic.Pointer[table]
 	routes   []*target // fixed; in the file's order
 	traces   inFlightTraces
@@ -58,11 +58,12 @@ func New(cfg Config) (*Gateway, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
-	g := &Gateway{cfg: cfg, origin: time.Now(), services: map[string]*service{}}
+	origin := time.Now()
+	g := &Gateway{cfg: cfg, services: map[string]*service{}, now: func() time.Duration { return time.Since(origin) }}
 	g.streams, g.cutStreams = context.WithCancel(context.Background())
 	for name, s := range cfg.System.Services {
 		g.services[name] = &service{
-			name: name, limit: int64(s.Concurrency), now: g.now,
+			name: name, limit: int64(s.Concurrency),
 			waiting: waitlist{max: cfg.MaxWaiting}, backends: map[string]*backend{},
 		}
 	}
@@ -134,9 +135,6 @@ func routeName(r *topology.Route) string {
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
-
-// now is the instant on the clock that all policies run on.
-func (g *Gateway) now() time.Duration { return time.Since(g.origin) }
 
 // Listen binds the outside address, and a free port of the loopback interface for each edge. Where one cannot be
 // bound, none is. What is bound is served, and closed, by Run.

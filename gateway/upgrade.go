@@ -23,6 +23,7 @@ func (c *call) upgrade(res *http.Response) (f fault, passed bool) {
 	}
 	c.headAt = c.g.now()
 	c.timer.Stop()
+	c.target.lane.pool.Report(c.grant, c.headAt, c.outcome)
 	conn, brw, err := hijacker.Hijack()
 	if err != nil {
 		return fault{kind: clientClosed, detail: "the client went away"}, true

@@ -161,13 +161,15 @@ func (b *clientBody) complete() bool {
 	return b.err == io.EOF
 }
 
-// clientFault says what went wrong with the client's body.
-func clientFault(err error) fault {
+// clientFault says what went wrong with the client's body. The server ends the request's context with any such error.
+func (c *call) clientFault(err error) fault {
 	switch {
 	case errors.Is(err, errBodyTooLarge):
 		return fault{kind: requestTooLarge, detail: "the request's body is too large"}
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return fault{kind: requestTimeout, detail: "the request's body did not arrive in time"}
+	case c.r.Context().Err() != nil:
+		return c.ended()
 	}
 	return fault{kind: requestError, detail: fmt.Sprintf("the request's body cannot be read: %v", err)}
 }
