@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -115,14 +116,14 @@ func TestRequestIDs(t *testing.T) {
 // The transport would repeat a POST with this header.
 func TestIdempotencyKeyDoesNotRepeat(t *testing.T) {
 	r := start(t, Config{})
-	var posts int
+	var posts atomic.Int64
 	_, requests := r.raw("web", func(n int, head string, c net.Conn) {
 		for i := 0; ; i++ {
 			if strings.HasPrefix(head, "POST") {
 				if !strings.Contains(strings.ToLower(head), "\r\nidempotency-key: k\r\n") {
 					t.Errorf("the backend did not get the header: %q", head)
 				}
-				posts++
+				posts.Add(1)
 				return // a connection that was used before is closed after the request was read
 			}
 			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
@@ -138,7 +139,7 @@ func TestIdempotencyKeyDoesNotRepeat(t *testing.T) {
 	req := r.request("POST", "/", nil)
 	req.Header.Set("Idempotency-Key", "k")
 	r.wantFault(r.do(req), 502, "connection_terminated")
-	if posts != 1 || requests() != 1 {
-		t.Errorf("the POST was sent %d times, on %d connections", posts, requests())
+	if posts.Load() != 1 || requests() != 1 {
+		t.Errorf("the POST was sent %d times, on %d connections", posts.Load(), requests())
 	}
 }

@@ -360,10 +360,10 @@ func TestListenFails(t *testing.T) {
 func TestCollector(t *testing.T) {
 	s := shop()
 	s.Routes = append(s.Routes, &topology.Route{Name: "home", Path: "/same-name", To: "web", Inbound: inbound()})
-	r := start(t, Config{System: s})
+	r := start(t, Config{System: s, Wait: -1})
 	r.serve("web", func(w http.ResponseWriter, req *http.Request) { w.WriteHeader(404) })
 	r.get("/")
-	r.do(r.request("GET", r.EdgeURL("web", "catalog"), nil).WithContext(context.Background()))
+	r.do(r.request("GET", r.EdgeURL("web", "catalog"), nil).WithContext(t.Context()))
 	until(t, "counted", func() bool { return r.Stats().Routes[0].Requests == 1 && r.Stats().Edges[0].Requests == 1 })
 	reg := prometheus.NewPedanticRegistry()
 	reg.MustRegister(r.Collector())

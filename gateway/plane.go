@@ -338,7 +338,7 @@ func (c *call) prepareBody() fault {
 	if d, ok := c.w.(interface{ EnableFullDuplex() error }); ok {
 		_ = d.EnableFullDuplex() // without it, the answer waits for the body's end
 	}
-	c.stream = &clientBody{body: c.r.Body, max: limit}
+	c.stream = &clientBody{body: c.r.Body, length: n, max: limit}
 	return fault{}
 }
 
