@@ -21,20 +21,20 @@ import (
 // are called once each, in this order.
 type Gateway struct {
 	cfg      Config
-	origin   time.Time
-	services map[string]*service // fixed
-	edges    []*edge             // fixed; sorted by caller, then callee
+	now      func() time.Duration // the clock that all policies run on; tests have their own
+	services map[string]*service  // fixed
+	edges    []*edge              // fixed; sorted by caller, then callee
 	table    atomic.Pointer[table]
 	routes   []*target // fixed; in the file's order
 	traces   inFlightTraces
 
-	outside net.Listener
-	addr    net.Addr
-	servers []*http.Server // the outside first
+	listener net.Listener // outside
+	addr     net.Addr
+	outside  side
+	inner    side
 
 	streams    context.Context // ends when streams without an end are to be cut off
 	cutStreams context.CancelFunc
-	conns      connections
 }
 
 // table is how requests from outside find their target. It is replaced as a whole.
@@ -58,11 +58,12 @@ func New(cfg Config) (*Gateway, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
-	g := &Gateway{cfg: cfg, origin: time.Now(), services: map[string]*service{}}
+	origin := time.Now()
+	g := &Gateway{cfg: cfg, services: map[string]*service{}, now: func() time.Duration { return time.Since(origin) }}
 	g.streams, g.cutStreams = context.WithCancel(context.Background())
 	for name, s := range cfg.System.Services {
 		g.services[name] = &service{
-			name: name, limit: int64(s.Concurrency), now: g.now,
+			name: name, limit: int64(s.Concurrency),
 			waiting: waitlist{max: cfg.MaxWaiting}, backends: map[string]*backend{},
 		}
 	}
@@ -135,9 +136,6 @@ func routeName(r *topology.Route) string {
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
-// now is the instant on the clock that all policies run on.
-func (g *Gateway) now() time.Duration { return time.Since(g.origin) }
-
 // Listen binds the outside address, and a free port of the loopback interface for each edge. Where one cannot be
 // bound, none is. What is bound is served, and closed, by Run.
 func (g *Gateway) Listen() (err error) {
@@ -149,12 +147,12 @@ func (g *Gateway) Listen() (err error) {
 			}
 		}
 	}()
-	g.outside, err = net.Listen("tcp", g.cfg.System.Listen)
+	g.listener, err = net.Listen("tcp", g.cfg.System.Listen)
 	if err != nil {
 		return fmt.Errorf("gateway: listening for requests from outside: %w", err)
 	}
-	bound = append(bound, g.outside)
-	g.addr = g.outside.Addr()
+	bound = append(bound, g.listener)
+	g.addr = g.listener.Addr()
 	for _, e := range g.edges {
 		if e.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 			return fmt.Errorf("gateway: listening for calls from %s to %s: %w", e.from, e.to, err)
@@ -184,23 +182,13 @@ func (g *Gateway) EdgeURL(from, to string) string {
 // their own (events, upgraded connections) are cut off at once. It returns nil after such an end, an error if a listener
 // failed; in both cases all listeners and connections are closed and no goroutine is left.
 func (g *Gateway) Run(ctx context.Context) error {
-	if g.outside == nil {
+	if g.listener == nil {
 		return errors.New("gateway: Run before Listen")
 	}
 	failed := make(chan error, 1+len(g.edges))
-	var serving sync.WaitGroup
-	serve := func(l net.Listener, h http.HandlerFunc) {
-		s := g.server(h)
-		g.servers = append(g.servers, s)
-		serving.Go(func() {
-			if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-				failed <- err
-			}
-		})
-	}
-	serve(g.outside, g.serveOutside)
+	g.serveOn(&g.outside, g.listener, g.serveOutside, failed)
 	for _, e := range g.edges {
-		serve(e.listener, func(w http.ResponseWriter, r *http.Request) { g.serve(w, r, e.target) })
+		g.serveOn(&g.inner, e.listener, func(w http.ResponseWriter, r *http.Request) { g.serve(w, r, e.target) }, failed)
 	}
 	var err error
 	select {
@@ -208,50 +196,65 @@ func (g *Gateway) Run(ctx context.Context) error {
 	case err = <-failed:
 		err = fmt.Errorf("gateway: serving: %w", err)
 	}
-	g.stop()
-	serving.Wait()
-	g.conns.open.Wait()
+	deadline, cancel := context.WithTimeout(context.Background(), g.cfg.DrainTimeout)
+	defer cancel()
+	g.cutStreams()
+	g.outside.stop(deadline)
+	g.inner.stop(deadline)
 	for _, s := range g.services {
 		s.closeAll()
 	}
 	return err
 }
 
-func (g *Gateway) server(h http.HandlerFunc) *http.Server {
-	return &http.Server{
+// side is a set of servers that are stopped together: those for requests from outside, or those for calls between
+// services.
+type side struct {
+	servers []*http.Server
+	serving sync.WaitGroup
+	conns   connections
+}
+
+// side returns the side on which the target's requests come in.
+func (t *target) side(g *Gateway) *side {
+	if t.edge != nil {
+		return &g.inner
+	}
+	return &g.outside
+}
+
+func (g *Gateway) serveOn(side *side, l net.Listener, h http.HandlerFunc, failed chan<- error) {
+	s := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    maxHeader,
 		Protocols:         http1(),
-		ConnState:         g.conns.changed,
+		ConnState:         side.conns.changed,
 		ErrorLog:          slog.NewLogLogger(g.cfg.Log.Handler(), slog.LevelDebug),
 	}
+	side.servers = append(side.servers, s)
+	side.serving.Go(func() {
+		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			failed <- err
+		}
+	})
 }
 
-// stop ends the servers, politely as long as the drain time-out allows.
-func (g *Gateway) stop() {
-	ctx, cancel := context.WithTimeout(context.Background(), g.cfg.DrainTimeout)
-	defer cancel()
-	g.cutStreams()
-	for i, group := range [][]*http.Server{g.servers[:1], g.servers[1:]} {
-		var wg sync.WaitGroup
-		for _, s := range group {
-			wg.Go(func() {
-				if s.Shutdown(ctx) != nil {
-					_ = s.Close() // what is left is cut off
-				}
-			})
-			if i == 0 {
-				// Connections on which nothing was ever asked would be waited for.
-				g.conns.closeFresh()
+// stop ends the servers, politely until ctx ends, and returns when the last connection is gone.
+func (s *side) stop(ctx context.Context) {
+	var stopping sync.WaitGroup
+	for _, srv := range s.servers {
+		stopping.Go(func() {
+			if srv.Shutdown(ctx) != nil {
+				_ = srv.Close() // what is left is cut off
 			}
-		}
-		if i == 1 {
-			g.conns.closeFresh()
-		}
-		wg.Wait()
+		})
 	}
+	s.serving.Wait() // no new connections from here on
+	s.conns.closeFresh()
+	stopping.Wait()
+	s.conns.open.Wait()
 }
 
 // stopWith calls cancel when streams are to be cut off, until the returned function is called.
@@ -259,8 +262,6 @@ func (g *Gateway) stopWith(cancel context.CancelCauseFunc) (release func()) {
 	stop := context.AfterFunc(g.streams, func() { cancel(errStopping) })
 	return func() { stop() }
 }
-
-func (g *Gateway) hijackedDone() { g.conns.open.Done() }
 
 // connections keeps count of the clients' connections, so that Run can wait for the last.
 type connections struct {
@@ -301,6 +302,7 @@ func (c *connections) forget(conn net.Conn) {
 	c.mu.Unlock()
 }
 
+// closeFresh closes the connections on which nothing was asked yet: an ending server would wait for them.
 func (c *connections) closeFresh() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

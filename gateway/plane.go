@@ -56,6 +56,8 @@ type call struct {
 	hooks  httptrace.ClientTrace
 
 	search   policy.Request
+	grant    policy.Grant   // the place at the backend of the current try
+	outcome  policy.Outcome // what its answer's status says about the backend; reported when the head is passed on
 	attempts int
 	upstream time.Duration // spent with backends
 	headAt   time.Duration // when the head of a stream without an end came; 0: count to the end
@@ -142,47 +144,57 @@ func (c *call) carry() (code int, f fault) {
 			return c.refuse(f)
 		}
 		c.attempts++
+		c.grant = grant
 		began := c.g.now()
-		res, f, try := c.send(grant)
+		res, f, try := c.send()
 		if res != nil {
-			outcome := outcomeOf(res.StatusCode)
-			lane.pool.Report(grant, c.g.now(), outcome)
-			try = policy.Try{Sent: true, Status: res.StatusCode}
-			if outcome == policy.Failure && c.upgrading == "" {
-				if pause, again := c.decide(try); again {
-					discard(res)
-					c.finish(grant, began, outcome)
-					if f := c.pause(grant, pause); f.kind != noFault {
-						return c.refuse(f)
-					}
-					continue
+			c.outcome = outcomeOf(res.StatusCode)
+			if pause, again := c.decideStatus(res); again {
+				discard(res)
+				lane.pool.Report(grant, c.g.now(), c.outcome)
+				c.finish(began, c.outcome)
+				if f := c.pause(pause); f.kind != noFault {
+					return c.refuse(f)
 				}
+				continue
 			}
 			var passed bool
 			if f, passed = c.relay(res); passed {
-				if f.kind == responseIncomplete {
-					lane.pool.Report(grant, c.g.now(), policy.Failure)
-					outcome = policy.Failure
+				if f.kind == responseIncomplete && !errors.Is(context.Cause(c.ctx), errStopping) {
+					c.outcome = policy.Failure
+					lane.pool.Report(grant, c.g.now(), c.outcome)
 				}
-				c.finish(grant, began, outcome)
+				c.finish(began, c.outcome)
 				return res.StatusCode, f
 			}
-			try.Status = 0
+			try = policy.Try{Sent: true}
 		}
+		// Nothing of an answer has been passed on, so that there can still be another.
 		outcome := policy.Failure
 		if f.kind.ofClient() {
 			outcome = policy.Neutral
 		}
 		lane.pool.Report(grant, c.g.now(), outcome)
-		c.finish(grant, began, outcome)
-		pause, again := c.decide(try)
-		if outcome == policy.Neutral || f.kind == responseTimeout || !again {
+		c.finish(began, outcome)
+		if outcome == policy.Neutral || f.kind == responseTimeout {
 			return c.refuse(f)
 		}
-		if f := c.pause(grant, pause); f.kind != noFault {
+		pause, again := c.decide(try)
+		if !again {
+			return c.refuse(f)
+		}
+		if f := c.pause(pause); f.kind != noFault {
 			return c.refuse(f)
 		}
 	}
+}
+
+// decideStatus asks the policy whether an answer is given up for another try.
+func (c *call) decideStatus(res *http.Response) (pause time.Duration, again bool) {
+	if c.outcome != policy.Failure || c.upgrading != "" {
+		return 0, false
+	}
+	return c.decide(policy.Try{Sent: true, Status: res.StatusCode})
 }
 
 // outcomeOf says what a status tells about the backend: errors of the server count against it, but not its saying that
@@ -211,8 +223,8 @@ func (c *call) decide(t policy.Try) (pause time.Duration, again bool) {
 func (c *call) left() time.Duration { return c.target.timeout - (c.g.now() - c.start) }
 
 // pause waits before the next try, which goes to another backend if there is one.
-func (c *call) pause(failed policy.Grant, d time.Duration) fault {
-	c.search.Exclude(failed.Member)
+func (c *call) pause(d time.Duration) fault {
+	c.search.Exclude(c.grant.Member)
 	c.target.traffic.retries.Add(1)
 	if d <= 0 {
 		return fault{}
@@ -269,15 +281,18 @@ func unavailable(why policy.Refusal) fault {
 
 // ended says why the call's context has ended.
 func (c *call) ended() fault {
-	if errors.Is(context.Cause(c.ctx), errTimeout) {
+	switch cause := context.Cause(c.ctx); {
+	case errors.Is(cause, errTimeout):
 		return fault{kind: responseTimeout, detail: "the call took longer than its time-out allows"}
+	case errors.Is(cause, errStopping):
+		return fault{kind: responseIncomplete, detail: "the gateway is stopping"}
 	}
 	return fault{kind: clientClosed, detail: "the client went away"}
 }
 
 // finish gives the place at the backend back, and counts.
-func (c *call) finish(grant policy.Grant, began time.Duration, o policy.Outcome) {
-	b := grant.Owner.(*backend)
+func (c *call) finish(began time.Duration, o policy.Outcome) {
+	b := c.grant.Owner.(*backend)
 	end := c.g.now()
 	c.upstream += end - began
 	if c.headAt != 0 {
@@ -288,7 +303,7 @@ func (c *call) finish(grant policy.Grant, began time.Duration, o policy.Outcome)
 		b.failures.Add(1)
 	}
 	b.latency.Record(end - began)
-	c.target.lane.release(grant, end-began, o)
+	c.target.lane.release(c.grant, end-began, o)
 }
 
 // refuse answers with the gateway's own error.
@@ -308,7 +323,7 @@ func (c *call) prepareBody() fault {
 		return fault{}
 	}
 	if limit > 0 && n > limit {
-		return clientFault(errBodyTooLarge)
+		return c.clientFault(errBodyTooLarge)
 	}
 	if d, ok := c.w.(interface{ SetReadDeadline(time.Time) error }); ok {
 		_ = d.SetReadDeadline(time.Now().Add(c.target.timeout)) // without it, only the total time-out holds
@@ -316,17 +331,14 @@ func (c *call) prepareBody() fault {
 	if n > 0 && n <= maxReplay && c.r.Header.Get("Expect") == "" {
 		c.kept = make([]byte, n)
 		if _, err := io.ReadFull(c.r.Body, c.kept); err != nil {
-			if c.ctx.Err() != nil && c.r.Context().Err() != nil {
-				return c.ended()
-			}
-			return clientFault(err)
+			return c.clientFault(err)
 		}
 		return fault{}
 	}
 	if d, ok := c.w.(interface{ EnableFullDuplex() error }); ok {
 		_ = d.EnableFullDuplex() // without it, the answer waits for the body's end
 	}
-	c.stream = &clientBody{body: c.r.Body, max: limit}
+	c.stream = &clientBody{body: c.r.Body, length: n, max: limit}
 	return fault{}
 }
 
@@ -341,8 +353,8 @@ func (c *call) abandonBody() {
 }
 
 // send sends the request to the backend, and returns its answer, or what went wrong.
-func (c *call) send(grant policy.Grant) (*http.Response, fault, policy.Try) {
-	b := grant.Owner.(*backend)
+func (c *call) send() (*http.Response, fault, policy.Try) {
+	b := c.grant.Owner.(*backend)
 	if c.out == nil {
 		c.prepareRequest()
 	} else {
@@ -384,12 +396,9 @@ func (c *call) prepareRequest() {
 
 // diagnose tells whose fault an error is, and whether anything may have reached the backend.
 func (c *call) diagnose(err error) (f fault, sent bool) {
-	if c.ctx.Err() != nil && c.r.Context().Err() != nil {
-		return fault{kind: clientClosed, detail: "the client went away"}, true
-	}
 	if c.stream != nil {
 		if err := c.stream.failure(); err != nil {
-			return clientFault(err), true
+			return c.clientFault(err), true
 		}
 	}
 	if c.ctx.Err() != nil {

@@ -98,8 +98,10 @@ func endless(res *http.Response) bool {
 	return len(ct) == 1 && strings.HasPrefix(ct[0], "text/event-stream")
 }
 
-// writeHead passes the head on. Trailers that the backend announced are announced.
+// writeHead passes the head on: from here on the answer is the client's. Trailers that the backend announced are
+// announced.
 func (c *call) writeHead(res *http.Response) {
+	c.target.lane.pool.Report(c.grant, c.g.now(), c.outcome)
 	h := c.w.Header()
 	c.copyAnswerHeader(h, res.Header)
 	if len(res.Trailer) > 0 {

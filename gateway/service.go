@@ -27,7 +27,6 @@ type service struct {
 	name    string
 	limit   int64
 	waiting waitlist
-	now     func() time.Duration
 
 	mu       sync.Mutex
 	backends map[string]*backend
@@ -211,9 +210,14 @@ func (l *lane) pick(r *policy.Request, now time.Duration) (policy.Grant, policy.
 		// set, which holding the mutex proves, it is out of it.
 		l.pool.Report(g, now, policy.Neutral)
 		l.release(g, 0, policy.Neutral)
-		l.service.mu.Lock()
-		l.service.mu.Unlock() //nolint:staticcheck // waits for the rebuild
+		l.service.awaitRebuild()
 	}
+}
+
+// awaitRebuild returns when no change of the set is under way.
+func (s *service) awaitRebuild() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 }
 
 // release gives the place back.

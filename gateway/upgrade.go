@@ -23,11 +23,12 @@ func (c *call) upgrade(res *http.Response) (f fault, passed bool) {
 	}
 	c.headAt = c.g.now()
 	c.timer.Stop()
+	c.target.lane.pool.Report(c.grant, c.headAt, c.outcome)
 	conn, brw, err := hijacker.Hijack()
 	if err != nil {
 		return fault{kind: clientClosed, detail: "the client went away"}, true
 	}
-	defer c.g.hijackedDone()
+	defer c.target.side(c.g).conns.open.Done()
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Time{}) // fails only on a closed connection, as the next write then does
 

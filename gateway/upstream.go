@@ -107,8 +107,9 @@ func upstreamFault(err error) (f fault, sent bool) {
 // cannot be sent again, and the error with which reading from the client failed, for that is no fault of the backend.
 // The transport may still read from it when the call is over.
 type clientBody struct {
-	body io.ReadCloser
-	max  int64 // 0: no limit
+	body   io.ReadCloser
+	length int64 // -1: not known
+	max    int64 // 0: no limit
 
 	mu   sync.Mutex
 	read bool
@@ -158,16 +159,18 @@ func (b *clientBody) failure() error {
 func (b *clientBody) complete() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.err == io.EOF
+	return b.err == io.EOF || b.n == b.length
 }
 
-// clientFault says what went wrong with the client's body.
-func clientFault(err error) fault {
+// clientFault says what went wrong with the client's body. The server ends the request's context with any such error.
+func (c *call) clientFault(err error) fault {
 	switch {
 	case errors.Is(err, errBodyTooLarge):
 		return fault{kind: requestTooLarge, detail: "the request's body is too large"}
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return fault{kind: requestTimeout, detail: "the request's body did not arrive in time"}
+	case c.r.Context().Err() != nil:
+		return c.ended()
 	}
 	return fault{kind: requestError, detail: fmt.Sprintf("the request's body cannot be read: %v", err)}
 }
