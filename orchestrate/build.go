@@ -149,6 +149,15 @@ next:
 
 type builder struct{ goTool, root, dir string }
 
+// workdir is where the go command is called: beside the topology file if that is inside the module, so that the
+// compiler names files as seen from there.
+func (b builder) workdir(module string) string {
+	if moduleFolder(b.root) == module {
+		return b.root
+	}
+	return module
+}
+
 // nameAll asks the go command what each folder's program is called.
 func (b builder) nameAll(ctx context.Context, programs []*program) error {
 	byModule := make(map[string][]*program)
@@ -159,9 +168,9 @@ func (b builder) nameAll(ctx context.Context, programs []*program) error {
 		group := byModule[module]
 		args := []string{"list", "-e", "-json=Dir,Name,ImportPath,Target,Error"}
 		for _, p := range group {
-			args = append(args, relativePackage(module, p.folder))
+			args = append(args, relativePackage(b.workdir(module), p.folder))
 		}
-		out, errOut, err := b.run(ctx, module, args)
+		out, errOut, err := b.run(ctx, b.workdir(module), args)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -246,9 +255,9 @@ func (b builder) build(ctx context.Context, batch []*program, services []string)
 	}
 	args := []string{"build", "-o", staging + string(filepath.Separator)}
 	for _, p := range batch {
-		args = append(args, relativePackage(batch[0].module, p.folder))
+		args = append(args, relativePackage(b.workdir(batch[0].module), p.folder))
 	}
-	_, errOut, err := b.run(ctx, batch[0].module, args)
+	_, errOut, err := b.run(ctx, b.workdir(batch[0].module), args)
 	if err != nil {
 		return b.failure(services, errOut, err)
 	}

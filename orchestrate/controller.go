@@ -143,17 +143,19 @@ func (c *controller) run() {
 // step takes the steps that lead from actual to desired now, and returns the instant to look again.
 func (c *controller) step() (wake time.Duration) {
 	var out outcome
-	for {
+	// Again until nothing is left to do: giving up a replacement, or removing a replica that has no process, changes
+	// at once what is to be done next. The bound is only there so that a mistake could not turn into an endless loop.
+	for range 100 {
 		members := make([]member, 0, len(c.members))
 		for _, r := range c.members {
 			members = append(members, r.member)
 		}
 		out = reconcile(c.target, members, c.now())
+		if len(out.actions) == 0 {
+			break
+		}
 		for _, a := range out.actions {
 			c.apply(a)
-		}
-		if len(out.actions) == 0 || out.actions[0].verb != doGiveUp {
-			break
 		}
 	}
 	if out.rolled {
@@ -237,15 +239,16 @@ func (c *controller) stop(r *replica, why string) {
 
 // giveUp returns from a replacement that failed to what ran before.
 func (c *controller) giveUp(why string) {
+	detail := why
 	for _, r := range c.members {
-		if r.revision == c.target.revision && r.failure != "" {
-			why = r.failure
+		if r.revision == c.target.revision && r.failed != "" {
+			why, detail = r.name+": "+r.failed, r.failure
 		}
 	}
 	c.target.bad, c.target.revision, c.target.previous = c.target.revision, c.target.previous, 0
 	c.rollError = why
 	c.note(slog.LevelError, nil, "replacement failed", why)
-	c.finishRoll(fmt.Errorf("%s: the replacement failed and is undone: %s", c.name, why))
+	c.finishRoll(fmt.Errorf("%s: the replacement failed and is undone: %s", c.name, detail))
 }
 
 func (c *controller) finishRoll(err error) {
@@ -388,14 +391,13 @@ func (c *controller) bury(r *replica, e ending) {
 	r.phase, r.retryAt = phaseWaiting, c.now()+pause
 	switch {
 	case r.doomed != "":
-		r.failed, r.doomed = r.doomed, ""
+		r.failed, r.failure = r.doomed, explain(r.name, r.doomed, e.lines)
+		r.doomed = ""
 	case !r.everReady && (e.permanent || r.restart.CrashLooping()):
-		r.failed, r.why = e.String(), e.String()
+		r.failed, r.failure = e.String(), explain(r.name, e.brief(), e.lines)
+		r.why = r.failed
 	default:
 		r.why = e.String()
-	}
-	if r.failed != "" {
-		r.failure = explain(r.name, r.failed, e.lines)
 	}
 	why := e.String()
 	if r.restart.CrashLooping() {

@@ -72,16 +72,21 @@ type ending struct {
 	lines     []string
 }
 
-// String says it in one line.
+// String says it in one line, the process's last one included.
 func (e ending) String() string {
-	if e.err != nil {
-		return e.err.Error()
-	}
-	s := fmt.Sprintf("it %s after %v", e.how, e.ran.Round(time.Millisecond))
-	if len(e.lines) > 0 && !e.oom {
+	s := e.brief()
+	if e.err == nil && !e.oom && len(e.lines) > 0 {
 		s += ": " + e.lines[len(e.lines)-1]
 	}
 	return s
+}
+
+// brief says it without what the process wrote.
+func (e ending) brief() string {
+	if e.err != nil {
+		return e.err.Error()
+	}
+	return fmt.Sprintf("it %s after %v", e.how, e.ran.Round(time.Millisecond))
 }
 
 // stopOrder tells an instance to end its process.

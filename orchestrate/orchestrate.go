@@ -43,6 +43,8 @@ type Config struct {
 	Env func(service, replica string) []string
 	// Balancer that is told of the replicas. Required.
 	Balancer Balancer
+	// NoCgroups makes limits advisory even where control groups could keep them.
+	NoCgroups bool
 	// Log of what happens. Left out: discarded.
 	Log *slog.Logger
 	// Events is how many of the latest events are kept for Events. Left out: 1000.
@@ -156,7 +158,11 @@ func (o *Orchestrator) run(ctx context.Context) error {
 	}
 	d := &driver{
 		root: o.cfg.Root, dir: dir, run: newRunID() + ":" + hash, env: o.cfg.Env, balancer: o.cfg.Balancer,
-		journal: o.journal, spawn: newSpawner(), cgroups: openCgroups(hash), ports: newPortPool(),
+		journal: o.journal, spawn: newSpawner(), ports: newPortPool(),
+		cgroups: &cgroupRoot{reason: "control groups are switched off"},
+	}
+	if !o.cfg.NoCgroups {
+		d.cgroups = openCgroups(hash)
 	}
 	if why := d.cgroups.advisory(); why != "" {
 		o.journal.add(slog.LevelWarn, "", "", "limits are advisory", why)
