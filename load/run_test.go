@@ -334,7 +334,7 @@ func TestMixAndSeed(t *testing.T) {
 func TestCutShort(t *testing.T) {
 	for _, users := range []int{0, 10} {
 		synctest.Test(t, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second+500*time.Millisecond)
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second+450*time.Millisecond)
 			defer cancel()
 			var n atomic.Int64
 			h := func(w http.ResponseWriter, r *http.Request) {
@@ -349,11 +349,11 @@ func TestCutShort(t *testing.T) {
 			}
 			start := time.Now()
 			res := simulated(t, ctx, h, w, nil)
-			if took := time.Since(start); took != 3500*time.Millisecond {
-				t.Errorf("it took %s to be cut after 3.5s", took)
+			if took := time.Since(start); took != 3450*time.Millisecond {
+				t.Errorf("it took %s to be cut after 3.45s", took)
 			}
 			s := res.Total
-			if !res.CutShort || res.Duration != 3500*time.Millisecond || s.Requests != 20 || s.Unfinished == 0 || s.Failed() != 0 {
+			if !res.CutShort || res.Duration != 3450*time.Millisecond || s.Requests != 20 || s.Unfinished == 0 || s.Failed() != 0 {
 				t.Errorf("cut short %t after %s, %d requests, %d unfinished, errors %v", res.CutShort, res.Duration, s.Requests, s.Unfinished, s.Errors)
 			}
 			if users == 0 && s.Requests+s.Unfinished != 35 {
