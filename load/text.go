@@ -73,17 +73,21 @@ func (r *Result) writeSteps(b *strings.Builder) {
 	if n := r.Total.Requests - r.Total.Latency.Count(); n > 0 {
 		fmt.Fprintf(b, "without latency: %s requests that had no answer and did not time out\n", count(n))
 	}
+	var out []string
 	for _, x := range []struct {
 		n    int64
 		what string
 	}{
-		{r.Total.NotSent, "were due and not sent by the end"},
-		{r.Total.Unfinished, "were under way when the run was cut short"},
-		{r.Total.Skipped, "were not made, because a value that an earlier step extracts was missing"},
+		{r.Total.NotSent, "due and not sent by the end"},
+		{r.Total.Unfinished, "under way when the run was cut short"},
+		{r.Total.Skipped, "not made for want of a value that an earlier step extracts"},
 	} {
 		if x.n > 0 {
-			fmt.Fprintf(b, "not in the table: %s requests %s\n", count(x.n), x.what)
+			out = append(out, count(x.n)+" "+x.what)
 		}
+	}
+	if len(out) > 0 {
+		fmt.Fprintf(b, "not in the table: %s\n", strings.Join(out, "; "))
 	}
 }
 

@@ -118,3 +118,10 @@ func FuzzParseTrace(f *testing.F) {
 		}
 	})
 }
+
+func writeFile(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
