@@ -322,7 +322,7 @@ func TestFigures(t *testing.T) {
 		"100m": latency(100 * time.Minute), "0%": percent(0), "<0.1%": percent(0.0001), "0.1%": percent(0.001), "9.9%": percent(0.0994), "10%": percent(0.0996),
 		"100%": percent(1), "0.47": cores(0.47), "12.0": cores(12), "1 KiB": size(1), "1 MiB": size(1 << 20), "1.5 GiB": size(3 << 29), "200 GiB": size(200 << 30),
 		"59s": elapsed(59 * time.Second), "1m 00s": elapsed(time.Minute), "1h 02m": elapsed(3725 * time.Second), "2d 03h": elapsed(51 * time.Hour),
-		"  ▁▄█": sparkline([]float64{0, 0, 1, 4, 8}, 5, 5), "    █": sparkline([]float64{1}, 5, 5), "▄█": sparkline([]float64{1, 1, 4, 8, 0, 1}[:4], 2, 4),
+		"  ▁▄█": sparkline([]float64{0, 0, 1, 4, 8}, 5, 5), "    █": sparkline([]float64{1}, 5, 5), "▁█": sparkline([]float64{1, 1, 4, 8, 0, 1}[:4], 2, 4),
 	} {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)
