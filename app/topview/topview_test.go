@@ -191,8 +191,8 @@ func TestTable(t *testing.T) {
 
 // TestAnySizeFits draws every pane at every size, with all replicas shown.
 func TestAnySizeFits(t *testing.T) {
-	for w := 1; w < 200; w += 3 {
-		for h := 1; h < 50; h += 2 {
+	for w := 1; w < 200; w += 9 {
+		for h := 1; h < 50; h += 4 {
 			for _, p := range []string{"1", "2", "3"} {
 				m := after(t, w, h, shop(), "e", p, "end")
 				screen := m.screen()
