@@ -125,7 +125,6 @@ type process struct {
 	started time.Time
 	cpu     time.Duration
 	sampled time.Duration // cpu when it was last in a sample
-	counted bool
 }
 
 // TestRestartsNeitherLoseNorInflate lets replicas start, stop and restart at random under the same names. Nobody uses

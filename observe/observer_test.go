@@ -212,22 +212,22 @@ func TestMemoryIsBounded(t *testing.T) {
 
 // TestMemoryLimitHolds lets a small memory overflow: the oldest intervals go, the youngest stay.
 func TestMemoryLimitHolds(t *testing.T) {
-	sample := reference(20)
+	sample := reference(50)
 	o := newTestObserver(t, Config{Memory: 1 << 20})
-	for i := range 300 {
+	for i := range 120 {
 		o.Observe(sample(i))
 		if b := o.history.bytes(); b > 1<<20 {
 			t.Fatalf("%d bytes after %d samples", b, i)
 		}
 	}
-	w, err := o.Window(at(0), at(300))
+	w, err := o.Window(at(0), at(120))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r := o.history.fine.reach(); r > 200*time.Second || r == 0 {
+	if r := o.history.fine.reach(); r > 100*time.Second || r == 0 {
 		t.Errorf("the fine history reaches back %v, more than fits", r)
 	}
-	if !w.End.Equal(at(299)) || w.Covered != w.End.Sub(w.Start) || w.Precision != coarseDigits {
+	if !w.End.Equal(at(119)) || w.Covered != w.End.Sub(w.Start) || w.Precision != coarseDigits {
 		t.Errorf("covers %v to %v with gaps (%v) at %d digits", w.Start, w.End, w.Covered, w.Precision)
 	}
 	r := ring{span: time.Hour, limit: 1000}

@@ -90,7 +90,7 @@ func size(n int64) string {
 
 // elapsed writes how long something has lasted.
 func elapsed(d time.Duration) string {
-	d = d.Truncate(time.Second)
+	d = d.Round(time.Second)
 	switch {
 	case d < time.Minute:
 		return fmt.Sprintf("%ds", d/time.Second)

@@ -81,13 +81,6 @@ func (m Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		if quit := m.key(msg.String()); quit {
 			return m, tea.Quit
 		}
-	case tea.MouseWheelMsg:
-		switch msg.Button {
-		case tea.MouseWheelUp:
-			m.move(-1)
-		case tea.MouseWheelDown:
-			m.move(1)
-		}
 	}
 	m.scroll()
 	return m, nil
@@ -232,8 +225,10 @@ func (m *Model) trouble() string {
 	switch {
 	case m.err != nil && !m.fetched:
 		return fmt.Sprintf("The system does not answer: %v", m.err)
+	case m.failures == 1:
+		return fmt.Sprintf("The system did not answer: %v", m.err)
 	case m.err != nil:
-		return fmt.Sprintf("The system has stopped answering (%d tries): %v", m.failures, m.err)
+		return fmt.Sprintf("The system has stopped answering (%d times now): %v", m.failures, m.err)
 	case m.stale >= 3:
 		return "The system answers, but its figures stand still."
 	}

@@ -191,7 +191,7 @@ func machine(st observe.Status) string {
 	m := st.Machine
 	var parts []string
 	if m.Cores > 0 {
-		parts = append(parts, fmt.Sprintf("cpu %s of %d", cores(m.Busy), m.Cores),
+		parts = append(parts, fmt.Sprintf("cpu %s of %d cores", cores(m.Busy), m.Cores),
 			fmt.Sprintf("memory %s of %s", size(m.MemoryUsed), size(m.MemoryTotal)), fmt.Sprintf("load %.2f", m.Load1))
 	}
 	if st.Gateway.Memory > 0 {

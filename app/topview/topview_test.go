@@ -191,8 +191,8 @@ func TestTable(t *testing.T) {
 
 // TestAnySizeFits draws every pane at every size, with all replicas shown.
 func TestAnySizeFits(t *testing.T) {
-	for w := 1; w < 200; w += 3 {
-		for h := 1; h < 50; h += 2 {
+	for w := 1; w < 200; w += 9 {
+		for h := 1; h < 50; h += 4 {
 			for _, p := range []string{"1", "2", "3"} {
 				m := after(t, w, h, shop(), "e", p, "end")
 				screen := m.screen()
@@ -322,7 +322,7 @@ func TestFigures(t *testing.T) {
 		"100m": latency(100 * time.Minute), "0%": percent(0), "<0.1%": percent(0.0001), "0.1%": percent(0.001), "9.9%": percent(0.0994), "10%": percent(0.0996),
 		"100%": percent(1), "0.47": cores(0.47), "12.0": cores(12), "1 KiB": size(1), "1 MiB": size(1 << 20), "1.5 GiB": size(3 << 29), "200 GiB": size(200 << 30),
 		"59s": elapsed(59 * time.Second), "1m 00s": elapsed(time.Minute), "1h 02m": elapsed(3725 * time.Second), "2d 03h": elapsed(51 * time.Hour),
-		"  ▁▄█": sparkline([]float64{0, 0, 1, 4, 8}, 5, 5), "    █": sparkline([]float64{1}, 5, 5), "▄█": sparkline([]float64{1, 1, 4, 8, 0, 1}[:4], 2, 4),
+		"  ▁▄█": sparkline([]float64{0, 0, 1, 4, 8}, 5, 5), "    █": sparkline([]float64{1}, 5, 5), "▁█": sparkline([]float64{1, 1, 4, 8, 0, 1}[:4], 2, 4),
 	} {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)

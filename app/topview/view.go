@@ -40,7 +40,6 @@ func (m Model) View() tea.View {
 	if m.status.System != "" {
 		v.WindowTitle += ": " + clean(m.status.System)
 	}
-	v.MouseMode = tea.MouseModeCellMotion
 	return v
 }
 
@@ -207,8 +206,11 @@ func (m *Model) banner(width int) string {
 func (m *Model) keys(width int) string {
 	var b strings.Builder
 	add := func(key, what string) {
-		part := key + dim.style().Render(" "+what+"   ")
-		if ansi.StringWidth(b.String())+ansi.StringWidth(part)-3 <= width {
+		part := key + dim.style().Render(" "+what)
+		if b.Len() > 0 {
+			part = "   " + part
+		}
+		if ansi.StringWidth(b.String())+ansi.StringWidth(part) <= width {
 			b.WriteString(part)
 		}
 	}
