@@ -13,7 +13,6 @@ import (
 	"regexp"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"golang.org/x/net/html"
@@ -261,9 +260,9 @@ func buyOne(s *system, key string, product int) (status int, o bought) {
 // once. Then everything stops and starts again, and it is all still there.
 func TestKillAndRecover(t *testing.T) {
 	s := start(t, 2)
-	const buyers, each = 8, 20
-	var finished atomic.Int64
-	progress := make(chan struct{}, buyers*each)
+	// Buyers wait for the killer if they are too far ahead of it.
+	const buyers, each, ahead = 8, 20, 5
+	progress := make(chan struct{}, ahead)
 	var mu sync.Mutex
 	acknowledged := map[string]bought{}
 	limited := map[string]int{}
@@ -289,7 +288,6 @@ func TestKillAndRecover(t *testing.T) {
 					limited[http.StatusText(status)]++
 				}
 				mu.Unlock()
-				finished.Add(1)
 				progress <- struct{}{}
 			}
 		})
@@ -297,8 +295,10 @@ func TestKillAndRecover(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 7))
 	stateful := []string{"orders", "payments", "cart"}
 	kills, replacements := 0, 0
-	for finished.Load() < buyers*each {
-		<-progress
+	for range buyers * each / ahead {
+		for range ahead {
+			<-progress
+		}
 		service := stateful[random.IntN(len(stateful))]
 		old := s.balancers[service].list()[random.IntN(2)]
 		if random.IntN(3) > 0 {
@@ -315,9 +315,6 @@ func TestKillAndRecover(t *testing.T) {
 	}
 	wg.Wait()
 	t.Logf("%d orders, %d kills, %d replacements, limited edition: %v", len(acknowledged), kills, replacements, limited)
-	if kills < 5 || replacements < 1 {
-		t.Error("too few kills: the test says little")
-	}
 	check(t, s, acknowledged)
 
 	for service := range uses {

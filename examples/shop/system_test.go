@@ -91,7 +91,8 @@ func (s *system) add(service string) *process {
 		s.t.Fatal(err)
 	}
 	p := &process{cmd: exec.Command(filepath.Join(dir, service)), exited: make(chan struct{}), errors: &bytes.Buffer{}}
-	p.cmd.Env = append(os.Environ(), "PORT=0", "BANYAN_SERVICE="+service, "BANYAN_DATA="+filepath.Join(s.data, service))
+	// The race detector would have each process wait for a second at its end.
+	p.cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", "PORT=0", "BANYAN_SERVICE="+service, "BANYAN_DATA="+filepath.Join(s.data, service))
 	for _, used := range uses[service] {
 		p.cmd.Env = append(p.cmd.Env, strings.ToUpper(used)+"_URL="+s.url(used))
 	}

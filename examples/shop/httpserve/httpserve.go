@@ -104,8 +104,9 @@ type Service struct {
 }
 
 const (
-	// How long a program waits for the requests it has when it is told to stop.
-	drainTime = 15 * time.Second
+	// How long a program waits for the requests it has when it is told to stop:
+	// less than the 10 s after which a supervisor commonly kills it.
+	drainTime = 9 * time.Second
 	// How long a connection that never sent anything may hold that up. Clients
 	// open such connections in reserve, and net/http waits 5 s for them.
 	unusedTime = 200 * time.Millisecond

@@ -160,23 +160,32 @@ func Open(cfg Config) (*Journal, error) {
 	return j, nil
 }
 
-// start creates the file if need be, under the lock so that a crash cannot
-// leave a name that is not on the disk, and replays it.
+// start replays the file. Nearly all of it is read without the lock, so that
+// opening a long one does not hold up the others; then, with it, the rest, and
+// what a killed process left is cut.
 func (j *Journal) start() error {
-	if err := lockFile(j.lock); err != nil {
-		return fmt.Errorf("journal: locking %s: %w", j.lock.Name(), err)
-	}
-	defer unlockFile(j.lock)
-	f, err := os.OpenFile(j.path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return fmt.Errorf("journal: %w", err)
-	}
-	if err := errors.Join(f.Close(), syncDir(j.cfg.Dir)); err != nil {
+	if err := j.create(); err != nil {
 		return fmt.Errorf("journal: creating %s: %w", j.path, err)
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if err := j.catchUp(false); err != nil {
+		return err
+	}
+	if err := lockFile(j.lock); err != nil {
+		return fmt.Errorf("journal: locking %s: %w", j.lock.Name(), err)
+	}
+	defer unlockFile(j.lock)
 	return j.catchUp(true)
+}
+
+// create makes the file if need be, and its name durable.
+func (j *Journal) create() error {
+	f, err := os.OpenFile(j.path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), syncDir(j.cfg.Dir))
 }
 
 // Run writes the updates until ctx ends, then finishes the batch at hand,

@@ -11,6 +11,9 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -334,5 +337,67 @@ func TestRetryResumes(t *testing.T) {
 	}
 	if w.charges[orderID(key(1))] != 1 {
 		t.Fatalf("charged %d times", w.charges[orderID(key(1))])
+	}
+}
+
+// Opening a book of 100,000 orders, and what it takes in memory.
+func BenchmarkOpen(b *testing.B) {
+	const orders = 100_000
+	dir := b.TempDir()
+	fill(b, dir, orders)
+	var before, after runtime.MemStats
+	for b.Loop() {
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		book, err := openBook(dir, slog.New(slog.DiscardHandler))
+		if err != nil {
+			b.Fatal(err)
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		if len(book.orders) != orders {
+			b.Fatalf("%d orders", len(book.orders))
+		}
+	}
+	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/orders, "B/order")
+	info, err := os.Stat(filepath.Join(dir, "orders.log"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(info.Size())/orders, "disk-B/order")
+}
+
+func fill(b *testing.B, dir string, n int) {
+	book, err := openBook(dir, slog.New(slog.DiscardHandler))
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(b.Context())
+	done := make(chan error)
+	go func() { done <- book.journal.Run(ctx) }()
+	var wg sync.WaitGroup
+	for w := range 100 {
+		wg.Go(func() {
+			for i := w; i < n; i += 100 {
+				o := Order{
+					ID: orderID(key(i)), Status: pending, TotalCents: 7, LastFour: "4242", At: 1_700_000_000_000,
+					Lines:    []Line{{7, "Amber Brass Desk Lamp", 1, 7}},
+					Customer: Customer{"Ann Example", "ann@example.org", "1 Banyan Road"},
+				}
+				_, _, err := book.reserve(ctx, o, fingerprint("x"), map[int]int64{7: 1_000_000})
+				if err == nil {
+					_, err = book.settle(ctx, settle{ID: o.ID, Status: confirmed, Reference: "acq-" + o.ID})
+				}
+				if err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	stop()
+	if err := <-done; err != nil {
+		b.Fatal(err)
 	}
 }
