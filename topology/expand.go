@@ -57,6 +57,9 @@ func (w *expander) field(f field, v reflect.Value, depth int) bool {
 	if v.IsZero() && !f.rules.hasDefault && !f.rules.required && !isStruct {
 		return false
 	}
+	if t.Kind() == reflect.Pointer && v.IsNil() {
+		return false // a system that was not loaded: its defaults are not filled in
+	}
 	if (t.Kind() == reflect.Map || t.Kind() == reflect.Slice) && v.Len() == 0 && !f.rules.hasDefault {
 		return false
 	}

@@ -35,7 +35,7 @@ not. With --expand the whole file is printed, overlays merged and all defaults f
 				fmt.Fprintln(c.err, problems.Error())
 				return errNo
 			case err != nil:
-				return err
+				return wrongUse{err}
 			case expand:
 				text, err := sys.YAML()
 				if err != nil {

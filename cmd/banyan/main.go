@@ -101,7 +101,7 @@ machine (up), measures it under load (load), and holds prediction against measur
 		c.plan(), c.load(), c.calibrate(), c.compare(),
 		c.up(), c.status(), c.top(), c.logs(), c.scale(), c.restart(), c.down(),
 	)
-	for _, cmd := range root.Commands() {
+	for _, cmd := range append(root.Commands(), root) {
 		wrapArgs(cmd)
 	}
 	return root
@@ -115,7 +115,7 @@ func wrapArgs(cmd *cobra.Command) {
 	}
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
-			return usagef("%w; see 'banyan %s --help'", err, cmd.Name())
+			return usagef("%w; see '%s --help'", err, cmd.CommandPath())
 		}
 		return nil
 	}
