@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"errors"
 	"time"
 
 	"github.com/banyanhq/banyan/stats"
@@ -42,13 +43,13 @@ func trendsOf(items []stored) (*trends, error) {
 		}
 		for j := range iv.Routes {
 			c := &iv.Routes[j]
-			if err := firstError(add(trendKey{kind: "total"}, c), add(trendKey{"route", callKey{route: c.Route}}, c)); err != nil {
+			if err := errors.Join(add(trendKey{kind: "total"}, c), add(trendKey{"route", callKey{route: c.Route}}, c)); err != nil {
 				return nil, err
 			}
 		}
 		for j := range iv.Edges {
 			c := &iv.Edges[j]
-			if err := firstError(add(trendKey{"edge", callKey{from: c.From, to: c.To}}, c),
+			if err := errors.Join(add(trendKey{"edge", callKey{from: c.From, to: c.To}}, c),
 				add(trendKey{"service", callKey{to: c.To}}, c)); err != nil {
 				return nil, err
 			}
@@ -60,13 +61,6 @@ func trendsOf(items []stored) (*trends, error) {
 		}
 	}
 	return t, nil
-}
-
-func firstError(a, b error) error {
-	if a != nil {
-		return a
-	}
-	return b
 }
 
 func (t *trends) entry(k trendKey) *Trend {

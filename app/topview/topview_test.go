@@ -238,15 +238,15 @@ func TestScrollingFollowsTheSelection(t *testing.T) {
 		st.Services = append(st.Services, observe.ServiceStatus{Service: fmt.Sprintf("zzz-%02d", i)})
 	}
 	m := after(t, 80, 24, st, "end")
-	if s := m.screen(); !strings.Contains(s, "zzz-49") {
+	if s := m.screen(); !strings.Contains(ansi.Strip(s), "❯ ▸ zzz-49") {
 		t.Errorf("the last row is not in sight:\n%s", ansi.Strip(s))
 	}
 	m = after(t, 80, 24, st, "end", "home")
-	if s := m.screen(); !strings.Contains(s, "cart") {
+	if s := m.screen(); !strings.Contains(ansi.Strip(s), "❯ ▸ cart") {
 		t.Errorf("the first row is not in sight:\n%s", ansi.Strip(s))
 	}
 	m = after(t, 80, 24, st, "end", tea.WindowSizeMsg{Width: 80, Height: 14})
-	if s := m.screen(); !strings.Contains(s, "zzz-49") {
+	if s := m.screen(); !strings.Contains(ansi.Strip(s), "❯ ▸ zzz-49") {
 		t.Errorf("after the terminal shrank:\n%s", ansi.Strip(s))
 	}
 }
