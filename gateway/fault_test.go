@@ -83,7 +83,10 @@ func TestFaultyBackend(t *testing.T) {
 func TestRefusedConnection(t *testing.T) {
 	r := start(t, Config{})
 	r.ready("web", refusing(t))
-	r.serve("web", func(w http.ResponseWriter, req *http.Request) { io.Copy(w, req.Body) })
+	r.serve("web", func(w http.ResponseWriter, req *http.Request) {
+		body, _ := io.ReadAll(req.Body)
+		w.Write(body)
+	})
 	for _, body := range []string{"small", strings.Repeat("large", maxReplay)} {
 		for range 4 {
 			if a := r.do(r.request("POST", "/", strings.NewReader(body))); a.status != 200 || a.body != body {
@@ -159,6 +162,30 @@ func TestTimeout(t *testing.T) {
 	defer c.Close()
 	io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf ")
 	r.wantFault(readAnswer(t, c, "POST"), 408, "http_request_timeout")
+}
+
+// A client that does not read must not hold on to a backend.
+func TestClientThatDoesNotRead(t *testing.T) {
+	s := eachInbound(shop(), func(in *topology.Inbound) { in.Timeout = topology.Duration(10 * time.Millisecond) })
+	r := start(t, Config{System: s})
+	r.serve("web", func(w http.ResponseWriter, req *http.Request) {
+		if req.URL.Path == "/events" {
+			w.Header().Set("Content-Type", "text/event-stream")
+		}
+		io.Copy(w, stream(1, 64<<20))
+	})
+	for _, path := range []string{"/", "/events"} {
+		c, err := net.Dial("tcp", r.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: x\r\n\r\n")
+	}
+	until(t, "let go", func() bool {
+		s := r.Stats()
+		return s.Routes[0].Requests == 2 && s.Backends[0].InFlight == 0 && s.Backends[0].Connections == 0
+	})
 }
 
 func TestNoBackend(t *testing.T) {

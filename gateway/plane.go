@@ -310,6 +310,7 @@ func (c *call) finish(began time.Duration, o policy.Outcome) {
 func (c *call) refuse(f fault) (int, fault) {
 	if f.kind != clientClosed {
 		c.closeInfo()
+		c.writeWithin(0)
 		f.write(c.w, c.requestID)
 	}
 	return f.code(), f

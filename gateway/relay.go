@@ -18,6 +18,8 @@ const (
 	holdTime = 10 * time.Millisecond
 	// discardSize is how much of an unwanted answer is read so that its connection can be used again.
 	discardSize = 16 << 10
+	// writeGrace is added to the time in which a client must receive what is written.
+	writeGrace = time.Second
 )
 
 var buffers = sync.Pool{New: func() any { return new([holdSize]byte) }}
@@ -66,20 +68,7 @@ func (c *call) relay(res *http.Response) (f fault, passed bool) {
 		c.writeHead(res)
 		return fault{}, true
 	case endless(res):
-		c.headAt = c.g.now()
-		c.timer.Stop()
-		if c.kept != nil || c.stream != nil {
-			if d, ok := c.w.(interface{ SetReadDeadline(time.Time) error }); ok {
-				_ = d.SetReadDeadline(time.Time{})
-			}
-		}
-		stop := c.g.stopWith(c.cancel)
-		defer stop()
-		c.writeHead(res)
-		c.flush()
-		buf := buffers.Get().(*[holdSize]byte)
-		defer buffers.Put(buf)
-		return c.copyBody(res, buf[:], true), true
+		return c.relayEndless(res), true
 	case res.ContentLength > holdSize:
 		c.writeHead(res)
 		buf := buffers.Get().(*[holdSize]byte)
@@ -89,6 +78,22 @@ func (c *call) relay(res *http.Response) (f fault, passed bool) {
 		return c.relaySmall(res)
 	}
 	return c.relayUnknown(res)
+}
+
+// relayEndless passes a stream of events on until either side ends it or the gateway stops.
+func (c *call) relayEndless(res *http.Response) fault {
+	c.headAt = c.g.now()
+	c.timer.Stop()
+	if d, ok := c.w.(interface{ SetReadDeadline(time.Time) error }); ok {
+		_ = d.SetReadDeadline(time.Time{}) // that of the request's body
+	}
+	stop := c.g.stopWith(c.cancel)
+	defer stop()
+	c.writeHead(res)
+	c.flush()
+	buf := buffers.Get().(*[holdSize]byte)
+	defer buffers.Put(buf)
+	return c.copyBody(res, buf[:], true)
 }
 
 // endless reports whether an answer is a stream of events, which has no end of its own: the time-out counts to its head,
@@ -102,6 +107,7 @@ func endless(res *http.Response) bool {
 // announced.
 func (c *call) writeHead(res *http.Response) {
 	c.target.lane.pool.Report(c.grant, c.g.now(), c.outcome)
+	c.writeWithin(c.left())
 	h := c.w.Header()
 	c.copyAnswerHeader(h, res.Header)
 	if len(res.Trailer) > 0 {
@@ -121,6 +127,14 @@ func (c *call) writeTrailers(res *http.Response, announced int) {
 			key = http.TrailerPrefix + key
 		}
 		h[key] = values
+	}
+}
+
+// writeWithin bounds how long the client may take to receive what is written next, and a little longer so that an error
+// can still reach it. The server lifts the bound after each request.
+func (c *call) writeWithin(d time.Duration) {
+	if s, ok := c.w.(interface{ SetWriteDeadline(time.Time) error }); ok {
+		_ = s.SetWriteDeadline(time.Now().Add(max(d, 0) + writeGrace)) // fails only where the next write does
 	}
 }
 
@@ -152,8 +166,11 @@ func (c *call) copyBody(res *http.Response, buf []byte, flush bool) fault {
 	for {
 		n, err := res.Body.Read(buf)
 		if n > 0 {
+			if c.headAt != 0 {
+				c.writeWithin(c.target.timeout) // each piece of a stream without an end
+			}
 			if _, werr := c.w.Write(buf[:n]); werr != nil {
-				return fault{kind: clientClosed, detail: "the client went away"}
+				return fault{kind: clientClosed, detail: "the client does not take its answer"}
 			}
 			if flush {
 				c.flush()
