@@ -210,13 +210,22 @@ func openLog(path string) (*logFile, error) {
 }
 
 func (l *logFile) open() error {
-	file, err := os.OpenFile(l.path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	file, err := os.OpenFile(l.path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o644)
 	if err != nil {
 		return fmt.Errorf("open the log: %w", err)
 	}
 	l.file, l.size = file, 0
 	if info, err := file.Stat(); err == nil {
 		l.size = info.Size()
+	}
+	// A supervisor that was killed may have left a line without its end.
+	last := make([]byte, 1)
+	if l.size > 0 {
+		if _, err := file.ReadAt(last, l.size-1); err == nil && last[0] != '\n' {
+			if n, err := file.WriteString("\n"); err == nil {
+				l.size += int64(n)
+			}
+		}
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -36,15 +37,17 @@ type cgroupRoot struct {
 }
 
 // openCgroups looks for a place where this process may make control groups with CPU and memory limits, by making one.
-// hash names the parent, so that a later run on the same state directory finds what is left of this one.
-func openCgroups(hash string) *cgroupRoot {
+// The parent's name holds the hash of the state directory, so that a later run on it finds what is left of this one,
+// and the run: the watchdog of a run that died kills all that is in that run's groups, perhaps while the next run is
+// starting already.
+func openCgroups(hash, run string) *cgroupRoot {
 	root := &cgroupRoot{}
 	if _, err := os.Stat("/sys/fs/cgroup"); err != nil {
 		root.reason = "control groups are not mounted at /sys/fs/cgroup"
 		return root
 	}
 	var firstErr error
-	for _, config := range cgroupParents(hash) {
+	for _, config := range cgroupParents(cgroupPrefix(hash) + run) {
 		root.config = config
 		paths, err := root.probe()
 		if err == nil {
@@ -57,13 +60,32 @@ func openCgroups(hash string) *cgroupRoot {
 	return root
 }
 
+func cgroupPrefix(hash string) string { return "banyan-" + hash + "-" }
+
+// abandoned returns the parents that earlier runs on the same state directory have left beside this run's: numbered,
+// since several may belong to one controller.
+func (r *cgroupRoot) abandoned(hash string) map[string]string {
+	found := make(map[string]string)
+	for _, own := range r.paths {
+		entries, err := os.ReadDir(filepath.Dir(own))
+		if err != nil {
+			continue
+		}
+		for _, e := range entries {
+			if path := filepath.Join(filepath.Dir(own), e.Name()); strings.HasPrefix(e.Name(), cgroupPrefix(hash)) && path != own {
+				found[strconv.Itoa(len(found))] = path
+			}
+		}
+	}
+	return found
+}
+
 // cgroupParents lists where the parent may go, best first.
 //
 // Version 1: below our own group, so that limits on the supervisor bound its replicas as well. Version 2 forbids
 // processes beside children with limits, so our own group, which holds us, cannot be the parent: the root for who may
 // write there, else the nearest ancestor that was delegated to the user.
-func cgroupParents(hash string) []cgroups.Cgroup {
-	name := "banyan-" + hash
+func cgroupParents(name string) []cgroups.Cgroup {
 	if !cgroups.IsCgroup2UnifiedMode() {
 		return []cgroups.Cgroup{{Parent: name}}
 	}

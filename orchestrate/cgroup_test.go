@@ -18,7 +18,7 @@ import (
 func needCgroups(t *testing.T) {
 	t.Helper()
 	hash := dirHash(t.TempDir())
-	root := openCgroups(hash)
+	root := openCgroups(hash, "x")
 	defer removeCgroups(root.paths)
 	if why := root.advisory(); why != "" {
 		t.Skipf("NOT TESTED: limits by control groups: %s", why)
@@ -45,7 +45,7 @@ func TestLimitsAreKeptAndChangedLive(t *testing.T) {
 
 	burn := func() (cpu time.Duration, took time.Duration, throttled uint64) {
 		before, begin := w.o.Usage()[0], time.Now()
-		w.get(r.Address, "/burn?for=600ms")
+		w.get(r.Address, "/burn?cpu=300ms")
 		after := w.o.Usage()[0]
 		return after.CPU - before.CPU, time.Since(begin), after.ThrottledPeriods - before.ThrottledPeriods
 	}
@@ -121,7 +121,7 @@ func TestAdvisoryLimits(t *testing.T) {
 	if got := w.get(r.Address, "/env?name=GOMAXPROCS"); got != "2" {
 		t.Errorf("GOMAXPROCS=%q, want the limit rounded up", got)
 	}
-	w.get(r.Address, "/burn?for=100ms")
+	w.get(r.Address, "/burn?cpu=100ms")
 	u := w.o.Usage()[0]
 	if u.Source != "proc" || u.CPU < 50*time.Millisecond || u.Memory < 1<<20 {
 		t.Errorf("usage %+v", u)
@@ -140,7 +140,7 @@ func TestUsageOfCgroupSurvivesRestarts(t *testing.T) {
 	w := up(t, one(t, "serve"))
 	w.waitReady()
 	r := w.status("orders").Replicas[0]
-	w.get(r.Address, "/burn?for=100ms")
+	w.get(r.Address, "/burn?cpu=100ms")
 	before := w.o.Usage()[0]
 	if before.Source != "cgroup" || before.CPU < 50*time.Millisecond || before.Memory < 1<<20 {
 		t.Errorf("usage %+v", before)
@@ -190,7 +190,7 @@ func TestOwnCgroups(t *testing.T) {
 func TestLeftoverCgroupsAreRemoved(t *testing.T) {
 	needCgroups(t)
 	dir, _ := filepath.EvalSymlinks(t.TempDir())
-	root := openCgroups(dirHash(dir))
+	root := openCgroups(dirHash(dir), "x")
 	if _, err := root.make("orders-0.1.1", limits{}); err != nil {
 		t.Fatal(err)
 	}

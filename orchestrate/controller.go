@@ -449,7 +449,10 @@ func (c *controller) scale(ch Change) error {
 		c.note(slog.LevelInfo, nil, "scaled", fmt.Sprintf("from %d to %d replicas", c.target.replicas, w.Replicas))
 		c.target.replicas = w.Replicas
 	}
-	return c.desired.record(c.name, c.svc, w)
+	if err := c.desired.record(c.name, c.svc, w); err != nil {
+		return fmt.Errorf("%s is scaled, but a crash of the supervisor would undo it: %w", c.name, err)
+	}
+	return nil
 }
 
 // String writes the limits as people read them.

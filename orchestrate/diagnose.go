@@ -12,10 +12,13 @@ import (
 	"github.com/banyanhq/banyan/topology"
 )
 
-// diagnose says why a replica that runs is not ready, as far as the kernel can tell: where it listens instead.
-func diagnose(pids []int, port int) string {
+// diagnose says why a replica that runs is not ready, as far as the kernel can tell: where it listens instead. refused
+// says that its address refused the last connection.
+func diagnose(pids []int, port int, refused bool) string {
 	ports := listening(pids)
 	switch {
+	case slices.Contains(ports, port) && refused:
+		return fmt.Sprintf("it listens on port %d, but not at 127.0.0.1", port)
 	case slices.Contains(ports, port):
 		return ""
 	case len(ports) == 0:

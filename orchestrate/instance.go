@@ -284,7 +284,7 @@ func (in *instance) attend(p *process, address string, port int) (everReady bool
 			case becameReady:
 				everReady = true
 			case neverCame:
-				if where := diagnose(in.pids(p), port); where != "" {
+				if where := diagnose(in.pids(p), port, v.refused); where != "" {
 					v.why += "; " + where
 				}
 			}
@@ -354,7 +354,11 @@ func (in *instance) bury(p *process, group *cgroup, everReady bool) ending {
 		memory := in.limits.memory
 		in.mu.Unlock()
 		e.oom = true
-		e.how += fmt.Sprintf(", out of memory: the kernel killed it at its limit of %s", formatBytes(memory))
+		if memory > 0 {
+			e.how += fmt.Sprintf(", out of memory: the kernel killed it at its limit of %s", formatBytes(memory))
+		} else {
+			e.how += ", out of memory: the kernel killed it because the machine has none left"
+		}
 	}
 	return e
 }

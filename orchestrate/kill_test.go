@@ -11,9 +11,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -269,26 +269,36 @@ func TestOneSupervisorAtATime(t *testing.T) {
 	if s := w.status("orders"); s.Ready != 1 {
 		t.Errorf("the first is disturbed: %+v", s)
 	}
+	if pid, alive := Supervisor(w.dir); pid != os.Getpid() || !alive {
+		t.Errorf("Supervisor says %d, %v", pid, alive)
+	}
+	w.down()
+	if pid, alive := Supervisor(w.dir); alive {
+		t.Errorf("after the end Supervisor says %d", pid)
+	}
 }
 
-// TestParentDeathIsTiedToTheThread keeps replicas alive while the runtime retires threads.
+// TestReplicasOutliveOtherThreads ends threads of the supervisor, one of which would be the replica's parent if it were
+// started from any goroutine.
 func TestReplicasOutliveOtherThreads(t *testing.T) {
 	w := up(t, one(t, "serve"))
 	w.waitReady()
 	pid := w.status("orders").Replicas[0].PID
+	var threads []int
 	for range 50 {
-		done := make(chan struct{})
+		ids := make(chan int)
 		go func() {
-			defer close(done)
-			lockAndExitThread()
+			runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+			ids <- unix.Gettid()
 		}()
-		<-done
+		threads = append(threads, <-ids)
 	}
-	time.Sleep(20 * time.Millisecond) // let a wrong signal arrive; a late one would only make the test pass
-	if s := w.status("orders"); s.Replicas[0].PID != pid || s.Replicas[0].Restarts != 0 {
+	eventually(t, "the threads have ended", func() bool {
+		return !slices.ContainsFunc(threads, func(id int) bool {
+			return id != os.Getpid() && exists(fmt.Sprintf("/proc/self/task/%d", id))
+		})
+	})
+	if s := w.status("orders"); s.Replicas[0].PID != pid || s.Replicas[0].Restarts != 0 || zombie(pid) {
 		t.Errorf("status %+v", s)
 	}
 }
-
-// lockAndExitThread makes the goroutine's thread end with it.
-func lockAndExitThread() { runtime.LockOSThread() }

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Logs reads what replicas have written, from the files below a state directory. Any process may do so, also while
@@ -59,21 +61,41 @@ func parseLine(replica string, data []byte) (line Line, ok bool) {
 
 // Paths returns the current log files of a service's replicas by replica; of all services' if service is "".
 func (l Logs) Paths(service string) (map[string]string, error) {
-	pattern := service
+	services := []string{service}
 	if service == "" {
-		pattern = "*"
-	} else if strings.ContainsAny(service, `/\*?[`) {
+		services = nil
+		entries, err := readFolder(l.dir)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			services = append(services, e.Name())
+		}
+	} else if service != filepath.Base(service) || service == ".." || service == "." {
 		return nil, fmt.Errorf("read logs: %q is not the name of a service", service)
 	}
-	files, err := filepath.Glob(filepath.Join(l.dir, pattern, "*.log"))
-	if err != nil {
-		return nil, fmt.Errorf("read logs: %w", err)
-	}
-	paths := make(map[string]string, len(files))
-	for _, f := range files {
-		paths[strings.TrimSuffix(filepath.Base(f), ".log")] = f
+	paths := make(map[string]string)
+	for _, name := range services {
+		entries, err := readFolder(filepath.Join(l.dir, name))
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			if replica, ok := strings.CutSuffix(e.Name(), ".log"); ok {
+				paths[replica] = filepath.Join(l.dir, name, e.Name())
+			}
+		}
 	}
 	return paths, nil
+}
+
+// readFolder lists a folder; one that does not exist yet is empty.
+func readFolder(path string) ([]fs.DirEntry, error) {
+	entries, err := os.ReadDir(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
+		return nil, fmt.Errorf("read logs: %w", err)
+	}
+	return entries, nil
 }
 
 // Tail returns the last n lines of a service's replicas in order of time; of all services' if service is "".
@@ -132,7 +154,7 @@ const (
 	followBatch = 4 << 20                // bytes read from one replica at one look
 )
 
-// Follow writes the last n lines of a service's replicas and then new ones as they come, each with its line end, in
+// Follow writes the last n lines of a service's replicas, as far as their current files go back, and then new ones as they come, each with its line end, in
 // order of time, until ctx ends. Replicas that start later join. A service of "" follows all. It returns nil when ctx
 // ends, else w's error.
 func (l Logs) Follow(ctx context.Context, service string, n int, w io.Writer) error {
@@ -164,6 +186,7 @@ type follower struct {
 	service string
 	files   map[string]*followed
 	held    []Line
+	bytes   int64 // read so far
 }
 
 type followed struct {
@@ -173,12 +196,17 @@ type followed struct {
 
 // begin reads what there is, to have its last n lines and the places where new ones will begin.
 func (f *follower) begin(n int) error {
-	if err := f.read(); err != nil {
-		return err
+	for {
+		before := f.bytes
+		if err := f.read(); err != nil {
+			return err
+		}
+		sortLines(f.held)
+		f.held = append(f.held[:0:0], f.held[max(0, len(f.held)-max(n, 0)):]...)
+		if f.bytes == before {
+			return nil
+		}
 	}
-	sortLines(f.held)
-	f.held = f.held[max(0, len(f.held)-max(n, 0)):]
-	return nil
 }
 
 // step reads what is new and writes the lines up to the given time.
@@ -232,6 +260,7 @@ func (f *follower) drain(replica string, s *followed) {
 	r := bufio.NewReader(io.LimitReader(s.file, followBatch))
 	for {
 		piece, err := r.ReadBytes('\n')
+		f.bytes += int64(len(piece))
 		s.rest = append(s.rest, piece...)
 		if err != nil {
 			return

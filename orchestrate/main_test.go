@@ -122,15 +122,18 @@ func serve(ln net.Listener, term <-chan os.Signal) int {
 		}
 	})
 	mux.HandleFunc("/burn", func(w http.ResponseWriter, r *http.Request) {
-		d, _ := time.ParseDuration(r.FormValue("for"))
+		d, _ := time.ParseDuration(r.FormValue("cpu"))
 		var wg sync.WaitGroup
-		for range 2 {
-			wg.Go(func() {
-				for begin := time.Now(); time.Since(begin) < d; {
-				}
-			})
+		for begin := cpuTime(); cpuTime()-begin < d; {
+			for range 2 {
+				wg.Go(func() {
+					for i := 0; i < 1<<22; i++ {
+						_ = i
+					}
+				})
+			}
+			wg.Wait()
 		}
-		wg.Wait()
 	})
 	server := &http.Server{Handler: mux}
 	go func() {
@@ -141,6 +144,13 @@ func serve(ln net.Listener, term <-chan os.Signal) int {
 	}()
 	_ = server.Serve(ln)
 	select {}
+}
+
+// cpuTime is what this process has used.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // fakeBalancer records what it is told, and can send requests.
@@ -379,7 +389,7 @@ func orphans(hash string) []int {
 func leftCgroups(hash string) []string {
 	var found []string
 	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, e fs.DirEntry, err error) error {
-		if err == nil && e.IsDir() && e.Name() == "banyan-"+hash {
+		if err == nil && e.IsDir() && strings.HasPrefix(e.Name(), cgroupPrefix(hash)) {
 			found = append(found, path)
 			return filepath.SkipDir
 		}

@@ -156,13 +156,15 @@ func (o *Orchestrator) run(ctx context.Context) error {
 	if !crashed {
 		desired.Overrides = make(map[string]override) // nothing to come back from
 	}
+	run := newRunID()
 	d := &driver{
-		root: o.cfg.Root, dir: dir, run: newRunID() + ":" + hash, env: o.cfg.Env, balancer: o.cfg.Balancer,
+		root: o.cfg.Root, dir: dir, run: run + ":" + hash, env: o.cfg.Env, balancer: o.cfg.Balancer,
 		journal: o.journal, spawn: newSpawner(), ports: newPortPool(),
 		cgroups: &cgroupRoot{reason: "control groups are switched off"},
 	}
 	if !o.cfg.NoCgroups {
-		d.cgroups = openCgroups(hash)
+		d.cgroups = openCgroups(hash, run)
+		clearCgroups(d.cgroups.abandoned(hash))
 	}
 	if why := d.cgroups.advisory(); why != "" {
 		o.journal.add(slog.LevelWarn, "", "", "limits are advisory", why)

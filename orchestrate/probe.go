@@ -28,10 +28,24 @@ var defaultReady = topology.Check{
 	Deadline: topology.Duration(30 * time.Second),
 }
 
+// complete fills in what would make a check spin or never pass. A loaded file leaves nothing to fill in; systems that
+// are put together in Go may.
+func complete(c topology.Check) topology.Check {
+	if c.Interval <= 0 {
+		c.Interval = defaultReady.Interval
+	}
+	if c.Timeout <= 0 {
+		c.Timeout = defaultReady.Timeout
+	}
+	return c
+}
+
 // verdict is what the checks of a replica found.
 type verdict struct {
 	kind verdictKind
 	why  string // the last check's error, "" after a pass
+
+	refused bool // with neverCame: the last connection was refused
 }
 
 type verdictKind uint8
@@ -68,13 +82,13 @@ func (p *probes) run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if p.health.Startup != nil {
-		if !p.await(ctx, *p.health.Startup) {
+		if !p.await(ctx, complete(*p.health.Startup)) {
 			return
 		}
 	}
 	ready := defaultReady
 	if p.health.Ready != nil {
-		ready = *p.health.Ready
+		ready = complete(*p.health.Ready)
 	}
 	if !p.await(ctx, ready) {
 		return
@@ -85,8 +99,8 @@ func (p *probes) run(ctx context.Context) {
 	if p.health.Live != nil {
 		wg.Go(func() {
 			defer cancel()
-			p.watch(ctx, *p.health.Live, func(state policy.HealthState, err error) (goOn bool) {
-				p.report(verdict{notAlive, err.Error()})
+			p.watch(ctx, complete(*p.health.Live), func(state policy.HealthState, err error) (goOn bool) {
+				p.report(verdict{kind: notAlive, why: err.Error()})
 				return false
 			})
 		})
@@ -95,7 +109,7 @@ func (p *probes) run(ctx context.Context) {
 		if state == policy.HealthUp {
 			p.report(verdict{kind: becameReady})
 		} else {
-			p.report(verdict{becameUnready, err.Error()})
+			p.report(verdict{kind: becameUnready, why: err.Error()})
 		}
 		return true
 	})
@@ -120,7 +134,8 @@ func (p *probes) await(ctx context.Context, c topology.Check) bool {
 		case policy.HealthUp:
 			return true
 		case policy.HealthExpired:
-			p.report(verdict{neverCame, fmt.Sprintf("not ready within %v: %v", c.Deadline.Std(), lastErr)})
+			why := fmt.Sprintf("not ready within %v: %v", c.Deadline.Std(), lastErr)
+			p.report(verdict{neverCame, why, errors.Is(lastErr, errRefused)})
 			return false
 		}
 		wait := min(fastPoll+elapsed/100, c.Interval.Std())
@@ -201,12 +216,14 @@ func (p *probes) dial(ctx context.Context) error {
 	return nil
 }
 
+var errRefused = errors.New("connection refused")
+
 // plain shortens the errors of net to what a person needs.
 func plain(err error, timeout time.Duration) error {
 	var netErr net.Error
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return errors.New("connection refused")
+		return errRefused
 	case errors.As(err, &netErr) && netErr.Timeout(), errors.Is(err, context.DeadlineExceeded):
 		if timeout > 0 {
 			return fmt.Errorf("no answer within %v", timeout)

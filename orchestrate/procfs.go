@@ -84,10 +84,17 @@ func killAll(ctx context.Context, find func() []int) int {
 		if len(pids) == 0 {
 			return len(killed)
 		}
+		forbidden := 0
 		for _, pid := range pids {
-			if unix.Kill(pid, unix.SIGKILL) == nil {
+			switch unix.Kill(pid, unix.SIGKILL) {
+			case nil:
 				killed[pid] = true
+			case unix.EPERM:
+				forbidden++
 			}
+		}
+		if forbidden == len(pids) {
+			return len(killed) // another user's: trying again would not help
 		}
 		pause.Reset(2 * time.Millisecond)
 	}

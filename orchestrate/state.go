@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -49,7 +50,13 @@ func lock(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock the state directory: %w", err)
 	}
-	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	// A moment's patience: someone may only be looking whether a supervisor is alive.
+	err = unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	for tries := 0; errors.Is(err, unix.EWOULDBLOCK) && tries < 10; tries++ {
+		time.Sleep(10 * time.Millisecond)
+		err = unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	}
+	if err != nil {
 		defer file.Close()
 		if !errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, fmt.Errorf("lock the state directory: %w", err)
@@ -66,6 +73,23 @@ func lock(dir string) (*os.File, error) {
 		}
 	}
 	return file, nil
+}
+
+// Supervisor returns the process that runs the state directory, and whether there is one. The process is 0 where it is
+// not known.
+func Supervisor(dir string) (pid int, alive bool) {
+	file, err := os.Open(filepath.Join(dir, "run", lockFile))
+	if err != nil {
+		return 0, false
+	}
+	defer file.Close()
+	// Shared: two who look at the same time must not take each other for a supervisor.
+	if err := unix.Flock(int(file.Fd()), unix.LOCK_SH|unix.LOCK_NB); err == nil {
+		return 0, false
+	}
+	content, _ := io.ReadAll(io.LimitReader(file, 32))
+	pid, _ = strconv.Atoi(strings.TrimSpace(string(content)))
+	return pid, true
 }
 
 // dirHash names a state directory in markers and control groups.

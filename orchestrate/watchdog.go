@@ -69,6 +69,16 @@ func clearAway(ctx context.Context, match func(run string) bool, parents map[str
 	return n
 }
 
+// clearCgroups kills all that is in the control groups and removes them.
+func clearCgroups(parents map[string]string) {
+	if len(parents) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), clearanceTime)
+	defer cancel()
+	clearAway(ctx, func(string) bool { return false }, parents)
+}
+
 // watchdog keeps a watchdog process running beside the supervisor.
 type watchdog struct {
 	spawn *spawner
