@@ -87,7 +87,7 @@ func reset(c net.Conn) {
 func requests(t *testing.T, target string, n int, method string, change func(*Config)) *Result {
 	t.Helper()
 	w := getWorkload()
-	w.Rate, w.Duration, w.Timeout = topology.Rate(20*n), topology.Duration(50*time.Millisecond), topology.Duration(300*time.Millisecond)
+	w.Rate, w.Duration, w.Timeout = topology.Rate(20*n), topology.Duration(50*time.Millisecond), topology.Duration(20*time.Second)
 	w.Scenarios["s"].Steps[0].Method = method
 	cfg := Config{Target: target, Workload: w, Connections: 1, MaxBody: 1 << 20}
 	if change != nil {
@@ -150,7 +150,11 @@ func TestBadServers(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			res := requests(t, serveRaw(t, tt.handle).addr, 2, "POST", nil)
+			res := requests(t, serveRaw(t, tt.handle).addr, 2, "POST", func(c *Config) {
+				if tt.want == Timeout {
+					c.Workload.Timeout = topology.Duration(200 * time.Millisecond)
+				}
+			})
 			s := res.Total
 			if s.Requests == 0 || s.Requests+s.NotSent != 2 {
 				t.Fatalf("%d requests and %d not sent of 2", s.Requests, s.NotSent)
@@ -192,7 +196,6 @@ func TestUnreachableServers(t *testing.T) {
 		{"unknown authority", secure.URL, nil, TLS},
 		{"known authority", secure.URL, func(c *Config) {
 			c.TLS = secure.Client().Transport.(*http.Transport).TLSClientConfig
-			c.Workload.Timeout = topology.Duration(10 * time.Second)
 		}, ""},
 	}
 	for _, tt := range tests {
@@ -262,7 +265,7 @@ func TestKeptAlive(t *testing.T) {
 		fmt.Fprint(w, strings.Repeat("x", 100_000)) // chunked
 	}))
 	defer srv.Close()
-	res := requests(t, srv.URL, 10, "GET", func(c *Config) { c.Workload.Timeout = topology.Duration(10 * time.Second) })
+	res := requests(t, srv.URL, 10, "GET", nil)
 	if res.Total.Failed() != 0 || res.Total.Requests != 10 || res.Generator.Connections != 1 || res.Total.BytesIn < 1_000_000 {
 		t.Errorf("errors %v, %d requests over %d connections, %d bytes", res.Total.Errors, res.Total.Requests, res.Generator.Connections, res.Total.BytesIn)
 	}

@@ -300,6 +300,69 @@ func TestJudgements(t *testing.T) {
 	})
 }
 
+// Each arrival of an open workload is another user: neither cookies nor values of the one before are left.
+func TestArrivalsShareNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var logins, leaks atomic.Int64
+		h := func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/login" {
+				leaks.Add(1)
+				return
+			}
+			if len(r.Cookies()) > 0 {
+				leaks.Add(1)
+			}
+			http.SetCookie(w, &http.Cookie{Name: "session", Value: "x"})
+			if logins.Add(1) == 1 {
+				io.WriteString(w, `{"id":1}`)
+			}
+		}
+		w := getWorkload()
+		w.Rate, w.Duration = 50, topology.Duration(time.Second)
+		w.Scenarios["s"].Steps = []*topology.Step{
+			// Most of the users do not log in, and so have no value for the step after.
+			{Path: "/login", Weight: 0.2, Extract: map[string]*topology.Extract{"id": {JSON: "id"}}},
+			{Path: "/second?${id}", Name: "second"},
+		}
+		res := simulated(t, t.Context(), h, w, func(c *Config) { c.Connections = 1 })
+		// Only the first to log in got a value; it is the only one with a second step, which carries its cookie.
+		if s := res.Step("second"); s.Requests != 1 || s.Skipped != 49 || leaks.Load() != 1 {
+			t.Errorf("%d second steps, %d skipped, %d requests with what belongs to another", s.Requests, s.Skipped, leaks.Load()-1)
+		}
+	})
+}
+
+// Users do not march in step: they start as if they had been thinking, or a little apart.
+func TestUsersAreStaggered(t *testing.T) {
+	for _, think := range []time.Duration{0, 10 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			start := time.Now()
+			var mu sync.Mutex
+			at := map[time.Duration]int{}
+			sum := time.Duration(0)
+			h := func(_ http.ResponseWriter, r *http.Request) {
+				mu.Lock()
+				at[time.Since(start)]++
+				sum += time.Since(start)
+				mu.Unlock()
+				<-r.Context().Done()
+			}
+			w := getWorkload()
+			w.Users, w.Think, w.Duration, w.Timeout = 400, topology.Duration(think), topology.Duration(1000*time.Second), topology.Duration(time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), 59*time.Second)
+			defer cancel()
+			simulated(t, ctx, h, w, nil)
+			if len(at) < 395 {
+				t.Errorf("%d users start at %d instants", w.Users, len(at))
+			}
+			mean := (sum / 400).Seconds()
+			if think > 0 && math.Abs(mean-10) > 2 || think == 0 && mean > 1 {
+				t.Errorf("users who think %s start after %.2fs on average", think, mean)
+			}
+		})
+	}
+}
+
 // The mix and the weights of steps are kept, and the same seed draws the same.
 func TestMixAndSeed(t *testing.T) {
 	draw := func(seed uint64) (out []int64) {
