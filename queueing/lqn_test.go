@@ -298,3 +298,5 @@ func TestLQNErrorsAreNamed(t *testing.T) {
 		}
 	}
 }
+
+func popEvent(h *simHeap) simEvent { return heap.Pop(h).(simEvent) }
