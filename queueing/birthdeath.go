@@ -142,7 +142,7 @@ func (s *Single) fill(arrive []float64, mu float64) error {
 // erlangMixTail is P(X > x) for X Erlang of i+1 unit stages with probability
 // w[i]: at most i events of a Poisson process by x.
 func erlangMixTail(w []float64, x float64) float64 {
-	if x == 0 {
+	if x <= 0 {
 		return sum(w)
 	}
 	remaining := sum(w)
@@ -176,7 +176,7 @@ func (s *Single) tailErlangPlus(wait []float64, rate, mu, t float64) float64 {
 		case i%2 == 1:
 			w = 4
 		}
-		total += w * mu * math.Exp(-mu*u) * erlangMixTail(wait, rate*(t-u))
+		total += w * mu * math.Exp(-mu*u) * erlangMixTail(wait, rate*math.Max(0, t-u))
 	}
 	return math.Min(1, math.Exp(-mu*t)+total*h/3)
 }

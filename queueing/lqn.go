@@ -104,10 +104,9 @@ type LQNLink struct {
 type LQNMethod string
 
 const (
-	LQNAuto     LQNMethod = ""         // product form, else Markov, else layered or simulation
+	LQNAuto     LQNMethod = ""         // product form, else Markov, else simulation
 	LQNMarkov   LQNMethod = "markov"   // exact: the whole Markov chain
 	LQNSimulate LQNMethod = "simulate" // sampled, with confidence intervals
-	LQNLayered  LQNMethod = "layered"  // method of layers, milliseconds
 )
 
 // LQNOptions of SolveLQN; the zero value is the default.
@@ -115,7 +114,7 @@ type LQNOptions struct {
 	Method    LQNMethod
 	MaxStates int     // of the Markov chain; 0 means 150 000
 	Precision float64 // relative half-width at 95 % of the users' throughput at which sampling ends; 0 means 0.005
-	MaxEvents int     // of a simulation; 0 means 20 million
+	MaxEvents int     // of a simulation; 0 means 10 million (a few seconds)
 	Seed      uint64  // of a simulation
 }
 
@@ -171,8 +170,6 @@ func SolveLQN(m *LQN, o LQNOptions) (*LQNSolution, error) {
 		return p.markov(o)
 	case LQNSimulate:
 		return p.simulate(o)
-	case LQNLayered:
-		return p.layered()
 	case LQNAuto:
 	default:
 		return nil, fmt.Errorf("lqn: unknown method %q", o.Method)

@@ -1,7 +1,9 @@
 package queueing
 
+import "fmt"
+
 // lqnMaxJoins bounds the and-joins of one task.
-const lqnMaxJoins = 4
+const lqnMaxJoins = 8
 
 // A branch is where a thread's control is.
 const (
@@ -54,6 +56,7 @@ type lqnMachine struct {
 	cap  int   // requests that may wait at a task that unanswered requests reach
 	done []int // entry invocations begun since cleared
 	lost int
+	fail error
 }
 
 func (p *lqnProgram) initial() *lqnState {
@@ -217,7 +220,7 @@ func (m *lqnMachine) send(entry int, caller lqnRef) {
 	task := m.p.entries[entry].task
 	x := &m.p.tasks[task]
 	if x.infinite || m.s.idle[task] > 0 {
-		if caller < 0 && x.infinite && m.cap > 0 && len(m.s.threads)-len(m.s.free) >= m.cap+lqnMaxThreads {
+		if caller < 0 && x.infinite && m.cap > 0 && m.threadsOf(task) >= m.cap {
 			m.lost++
 			return
 		}
@@ -232,6 +235,19 @@ func (m *lqnMachine) send(entry int, caller lqnRef) {
 		return
 	}
 	m.s.queue[task] = append(m.s.queue[task], lqnRequest{int16(entry), caller})
+}
+
+func (m *lqnMachine) threadsOf(task int) int {
+	if len(m.s.threads)-len(m.s.free) < m.cap {
+		return 0 // fewer in all
+	}
+	n := 0
+	for i := range m.s.threads {
+		if int(m.s.threads[i].task) == task {
+			n++
+		}
+	}
+	return n
 }
 
 // repliedBy marks thread i as having replied and gives whom the reply is for.
@@ -331,7 +347,8 @@ func (m *lqnMachine) freeBranch(i int, r lqnRef) lqnRef {
 			return at
 		}
 	}
-	return r // not reached: the compiler bounds the parallel branches
+	m.fail = fmt.Errorf("lqn: task %s runs more than %d branches at once, which is not supported", m.p.model.Tasks[t.task].Name, lqnMaxBranches)
+	return r
 }
 
 // endBranch ends one branch; the last one ends the invocation.

@@ -117,6 +117,9 @@ func (x *lqnExplorer) paths(s *lqnState, act func(m *lqnMachine), then func(m *l
 		x.choice.restart()
 		m := x.machine(s.clone())
 		act(m)
+		if m.fail != nil {
+			return m.fail
+		}
 		if err := then(m, x.choice.prob); err != nil {
 			return err
 		}

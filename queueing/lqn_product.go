@@ -46,7 +46,8 @@ func (p *lqnProgram) productForm() (*LQNSolution, bool, error) {
 			continue
 		}
 		v := make([]float64, len(p.entries))
-		p.countCalls(t.entries[0], 1, v)
+		v[t.entries[0]] = 1
+		p.flow(v)
 		class := Class{Name: p.model.Tasks[i].Name, Population: t.servers, Think: t.think, Demands: make([]float64, len(p.procs))}
 		for e, n := range v {
 			for _, a := range p.actsOf(e) {
@@ -68,15 +69,6 @@ func (p *lqnProgram) productForm() (*LQNSolution, bool, error) {
 		return nil, false, nil // too large: the other solvers decide
 	}
 	return p.unfold(net, s, visits), true, nil
-}
-
-func (p *lqnProgram) countCalls(e int, times float64, v []float64) {
-	v[e] += times
-	for _, a := range p.actsOf(e) {
-		for _, y := range p.acts[a].calls {
-			p.countCalls(y.entry, times*y.mean, v)
-		}
-	}
 }
 
 // unfold gives the times of the entries back: work at a processor is stretched by

@@ -16,6 +16,7 @@ type lqnProgram struct {
 	links   []lqnLink
 	phases  int // largest number of phases of an entry
 	open    bool
+	order   []int // entries, callers first
 }
 
 type lqnProc struct {

@@ -1,6 +1,7 @@
 package queueing
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -15,7 +16,7 @@ func (p *lqnProgram) simulate(o LQNOptions) (*LQNSolution, error) {
 		precision = 0.005
 	}
 	if events == 0 {
-		events = 20_000_000
+		events = 10_000_000
 	}
 	rng := rand.New(rand.NewPCG(o.Seed, 0x1b873593cc9e2d51))
 	r := &lqnRun{p: p, rng: rng, m: &lqnMachine{p: p, s: p.initial(), done: make([]int, len(p.entries)), cap: 1_000_000}}
@@ -36,6 +37,9 @@ func (p *lqnProgram) simulate(o LQNOptions) (*LQNSolution, error) {
 			}
 			done = append(done, b)
 			spent += length
+		}
+		if err := p.growing(done); err != nil {
+			return nil, err
 		}
 		half := p.halfWidth(done)
 		if half < precision || spent+length*batches > events {
@@ -128,6 +132,9 @@ func (r *lqnRun) batch(events int) (lqnBatch, error) {
 		b.stats.add(&now, 1/total)
 		b.time += 1 / total
 		r.fire(r.rng.Float64() * total)
+		if m.fail != nil {
+			return b, m.fail
+		}
 		if len(m.s.threads) > 50*lqnMaxThreads || m.lost > 0 {
 			return b, fmt.Errorf("lqn: requests pile up without bound: the model is unstable")
 		}
@@ -170,6 +177,27 @@ func (r *lqnRun) fire(u float64) {
 	if lastProc >= 0 { // rounding
 		m.served(lastProc, lastPlace)
 	}
+}
+
+// growing reports a model whose waiting requests pile up: many, and many more in
+// the last quarter of the run than in the first.
+func (p *lqnProgram) growing(done []lqnBatch) error {
+	if !p.open {
+		return nil
+	}
+	present := func(b []lqnBatch) float64 {
+		n, time := 0.0, 0.0
+		for i := range b {
+			n += sum(b[i].stats.inPhase) + sum(b[i].stats.queued)
+			time += b[i].time
+		}
+		return n / time
+	}
+	quarter := len(done) / 4
+	if last := present(done[len(done)-quarter:]); last > 1000 && last > 2*present(done[:quarter]) {
+		return errors.New("lqn: requests pile up: open arrivals or asynchronous sends exceed what a task or processor can serve")
+	}
+	return nil
 }
 
 // halfWidth is the largest relative half-width at 95 % over the throughputs that
