@@ -24,6 +24,7 @@ import (
 const (
 	envSupervised = "ORCHESTRATE_TEST_SERVICE" // the service as JSON
 	envStateDir   = "ORCHESTRATE_TEST_DIR"
+	envNoCgroups  = "ORCHESTRATE_TEST_NO_CGROUPS" // if set, limits are advisory
 )
 
 // supervise runs one service until it is killed. It prints "ready" when the service is, then takes commands, each a
@@ -37,7 +38,7 @@ func supervise() int {
 	}
 	o, err := New(Config{
 		System: &topology.System{Name: "test", Services: map[string]*topology.Service{"orders": svc}},
-		Dir:    os.Getenv(envStateDir), Balancer: newFakeBalancer(), NoCgroups: os.Getenv("ORCHESTRATE_TEST_NO_CGROUPS") != "",
+		Dir:    os.Getenv(envStateDir), Balancer: newFakeBalancer(), NoCgroups: os.Getenv(envNoCgroups) != "",
 	})
 	if err != nil {
 		fmt.Println(err)
@@ -156,7 +157,7 @@ func watchdogs(hash string) (pids []int) {
 }
 
 func TestKilledSupervisorLeavesNoOrphans(t *testing.T) {
-	for _, env := range []string{"", "ORCHESTRATE_TEST_NO_CGROUPS=1"} {
+	for _, env := range []string{"", envNoCgroups + "=1"} {
 		t.Run("cgroups"+env, func(t *testing.T) {
 			svc := testService(t, "fork")
 			svc.Replicas.Min = 2
@@ -175,8 +176,14 @@ func TestKilledSupervisorLeavesNoOrphans(t *testing.T) {
 }
 
 func TestWatchdogKilledToo(t *testing.T) {
+	for _, env := range []string{"", envNoCgroups + "=1"} {
+		t.Run("cgroups"+env, func(t *testing.T) { killWatchdogToo(t, env) })
+	}
+}
+
+func killWatchdogToo(t *testing.T, env string) {
 	dir := filepath.Join(t.TempDir(), "state")
-	s := startSupervisor(t, dir, testService(t, "fork"))
+	s := startSupervisor(t, dir, testService(t, "fork"), env)
 	dogs := watchdogs(s.hash)
 	if len(dogs) != 1 {
 		t.Fatalf("watchdogs %v", dogs)
@@ -191,7 +198,7 @@ func TestWatchdogKilledToo(t *testing.T) {
 		return len(left) == 1 && left[0] == child
 	})
 	// What the replica had forked nobody could kill; the next run does.
-	next := startSupervisor(t, dir, testService(t, "serve"))
+	next := startSupervisor(t, dir, testService(t, "serve"), env)
 	if !zombie(child) {
 		t.Error("the next run leaves an orphan of the last one")
 	}
@@ -281,24 +288,34 @@ func TestOneSupervisorAtATime(t *testing.T) {
 // TestReplicasOutliveOtherThreads ends threads of the supervisor, one of which would be the replica's parent if it were
 // started from any goroutine.
 func TestReplicasOutliveOtherThreads(t *testing.T) {
-	w := up(t, one(t, "serve"))
+	services := one(t, "serve")
+	services["orders"].Replicas = topology.Replicas{Min: 6, Max: 6}
+	w := up(t, services)
 	w.waitReady()
-	pid := w.status("orders").Replicas[0].PID
+	pids := pidsOf(w.status("orders"))
+	// All at once, so that they take every thread that the runtime has idle, and then new ones.
+	const n = 50
 	var threads []int
-	for range 50 {
-		ids := make(chan int)
+	ids, end := make(chan int), make(chan struct{})
+	for range n {
 		go func() {
 			runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
 			ids <- unix.Gettid()
+			<-end
 		}()
+	}
+	for range n {
 		threads = append(threads, <-ids)
 	}
+	close(end)
 	eventually(t, "the threads have ended", func() bool {
 		return !slices.ContainsFunc(threads, func(id int) bool {
 			return id != os.Getpid() && exists(fmt.Sprintf("/proc/self/task/%d", id))
 		})
 	})
-	if s := w.status("orders"); s.Replicas[0].PID != pid || s.Replicas[0].Restarts != 0 || zombie(pid) {
-		t.Errorf("status %+v", s)
+	for i, r := range w.status("orders").Replicas {
+		if r.PID != pids[i] || zombie(pids[i]) {
+			t.Errorf("%s was killed: %+v", r.ID, r)
+		}
 	}
 }
