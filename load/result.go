@@ -257,7 +257,7 @@ func (r *run) warnings(res *Result) []string {
 	var out []string
 	t, g := res.Total, &res.Generator
 	if late := t.Lateness.QuantileDuration(0.99); late > lateEnough && g.Queued == 0 && r.crewFull == 0 {
-		out = append(out, fmt.Sprintf("the generator was the bottleneck: 1%% of the requests were sent %s or more after their time although a connection was free; the latencies include it", brief(late)))
+		out = append(out, fmt.Sprintf("the generator or its machine was the bottleneck: 1%% of the requests were sent %s or more after their time although a connection was free; the latencies include it", brief(late)))
 	}
 	if used := g.CPU.Seconds() / res.Duration.Seconds(); res.Duration > 0 && used > 0.9*float64(g.Cores) {
 		out = append(out, fmt.Sprintf("the generator's process used %.2f of %d cores: it may have been the bottleneck", used, g.Cores))
