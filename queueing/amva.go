@@ -84,10 +84,14 @@ func (a *amva) iterate(pop []float64, queue [][]float64, change [][][]float64) e
 	K := len(a.n.Stations)
 	found, inLine := make([]float64, K), make([]float64, K)
 	last, rate := 0.0, 0.0
+	rounds := a.o.maxIterations()
+	if a.o.MaxIterations == 0 { // bounded time on the largest networks
+		rounds = min(rounds, max(500, 2_000_000_000/(K*len(pop)*len(pop)*(1+len(pop)))))
+	}
 	for k := range a.slow {
 		a.slow[k] = 1
 	}
-	for it := 0; it < a.o.maxIterations(); it++ {
+	for it := 0; it < rounds; it++ {
 		for k := range found {
 			found[k], inLine[k] = 0, 0
 			for j := range queue {

@@ -135,7 +135,9 @@ func (s *Single) fill(arrive []float64, mu float64) error {
 	s.VarWq = math.Max(0, second-s.Wq*s.Wq)
 	s.VarW = s.VarWq + 1/(mu*mu)
 	s.tailWq = func(t float64) float64 { return erlangMixTail(wait, rate*t) }
-	s.tailW = func(t float64) float64 { return s.tailErlangPlus(wait, rate, mu, t) }
+	if len(wait) <= maxExactTail { // beyond: the fit of two moments
+		s.tailW = func(t float64) float64 { return tailErlangPlus(wait, rate, mu, t) }
+	}
 	return nil
 }
 
@@ -158,9 +160,13 @@ func erlangMixTail(w []float64, x float64) float64 {
 	return math.Min(1, total)
 }
 
+// maxExactTail is the number of waiting places up to which the integral below is
+// affordable in the many evaluations that a percentile takes.
+const maxExactTail = 500
+
 // tailErlangPlus is P(V + S > t): S alone exceeds t, or S = u and V > t-u. The
 // integral is taken by Simpson's rule on the smooth integrand.
-func (s *Single) tailErlangPlus(wait []float64, rate, mu, t float64) float64 {
+func tailErlangPlus(wait []float64, rate, mu, t float64) float64 {
 	if t <= 0 {
 		return 1
 	}

@@ -14,7 +14,7 @@ const (
 	Random Eviction = "RANDOM"
 )
 
-const maxObjects = 10_000_000
+const maxObjects = 5_000_000
 
 // CacheHits approximates the hit probability of each object and over all
 // requests, for a cache of size objects (each of size one) asked for object i at

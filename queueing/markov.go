@@ -68,7 +68,7 @@ func (c *chain) steady() ([]float64, error) {
 		return d
 	}
 	before := math.Inf(1)
-	budget := 4_000_000_000 / (len(c.from) + n + 1) // arcs visited in all
+	budget := 1_500_000_000 / (len(c.from) + n + 1) // arcs visited in all
 	for sweep := 0; sweep < max(budget, 100); sweep++ {
 		change := 0.0
 		if sweep%2 == 0 {

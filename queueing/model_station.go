@@ -119,6 +119,9 @@ func (in *stationInputs) report(r *Report, s *Single) error {
 	r.set("VarW", s.VarW)
 	r.set("VarWq", s.VarWq)
 	ps := in.P
+	if len(ps) > 20 {
+		return fmt.Errorf("inputs: %d percentiles, at most 20", len(ps))
+	}
 	if len(ps) == 0 {
 		ps = numbers{0.5, 0.95, 0.99}
 	}

@@ -24,7 +24,7 @@ type PollingQueue struct {
 	SwitchVar  float64 // variance of that time
 }
 
-const maxPolling = 400
+const maxPolling = 100
 
 // Polling gives the mean wait (service excluded) at each queue of a server that
 // visits the queues in turn. Gated and exhaustive are exact: the covariances of
@@ -56,9 +56,9 @@ func Polling(queues []PollingQueue, service PollingService) ([]float64, error) {
 	cycle := switching / (1 - load)
 	switch service {
 	case Gated:
-		return pollGated(queues, cycle), nil
+		return pollGated(queues, cycle)
 	case Exhaustive:
-		return pollExhaustive(queues, cycle), nil
+		return pollExhaustive(queues, cycle)
 	case Limited1:
 		return pollLimited(queues, load, switching, switchVar, work)
 	}
@@ -105,9 +105,9 @@ func (c lagged) window(i, m int) float64 {
 
 // relax solves for the covariances by sweeps: station i's time grows by gain of
 // the m station times before it, and has variance own beside that.
-func relax(n, m int, gain, own []float64) lagged {
+func relax(n, m int, gain, own []float64) (lagged, error) {
 	c := lagged(matrix(n, n))
-	for range 100_000 {
+	for range max(500, 2_000_000_000/(2*n*n*n+50)/10) { // a few seconds at most
 		change, size := 0.0, 0.0
 		set := func(i, k int, x float64) {
 			change = math.Max(change, math.Abs(x-c[i][k]))
@@ -125,32 +125,38 @@ func relax(n, m int, gain, own []float64) lagged {
 			set(i, 0, own[i]+gain[i]*gain[i]*c.window(i, m))
 		}
 		if change <= 1e-15*size {
+			return c, nil
+		}
+		if notFinite(size) {
 			break
 		}
 	}
-	return c
+	return nil, errors.New("polling: the load is too near 1 for the equations to settle")
 }
 
 // pollGated: T_i is the service of those that came during the cycle before,
 // then the switch-over.
-func pollGated(q []PollingQueue, cycle float64) []float64 {
+func pollGated(q []PollingQueue, cycle float64) ([]float64, error) {
 	n := len(q)
 	gain, own, wait := make([]float64, n), make([]float64, n), make([]float64, n)
 	for i := range q {
 		gain[i] = q[i].Arrival * q[i].Service
 		own[i] = q[i].SwitchVar + q[i].Arrival*q[i].second()*cycle
 	}
-	c := relax(n, n, gain, own)
+	c, err := relax(n, n, gain, own)
+	if err != nil {
+		return nil, err
+	}
 	for i := range q {
 		square := c.window(i, n) + cycle*cycle
 		wait[i] = (1 + gain[i]) * square / (2 * cycle)
 	}
-	return wait
+	return wait, nil
 }
 
 // pollExhaustive: T_i is the switch-over into i and the busy periods of the
 // work that came since the server left i.
-func pollExhaustive(q []PollingQueue, cycle float64) []float64 {
+func pollExhaustive(q []PollingQueue, cycle float64) ([]float64, error) {
 	n := len(q)
 	gain, own, wait := make([]float64, n), make([]float64, n), make([]float64, n)
 	for i := range q {
@@ -160,14 +166,17 @@ func pollExhaustive(q []PollingQueue, cycle float64) []float64 {
 		gain[i] = rho / (1 - rho)
 		own[i] = before.SwitchVar/((1-rho)*(1-rho)) + q[i].Arrival*q[i].second()*away/((1-rho)*(1-rho)*(1-rho))
 	}
-	c := relax(n, n-1, gain, own)
+	c, err := relax(n, n-1, gain, own)
+	if err != nil {
+		return nil, err
+	}
 	for i := range q {
 		rho := q[i].Arrival * q[i].Service
 		away := cycle * (1 - rho)
 		square := q[(i-1+n)%n].SwitchVar + c.window(i, n-1) + away*away
 		wait[i] = q[i].Arrival*q[i].second()/(2*(1-rho)) + square/(2*away)
 	}
-	return wait
+	return wait, nil
 }
 
 func pollLimited(q []PollingQueue, load, switching, switchVar, work float64) ([]float64, error) {
