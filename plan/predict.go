@@ -103,7 +103,7 @@ func (m *model) predict(load Load) (*Prediction, error) {
 				p  float64
 				to *time.Duration
 			}{{0.5, &r.P50}, {0.95, &r.P95}, {0.99, &r.P99}} {
-				v, err := queueing.GammaQuantile(sol.mean[i], sol.variance[i], q.p)
+				v, err := queueing.FittedQuantile(sol.mean[i], sol.variance[i], q.p)
 				if err != nil {
 					return nil, fmt.Errorf("route %s: %w", route, err)
 				}
