@@ -178,9 +178,15 @@ func (d *decoder) field(n, around *node, v reflect.Value, f field, p *path) {
 	}
 }
 
+// emptyMap is the default of a block whose own fields have defaults: it is there even where the file does not say it.
+const emptyMap = "{}"
+
 // fill sets a default: it is decoded as if it stood in the file.
 func (d *decoder) fill(v reflect.Value, r rules, around *node, p *path) {
 	n := &node{kind: scalarKind(r.def), text: r.def, at: around.at}
+	if r.def == emptyMap {
+		n = &node{kind: mapKind, at: around.at}
+	}
 	if inner, ok := strings.CutPrefix(r.def, "["); ok {
 		n = &node{kind: listKind, at: around.at}
 		for word := range strings.SplitSeq(strings.TrimSuffix(inner, "]"), ",") {

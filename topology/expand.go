@@ -26,10 +26,9 @@ func (s *System) YAML() ([]byte, error) {
 
 // expander writes Go values of the vocabulary as YAML.
 type expander struct {
-	sys   *System
-	owner reflect.Value // struct whose fields are being written
-	out   bytes.Buffer
-	err   error
+	sys *System
+	out bytes.Buffer
+	err error
 }
 
 func (w *expander) indent(depth int) { w.out.WriteString(strings.Repeat("  ", depth)) }
@@ -38,7 +37,6 @@ func (w *expander) indent(depth int) { w.out.WriteString(strings.Repeat("  ", de
 func (w *expander) structure(v reflect.Value, depth int) bool {
 	any := false
 	for _, f := range fieldsOf(v.Type()) {
-		w.owner = v
 		if w.field(f, v.FieldByIndex(f.index), depth) {
 			any = true
 		}
@@ -49,11 +47,6 @@ func (w *expander) structure(v reflect.Value, depth int) bool {
 func (w *expander) field(f field, v reflect.Value, depth int) bool {
 	t := v.Type()
 	isStruct := t.Kind() == reflect.Struct && t != reflect.TypeFor[GrowthRate]()
-	if v.IsZero() && w.refused(f, v) {
-		w.indent(depth)
-		w.out.WriteString(f.name + ": null\n")
-		return true
-	}
 	if v.IsZero() && !f.rules.hasDefault && !f.rules.required && !isStruct {
 		return false
 	}
@@ -76,15 +69,6 @@ func (w *expander) field(f field, v reflect.Value, depth int) bool {
 	}
 	w.value(v, depth)
 	return true
-}
-
-// refused says whether a route leaves out, with null, what its service says.
-func (w *expander) refused(f field, v reflect.Value) bool {
-	r, ok := w.owner.Addr().Interface().(*Route)
-	if !ok || w.sys.Services[r.To] == nil || f.owner != reflect.TypeFor[Inbound]() {
-		return false
-	}
-	return v.Kind() == reflect.Pointer && !reflect.ValueOf(w.sys.Services[r.To].Inbound).FieldByName(f.goal).IsZero()
 }
 
 // value writes what stands after a key's colon: on the same line, or as a block below it.

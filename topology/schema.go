@@ -275,6 +275,9 @@ func numbers(texts []string) []int {
 
 // schemaDefault returns a field's default as JSON: lists and numbers as such, units as they are written.
 func schemaDefault(f field) any {
+	if f.rules.def == emptyMap {
+		return object{}
+	}
 	d := newDecoder([]Source{{}}, []string{""}, &problems{})
 	v := reflect.New(f.typ).Elem()
 	d.fill(v, f.rules, &node{}, nil)
