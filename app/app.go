@@ -223,7 +223,10 @@ func (a *App) Window(from, to time.Time) (*observe.Window, error) { return a.obs
 
 // Scale changes a service's replicas or limits and returns when that has been carried out.
 func (a *App) Scale(ctx context.Context, service string, change orchestrate.Change) error {
-	return a.orch.Scale(ctx, service, change)
+	if err := a.orch.Scale(ctx, service, change); err != nil {
+		return err
+	}
+	return a.orch.WaitSettled(ctx, service)
 }
 
 // Restart replaces all replicas of a service, one after the other.
