@@ -166,7 +166,7 @@ func TestTimeout(t *testing.T) {
 
 // A client that does not read must not hold on to a backend.
 func TestClientThatDoesNotRead(t *testing.T) {
-	s := eachInbound(shop(), func(in *topology.Inbound) { in.Timeout = topology.Duration(10 * time.Millisecond) })
+	s := eachInbound(shop(), func(in *topology.Inbound) { in.Timeout = topology.Duration(200 * time.Millisecond) })
 	r := start(t, Config{System: s})
 	r.serve("web", func(w http.ResponseWriter, req *http.Request) {
 		if req.URL.Path == "/events" {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/banyanhq/banyan/policy"
 	"github.com/banyanhq/banyan/topology"
 )
 
@@ -142,6 +143,7 @@ func (r *rig) load(methods ...string) (stop func() int64) {
 
 // page answers in several pieces, of unknown length.
 func page(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	io.Copy(io.Discard, r.Body)
 	w.Write(make([]byte, 3000))
 	runtime.Gosched()
@@ -150,7 +152,8 @@ func page(w http.ResponseWriter, r *http.Request) {
 }
 
 func TestKilledBackendFailsNoGet(t *testing.T) {
-	r := start(t, Config{})
+	s := eachInbound(shop(), func(in *topology.Inbound) { in.Retry.MinPerSecond = 100 }) // many deaths in a short time
+	r := start(t, Config{System: s}, func(g *Gateway) { g.holdDocument = time.Minute })
 	requests := func() int64 { return r.Stats().Routes[0].Requests }
 	keep := newCrashable(page)
 	defer keep.s.Close()
@@ -197,6 +200,35 @@ func TestRollingReplacementFailsNothing(t *testing.T) {
 	until(t, "counted", func() bool { s = r.Stats().Routes[0]; return s.Requests == n })
 	if s.Retries != 0 || s.Codes[200] != n || len(s.Errors) != 0 {
 		t.Errorf("%d requests: %d retries, codes %v, errors %v", n, s.Retries, s.Codes, s.Errors)
+	}
+}
+
+// A request that has just looked at the set must not reach a backend whose draining begins before it takes its place.
+func TestNoPlaceAtAClosingBackend(t *testing.T) {
+	g, err := New(Config{System: shop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.Add("web", Backend{ID: "a", Address: "127.0.0.1:1"})
+	g.SetReady("web", "a", true)
+	s := g.services["web"]
+	s.mu.Lock()
+	s.backends["a"].closing.Store(true)
+	picked := make(chan policy.Refusal)
+	go func() {
+		_, why := s.lanes[0].pick(new(policy.Request), 0)
+		picked <- why
+	}()
+	for range 1000 {
+		runtime.Gosched()
+	}
+	s.rebuild()
+	s.mu.Unlock()
+	if why := <-picked; why != policy.NoBackend {
+		t.Errorf("got %v", why)
+	}
+	if n := s.backends["a"].InFlight(); n != 0 {
+		t.Errorf("%d places were not given back", n)
 	}
 }
 

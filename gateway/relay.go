@@ -14,8 +14,10 @@ const (
 	// holdSize is how much of an answer is read before its head is passed on: as long as nothing was, a backend's death
 	// can be made good by another.
 	holdSize = 32 << 10
-	// holdTime is how long an answer of unknown length may be held back while its backend is silent.
-	holdTime = 10 * time.Millisecond
+	// holdTime is how long an answer of unknown length may be held back until it is complete; holdDocument the same for
+	// a document, which is of little use before it is whole, where another backend could make good for this one.
+	holdTime     = 10 * time.Millisecond
+	holdDocument = 100 * time.Millisecond
 	// discardSize is how much of an unwanted answer is read so that its connection can be used again.
 	discardSize = 16 << 10
 	// writeGrace is added to the time in which a client must receive what is written.
@@ -78,6 +80,12 @@ func (c *call) relay(res *http.Response) (f fault, passed bool) {
 		return c.relaySmall(res)
 	}
 	return c.relayUnknown(res)
+}
+
+// document reports whether an answer is a page or a JSON value.
+func document(res *http.Response) bool {
+	ct := res.Header["Content-Type"]
+	return len(ct) == 1 && (strings.HasPrefix(ct[0], "text/html") || strings.HasPrefix(ct[0], "application/json"))
 }
 
 // relayEndless passes a stream of events on until either side ends it or the gateway stops.
@@ -197,8 +205,8 @@ func (c *call) incomplete(err error) fault {
 	return f
 }
 
-// held is an answer of unknown length that is held back until it is complete, the buffer is full or its backend was
-// silent for a while, whichever comes first. The last is found by a timer, whose goroutine then passes on what there is
+// held is an answer of unknown length that is held back until it is complete, the buffer is full or a while has
+// passed, whichever comes first. The last is found by a timer, whose goroutine then passes on what there is
 // while the handler is still waiting for the backend; hence the mutex.
 type held struct {
 	c   *call
@@ -235,7 +243,11 @@ func (c *call) relayUnknown(res *http.Response) (fault, bool) {
 	h := &held{c: c, res: res, buf: buffers.Get().(*[holdSize]byte)}
 	defer buffers.Put(h.buf)
 	announced := len(res.Trailer)
-	timer := time.AfterFunc(holdTime, h.onTimer)
+	hold := holdTime
+	if c.idempotent && document(res) {
+		hold = c.g.holdDocument
+	}
+	timer := time.AfterFunc(hold, h.onTimer)
 	defer timer.Stop()
 	for {
 		n, err := res.Body.Read(h.buf[h.n:])
