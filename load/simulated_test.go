@@ -65,4 +65,3 @@ func getWorkload() *topology.Workload {
 		Scenarios: map[string]*topology.Scenario{"s": {Steps: []*topology.Step{{Path: "/"}}}},
 	}
 }
-
