@@ -48,9 +48,9 @@ type amva struct {
 	special    []bool // FCFS without product form
 	demands    [][]float64
 	service    [][]float64 // of one visit
-	allBusy    []float64 // probability that an arrival finds all servers busy
-	line       []lineOf  // what stands at an FCFS station without product form
-	slow       []float64 // factor on waits that keeps utilisation from passing 1
+	allBusy    []float64   // probability that an arrival finds all servers busy
+	line       []lineOf    // what stands at an FCFS station without product form
+	slow       []float64   // factor on waits that keeps utilisation from passing 1
 }
 
 // lineOf sums the work at one station over the classes.
