@@ -47,18 +47,19 @@ type amva struct {
 	residence  [][]float64
 	special    []bool // FCFS without product form
 	demands    [][]float64
-	allBusy    []float64 // probability that an arrival finds all servers busy
-	line       []lineOf  // what stands at an FCFS station without product form
-	slow       []float64 // factor on waits that keeps utilisation from passing 1
+	service    [][]float64 // of one visit
+	allBusy    []float64   // probability that an arrival finds all servers busy
+	line       []lineOf    // what stands at an FCFS station without product form
+	slow       []float64   // factor on waits that keeps utilisation from passing 1
 }
 
 // lineOf sums the work at one station over the classes.
-type lineOf struct{ backlog, inService, serving, residual, users float64 }
+type lineOf struct{ backlog, inService, serving, residual, users, saturated float64 }
 
 func newAMVA(n *Network, o Options) *amva {
 	R, K := len(n.Classes), len(n.Stations)
 	a := &amva{n: n, o: o, population: make([]float64, R), queue: matrix(R, K), wait: matrix(R, K), x: make([]float64, R),
-		residence: matrix(R, K), special: make([]bool, K), demands: make([][]float64, R), allBusy: make([]float64, K), line: make([]lineOf, K), slow: make([]float64, K)}
+		residence: matrix(R, K), special: make([]bool, K), demands: make([][]float64, R), service: matrix(R, K), allBusy: make([]float64, K), line: make([]lineOf, K), slow: make([]float64, K)}
 	for r := range n.Classes {
 		c := &n.Classes[r]
 		a.population[r] = float64(c.Population)
@@ -66,6 +67,7 @@ func newAMVA(n *Network, o Options) *amva {
 		total := sum(c.Demands) + c.Think
 		for k, d := range c.Demands {
 			a.queue[r][k] = a.population[r] * d / total
+			a.service[r][k] = c.service(k)
 		}
 	}
 	for k := range n.Stations {
@@ -224,6 +226,8 @@ func (a *amva) observe(k int, pop []float64, queue [][]float64, change [][][]flo
 			a.line[k].users += pop[j]
 		}
 	}
+	l := &a.line[k]
+	l.saturated = math.Pow(min(1, l.inService/float64(a.n.Stations[k].servers())), l.users)
 }
 
 // add puts in share of the customers of class j at station k, of whom there are q.
@@ -232,7 +236,7 @@ func (l *lineOf) add(a *amva, j, k int, q, share float64) {
 	if d == 0 || q <= 0 {
 		return
 	}
-	s := a.n.Classes[j].service(k)
+	s := a.service[j][k]
 	busy := min(a.x[j]*d, q)
 	l.backlog += share * (q - busy) * s
 	l.inService += share * busy
@@ -275,7 +279,7 @@ func (a *amva) fcfs(r, k int, pop []float64, queue [][]float64, change [][][]flo
 			if j == r {
 				n--
 			}
-			l.backlog += n * change[r][j][k] * a.n.Classes[j].service(k)
+			l.backlog += n * change[r][j][k] * a.service[j][k]
 		}
 	}
 	wait := max(0, l.backlog) / c
@@ -283,7 +287,7 @@ func (a *amva) fcfs(r, k int, pop []float64, queue [][]float64, change [][][]flo
 		// An arrival at a random time meets the residual of a service. At a
 		// saturated station customers come back in step with departures and wait a
 		// whole one; the more customers, the nearer to saturation that begins.
-		saturated := math.Pow(min(1, a.line[k].inService/c), l.users)
+		saturated := l.saturated
 		next := l.residual*(1-saturated) + l.serving*saturated
 		if c == 1 {
 			wait += next

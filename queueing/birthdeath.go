@@ -162,7 +162,7 @@ func erlangMixTail(w []float64, x float64) float64 {
 
 // maxExactTail is the number of waiting places up to which the integral below is
 // affordable in the many evaluations that a percentile takes.
-const maxExactTail = 500
+const maxExactTail = 200
 
 // tailErlangPlus is P(V + S > t): S alone exceeds t, or S = u and V > t-u. The
 // integral is taken by Simpson's rule on the smooth integrand.

@@ -94,11 +94,11 @@ func MVABLO(b *BlockingNetwork) (*BlockingSolution, error) {
 	for i := range sees {
 		sees[i] = 1
 	}
-	x := 0.0
+	x, rounds := 0.0, 0
 	for k := 1; k <= b.Population; k++ {
-		for round := 0; ; round++ {
-			if round > 10_000 {
-				return nil, errors.New("blocking: MVABLO did not settle")
+		for ; ; rounds++ {
+			if rounds > 50_000_000/n {
+				return nil, errors.New("blocking: MVABLO did not settle: population and capacities leave the stations blocked")
 			}
 			cycle := 0.0
 			for i := range times {

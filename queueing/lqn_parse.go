@@ -193,7 +193,7 @@ func (p *lqnParser) processor() error {
 			if err == nil {
 				p.next()
 			}
-			p.notes = append(p.notes, fmt.Sprintf("processor %s: sharing without a quantum serves first come first served", x.Name))
+			p.notes = append(p.notes, fmt.Sprintf("processor %s: sharing without a quantum is taken as first come first served", x.Name))
 		}
 	default:
 		return fmt.Errorf("processor %s: scheduling %q is not supported (have f, h, p, s, i)", x.Name, s)

@@ -33,8 +33,9 @@ type lqnLongProcessor struct {
 	Sched   string  `json:"sched"` // FCFS, PS, INF, HOL, PPR
 	Servers int     `json:"mult"`
 	Speed   float64 `json:"speed"`
-	// Quantum is the time slice of PS. As in the LQN file format a PS processor
-	// without a quantum serves first come first served; any positive quantum is
+	// Quantum is the time slice of PS. Without one a PS processor serves first come
+	// first served: the published exact solution of such a model (case
+	// lqn_srvn6_B11) fits that reading and not sharing. Any positive quantum is
 	// taken as ideal sharing.
 	Quantum float64 `json:"quantum"`
 }
@@ -120,7 +121,7 @@ func (in *lqnInputs) long(l *lqnLong) error {
 		sched := LQNScheduling(strings.ToUpper(p.Sched))
 		if sched == LQNPS && p.Quantum == 0 {
 			sched = LQNFCFS
-			in.notes = append(in.notes, fmt.Sprintf("processor %s: PS without a quantum serves first come first served, as in the LQN file format", p.Name))
+			in.notes = append(in.notes, fmt.Sprintf("processor %s: PS without a quantum is taken as first come first served; give a quantum for sharing", p.Name))
 		}
 		if err := checkNonNegative("quantum", p.Quantum); err != nil {
 			return fmt.Errorf("processor %s: %w", p.Name, err)

@@ -127,7 +127,7 @@ func (in *networkInputs) class(c *Class, r, R, K int) error {
 		c.Think = in.Z[r]
 	}
 	if len(in.S) != R && len(in.S) != 1 {
-		return fmt.Errorf("S has %d rows for %d classes", len(in.S), R)
+		return fmt.Errorf("inputs: S has %d rows for %d classes", len(in.S), R)
 	}
 	s := in.S[min(r, len(in.S)-1)]
 	if c.Visits, err = in.visits(r, R, K, c.Population > 0); err != nil {
@@ -159,12 +159,12 @@ func (in *networkInputs) visits(r, R, K int, closed bool) ([]float64, error) {
 			return v, nil
 		}
 		if len(in.V) != R && len(in.V) != 1 {
-			return nil, fmt.Errorf("V has %d rows for %d classes", len(in.V), R)
+			return nil, fmt.Errorf("inputs: V has %d rows for %d classes", len(in.V), R)
 		}
 		return append([]float64(nil), in.V[min(r, len(in.V)-1)]...), nil
 	}
 	if len(in.P) != R && len(in.P) != 1 {
-		return nil, fmt.Errorf("P has %d matrices for %d classes", len(in.P), R)
+		return nil, fmt.Errorf("inputs: P has %d matrices for %d classes", len(in.P), R)
 	}
 	p := in.P[min(r, len(in.P)-1)]
 	if closed {

@@ -27,7 +27,7 @@ type Single struct {
 // StdDevW is the standard deviation of the time in the station.
 func (s *Single) StdDevW() float64 { return math.Sqrt(s.VarW) }
 
-// TailW is P(W > t): exact for M/M/1, M/M/c and, up to 500 waiting
+// TailW is P(W > t): exact for M/M/1, M/M/c and, up to 200 waiting
 // places, M/M/c/K and the finite source,
 // otherwise from a gamma or hyperexponential distribution of the same mean and
 // variance.
