@@ -172,8 +172,11 @@ func (in *instance) live(port int, out *capture, stdout, stderr *os.File) ending
 		default:
 		}
 	}
+	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	var p *process
 	if err == nil {
+		// Before the start, so that it stands before the process's own first line.
+		out.note(fmt.Sprintf("starting at %s: %s", address, strings.Join(l.argv, " ")))
 		p, err = in.d.spawn.start(l)
 	}
 	_ = stdout.Close()
@@ -185,8 +188,6 @@ func (in *instance) live(port int, out *capture, stdout, stderr *os.File) ending
 	group := in.group
 	in.mu.Unlock()
 	in.meter.attach(group, p.pid)
-	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	out.note(fmt.Sprintf("started as process %d at %s: %s", p.pid, address, strings.Join(l.argv, " ")))
 	in.tell(launched{in, p.pid, address, p.started})
 
 	everReady := in.attend(p, address, port)

@@ -100,9 +100,11 @@ func TestFollowThroughRotation(t *testing.T) {
 	defer cancel()
 	var out syncBuffer
 	done := make(chan error, 1)
-	go func() { done <- OpenLogs(dir).Follow(ctx, "orders", 0, &out) }()
+	go func() { done <- OpenLogs(dir).Follow(ctx, "orders", 1, &out) }()
+	fmt.Fprintln(stdout, "0")
+	eventually(t, "it follows", func() bool { return strings.HasSuffix(out.String(), " out 0\n") })
 	const n = 1200
-	for i := range n {
+	for i := 1; i < n; i++ {
 		fmt.Fprintf(stdout, "%s %d\n", strings.Repeat("y", 10<<10), i)
 		if i%100 == 99 { // not faster than the follower looks
 			eventually(t, fmt.Sprintf("line %d is followed", i), func() bool {
@@ -125,7 +127,7 @@ func TestFollowThroughRotation(t *testing.T) {
 		t.Errorf("files %v", files)
 	}
 	lines, err := OpenLogs(dir).Tail("", n)
-	if err != nil || len(lines) != n || !strings.HasSuffix(lines[0].Text, " 0") {
+	if err != nil || len(lines) != n || lines[0].Text != "0" {
 		t.Errorf("Tail: %d lines, %v", len(lines), err)
 	}
 }

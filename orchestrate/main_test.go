@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -379,6 +380,23 @@ func (w *world) checkNothingLeft() {
 	if groups := leftCgroups(hash); len(groups) > 0 {
 		w.t.Errorf("control groups are left: %v", groups)
 	}
+	// What has said its last word may still be returning.
+	eventually(w.t, "no goroutine is left", func() bool { return len(w.goroutines()) == 0 })
+}
+
+// goroutines returns those of the package that run now, the tests' own aside.
+func (w *world) goroutines() (left []string) {
+	all := make([]byte, 4<<20)
+	all = all[:runtime.Stack(all, true)]
+	for g := range strings.SplitSeq(string(all), "\n\n") {
+		for _, owner := range []string{"(*controller)", "(*instance)", "(*probes)", "(*capture)", "(*spawner)", "(*watchdog)", "orchestrate.reap", "(*Orchestrator)"} {
+			if strings.Contains(g, owner) && !strings.Contains(g, "(*world).checkNothingLeft") {
+				left = append(left, g)
+				break
+			}
+		}
+	}
+	return left
 }
 
 func orphans(hash string) []int {
