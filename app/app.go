@@ -48,6 +48,7 @@ type App struct {
 	gateway  *gateway.Gateway
 	orch     *orchestrate.Orchestrator
 	observer *observe.Observer
+	pulses   *observe.Pulses
 	metrics  net.Listener
 	since    time.Time
 	state    atomic.Value // string
@@ -86,6 +87,7 @@ func New(cfg Config) (*App, error) {
 		Collectors: []prometheus.Collector{a.gateway.Collector()},
 		Record:     observe.RecordConfig{Dir: filepath.Join(cfg.Dir, "samples")},
 	})
+	a.pulses = observe.NewPulses(a.pulse)
 	return a, err
 }
 
@@ -140,6 +142,7 @@ func (a *App) serve(ctx context.Context, socket net.Listener) error {
 	outer.Go(func() error { return a.guard("control", control.Serve(rim, socket, a)) })
 	outer.Go(func() error { return a.guard("metrics", a.serveMetrics(rim)) })
 	outer.Go(func() error { return a.guard("observe", a.observer.Run(rim)) })
+	outer.Go(func() error { return a.guard("pulses", a.pulses.Run(rim)) })
 	outer.Go(func() error { return a.guard("gateway", a.gateway.Run(rim)) })
 
 	var inner errgroup.Group
@@ -220,6 +223,9 @@ func (a *App) Events() []orchestrate.Event { return a.orch.Events() }
 
 // Window is everything that was observed between two instants.
 func (a *App) Window(from, to time.Time) (*observe.Window, error) { return a.observer.Window(from, to) }
+
+// Pulses are the readings of calls and CPU between two instants.
+func (a *App) Pulses(from, to time.Time) []observe.Pulse { return a.pulses.Between(from, to) }
 
 // Scale changes a service's replicas or limits and returns when that has been carried out.
 func (a *App) Scale(ctx context.Context, service string, change orchestrate.Change) error {

@@ -50,7 +50,7 @@ func demandText(d *topology.Demand) string {
 	for _, f := range []struct {
 		key string
 		d   topology.Duration
-	}{{"cpu", d.CPU}, {"async", d.Async}, {"delay", d.Delay}} {
+	}{{"cpu", d.CPU}, {"async", d.Async}, {"wake", d.Wake}, {"delay", d.Delay}} {
 		if f.d > 0 {
 			text += fmt.Sprintf(", %s: %s", f.key, f.d)
 		}

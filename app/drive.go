@@ -56,8 +56,26 @@ func Measure(ctx context.Context, stateDir string, sys *topology.System, cfg loa
 	if err != nil {
 		return nil, err
 	}
+	pulses, err := client.Pulses(late, from, to)
+	if err != nil {
+		return nil, err
+	}
 	run.Measurement = Measurement(actual, clientSide(run, cfg.Router, offered), during, idle)
+	run.Measurement.Pulses = pulseSteps(pulses)
 	return run, nil
+}
+
+// pulseSteps turns readings into differences.
+func pulseSteps(pulses []observe.Pulse) []plan.Pulse {
+	var steps []plan.Pulse
+	for i := 1; i < len(pulses); i++ {
+		a, b := pulses[i-1], pulses[i]
+		if b.CPU < a.CPU || b.Calls < a.Calls {
+			continue // a replica went away with its counters
+		}
+		steps = append(steps, plan.Pulse{Seconds: b.At.Sub(a.At).Seconds(), Calls: float64(b.Calls - a.Calls), CPU: (b.CPU - a.CPU).Seconds()})
+	}
+	return steps
 }
 
 // RunName names the record of a result after its start, so that names sort by time.

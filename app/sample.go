@@ -123,3 +123,16 @@ func (a *App) addReplicas(s *observe.Sample) {
 		s.Services = append(s.Services, state)
 	}
 }
+
+// pulse reads the two counters that say what a call costs.
+func (a *App) pulse() observe.Pulse {
+	p := observe.Pulse{Calls: a.gateway.Calls()}
+	for _, u := range a.orch.Usage() {
+		p.CPU += u.CPU
+	}
+	if self, err := observe.ProcSelf(); err == nil {
+		p.CPU += self.CPU
+	}
+	p.At = time.Now()
+	return p
+}

@@ -63,8 +63,16 @@ func (c *Client) Events(ctx context.Context) (e []orchestrate.Event, err error) 
 // Window asks for everything that was observed between two instants.
 func (c *Client) Window(ctx context.Context, from, to time.Time) (*observe.Window, error) {
 	w := new(observe.Window)
-	err := c.get(ctx, "window", url.Values{"from": {from.Format(time.RFC3339Nano)}, "to": {to.Format(time.RFC3339Nano)}}, w)
-	return w, err
+	return w, c.get(ctx, "window", span(from, to), w)
+}
+
+// Pulses asks for the readings of calls and CPU between two instants.
+func (c *Client) Pulses(ctx context.Context, from, to time.Time) (p []observe.Pulse, err error) {
+	return p, c.get(ctx, "pulses", span(from, to), &p)
+}
+
+func span(from, to time.Time) url.Values {
+	return url.Values{"from": {from.Format(time.RFC3339Nano)}, "to": {to.Format(time.RFC3339Nano)}}
 }
 
 // Scale changes a service and returns when that has been carried out.

@@ -50,16 +50,8 @@ func handler(sys System) http.Handler {
 		s, err := sys.Status(window)
 		answer(w, s, err)
 	})
-	mux.HandleFunc("GET /v1/window", func(w http.ResponseWriter, r *http.Request) {
-		from, err1 := time.Parse(time.RFC3339Nano, r.FormValue("from"))
-		to, err2 := time.Parse(time.RFC3339Nano, r.FormValue("to"))
-		if err := errors.Join(err1, err2); err != nil {
-			fail(w, http.StatusBadRequest, err)
-			return
-		}
-		win, err := sys.Window(from, to)
-		answer(w, win, err)
-	})
+	mux.HandleFunc("GET /v1/window", spanned(func(from, to time.Time) (any, error) { return sys.Window(from, to) }))
+	mux.HandleFunc("GET /v1/pulses", spanned(func(from, to time.Time) (any, error) { return sys.Pulses(from, to), nil }))
 	mux.HandleFunc("POST /v1/scale", func(w http.ResponseWriter, r *http.Request) {
 		var req ScaleRequest
 		if !decode(w, r, &req) {
@@ -79,6 +71,20 @@ func handler(sys System) http.Handler {
 		answer(w, struct{}{}, nil)
 	})
 	return mux
+}
+
+// spanned answers what was asked about a span of time.
+func spanned(ask func(from, to time.Time) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		from, err1 := time.Parse(time.RFC3339Nano, r.FormValue("from"))
+		to, err2 := time.Parse(time.RFC3339Nano, r.FormValue("to"))
+		if err := errors.Join(err1, err2); err != nil {
+			fail(w, http.StatusBadRequest, err)
+			return
+		}
+		v, err := ask(from, to)
+		answer(w, v, err)
+	}
 }
 
 // wireError is the body of an answer that is not a success.
