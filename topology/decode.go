@@ -129,14 +129,14 @@ func (d *decoder) structure(n *node, v reflect.Value, p *path) {
 	if key, _ := shortForm(t); key != "" && n.isScalar() && n.kind != nullKind {
 		if key == "min" && n.kind != numberKind {
 			d.wrong(n, t, rules{}, p)
-			n = &node{kind: nullKind, at: n.at}
+			n = &node{kind: brokenKind, at: n.at}
 		} else {
 			n = &node{kind: mapKind, at: n.at, entries: []entry{{key, n.at, n}}}
 		}
 	}
-	if n.kind != mapKind && n.kind != nullKind {
+	if n.kind != mapKind && n.kind != nullKind && n.kind != brokenKind {
 		d.wrong(n, t, rules{}, p)
-		n = &node{kind: nullKind, at: n.at}
+		n = &node{kind: brokenKind, at: n.at}
 	}
 	fields := d.fieldsOf(t)
 	known := make(map[string]*node, len(n.entries))
@@ -172,6 +172,9 @@ func (d *decoder) field(n, around *node, v reflect.Value, f field, p *path) {
 	case f.rules.hasDefault:
 		d.fill(v, f.rules, around, at)
 	case f.rules.required:
+		if around.kind == brokenKind {
+			return // the whole was wrong, which has been said
+		}
 		d.say(around.at, p, Problem{Message: fmt.Sprintf("%q is missing", f.name), Expected: expected(f.typ, f.rules)})
 	case v.Kind() == reflect.Struct && v.Type() != reflect.TypeFor[GrowthRate]():
 		d.value(&node{kind: nullKind, at: around.at}, v, f.rules, at)
@@ -450,7 +453,7 @@ func rangeText(low, high, above string) string {
 	case low != "" && high != "":
 		return " from " + low + " to " + high
 	case above != "" && high != "":
-		return " more than " + above + ", at most " + high
+		return " more than " + above + " and at most " + high
 	case low != "":
 		return " at least " + low
 	case high != "":

@@ -80,7 +80,7 @@ func TestTextThatIsRefused(t *testing.T) {
 		"deep but balanced":   {"x-a: " + repeat("[", 70) + repeat("]", 70), "nested too deeply"},
 		"deep anchors":        {"x-a: " + repeat("&a ", 100_000), "0.yaml:"},
 		"many anchors":        {repeat("- &a 1\n", 20_000), "too many anchors"},
-		"too many names":      {"system: s\nservices:\n" + manyServices(10_001), "found 10001 entries, expected at most 10000"},
+		"too many names":      {"system: s\nservices:\n" + manyServices(10_001), "0.yaml:10003:9: found more than 10000 entries, expected at most 10000"},
 	} {
 		_, err := parseText(c.text)
 		var problems Errors
@@ -88,6 +88,39 @@ func TestTextThatIsRefused(t *testing.T) {
 			t.Errorf("%s: got %v", name, err)
 		} else if line := problems[0].String(); !strings.Contains(line, c.want) {
 			t.Errorf("%s: got %.300s\nwant %s", name, line, c.want)
+		}
+	}
+}
+
+// TestHardFilesEnd reads files of the largest size whose shape takes some parsers minutes.
+func TestHardFilesEnd(t *testing.T) {
+	fill := func(s string) string { return strings.Repeat(s, maxFileBytes/len(s)-1) }
+	many := func(line string) string {
+		var b strings.Builder
+		for i := 0; b.Len() < maxFileBytes-64; i++ {
+			fmt.Fprintf(&b, line, i)
+		}
+		return b.String()
+	}
+	for name, text := range map[string]string{
+		"brackets":   fill("[]"),
+		"dashes":     fill("-\n"),
+		"documents":  fill("---\na\n"),
+		"keys":       many("k%d: 1\n"),
+		"flow keys":  "a: {" + many("k%d: 1, ") + "}",
+		"anchors":    many("k%d: &a 1\n"),
+		"quotes":     fill("' "),
+		"colons":     fill("a: "),
+		"line":       "a: " + fill("x"),
+		"lines":      "a: b\n" + fill("  x\n"),
+		"escapes":    "a: \"" + fill("\\x41") + "\"",
+		"typos":      small + "routes:\n" + many("- {path: /%d, to: wbe}\n"),
+		"inherited":  "system: s\nservices: {w: {run: w, inbound: {retry: {on: [" + strings.Repeat("500, ", 99) + "500]}}}}\nroutes:\n" + strings.Repeat("- {path: /, to: w}\n", 9900),
+		"dead ends":  "system: s\nqueues:\n" + strings.Repeat("  a: {}\n", 5000),
+		"not a name": "? " + fill("[a]: "),
+	} {
+		if sys, err := parseText(text); err == nil || sys != nil {
+			t.Errorf("%s: it was read", name)
 		}
 	}
 }
