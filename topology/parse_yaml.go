@@ -377,6 +377,9 @@ func (b *builder) key(k ast.MapKeyNode, at position) (string, bool) {
 	} else {
 		n = b.build(k, 1)
 	}
+	if n.kind == brokenKind {
+		return "", false
+	}
 	if n.kind == listKind || n.kind == mapKind || (n.kind == nullKind && n.text == "") {
 		if !b.full {
 			b.say(at, Problem{Found: n.describe(), Expected: "a name as the key of a map"})
