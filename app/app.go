@@ -224,7 +224,7 @@ func (a *App) Events() []orchestrate.Event { return a.orch.Events() }
 // Window is everything that was observed between two instants.
 func (a *App) Window(from, to time.Time) (*observe.Window, error) { return a.observer.Window(from, to) }
 
-// Pulses are the readings of calls and CPU between two instants.
+// Pulses are the readings of requests and CPU between two instants.
 func (a *App) Pulses(from, to time.Time) []observe.Pulse { return a.pulses.Between(from, to) }
 
 // Scale changes a service's replicas or limits and returns when that has been carried out.

@@ -61,19 +61,25 @@ func Measure(ctx context.Context, stateDir string, sys *topology.System, cfg loa
 		return nil, err
 	}
 	run.Measurement = Measurement(actual, clientSide(run, cfg.Router, offered), during, idle)
-	run.Measurement.Pulses = pulseSteps(pulses)
+	run.Measurement.Pulses = pulseSteps(pulses, sys.Routes)
 	return run, nil
 }
 
-// pulseSteps turns readings into differences.
-func pulseSteps(pulses []observe.Pulse) []plan.Pulse {
+// pulseSteps turns readings into differences; routes are named in the order of the file.
+func pulseSteps(pulses []observe.Pulse, routes []*topology.Route) []plan.Pulse {
 	var steps []plan.Pulse
 	for i := 1; i < len(pulses); i++ {
 		a, b := pulses[i-1], pulses[i]
-		if b.CPU < a.CPU || b.Calls < a.Calls {
-			continue // a replica went away with its counters
+		if b.CPU < a.CPU || len(a.Requests) != len(routes) || len(b.Requests) != len(routes) {
+			continue // a replica went away with its counters, or the file is not the one that runs
 		}
-		steps = append(steps, plan.Pulse{Seconds: b.At.Sub(a.At).Seconds(), Calls: float64(b.Calls - a.Calls), CPU: (b.CPU - a.CPU).Seconds()})
+		step := plan.Pulse{Seconds: b.At.Sub(a.At).Seconds(), CPU: (b.CPU - a.CPU).Seconds(), Requests: map[string]float64{}}
+		for j, route := range routes {
+			if n := b.Requests[j] - a.Requests[j]; n > 0 {
+				step.Requests[route.Name] = float64(n)
+			}
+		}
+		steps = append(steps, step)
 	}
 	return steps
 }

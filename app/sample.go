@@ -124,9 +124,9 @@ func (a *App) addReplicas(s *observe.Sample) {
 	}
 }
 
-// pulse reads the two counters that say what a call costs.
+// pulse reads the two counters that say what requests cost.
 func (a *App) pulse() observe.Pulse {
-	p := observe.Pulse{Calls: a.gateway.Calls()}
+	p := observe.Pulse{Requests: a.gateway.Requests()}
 	for _, u := range a.orch.Usage() {
 		p.CPU += u.CPU
 	}

@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// Pulse is a reading of the two counters that say what a call costs, taken more often than samples are: how CPU varies
-// with calls from one fifth of a second to the next tells what the next call would cost, which is less than the mean
+// Pulse is a reading of the two counters that say what requests cost, taken more often than samples are: how CPU varies
+// with requests from one fifth of a second to the next tells what the next request would cost, which is less than the mean
 // where a busy machine spares itself falling asleep and waking up.
 type Pulse struct {
 	At time.Time `json:"at"`
-	// Calls that have ended since the start, from outside and between services.
-	Calls int64 `json:"calls"`
+	// Requests that have ended since the start, for each route, in the order of the file.
+	Requests []int64 `json:"requests"`
 	// CPU time that the system has used since the start, all replicas and Banyan itself, in nanoseconds in JSON.
 	CPU time.Duration `json:"cpu_ns"`
 }
@@ -21,7 +21,7 @@ type Pulse struct {
 // PulseInterval is the time between two pulses.
 const PulseInterval = 200 * time.Millisecond
 
-// keepPulses is how many are kept: an hour's, 720 KB.
+// keepPulses is how many are kept: an hour's, 4 MB for 20 routes.
 const keepPulses = int(time.Hour / PulseInterval)
 
 // Pulses keeps the latest pulses of a system. Between may be called while Run runs.

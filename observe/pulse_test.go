@@ -10,7 +10,7 @@ import (
 func TestPulsesAreTakenAndKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var calls int64
-		p := NewPulses(func() Pulse { calls++; return Pulse{At: time.Now(), Calls: calls} })
+		p := NewPulses(func() Pulse { calls++; return Pulse{At: time.Now(), Requests: []int64{calls}} })
 		if got := p.Between(time.Now(), time.Now().Add(time.Hour)); got != nil {
 			t.Fatalf("empty history answers %v", got)
 		}
@@ -32,7 +32,7 @@ func TestPulsesAreTakenAndKept(t *testing.T) {
 		}
 		for i, pulse := range got {
 			want := start.Add(90*time.Minute + time.Duration(i)*PulseInterval)
-			if !pulse.At.Equal(want) || pulse.Calls != got[0].Calls+int64(i) {
+			if !pulse.At.Equal(want) || pulse.Requests[0] != got[0].Requests[0]+int64(i) {
 				t.Errorf("pulse %d is %+v, want one at %v", i, pulse, want)
 			}
 		}

@@ -56,11 +56,7 @@ func Calibrate(m *Measurement) (*Calibrated, error) {
 	c.countVisits()
 	c.splitCPU()
 	c.findWake()
-	var idle float64
-	for _, cores := range c.out.Calibration.Idle {
-		idle += cores
-	}
-	c.out.Calibration.Dispersion = dispersion(c.m.Pulses, idle)
+	c.out.Calibration.Dispersion = dispersion(c.beats())
 	if err := c.fitDelays(); err != nil {
 		return nil, err
 	}
@@ -197,10 +193,44 @@ func (c *calibration) idleShare() float64 {
 	return max(0.05, 1-knownCPU(c.m)/c.m.Cores)
 }
 
+// beats turns the pulses into offered work and CPU used: a request counts as what requests of its route cost on average,
+// so that a cluster of expensive ones does not pass for a change of the load.
+func (c *calibration) beats() []beat {
+	var idle float64
+	for svc, cores := range c.out.Calibration.Idle {
+		if svc != Client {
+			idle += cores
+		}
+	}
+	var beats []beat
+	for _, p := range c.m.Pulses {
+		if p.Seconds <= 0 || p.CPU < 0 {
+			continue
+		}
+		b := beat{seconds: p.Seconds, cpu: max(0, p.CPU-idle*p.Seconds)}
+		for route, n := range p.Requests {
+			for svc, cpu := range c.cpu[route] {
+				if svc != Client {
+					b.offered += n * cpu
+				}
+			}
+			for svc, v := range c.visits[route] {
+				if svc != Client && svc != Gateway {
+					b.calls += n * v
+				}
+			}
+		}
+		if b.offered > 0 {
+			beats = append(beats, b)
+		}
+	}
+	return beats
+}
+
 // findWake finds the share of CPU time that goes into waking up.
 func (c *calibration) findWake() {
 	i := c.idleShare()
-	r, err := wakeRatio(c.m.Pulses, i)
+	r, err := wakeRatio(c.beats(), i)
 	if r == 0 {
 		return
 	}

@@ -31,7 +31,7 @@ type Measurement struct {
 	Calls []CallMeasurement `json:"calls"`
 	// Services by name, Gateway and Client too.
 	Services map[string]ServiceMeasurement `json:"services"`
-	// Pulses say how the system's CPU varied with the calls it handled, in steps of a fraction of a second.
+	// Pulses say how the system's CPU varied with the requests it handled, in steps of a fraction of a second.
 	Pulses []Pulse `json:"pulses,omitempty"`
 	// NotSent is the number of requests that were due and never sent.
 	NotSent int64 `json:"not_sent,omitempty"`
@@ -83,8 +83,8 @@ type ServiceMeasurement struct {
 // Pulse is one step of a measurement.
 type Pulse struct {
 	Seconds float64 `json:"seconds"`
-	// Calls that ended, from outside and between services.
-	Calls float64 `json:"calls"`
+	// Requests that ended, by route; those without any are left out.
+	Requests map[string]float64 `json:"requests"`
 	// CPU seconds used, by all services and the gateway.
 	CPU float64 `json:"cpu"`
 }

@@ -254,25 +254,54 @@ func TestQuotaDelayAgainstAWalk(t *testing.T) {
 	}
 }
 
-// TestWakeIsFoundInThePulses draws a run whose calls cost 40% more on an idle machine.
+// TestWakeIsFoundInThePulses draws a run whose requests cost 80% more on an idle machine.
 func TestWakeIsFoundInThePulses(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	const a, r, cores, rate = 0.001, 0.8, 2.0, 600.0
-	var pulses []Pulse
-	var busy float64
-	for range 150 {
+	var beats []beat
+	var busy, offered float64
+	for range 300 {
 		calls := max(1, rate*0.2+rng.NormFloat64()*math.Sqrt(rate*0.2))
 		x := calls / 0.2
-		// U = X (a + w) / (1 + X w / m)
-		u := x * a * (1 + r) / (1 + x*a*r/cores)
-		pulses = append(pulses, Pulse{Seconds: 0.2, Calls: calls, CPU: u*0.2 + 0.002*rng.NormFloat64()})
-		busy += u / 150
+		u := x * a * (1 + r) / (1 + x*a*r/cores) // solves U = X (a + a r i), i = 1 - U/m
+		beats = append(beats, beat{seconds: 0.2, offered: calls, calls: calls, cpu: u*0.2 + 0.002*rng.NormFloat64()})
+		busy += u / 300
+		offered += calls
 	}
-	got, err := wakeRatio(pulses, 1-busy/cores)
-	if math.Abs(got-r) > 2*err || err > 0.25 {
+	for i := range beats {
+		beats[i].offered *= busy * 0.2 * 300 / offered // in CPU seconds at the mean cost
+	}
+	got, err := wakeRatio(beats, 1-busy/cores)
+	if math.Abs(got-r) > 2*err || err > 0.3 {
 		t.Errorf("ratio %.2f +- %.2f, want %.2f", got, err, r)
 	}
-	if got, _ := wakeRatio(pulses[:10], 0.5); got != 0 {
+	if got, _ := wakeRatio(beats[:10], 0.5); got != 0 {
 		t.Errorf("ten pulses say %.2f, want nothing", got)
+	}
+}
+
+func TestDispersionOfPoissonAndOfClusters(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	run := func(cluster int) float64 {
+		var beats []beat
+		for range 2000 {
+			b := beat{seconds: 0.2, offered: 1}
+			// Poisson arrivals by their exponential gaps.
+			for at := rng.ExpFloat64(); at < 100/float64(cluster); at += rng.ExpFloat64() {
+				for range cluster {
+					b.calls++
+					b.cpu += 0.001 * rng.ExpFloat64()
+				}
+			}
+			beats = append(beats, b)
+		}
+		return dispersion(beats)
+	}
+	if d := run(1); math.Abs(d-2) > 0.5 {
+		t.Errorf("Poisson arrivals of exponential work: %.2f, want 2", d)
+	}
+	// A cluster of n calls of exponential work has variance n + n^2 against a mean of n.
+	if d := run(8); math.Abs(d-9) > 2 {
+		t.Errorf("clusters of 8: %.2f, want 9", d)
 	}
 }

@@ -19,8 +19,8 @@ const minPulses = 30
 
 // wakeRatio estimates r, with its standard error, from how CPU varied with calls from pulse to pulse on a machine with
 // idle share i. Without enough pulses nothing is assumed: r is 0.
-func wakeRatio(pulses []Pulse, i float64) (r, err float64) {
-	slope, slopeErr, ok := marginalShare(pulses)
+func wakeRatio(beats []beat, i float64) (r, err float64) {
+	slope, slopeErr, ok := marginalShare(beats)
 	if !ok {
 		return 0, 0
 	}
@@ -32,39 +32,42 @@ func wakeRatio(pulses []Pulse, i float64) (r, err float64) {
 	return (r*w + wakePrior*prior) / (w + prior), math.Sqrt(1 / (w + prior))
 }
 
-// marginalShare is the cost of the next call as a share of the mean one, with its standard error: the slope of CPU over
-// calls, by least squares, over the ratio of their means.
-func marginalShare(pulses []Pulse) (share, err float64, ok bool) {
-	var n, x, y float64
-	for _, p := range pulses {
-		if p.usable() {
-			n++
-			x += p.Calls / p.Seconds
-			y += p.CPU / p.Seconds
-		}
-	}
+// beat is a pulse in terms of work.
+type beat struct {
+	seconds float64
+	offered float64 // CPU seconds that its requests cost at the mean
+	cpu     float64 // CPU seconds used, what idle processes use taken out
+	calls   float64 // visits to services
+}
+
+// marginalShare is what a little more load costs as a share of what load costs in the mean, with its standard error: the
+// slope of the CPU used over the work offered, by least squares. Neighbouring beats err alike, so that they count for a
+// third of their number.
+func marginalShare(beats []beat) (share, err float64, ok bool) {
+	n := float64(len(beats))
 	if n < minPulses {
 		return 0, 0, false
 	}
+	var x, y float64
+	for _, b := range beats {
+		x += b.offered / b.seconds
+		y += b.cpu / b.seconds
+	}
 	x, y = x/n, y/n
 	var xx, xy, yy float64
-	for _, p := range pulses {
-		if p.usable() {
-			dx, dy := p.Calls/p.Seconds-x, p.CPU/p.Seconds-y
-			xx += dx * dx
-			xy += dx * dy
-			yy += dy * dy
-		}
+	for _, b := range beats {
+		dx, dy := b.offered/b.seconds-x, b.cpu/b.seconds-y
+		xx += dx * dx
+		xy += dx * dy
+		yy += dy * dy
 	}
 	if xx == 0 || y <= 0 {
 		return 0, 0, false
 	}
 	slope := xy / xx
 	residual := max(0, yy-slope*xy) / (n - 2)
-	return slope * x / y, math.Sqrt(residual/xx) * x / y, true
+	return slope * x / y, math.Sqrt(3*residual/xx) * x / y, true
 }
-
-func (p Pulse) usable() bool { return p.Seconds > 0 && p.Calls > 0 && p.CPU >= 0 }
 
 // dispersionSpan is the span over which bursts count, in pulses: a second, about as long as a queue remembers them.
 const dispersionSpan = 5
@@ -79,34 +82,26 @@ const (
 // approximations to describe the offered traffic and predict the average workload in a single-server queue', 1989): the
 // variance of the work of a short span over its mean, in units of one call's work. Waiting grows in proportion to it;
 // 2 are Poisson arrivals of exponential work. The variance is taken from successive differences (von Neumann 1941), so
-// that a load that changes slowly does not count as bursts. idle is the CPU used without calls, in cores. Without enough
-// pulses it is 2.
-func dispersion(pulses []Pulse, idle float64) float64 {
-	var work, calls []float64
-	for _, p := range pulses {
-		if p.usable() {
-			work = append(work, max(0, p.CPU-idle*p.Seconds))
-			calls = append(calls, p.Calls)
-		}
-	}
-	n := float64(len(work))
+// that a load that changes slowly does not count as bursts. Without enough pulses it is 2.
+func dispersion(beats []beat) float64 {
+	n := float64(len(beats))
 	if n < minPulses {
 		return 2
 	}
 	var sumWork, sumCalls float64
-	for i := range work {
-		sumWork += work[i]
-		sumCalls += calls[i]
+	for _, b := range beats {
+		sumWork += b.cpu
+		sumCalls += b.calls
 	}
-	if sumWork == 0 {
+	if sumWork == 0 || sumCalls == 0 {
 		return 2
 	}
 	// The difference of two neighbouring spans, wherever they can lie.
 	var square, pairs float64
-	for i := 0; i+2*dispersionSpan <= len(work); i++ {
+	for i := 0; i+2*dispersionSpan <= len(beats); i++ {
 		var d float64
 		for j := range dispersionSpan {
-			d += work[i+dispersionSpan+j] - work[i+j]
+			d += beats[i+dispersionSpan+j].cpu - beats[i+j].cpu
 		}
 		square += d * d
 		pairs++

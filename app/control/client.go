@@ -66,7 +66,7 @@ func (c *Client) Window(ctx context.Context, from, to time.Time) (*observe.Windo
 	return w, c.get(ctx, "window", span(from, to), w)
 }
 
-// Pulses asks for the readings of calls and CPU between two instants.
+// Pulses asks for the readings of requests and CPU between two instants.
 func (c *Client) Pulses(ctx context.Context, from, to time.Time) (p []observe.Pulse, err error) {
 	return p, c.get(ctx, "pulses", span(from, to), &p)
 }

@@ -32,7 +32,7 @@ type System interface {
 	Events() []orchestrate.Event
 	// Window is everything that was observed between two instants.
 	Window(from, to time.Time) (*observe.Window, error)
-	// Pulses are the readings of calls and CPU between two instants.
+	// Pulses are the readings of requests and CPU between two instants.
 	Pulses(from, to time.Time) []observe.Pulse
 	// Scale changes a service's replicas or limits and returns when that has been carried out.
 	Scale(ctx context.Context, service string, change orchestrate.Change) error
