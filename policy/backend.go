@@ -1,0 +1,116 @@
+package policy
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// Backend is the load on one backend: what all pools that use it share. It is safe for concurrent use.
+type Backend struct {
+	// Owner is the caller's own; this package never looks at it.
+	Owner any
+	// Key is a stable hash of the backend's identity, for policies that map requests to backends by key.
+	Key uint64
+	// Limit is the number of requests that it is given at once; 0: no limit.
+	Limit int64
+
+	inFlight atomic.Int64
+}
+
+// InFlight returns the number of requests that the backend is handling now.
+func (b *Backend) InFlight() int64 { return b.inFlight.Load() }
+
+func (b *Backend) full() bool { return b.Limit > 0 && b.inFlight.Load() >= b.Limit }
+
+// acquire takes a place, unless all are taken. A place that is given back at the same moment may be missed.
+func (b *Backend) acquire() bool {
+	if n := b.inFlight.Add(1); b.Limit > 0 && n > b.Limit {
+		b.inFlight.Add(-1)
+		return false
+	}
+	return true
+}
+
+// Member is a backend as one pool sees it.
+type Member struct {
+	*Backend
+	Breaker *Breaker // nil where the pool breaks nothing
+}
+
+// Outcome is what a call said about the backend that handled it.
+type Outcome uint8
+
+// The outcomes of a call.
+const (
+	// Neutral says nothing: the caller went away, or the request itself was bad.
+	Neutral Outcome = iota
+	// Success is an answer that a working backend gives, refusals of bad requests included.
+	Success
+	// Failure is no answer, a late one, or one that says that the backend is at fault.
+	Failure
+)
+
+// maxTried is the number of backends that one request keeps in mind as tried: the most attempts that a file may ask for.
+const maxTried = 10
+
+// Request is the search of one request for its backend, over all its tries. Its fields are set before the first try.
+// It belongs to one goroutine at a time, and may be reused after Reset.
+type Request struct {
+	// Hash of what should lead equal requests to equal backends, for policies that map by key.
+	Hash uint64
+	// Random is drawn afresh for each request, for policies that sample.
+	Random uint64
+	// Repeatable says that the request can be tried once more if this try fails. Only such requests test a broken
+	// backend, unless none has come for a while.
+	Repeatable bool
+
+	tried  [maxTried]*Member
+	nTried int
+
+	// the view of the current pick
+	members []*Member
+	now     time.Duration
+	panic   bool // so many are broken that the breakers are ignored
+	again   bool // all others are out: tried ones may be used again
+}
+
+// Reset forgets everything, so that r can serve another request.
+func (r *Request) Reset() { *r = Request{} }
+
+// Exclude keeps the request's further tries away from m while any other backend can be used.
+func (r *Request) Exclude(m *Member) {
+	if r.nTried < maxTried && !r.hasTried(m) {
+		r.tried[r.nTried] = m
+		r.nTried++
+	}
+}
+
+func (r *Request) hasTried(m *Member) bool {
+	for _, t := range r.tried[:r.nTried] {
+		if t == m {
+			return true
+		}
+	}
+	return false
+}
+
+// Len returns the number of candidates of the current pick.
+func (r *Request) Len() int { return len(r.members) }
+
+// Member returns candidate i.
+func (r *Request) Member(i int) *Member { return r.members[i] }
+
+// Now returns the instant of the current pick.
+func (r *Request) Now() time.Duration { return r.now }
+
+// Eligible reports whether candidate i may be picked: not tried yet, not broken, not full.
+func (r *Request) Eligible(i int) bool {
+	m := r.members[i]
+	if m.full() {
+		return false
+	}
+	if m.Breaker != nil && !r.panic && !m.Breaker.Admits(r.now, r.Repeatable) {
+		return false
+	}
+	return r.nTried == 0 || r.again || !r.hasTried(m)
+}

@@ -1,0 +1,214 @@
+package policy
+
+import (
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/banyanhq/banyan/topology"
+)
+
+func newPool(t testing.TB, balance topology.Balance, breaker *topology.Breaker, n int) *Pool {
+	t.Helper()
+	p, err := NewPool(balance, breaker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var members []*Member
+	for range n {
+		members = append(members, p.NewMember(&Backend{}))
+	}
+	p.Set(members)
+	return p
+}
+
+func indexOf(p *Pool, g Grant) int { return slices.Index(p.Members(), g.Member) }
+
+func pick(t *testing.T, p *Pool, r *Request, now time.Duration) Grant {
+	t.Helper()
+	g, why := p.Pick(r, now)
+	if why != Picked {
+		t.Fatalf("at %v: %v", now, why)
+	}
+	return g
+}
+
+func TestUnknownBalance(t *testing.T) {
+	if _, err := NewPool("fastest", nil); err == nil {
+		t.Error("an unknown policy was accepted")
+	}
+}
+
+func TestRoundRobinTakesTurns(t *testing.T) {
+	p := newPool(t, topology.RoundRobin, nil, 3)
+	var got []int
+	for range 7 {
+		got = append(got, indexOf(p, pick(t, p, new(Request), 0))) // never released: load does not matter
+	}
+	if want := []int{0, 1, 2, 0, 1, 2, 0}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestRoundRobinIsFairAroundAFullBackend(t *testing.T) {
+	p := newPool(t, topology.RoundRobin, nil, 4)
+	p.Members()[1].Limit = 1
+	pick(t, p, new(Request), 0)
+	pick(t, p, new(Request), 0)
+	counts := make([]int, 4)
+	for range 300 {
+		counts[indexOf(p, pick(t, p, new(Request), 0))]++
+	}
+	if counts[1] != 0 || counts[0] < 99 || counts[2] < 99 || counts[3] < 99 {
+		t.Errorf("shares %v", counts)
+	}
+}
+
+func TestLeastRequestRotatesAmongEquals(t *testing.T) {
+	p := newPool(t, topology.LeastRequest, nil, 4)
+	counts := make([]int, 4)
+	for range 400 {
+		g := pick(t, p, new(Request), 0)
+		counts[indexOf(p, g)]++
+		p.Release(g, 0, Success)
+	}
+	for _, n := range counts {
+		if n != 100 {
+			t.Fatalf("an idle set is not used evenly: %v", counts)
+		}
+	}
+}
+
+// With equal service (first in, first out), the loads never differ by more than one.
+func TestLeastRequestImbalance(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	for range 100 {
+		n := 1 + rng.IntN(9)
+		p := newPool(t, topology.LeastRequest, nil, n)
+		var queue []Grant
+		for range 500 {
+			if len(queue) > 0 && rng.IntN(2) == 0 {
+				// The one that is due leaves from among the most loaded: equal service lets no backend fall behind.
+				i := slices.IndexFunc(queue, func(g Grant) bool { return g.InFlight() == maxLoad(p) })
+				p.Release(queue[i], 0, Success)
+				queue = slices.Delete(queue, i, i+1)
+			} else {
+				queue = append(queue, pick(t, p, new(Request), 0))
+			}
+			least := slices.MinFunc(p.Members(), func(a, b *Member) int { return int(a.InFlight() - b.InFlight()) }).InFlight()
+			if maxLoad(p)-least > 1 {
+				t.Fatalf("%d backends: loads differ by %d", n, maxLoad(p)-least)
+			}
+		}
+	}
+}
+
+func maxLoad(p *Pool) int64 {
+	var most int64
+	for _, m := range p.Members() {
+		most = max(most, m.InFlight())
+	}
+	return most
+}
+
+func TestLimit(t *testing.T) {
+	for _, balance := range []topology.Balance{topology.RoundRobin, topology.LeastRequest} {
+		p := newPool(t, balance, nil, 2)
+		for _, m := range p.Members() {
+			m.Limit = 2
+		}
+		var grants []Grant
+		for range 4 {
+			grants = append(grants, pick(t, p, new(Request), 0))
+		}
+		if _, why := p.Pick(new(Request), 0); why != AllFull {
+			t.Errorf("%s: a fifth request got %v", balance, why)
+		}
+		p.Release(grants[2], 0, Success)
+		if g := pick(t, p, new(Request), 0); g.Member != grants[2].Member {
+			t.Errorf("%s: the free place was not taken", balance)
+		}
+	}
+}
+
+func TestExcludedBackendsAreTheLastResort(t *testing.T) {
+	for _, balance := range []topology.Balance{topology.RoundRobin, topology.LeastRequest} {
+		p := newPool(t, balance, nil, 3)
+		var r Request
+		seen := map[int]bool{}
+		for range 3 {
+			g := pick(t, p, &r, 0)
+			seen[indexOf(p, g)] = true
+			p.Release(g, 0, Failure)
+			r.Exclude(g.Member)
+		}
+		if len(seen) != 3 {
+			t.Errorf("%s: three tries went to %v", balance, seen)
+		}
+		pick(t, p, &r, 0)
+	}
+}
+
+func TestEmptyPool(t *testing.T) {
+	for _, balance := range []topology.Balance{topology.RoundRobin, topology.LeastRequest} {
+		if _, why := newPool(t, balance, nil, 0).Pick(new(Request), 0); why != NoBackend {
+			t.Errorf("%s: %v", balance, why)
+		}
+	}
+}
+
+// Under concurrency, limits hold and every place comes back.
+func TestPoolConcurrently(t *testing.T) {
+	p := newPool(t, topology.LeastRequest, &topology.Breaker{Failures: 3, MaxEjected: 0.5}, 4)
+	for _, m := range p.Members() {
+		m.Limit = 3
+	}
+	var wg sync.WaitGroup
+	for w := range 8 {
+		wg.Go(func() {
+			rng := rand.New(rand.NewPCG(uint64(w), 5))
+			for i := range 2000 {
+				now := time.Duration(i) * time.Millisecond
+				r := Request{Repeatable: true}
+				g, why := p.Pick(&r, now)
+				if why != Picked {
+					continue
+				}
+				if n := g.InFlight(); n > 3+8 { // others may be looking, but not hold
+					t.Errorf("%d in flight", n)
+				}
+				o := Outcome(rng.IntN(3))
+				p.Report(g, now, o)
+				p.Release(g, 0, o)
+			}
+		})
+	}
+	wg.Wait()
+	for i, m := range p.Members() {
+		if m.InFlight() != 0 {
+			t.Errorf("backend %d: %d in flight at the end", i, m.InFlight())
+		}
+	}
+}
+
+func BenchmarkPick(b *testing.B) {
+	for _, balance := range []topology.Balance{topology.RoundRobin, topology.LeastRequest} {
+		for _, c := range []struct {
+			name string
+			n    int
+		}{{"2", 2}, {"10", 10}, {"100", 100}} {
+			b.Run(string(balance)+"/"+c.name, func(b *testing.B) {
+				p := newPool(b, balance, &topology.Breaker{Failures: 5, MaxEjected: 0.5}, c.n)
+				b.ReportAllocs()
+				var r Request
+				for b.Loop() {
+					g, _ := p.Pick(&r, 0)
+					p.Report(g, 0, Success)
+					p.Release(g, 0, Success)
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,22 @@
+// Package policy holds the decisions that keep a system serving: which backend gets a request, whether a failed one is
+// tried again, when a backend is left alone for a while, when a replica counts as healthy, when a dead one is started
+// again.
+//
+// Each decision is a small core: state and event in, decision out. The gateway and the orchestrator run them for real;
+// the simulator runs the very same code on its own clock, so that what is predicted is what will happen. The pieces:
+//
+//   - Picker chooses among Candidates (balance.go): round robin, least request
+//   - Breaker takes one backend out of use while it keeps failing; MayEject bounds how many may be out (breaker.go)
+//   - Retrier decides whether a failed try is repeated, and after which pause; Budget bounds retries (retry.go, budget.go)
+//   - Limiter bounds the work that a backend is given at once (admit.go)
+//   - Health turns check results into up and down (health.go)
+//   - Restart spaces out the restarts of a program that keeps exiting (restart.go)
+//
+// What it promises: instants are a time.Duration since an origin of the caller's choosing and never go back by more
+// than readings taken concurrently do; randomness comes in as an argument; no call blocks, allocates (New functions
+// aside), starts a goroutine, reads a clock or does any I/O. What it never does: find out by itself that something
+// happened. The caller reports every event, and owns all goroutines.
+//
+// Each type says who must serialise its calls. Types that the data plane shares between requests (pickers, Breaker,
+// Budget, Limiter) are lock-free and safe for concurrent use; Health and Restart belong to one goroutine.
+package policy
