@@ -23,10 +23,10 @@ type Inbound struct {
 	// Balance is the policy that picks a replica for each request.
 	Balance Balance `yaml:"balance" schema:"enum=round-robin|least-request,default=least-request"`
 	// Timeout of the whole call, tries included.
-	Timeout Duration `yaml:"timeout" schema:"default=30s,maximum=24h"`
-	// Retry of calls that failed, where they can be repeated safely.
+	Timeout Duration `yaml:"timeout" schema:"default=30s,minimum=1ms,maximum=24h"`
+	// Retry of calls that failed, where they can be repeated safely. Left out: none is repeated.
 	Retry *Retry `yaml:"retry"`
-	// Breaker stops calls to a replica that keeps failing, for a while.
+	// Breaker stops calls to a replica that keeps failing, for a while. Left out: none does; {} takes the defaults.
 	Breaker *Breaker `yaml:"breaker"`
 }
 
@@ -53,7 +53,7 @@ type Retry struct {
 	// Backoff before the first retry, doubled for each further one, with jitter.
 	Backoff Duration `yaml:"backoff" schema:"default=5ms,maximum=1m"`
 	// On lists the answers that are retried besides failed connections.
-	On []int `yaml:"on" schema:"default=[502, 503, 504]"`
+	On []int `yaml:"on" schema:"default=[502, 503, 504],maxItems=100,itemMinimum=400,itemMaximum=599"`
 }
 
 // Breaker of one replica: closed (calls pass), open (none pass), half-open (a probe passes).
@@ -63,7 +63,7 @@ type Breaker struct {
 	// Open is how long it stays open before a probe may pass; it doubles with each failed probe.
 	Open Duration `yaml:"open" schema:"default=1s,maximum=1h"`
 	// MaxOpen is the longest it stays open.
-	MaxOpen Duration `yaml:"max_open" schema:"default=30s,maximum=24h"`
+	MaxOpen Duration `yaml:"max_open" schema:"default=30s,minimum=1ms,maximum=24h"`
 	// MaxEjected is the share of replicas that may be broken at once; beyond it they are used all the same.
 	MaxEjected Percent `yaml:"max_ejected" schema:"maximum=100%,default=50%"`
 	// Off turns the breaker off.

@@ -5,20 +5,20 @@ type Service struct {
 	// Layer of the architecture that the service belongs to, one of the system's layers.
 	Layer string `yaml:"layer"`
 	// Build is the folder of a Go package, relative to the file, that is built into the service's program.
-	Build string `yaml:"build"`
+	Build string `yaml:"build" schema:"format=file"`
 	// Run is the command that starts a replica: a list of words, or one string that is split at spaces (quotes as in a
 	// shell; no expansion). ${PORT} and other variables of the replica's environment are replaced. With 'build' it
 	// gives the arguments of the program that was built.
 	Run Command `yaml:"run"`
 	// Dir is the working directory of the replicas, relative to the file. Left out: the file's own folder.
-	Dir string `yaml:"dir"`
+	Dir string `yaml:"dir" schema:"format=file"`
 	// Env is added to the replicas' environment.
 	Env map[string]string `yaml:"env" schema:"keys=env"`
 	// Uses names what the service calls: other services by name, and caches.NAME, tables.NAME, queues.NAME,
 	// topics.NAME, functions.NAME. The service finds each through its environment.
 	Uses []string `yaml:"uses"`
 	// Contract is the file of the service's API description (OpenAPI), relative to the file.
-	Contract string `yaml:"contract"`
+	Contract string `yaml:"contract" schema:"format=file"`
 	// Replicas of the service: a number, or {min, max} between which it is scaled.
 	Replicas Replicas `yaml:"replicas"`
 	// Limits of one replica.
@@ -137,5 +137,5 @@ type Work struct {
 	// SCV is the squared coefficient of variation of the CPU time: 0 constant, 1 exponential.
 	SCV *float64 `yaml:"scv" schema:"minimum=0,maximum=1000,default=1"`
 	// Calls that one request makes to each used service, on average, by service name. Default 1 for each of 'uses'.
-	Calls map[string]float64 `yaml:"calls"`
+	Calls map[string]float64 `yaml:"calls" schema:"itemMinimum=0,itemMaximum=1000000"`
 }

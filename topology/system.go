@@ -12,6 +12,8 @@ type System struct {
 	Machine *Machine `yaml:"machine"`
 	// Listen is the address on which the gateway answers requests from outside. Port 0 takes a free port.
 	Listen string `yaml:"listen" schema:"format=address,default=127.0.0.1:8080"`
+	// Admin is the address of the page with the Prometheus metrics (/metrics). Port 0 takes a free port.
+	Admin string `yaml:"admin" schema:"format=address,default=127.0.0.1:0"`
 	// Layers from top to bottom. A service may use services of its own layer and of those below it, never above.
 	Layers []string `yaml:"layers" schema:"default=[presentation, business, data]"`
 	// Services are the programs that answer requests, by name.
@@ -43,6 +45,8 @@ type System struct {
 	Demands map[string]map[string]*Demand `yaml:"demands"`
 	// Calibration says where calibrated demands come from. Written by 'banyan calibrate'.
 	Calibration *Calibration `yaml:"calibration"`
+	// Dir is the folder of the first file, absolute if Load read it. Relative paths start from it.
+	Dir string `yaml:"-"`
 }
 
 // Machine is the hardware that all replicas share.
@@ -62,7 +66,7 @@ type SLO struct {
 	// Availability is the share of requests that must not fail, for example 99.9%.
 	Availability Percent `yaml:"availability" schema:"maximum=100%"`
 	// Window over which the promise is kept.
-	Window Duration `yaml:"window" schema:"default=30d"`
+	Window Duration `yaml:"window" schema:"default=30d,minimum=1s"`
 }
 
 // Growth says how demand changes, compounding.
@@ -108,11 +112,11 @@ type Calibration struct {
 	// Source names the run.
 	Source string `yaml:"source"`
 	// At is when the run ended, RFC 3339.
-	At string `yaml:"at"`
+	At string `yaml:"at" schema:"format=time"`
 	// Cores of the machine on which the run was made.
 	Cores CPU `yaml:"cores"`
 	// Throughput of the run in requests a second, all routes together: predictions far above it are extrapolations.
 	Throughput float64 `yaml:"throughput" schema:"minimum=0"`
 	// Idle is the CPU that each service uses without any request, in cores, by service name; 'gateway' and 'client' too.
-	Idle map[string]float64 `yaml:"idle"`
+	Idle map[string]float64 `yaml:"idle" schema:"itemMinimum=0"`
 }

@@ -21,7 +21,7 @@ type Workload struct {
 	// Warmup is run first and left out of the figures.
 	Warmup Duration `yaml:"warmup" schema:"default=0s,maximum=24h"`
 	// Timeout of one request, as the client sees it.
-	Timeout Duration `yaml:"timeout" schema:"default=30s,maximum=1h"`
+	Timeout Duration `yaml:"timeout" schema:"default=30s,minimum=1ms,maximum=1h"`
 	// Mix gives each scenario its share. Shares are weights: they need not add up to 100%.
 	Mix map[string]Percent `yaml:"mix"`
 	// Scenarios are what users do, by name.
@@ -42,7 +42,7 @@ type Stage struct {
 // (or the rate) of each period.
 type Trace struct {
 	// File of the trace, relative to the topology file.
-	File string `yaml:"file" schema:"required"`
+	File string `yaml:"file" schema:"required,format=file"`
 	// Speed at which it is replayed: 60 turns an hour into a minute, and multiplies the rate by as much.
 	Speed float64 `yaml:"speed" schema:"exclusiveMinimum=0,maximum=1000000,default=1"`
 	// Scale multiplies the number of arrivals.
@@ -104,7 +104,7 @@ type Extract struct {
 // Expect says what a good answer is.
 type Expect struct {
 	// Status codes that are good.
-	Status []int `yaml:"status"`
+	Status []int `yaml:"status" schema:"maxItems=500,itemMinimum=100,itemMaximum=599"`
 	// Contains is text that the body must hold.
 	Contains string `yaml:"contains"`
 }

@@ -1,0 +1,221 @@
+package topology
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// checker looks for what is wrong between fields that are each right. It runs after problems too, and looks at what the
+// file says (spots) rather than at zero values, so that one mistake is one problem.
+type checker struct {
+	*decoder
+	sys   *System
+	used  map[string]bool   // what stands in any 'uses'
+	paths map[string]string // who answers at a path, for functions
+}
+
+func check(sys *System, d *decoder) {
+	c := &checker{decoder: d, sys: sys}
+	c.survey()
+	c.layers()
+	for _, name := range sys.SortedServices() {
+		c.service(name, sys.Services[name])
+	}
+	c.uses()
+	c.routes()
+	c.blocks()
+	for _, name := range sortedKeys(sys.Functions) {
+		c.function(name, sys.Functions[name])
+	}
+	c.slos()
+	if sys.Workload != nil {
+		c.workload(sys.Workload)
+	}
+	c.demands()
+}
+
+// at reports a problem at a spot.
+func (c *checker) at(s spot, p Problem) { c.say(s.at, s.path, p) }
+
+// unknown reports a name that points nowhere.
+func (c *checker) unknown(s spot, what, name string, candidates func() []string) {
+	c.at(s, Problem{Found: quoteFound(name), Message: "there is no such " + what, Hint: c.problems.didYouMean(name, candidates)})
+}
+
+func (c *checker) layers() {
+	s := c.spots[c.sys].child("layers")
+	for i, l := range c.sys.Layers {
+		if slices.Contains(c.sys.Layers[:i], l) {
+			c.at(s.item(i), Problem{Found: quoteFound(l), Message: "the layer stands twice"})
+		}
+		if i >= 100 {
+			c.at(s, Problem{Message: "there are too many layers", Expected: "at most 100"})
+			return
+		}
+	}
+}
+
+// reserved names stand for Banyan's own parts in demands.
+func reserved(name string) bool { return name == "gateway" || name == "client" }
+
+func (c *checker) service(name string, v *Service) {
+	s := c.spots[v]
+	if reserved(name) {
+		c.at(c.spots[c.sys].child("services").name(name), Problem{Found: quoteFound(name),
+			Message: "the name is reserved for Banyan's own " + name, Expected: "another name"})
+	}
+	if s.node != nil && s.node.kind == mapKind && s.child("build").node == nil && s.child("run").node == nil {
+		c.at(c.spots[c.sys].child("services").name(name), Problem{Message: "neither build nor run is given",
+			Expected: "build: FOLDER of a Go package, or run: COMMAND"})
+	}
+	if v.Layer != "" && !slices.Contains(c.sys.Layers, v.Layer) {
+		c.unknown(s.child("layer"), "layer", v.Layer, func() []string { return c.sys.Layers })
+	}
+	if _, ok := v.Env["PORT"]; ok {
+		c.at(s.child("env").name("PORT"), Problem{Message: "PORT is given to each replica by Banyan", Expected: "another variable"})
+	}
+	if r := s.child("replicas"); v.Replicas.Min > v.Replicas.Max {
+		c.at(r.child("max"), Problem{Found: fmt.Sprint(v.Replicas.Max),
+			Message: fmt.Sprintf("max is less than min (%d)", v.Replicas.Min)})
+	}
+	if v.Deploy.Surge == 0 && v.Deploy.Unavailable == 0 {
+		c.at(s.child("deploy"), Problem{Message: "surge and unavailable are both 0, so that no replica could ever be replaced",
+			Expected: "one of them to be at least 1"})
+	}
+	if v.Restart.Min > v.Restart.Max {
+		c.at(s.child("restart").child("min"), Problem{Found: v.Restart.Min.String(),
+			Message: fmt.Sprintf("min is more than max (%v)", v.Restart.Max)})
+	}
+	if t := s.child("scale"); v.Scale != nil && t.child("target").node.empty() {
+		c.at(t, Problem{Message: "nothing is to be held", Expected: "a target such as {cpu: 70%}"})
+	}
+	c.inbound(s.child("inbound"), v.Inbound)
+	c.calls(s.child("work"), v.Work, v.Uses)
+}
+
+// empty says whether the file says nothing at a node.
+func (n *node) empty() bool {
+	return n == nil || n.kind == nullKind || n.kind == mapKind && !slices.ContainsFunc(n.entries, func(e entry) bool {
+		return e.value.kind != nullKind && !strings.HasPrefix(e.key, "x-")
+	})
+}
+
+func (c *checker) inbound(s spot, v Inbound) {
+	if b := v.Breaker; b != nil && b.Open > b.MaxOpen {
+		c.at(s.child("breaker").child("open"), Problem{Found: b.Open.String(),
+			Message: fmt.Sprintf("open is more than max_open (%v)", b.MaxOpen)})
+	}
+}
+
+func (c *checker) calls(s spot, w *Work, uses []string) {
+	if w == nil {
+		return
+	}
+	used := make(map[string]bool, len(uses))
+	for _, use := range uses {
+		used[use] = true
+	}
+	for _, name := range sortedKeys(w.Calls) {
+		if !used[name] {
+			c.at(s.child("calls").name(name), Problem{Found: quoteFound(name), Message: "it is not among 'uses'",
+				Hint: c.problems.didYouMean(name, func() []string { return uses })})
+		}
+	}
+}
+
+func (c *checker) routes() {
+	first, names := map[string]*Route{}, map[string]*Route{}
+	for _, r := range c.sys.Routes {
+		s := c.spots[r]
+		if r.To != "" && c.sys.Services[r.To] == nil {
+			problem := Problem{Found: quoteFound(r.To), Message: "there is no such service",
+				Hint: c.problems.didYouMean(r.To, c.sys.SortedServices)}
+			if c.sys.Functions[r.To] != nil {
+				problem.Hint = "a function is reached by its own 'on: {http: PATH}'"
+			}
+			c.at(s.child("to"), problem)
+		}
+		if strings.ContainsAny(r.Path, "?#*") {
+			problem := Problem{Found: quoteFound(r.Path), Message: "a route's path holds no ?, # or *"}
+			if base, ok := strings.CutSuffix(r.Path, "*"); ok && strings.HasSuffix(base, "/") {
+				problem.Hint = fmt.Sprintf("%q matches everything below it", base)
+			}
+			c.at(s.child("path"), problem)
+		}
+		exact := r.Exact || !strings.HasSuffix(r.Path, "/")
+		host := strings.ToLower(r.Host)
+		if host == "*" {
+			host = ""
+		}
+		match := strings.Join([]string{r.Method, host, r.Path, fmt.Sprint(exact)}, "\x00")
+		if before := first[match]; before != nil && r.Path != "" {
+			c.at(s, Problem{Message: "an earlier route matches the same requests", Hint: "it stands at " + c.where(before)})
+		} else {
+			first[match] = r
+		}
+		if before := names[r.Name]; before != nil {
+			c.at(s.child("name"), Problem{Found: quoteFound(r.Name), Message: "an earlier route has the same name",
+				Hint: "it stands at " + c.where(before)})
+		} else {
+			names[r.Name] = r
+		}
+		c.inbound(s, r.Inbound)
+	}
+}
+
+// where says the place of what a pointer points to.
+func (c *checker) where(pointer any) string {
+	at := c.spots[pointer].at
+	return fmt.Sprintf("%s:%d:%d", c.sources[at.file].Name, at.line, at.column)
+}
+
+func (c *checker) slos() {
+	for _, name := range sortedKeys(c.sys.SLOs) {
+		v := c.sys.SLOs[name]
+		s := c.spots[v]
+		if v.Route != "" && c.sys.RouteByName(v.Route) == nil {
+			c.unknown(s.child("route"), "route", v.Route, c.routeNames)
+		}
+		if s.child("latency").node.empty() && s.child("availability").node == nil {
+			c.at(s, Problem{Message: "nothing is promised", Expected: "latency or availability"})
+		}
+		for _, p := range sortedKeys(v.Latency) {
+			if l := s.child("latency").child(p); v.Latency[p] == 0 && l.node != nil && l.node.text == "0" {
+				c.at(l, Problem{Found: "0", Expected: "a latency of more than 0"})
+			}
+		}
+	}
+}
+
+func (c *checker) routeNames() []string {
+	names := make([]string, len(c.sys.Routes))
+	for i, r := range c.sys.Routes {
+		names[i] = r.Name
+	}
+	return names
+}
+
+// demands checks the names in demands and in the calibration.
+func (c *checker) demands() {
+	s := c.spots[c.sys].child("demands")
+	for _, route := range sortedKeys(c.sys.Demands) {
+		if c.sys.RouteByName(route) == nil {
+			c.unknown(s.name(route), "route", route, c.routeNames)
+		}
+		for _, service := range sortedKeys(c.sys.Demands[route]) {
+			c.demandedService(s.child(route).name(service), service)
+		}
+	}
+	if k := c.sys.Calibration; k != nil {
+		for _, service := range sortedKeys(k.Idle) {
+			c.demandedService(c.spots[k].child("idle").name(service), service)
+		}
+	}
+}
+
+func (c *checker) demandedService(s spot, name string) {
+	if !reserved(name) && c.sys.Services[name] == nil {
+		c.unknown(s, "service", name, func() []string { return append(c.sys.SortedServices(), "gateway", "client") })
+	}
+}
