@@ -1,9 +1,12 @@
 package simulate
 
 import (
+	"context"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/banyanhq/banyan/topology"
 )
 
 // cpuTime is the CPU time that this process has used: what the machine does besides does not blur the figures.
@@ -50,4 +53,38 @@ func BenchmarkEngineHold(b *testing.B) {
 			reportEvents(b, int64(b.N), start)
 		})
 	}
+}
+
+// runOnce runs one replication of a model for b.N events or more, and reports what they took.
+func runOnce(b *testing.B, m *Model) *sim {
+	b.Helper()
+	b.ReportAllocs()
+	s, err := newSim(m, m.load, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	// The arenas grow to their working size first.
+	if err := s.runUntil(context.Background(), 200_000); err != nil {
+		b.Fatal(err)
+	}
+	b.ResetTimer()
+	start, from := cpuTime(b), s.events
+	if err := s.runUntil(context.Background(), s.events+int64(b.N)); err != nil {
+		b.Fatal(err)
+	}
+	reportEvents(b, s.events-from, start)
+	return s
+}
+
+// BenchmarkModelMM1 is the same queue as a topology, through the whole model: gateway, policies and all.
+func BenchmarkModelMM1(b *testing.B) {
+	sys := oneService(1, 10, 1, 80)
+	sys.Workload.Duration = topology.Duration(maxHorizon)
+	sys.Workload.Rate = 80
+	m, err := New(sys, Options{Seed: 1, MaxEvents: 1 << 60})
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := runOnce(b, m)
+	b.ReportMetric(s.tally.routes[0].latency.Mean()/1e7, "response")
 }

@@ -2,7 +2,6 @@ package simulate
 
 import (
 	"hash/fnv"
-	"math"
 	"math/rand/v2"
 )
 
@@ -33,13 +32,3 @@ func mix64(z uint64) uint64 {
 
 // uniform returns a number in [0, 1).
 func (s *stream) uniform() float64 { return float64(s.pcg.Uint64()>>11) * 0x1p-53 }
-
-// count returns a whole number whose mean is m: its whole part, and one more as often as its fraction says.
-func (s *stream) count(m float64) int {
-	whole := math.Floor(m)
-	n := int(whole)
-	if fraction := m - whole; fraction > 0 && s.uniform() < fraction {
-		n++
-	}
-	return n
-}
