@@ -88,3 +88,28 @@ func BenchmarkModelMM1(b *testing.B) {
 	s := runOnce(b, m)
 	b.ReportMetric(s.tally.routes[0].latency.Mean()/1e7, "response")
 }
+
+// BenchmarkModelTwentyServices is a system of 20 services, 60 replicas, with time-outs, retries, budgets and breakers,
+// at 75 % of its machine and at a little more than it holds, where calls time out and are tried again.
+func BenchmarkModelTwentyServices(b *testing.B) {
+	for _, load := range []struct {
+		name string
+		rate float64
+	}{{"busy", 1000}, {"overloaded", 1500}} {
+		b.Run(load.name, func(b *testing.B) {
+			sys := twentyServices(load.rate)
+			sys.Workload.Duration = topology.Duration(maxHorizon / 1000)
+			m, err := New(sys, Options{Seed: 1, MaxEvents: 1 << 60})
+			if err != nil {
+				b.Fatal(err)
+			}
+			s := runOnce(b, m)
+			var retries int64
+			for i := range s.services {
+				retries += s.services[i].count.Retries
+			}
+			b.ReportMetric(s.cpu.busy/float64(s.now)*1e9/16, "utilisation")
+			b.ReportMetric(float64(retries)/float64(s.now)*1e9, "retries/s")
+		})
+	}
+}

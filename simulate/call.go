@@ -266,10 +266,11 @@ func (s *sim) wait(i int32) {
 	to := s.edges[c.edge].to
 	s.account(to)
 	q := &s.services[to].waiting
-	c.state, c.prev, c.next = callWaiting, q.last, none
+	c.state, c.prev, c.next = callWaiting, none, none
 	if q.n == 0 {
 		q.first = i
 	} else {
+		c.prev = q.last
 		s.calls.at(q.last).next = i
 	}
 	q.last = i

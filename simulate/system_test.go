@@ -65,3 +65,40 @@ func within(t *testing.T, what string, got, want, share float64) {
 		t.Errorf("%s is %.6g, want %.6g within %.3g %%", what, got, want, 100*share)
 	}
 }
+
+// twentyServices is a system of 20 services in four tiers, each with three replicas, time-outs, retries and breakers.
+func twentyServices(rate float64) *topology.System {
+	sys := &topology.System{
+		Name: "twenty", Machine: &topology.Machine{Cores: 16}, Services: map[string]*topology.Service{},
+		Workload: &topology.Workload{
+			Rate: topology.Rate(rate), Duration: topology.Duration(time.Minute), Timeout: topology.Duration(10 * time.Second),
+			Mix: map[string]topology.Percent{}, Scenarios: map[string]*topology.Scenario{},
+		},
+	}
+	name := func(tier, i int) string { return string(rune('a'+tier)) + string(rune('0'+i)) }
+	for tier := range 4 {
+		for i := range 5 {
+			svc := &topology.Service{
+				Replicas: topology.Replicas{Min: 3, Max: 3},
+				Work:     &topology.Work{CPU: ms(1 + 0.2*float64(i)), Delay: ms(2), SCV: ptr([]float64{1, 0.5, 2, 0, 1}[i])},
+				Inbound: topology.Inbound{
+					Timeout: ms(float64(400 - 90*tier)),
+					Retry:   &topology.Retry{Attempts: 3, Budget: 0.2, MinPerSecond: 10, Backoff: ms(5), On: []int{502, 503, 504}},
+					Breaker: &topology.Breaker{Failures: 5, Open: ms(1000), MaxOpen: ms(30000), MaxEjected: 0.5},
+				},
+			}
+			if tier < 3 {
+				svc.Uses = []string{name(tier+1, i), name(tier+1, (i+1)%5)}
+				svc.Work.Calls = map[string]float64{svc.Uses[0]: 1, svc.Uses[1]: 0.5}
+			}
+			sys.Services[name(tier, i)] = svc
+		}
+	}
+	for i := range 5 {
+		path := "/" + name(0, i)
+		sys.Routes = append(sys.Routes, &topology.Route{Name: path, Method: "GET", Path: path, To: name(0, i)})
+		sys.Workload.Mix[name(0, i)] = 1
+		sys.Workload.Scenarios[name(0, i)] = &topology.Scenario{Steps: []*topology.Step{{Method: "GET", Path: path}}}
+	}
+	return sys
+}
