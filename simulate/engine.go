@@ -109,11 +109,3 @@ func (l *eventList) next() event {
 	l.hole = true
 	return l.heap[0]
 }
-
-// pending is the number of events on the list, void ones included.
-func (l *eventList) pending() int {
-	if l.hole {
-		return len(l.heap) - 1
-	}
-	return len(l.heap)
-}

@@ -187,14 +187,14 @@ func (o Options) withDefaults() (Options, error) {
 		{"Duration", int64(o.Duration)}, {"Timeline", int64(o.Timeline)}, {"AutoscaleEvery", int64(o.AutoscaleEvery)},
 	} {
 		if n.v < 0 {
-			return o, fmt.Errorf("%s of %d: want at least 0", n.name, n.v)
+			return o, fmt.Errorf("option %s of %d: want at least 0", n.name, n.v)
 		}
 	}
 	if o.Trace > maxTrace {
-		return o, fmt.Errorf("Trace of %d requests: want at most %d", o.Trace, maxTrace)
+		return o, fmt.Errorf("option Trace of %d requests: want at most %d", o.Trace, maxTrace)
 	}
 	if math.IsNaN(o.Precision) || o.Precision < 0 || o.Precision >= 1 {
-		return o, fmt.Errorf("Precision of %v: want a share from 0 to below 1", o.Precision)
+		return o, fmt.Errorf("option Precision of %v: want a share from 0 to below 1", o.Precision)
 	}
 	if o.Replications > 10_000 || o.MaxReplications > 10_000 {
 		return o, errors.New("more than 10 000 replications")
@@ -221,7 +221,7 @@ func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.Workers, runtime.GOMAXPROCS(0))
 	o.Start, o.Wait = max(o.Start, 0), max(o.Wait, 0)
 	if o.MaxInProgress > 1<<30 {
-		return o, fmt.Errorf("MaxInProgress of %d: want at most %d", o.MaxInProgress, 1<<30)
+		return o, fmt.Errorf("option MaxInProgress of %d: want at most %d", o.MaxInProgress, 1<<30)
 	}
 	if o.Precision > 0 {
 		o.Replications = max(o.Replications, 3)

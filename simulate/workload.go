@@ -168,7 +168,10 @@ func (l *workload) expected() float64 {
 
 // when is the instant in seconds by which n arrivals are expected, which must be within piece i.
 func (p piece) when(n float64) float64 {
-	need := max(n-p.before, 0)
+	need := n - p.before
+	if need <= 0 {
+		return p.start
+	}
 	// from x + slope x^2/2 = need, in the form that does not cancel.
 	slope := (p.to - p.from) / p.length
 	root := math.Sqrt(max(p.from*p.from+2*slope*need, 0))
