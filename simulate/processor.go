@@ -34,6 +34,7 @@ type proc struct {
 	quota          float64
 	left           float64 // of the quota in this period, in CPU seconds; +Inf without a limit
 	used           float64 // CPU seconds so far
+	limited        bool    // has a quota
 	exhausts       bool    // what comes next is the end of its quota, not of a job
 }
 
@@ -58,7 +59,7 @@ func newProcessor(cores float64) *processor {
 
 // add gives the processor one more replica, with a quota of CPU seconds in each period (+Inf: none).
 func (p *processor) add(quota float64) int32 {
-	p.procs = append(p.procs, proc{speed: 1, quota: quota, left: quota})
+	p.procs = append(p.procs, proc{speed: 1, quota: quota, left: quota, limited: !math.IsInf(quota, 1)})
 	p.race.grow(len(p.procs))
 	return int32(len(p.procs) - 1)
 }
@@ -88,10 +89,16 @@ func (p *processor) sync(r *proc) {
 func (p *processor) settle(i int32, r *proc) {
 	key := math.Inf(1)
 	if r.frozen == 0 && len(r.jobs) > 0 {
-		key = r.at + max(0, r.jobs[0].finish-r.own)/r.speed
+		left := max(0, r.jobs[0].finish-r.own)
+		if r.speed != 1 {
+			left /= r.speed
+		}
+		key = r.at + left
 		r.exhausts = false
-		if end := r.at + max(0, r.left)/float64(len(r.jobs)); end < key {
-			key, r.exhausts = end, true
+		if r.limited {
+			if end := r.at + max(0, r.left)/float64(len(r.jobs)); end < key {
+				key, r.exhausts = end, true
+			}
 		}
 	}
 	p.race.set(i, key)
@@ -130,12 +137,19 @@ func (p *processor) nextAt() int64 {
 		return never
 	}
 	// Rounded up, so that what is to be done is done when the time comes.
-	dt := math.Ceil(max(0, key-p.v) / p.rate * 1e9)
+	dt := max(0, key-p.v) * 1e9
+	if p.rate != 1 {
+		dt /= p.rate
+	}
 	if dt >= maxSpan {
 		p.next = never
 		return never
 	}
-	p.next = p.now + int64(dt)
+	whole := int64(dt)
+	if float64(whole) < dt {
+		whole++
+	}
+	p.next = p.now + whole
 	return p.next
 }
 

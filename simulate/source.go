@@ -127,7 +127,12 @@ func (s *sim) endRequest(i int32, outcome Outcome) {
 	s.freeVisit(r.root)
 	s.requests.giveBack(i)
 	se := s.sessions.at(u)
-	st := &s.load.scenarios[se.scenario].steps[se.step-1]
+	steps := s.load.scenarios[se.scenario].steps
+	if int(se.step) == len(steps) && s.load.users == 0 {
+		s.sessions.giveBack(u)
+		return
+	}
+	st := &steps[se.step-1]
 	at := s.now
 	if st.think > 0 {
 		at += nanoseconds(st.think * s.users.ExpFloat64())

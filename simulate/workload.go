@@ -172,6 +172,9 @@ func (p piece) when(n float64) float64 {
 	if need <= 0 {
 		return p.start
 	}
+	if p.from == p.to {
+		return p.start + min(need/p.from, p.length)
+	}
 	// from x + slope x^2/2 = need, in the form that does not cancel.
 	slope := (p.to - p.from) / p.length
 	root := math.Sqrt(max(p.from*p.from+2*slope*need, 0))
