@@ -113,3 +113,22 @@ func BenchmarkModelTwentyServices(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkMillionRequests simulates a million requests of 20 routes through 100 services, on one goroutine.
+func BenchmarkMillionRequests(b *testing.B) {
+	sys := hundredServices()
+	for range b.N {
+		m, err := New(sys, Options{Seed: 1, Replications: 1, Workers: 1, Warmup: -1})
+		if err != nil {
+			b.Fatal(err)
+		}
+		start := cpuTime(b)
+		r, err := m.Run(context.Background())
+		if err != nil {
+			b.Fatal(err)
+		}
+		reportEvents(b, r.Events, start)
+		b.ReportMetric((cpuTime(b) - start).Seconds(), "CPU-s")
+		b.ReportMetric(float64(r.Started), "requests")
+	}
+}

@@ -2,6 +2,7 @@ package simulate
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -99,6 +100,40 @@ func twentyServices(rate float64) *topology.System {
 		sys.Routes = append(sys.Routes, &topology.Route{Name: path, Method: "GET", Path: path, To: name(0, i)})
 		sys.Workload.Mix[name(0, i)] = 1
 		sys.Workload.Scenarios[name(0, i)] = &topology.Scenario{Steps: []*topology.Step{{Method: "GET", Path: path}}}
+	}
+	return sys
+}
+
+// hundredServices is a system of 100 services in five tiers and of 20 routes, under a load of a million requests.
+func hundredServices() *topology.System {
+	const tiers, width = 5, 20
+	sys := &topology.System{
+		Name: "hundred", Machine: &topology.Machine{Cores: 64}, Services: map[string]*topology.Service{},
+		Workload: &topology.Workload{
+			Rate: 4000, Duration: topology.Duration(250 * time.Second), Timeout: topology.Duration(10 * time.Second),
+			Mix: map[string]topology.Percent{}, Scenarios: map[string]*topology.Scenario{},
+		},
+	}
+	name := func(tier, i int) string { return fmt.Sprintf("t%d-%02d", tier, i%width) }
+	for tier := range tiers {
+		for i := range width {
+			svc := &topology.Service{
+				Replicas: topology.Replicas{Min: 3, Max: 3},
+				Work:     &topology.Work{CPU: ms(1), Delay: ms(2)},
+				Inbound:  topology.Inbound{Timeout: ms(1000), Retry: &topology.Retry{Attempts: 2, Budget: 0.2, Backoff: ms(5), On: []int{502, 503, 504}}},
+			}
+			if tier+1 < tiers {
+				svc.Uses = []string{name(tier+1, i), name(tier+1, i+7)}
+				svc.Work.Calls = map[string]float64{svc.Uses[0]: 1, svc.Uses[1]: 0.5}
+			}
+			sys.Services[name(tier, i)] = svc
+		}
+	}
+	for i := range width {
+		path := "/" + name(0, i)
+		sys.Routes = append(sys.Routes, &topology.Route{Name: path, Method: "GET", Path: path, To: name(0, i)})
+		sys.Workload.Mix[path] = 1
+		sys.Workload.Scenarios[path] = &topology.Scenario{Steps: []*topology.Step{{Method: "GET", Path: path}}}
 	}
 	return sys
 }
