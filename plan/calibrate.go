@@ -27,6 +27,7 @@ type Calibrated struct {
 //   - visits: the calls counted by the gateway, attributed to routes by trace id;
 //   - CPU: by the utilisation law, U = sum X D (Denning and Buzen 1978). A service's CPU, less what it uses idle, is
 //     split over routes by the time that their requests spent in the service itself, calls to others taken out;
+//   - wake: how much less the next call costs than the mean one, from how CPU varied with calls within the run;
 //   - delay: what the measured latency has beyond the CPU time and the queueing that the model predicts for the very
 //     same load. Where the CPU time alone is more than the latency, the excess was spent with nobody waiting, and is
 //     recorded as async.
@@ -54,6 +55,7 @@ func Calibrate(m *Measurement) (*Calibrated, error) {
 	sort.Strings(c.routes)
 	c.countVisits()
 	c.splitCPU()
+	c.findWake()
 	if err := c.fitDelays(); err != nil {
 		return nil, err
 	}
@@ -65,6 +67,7 @@ func Calibrate(m *Measurement) (*Calibrated, error) {
 type calibration struct {
 	m      *Measurement
 	routes []string
+	wake   float64 // share of the CPU time that goes into waking up, at the measured load
 	visits map[string]map[string]float64
 	own    map[string]map[string]float64 // time in the service itself
 	cpu    map[string]map[string]float64
@@ -184,6 +187,22 @@ func (c *calibration) rate(route string) float64 {
 	return float64(c.m.Routes[route].Requests) / c.m.Seconds()
 }
 
+// idleShare is the share of time in which the machine had nothing to do.
+func (c *calibration) idleShare() float64 {
+	return max(0.05, 1-knownCPU(c.m)/c.m.Cores)
+}
+
+// findWake finds the share of CPU time that goes into waking up.
+func (c *calibration) findWake() {
+	i := c.idleShare()
+	r, err := wakeRatio(c.m.Pulses, i)
+	if r == 0 {
+		return
+	}
+	c.wake = r * i / (1 + r*i)
+	c.out.Notes = append(c.out.Notes, fmt.Sprintf("a call costs %.0f%% (+-%.0f) more CPU on an idle machine than on a busy one", 100*r, 100*err))
+}
+
 // fitDelays predicts the latency at the measured load from CPU alone, and turns the difference into delays or, where
 // it is negative, into CPU that nobody waited for. The client's own CPU is mostly spent before it sends and after it
 // has stopped its watch, so that none of it counts as waited for.
@@ -196,11 +215,14 @@ func (c *calibration) fitDelays() error {
 				continue
 			}
 			d := &topology.Demand{Visits: v}
-			cpu := seconds(c.cpu[route][svc] / v)
+			cpu := c.cpu[route][svc] / v
+			// What is spent on waking up now is in proportion to the idle share now.
+			d.Wake = topology.Duration(seconds(cpu * c.wake / c.idleShare()))
+			busy := topology.Duration(seconds(cpu * (1 - c.wake)))
 			if svc == Client {
-				d.Async = topology.Duration(cpu)
+				d.Async = busy
 			} else {
-				d.CPU = topology.Duration(cpu)
+				d.CPU = busy
 			}
 			c.put(route, svc, d)
 		}
@@ -233,7 +255,8 @@ func (c *calibration) model() *model {
 	for _, route := range c.routes {
 		m.demands[route] = map[string]demand{}
 		for svc, d := range c.out.Demands[route] {
-			m.demands[route][svc] = demand{visits: d.Visits, cpu: d.CPU.Std().Seconds(), async: d.Async.Std().Seconds(), scv: 1, delaySCV: 1}
+			m.demands[route][svc] = demand{visits: d.Visits, cpu: d.CPU.Std().Seconds(), async: d.Async.Std().Seconds(),
+				wake: d.Wake.Std().Seconds(), scv: 1, delaySCV: 1}
 		}
 	}
 	for svc, sm := range c.m.Services {

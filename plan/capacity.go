@@ -234,7 +234,7 @@ func (m *model) usersAt(load Load, x float64) (int, error) {
 func (m *model) usersFor(load Load, held, share float64) int {
 	var alone float64
 	for _, route := range m.routes {
-		cpu, _, delay, _, _ := m.total(route)
+		cpu, _, delay, _, _ := m.total(route, 0)
 		alone += load.Mix[route] * (cpu + delay)
 	}
 	return int(math.Ceil(share * held * (alone + load.Think.Seconds())))

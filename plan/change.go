@@ -64,5 +64,5 @@ func percentile(key string) (float64, error) {
 }
 
 func quantile(mean, variance, q float64) (float64, error) {
-	return queueing.GammaQuantile(mean, variance, q)
+	return queueing.FittedQuantile(mean, variance, q)
 }

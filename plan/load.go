@@ -35,7 +35,7 @@ func LoadOf(sys *topology.System, tracePeak float64) (Load, error) {
 		return Load{}, err
 	}
 	if w.Users > 0 {
-		return Load{Users: w.Users, Think: think, Mix: mix.share}, nil
+		return mix.Closed(w.Users, think), nil
 	}
 	peak := float64(w.Rate)
 	for _, s := range w.Stages {
@@ -63,6 +63,11 @@ func (m Mix) Open(starts float64) Load {
 		rates[route] = n * starts
 	}
 	return Load{Rates: rates}
+}
+
+// Closed returns the closed load of so many users, who pause for think on average between two requests.
+func (m Mix) Closed(users int, think time.Duration) Load {
+	return Load{Users: users, Think: think, Mix: m.share}
 }
 
 // Requests is the mean number of requests of one scenario.
@@ -96,7 +101,7 @@ func RequestMix(sys *topology.System) (Mix, time.Duration, error) {
 			if method == "" {
 				method = "GET"
 			}
-			route := router.Match(method, "", stepPath(step.Path))
+			route := router.Match(method, "", StepPath(step.Path))
 			if route == nil {
 				return m, 0, fmt.Errorf("scenario %s: no route answers %s %s", name, method, step.Path)
 			}
@@ -128,8 +133,8 @@ func thinkOf(w *topology.Workload, scenario *topology.Scenario, step *topology.S
 	return w.Think.Std()
 }
 
-// stepPath cuts the query off a step's path. Variables stay as they are: a route's path ends before them.
-func stepPath(path string) string {
+// StepPath is a step's path without its query, as a router matches it. Variables stay as they are: a route's path ends before them.
+func StepPath(path string) string {
 	for i := range len(path) {
 		if path[i] == '?' || path[i] == '#' {
 			return path[:i]

@@ -31,6 +31,8 @@ type Measurement struct {
 	Calls []CallMeasurement `json:"calls"`
 	// Services by name, Gateway and Client too.
 	Services map[string]ServiceMeasurement `json:"services"`
+	// Pulses say how the system's CPU varied with the calls it handled, in steps of a fraction of a second.
+	Pulses []Pulse `json:"pulses,omitempty"`
 	// NotSent is the number of requests that were due and never sent.
 	NotSent int64 `json:"not_sent,omitempty"`
 	// Notes of the measurer, such as that the load generator was the bottleneck.
@@ -76,4 +78,13 @@ type ServiceMeasurement struct {
 	Limit float64 `json:"limit"`
 	// Throttled is the share of the interval that replicas were held back by their limit.
 	Throttled float64 `json:"throttled"`
+}
+
+// Pulse is one step of a measurement.
+type Pulse struct {
+	Seconds float64 `json:"seconds"`
+	// Calls that ended, from outside and between services.
+	Calls float64 `json:"calls"`
+	// CPU seconds used, by all services and the gateway.
+	CPU float64 `json:"cpu"`
 }

@@ -18,6 +18,7 @@ var ErrNoDemands = errors.New("nothing says what a request costs: give services 
 type demand struct {
 	visits          float64
 	cpu, async      float64
+	wake            float64 // CPU on an idle machine, none of it on a full one
 	scv             float64
 	delay, delaySCV float64
 }
@@ -97,8 +98,8 @@ func (m *model) addRoute(sys *topology.System, name string) error {
 	if declared, ok := sys.Demands[name]; ok {
 		for svc, d := range declared {
 			demands[svc] = demand{
-				visits: d.Visits, cpu: d.CPU.Std().Seconds(), async: d.Async.Std().Seconds(), scv: scvOf(d.SCV),
-				delay: d.Delay.Std().Seconds(), delaySCV: scvOf(d.DelaySCV),
+				visits: d.Visits, cpu: d.CPU.Std().Seconds(), async: d.Async.Std().Seconds(), wake: d.Wake.Std().Seconds(),
+				scv: scvOf(d.SCV), delay: d.Delay.Std().Seconds(), delaySCV: scvOf(d.DelaySCV),
 			}
 		}
 	} else {
@@ -156,7 +157,7 @@ func scvOf(p *float64) float64 {
 func (m *model) anyDemand() bool {
 	for _, byService := range m.demands {
 		for _, d := range byService {
-			if d.visits > 0 && d.cpu+d.async+d.delay > 0 {
+			if d.visits > 0 && d.cpu+d.async+d.wake+d.delay > 0 {
 				return true
 			}
 		}
@@ -201,11 +202,11 @@ func sortKey(name string) string {
 }
 
 // total sums what one request of a route asks of the whole system: CPU seconds that it waits for, CPU seconds that it
-// does not, delay with its variance, and visits.
-func (m *model) total(route string) (cpu, async, delay, delayVar, visits float64) {
+// does not (on a machine that is idle for the given share), delay with its variance, and visits.
+func (m *model) total(route string, idle float64) (cpu, async, delay, delayVar, visits float64) {
 	for _, d := range m.demands[route] {
 		cpu += d.visits * d.cpu
-		async += d.visits * d.async
+		async += d.visits * (d.async + d.wake*idle)
 		delay += d.visits * d.delay
 		delayVar += d.visits * d.delaySCV * d.delay * d.delay
 		if d.cpu > 0 {
@@ -224,27 +225,35 @@ func (m *model) idleCores() float64 {
 	return sum
 }
 
-// cpuOf is the CPU time that a service uses for one request of a route.
-func (m *model) cpuOf(route, svc string) float64 {
-	d := m.demands[route][svc]
-	return d.visits * (d.cpu + d.async)
-}
-
-// use is the number of cores that a service needs at the given rates.
-func (m *model) use(svc string, rates map[string]float64) float64 {
+// use is the number of cores that a service needs at the given rates, on a machine that is idle for the given share.
+func (m *model) use(svc string, rates map[string]float64, idle float64) float64 {
 	cores := m.idle[svc]
 	for route, rate := range rates {
-		cores += rate * m.cpuOf(route, svc)
+		d := m.demands[route][svc]
+		cores += rate * d.visits * (d.cpu + d.async + d.wake*idle)
 	}
 	return cores
+}
+
+// idleShare is the share of the machine's time in which it has nothing to do at the given rates. What waking up costs
+// depends on it, and it on that: with B cores used on a full machine, W more on an idle one and m cores in all, the
+// idle share i solves B + W i = m (1 - i).
+func (m *model) idleShare(rates map[string]float64) float64 {
+	var full, empty float64
+	for _, s := range m.services {
+		full += m.use(s.name, rates, 0)
+		empty += m.use(s.name, rates, 1)
+	}
+	return max(0, (m.cores-full)/(m.cores+empty-full))
 }
 
 // busiest is the utilisation of the most used resource at the given rates, and its name: a service at its CPU limit,
 // or the machine.
 func (m *model) busiest(rates map[string]float64) (utilisation float64, name string) {
+	idle := m.idleShare(rates)
 	var all float64
 	for _, s := range m.services {
-		cores := m.use(s.name, rates)
+		cores := m.use(s.name, rates, idle)
 		all += cores
 		if s.limit > 0 {
 			if u := cores / (s.limit * float64(s.replicas)); u > utilisation {

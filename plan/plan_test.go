@@ -2,6 +2,7 @@ package plan
 
 import (
 	"math"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -250,5 +251,28 @@ func TestQuotaDelayAgainstAWalk(t *testing.T) {
 			t.Errorf("delay falls at %g/s", rate)
 		}
 		last = d
+	}
+}
+
+// TestWakeIsFoundInThePulses draws a run whose calls cost 40% more on an idle machine.
+func TestWakeIsFoundInThePulses(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	const a, r, cores, rate = 0.001, 0.8, 2.0, 600.0
+	var pulses []Pulse
+	var busy float64
+	for range 150 {
+		calls := max(1, rate*0.2+rng.NormFloat64()*math.Sqrt(rate*0.2))
+		x := calls / 0.2
+		// U = X (a + w) / (1 + X w / m)
+		u := x * a * (1 + r) / (1 + x*a*r/cores)
+		pulses = append(pulses, Pulse{Seconds: 0.2, Calls: calls, CPU: u*0.2 + 0.002*rng.NormFloat64()})
+		busy += u / 150
+	}
+	got, err := wakeRatio(pulses, 1-busy/cores)
+	if math.Abs(got-r) > 2*err || err > 0.25 {
+		t.Errorf("ratio %.2f +- %.2f, want %.2f", got, err, r)
+	}
+	if got, _ := wakeRatio(pulses[:10], 0.5); got != 0 {
+		t.Errorf("ten pulses say %.2f, want nothing", got)
 	}
 }

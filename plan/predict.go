@@ -103,7 +103,7 @@ func (m *model) predict(load Load) (*Prediction, error) {
 				p  float64
 				to *time.Duration
 			}{{0.5, &r.P50}, {0.95, &r.P95}, {0.99, &r.P99}} {
-				v, err := queueing.GammaQuantile(sol.mean[i], sol.variance[i], q.p)
+				v, err := queueing.FittedQuantile(sol.mean[i], sol.variance[i], q.p)
 				if err != nil {
 					return nil, fmt.Errorf("route %s: %w", route, err)
 				}
@@ -118,8 +118,9 @@ func (m *model) predict(load Load) (*Prediction, error) {
 
 func (m *model) describeUse(p *Prediction, rates map[string]float64) {
 	p.Machine.Cores = m.cores
+	idle := m.idleShare(rates)
 	for _, s := range m.services {
-		sp := ServicePrediction{Service: s.name, Replicas: s.replicas, Limit: s.limit, CPU: m.use(s.name, rates)}
+		sp := ServicePrediction{Service: s.name, Replicas: s.replicas, Limit: s.limit, CPU: m.use(s.name, rates, idle)}
 		for route, rate := range rates {
 			sp.Rate += rate * m.demands[route][s.name].visits
 		}

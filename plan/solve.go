@@ -140,7 +140,7 @@ func (m *model) network() *queueing.Network {
 	servers, speed := wholeServers(m.cores)
 	net := &queueing.Network{Stations: []queueing.Station{{Name: Machine, Servers: servers, Discipline: queueing.PS}}}
 	for _, route := range m.routes {
-		_, _, delay, delayVar, _ := m.total(route)
+		_, _, delay, delayVar, _ := m.total(route, 0)
 		st := queueing.Station{Name: "delay of " + route, Kind: queueing.Delay, SCV: queueing.Deterministic}
 		if delay > 0 && delayVar > 0 {
 			st.SCV = delayVar / (delay * delay)
@@ -148,7 +148,7 @@ func (m *model) network() *queueing.Network {
 		net.Stations = append(net.Stations, st)
 	}
 	for i, route := range m.routes {
-		cpu, _, delay, _, visits := m.total(route)
+		cpu, _, delay, _, visits := m.total(route, 0)
 		c := queueing.Class{Name: route, Demands: make([]float64, len(net.Stations)), Visits: make([]float64, len(net.Stations))}
 		c.Demands[0], c.Visits[0] = max(cpu/speed, 1e-12), max(visits, 1)
 		c.Demands[1+i], c.Visits[1+i] = delay, 1
@@ -166,8 +166,9 @@ func wholeServers(cores float64) (servers int, speed float64) {
 // addBackground adds an open class for the CPU that nobody waits for at the given rates.
 func (m *model) addBackground(net *queueing.Network, rates map[string]float64) {
 	use := m.idleCores()
+	idle := m.idleShare(rates)
 	for _, route := range m.routes {
-		_, async, _, _, _ := m.total(route)
+		_, async, _, _, _ := m.total(route, idle)
 		use += rates[route] * async
 	}
 	if use <= 0 {
@@ -183,6 +184,7 @@ func (m *model) addBackground(net *queueing.Network, rates map[string]float64) {
 // limitDelay is the mean time that a request of a route loses to the CPU limits of the services it visits.
 func (m *model) limitDelay(route string, rates map[string]float64) float64 {
 	var sum float64
+	idle := m.idleShare(rates)
 	for _, s := range m.services {
 		d := m.demands[route][s.name]
 		if s.limit <= 0 || d.visits == 0 {
@@ -191,7 +193,7 @@ func (m *model) limitDelay(route string, rates map[string]float64) float64 {
 		rate, work, square := 0.0, 0.0, 0.0
 		for r, x := range rates {
 			o := m.demands[r][s.name]
-			c := o.cpu + o.async
+			c := o.cpu + o.async + o.wake*idle
 			rate += x * o.visits
 			work += x * o.visits * c
 			square += x * o.visits * c * c * (1 + o.scv)
@@ -213,7 +215,7 @@ func (m *model) finish(s *queueing.Solution, demand float64, rates map[string]fl
 	stretch := max(1, s.Residence[0][0]/demand)
 	_, speed := wholeServers(m.cores)
 	for _, route := range m.routes {
-		cpu, _, delay, delayVar, visits := m.total(route)
+		cpu, _, delay, delayVar, visits := m.total(route, 0)
 		limit := m.limitDelay(route, rates)
 		n := max(visits, 1)
 		one, err := queueing.PSVariance(cpu/speed/n, m.cpuSCV(route), stretch)

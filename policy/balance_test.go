@@ -159,6 +159,30 @@ func TestEmptyPool(t *testing.T) {
 	}
 }
 
+// stubborn picks the first candidate, eligible or not, as a race would have it.
+type stubborn struct{}
+
+func (stubborn) Pick(*Request) int                    { return 0 }
+func (stubborn) Done(*Member, time.Duration, Outcome) {}
+
+func TestPlaceIsGivenBackWhenTheBreakerRefuses(t *testing.T) {
+	p := newPool(t, topology.LeastRequest, &topology.Breaker{Open: topology.Duration(time.Second), MaxEjected: 1}, 2)
+	p.picker = stubborn{}
+	m := p.Members()[0]
+	m.Breaker.Trip(0)
+	if _, why := p.Pick(new(Request), 0); why != AllBroken || m.InFlight() != 0 {
+		t.Errorf("%v, %d in flight", why, m.InFlight())
+	}
+	p = newPool(t, topology.LeastRequest, nil, 2)
+	p.picker = stubborn{}
+	m = p.Members()[0]
+	m.Limit = 1
+	pick(t, p, new(Request), 0)
+	if _, why := p.Pick(new(Request), 0); why != AllFull || m.InFlight() != 1 {
+		t.Errorf("%v, %d in flight", why, m.InFlight())
+	}
+}
+
 // Under concurrency, limits hold and every place comes back.
 func TestPoolConcurrently(t *testing.T) {
 	p := newPool(t, topology.LeastRequest, &topology.Breaker{Failures: 3, MaxEjected: 0.5}, 4)

@@ -102,6 +102,11 @@ func TestBreakerGivesALostProbeUp(t *testing.T) {
 	if b.State() != BreakerClosed {
 		t.Error("the second probe did not count")
 	}
+	for range 3 {
+		if b.Report(7*time.Second, lost, Failure) {
+			t.Error("the lost probe counts against the closed breaker")
+		}
+	}
 }
 
 // naiveBreaker is the same machine in the plainest words.

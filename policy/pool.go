@@ -76,7 +76,7 @@ func (p *Pool) Set(members []*Member) { p.members.Store(&members) }
 // Members returns the backends that may be picked; the slice must not be changed.
 func (p *Pool) Members() []*Member { return *p.members.Load() }
 
-// Pick finds a backend for the next try of r, and takes a place at it: every Grant must be followed by one Report and
+// Pick finds a backend for the next try of r, and takes a place at it: every Grant must be followed by a Report and
 // one Release. Backends that r excludes are picked only where no other is left.
 func (p *Pool) Pick(r *Request, now time.Duration) (Grant, Refusal) {
 	r.members, r.now, r.panic, r.again = p.Members(), now, false, false
@@ -123,7 +123,7 @@ func admit(r *Request, m *Member) (Grant, bool) {
 }
 
 // Report tells what the call said about its backend, as soon as that is known: when the head of an answer has come, or
-// the call has failed.
+// the call has failed. A call whose answer broke off after that may be reported again, as a failure.
 func (p *Pool) Report(g Grant, now time.Duration, o Outcome) {
 	if g.Breaker == nil || !g.Breaker.Report(now, g.ticket, o) {
 		return

@@ -61,7 +61,10 @@ func TestRestartNeverOverflows(t *testing.T) {
 	if last != math.MaxInt64 || r.CrashLooping() {
 		t.Errorf("last pause %v, crash loop %v", last, r.CrashLooping())
 	}
-	if d := NewRestart(topology.Restart{}); d.Exited(0) != 0 || d.Exited(0) != 0 {
-		t.Error("zero configuration must restart at once")
+	zero := NewRestart(topology.Restart{})
+	for range 3 {
+		if d := zero.Exited(0); d != 0 {
+			t.Errorf("zero configuration: pause %v, want none", d)
+		}
 	}
 }

@@ -135,14 +135,16 @@ func (s *Single) fill(arrive []float64, mu float64) error {
 	s.VarWq = math.Max(0, second-s.Wq*s.Wq)
 	s.VarW = s.VarWq + 1/(mu*mu)
 	s.tailWq = func(t float64) float64 { return erlangMixTail(wait, rate*t) }
-	s.tailW = func(t float64) float64 { return s.tailErlangPlus(wait, rate, mu, t) }
+	if len(wait) <= maxExactTail { // beyond: the fit of two moments
+		s.tailW = func(t float64) float64 { return tailErlangPlus(wait, rate, mu, t) }
+	}
 	return nil
 }
 
 // erlangMixTail is P(X > x) for X Erlang of i+1 unit stages with probability
 // w[i]: at most i events of a Poisson process by x.
 func erlangMixTail(w []float64, x float64) float64 {
-	if x == 0 {
+	if x <= 0 {
 		return sum(w)
 	}
 	remaining := sum(w)
@@ -158,9 +160,13 @@ func erlangMixTail(w []float64, x float64) float64 {
 	return math.Min(1, total)
 }
 
+// maxExactTail is the number of waiting places up to which the integral below is
+// affordable in the many evaluations that a percentile takes.
+const maxExactTail = 200
+
 // tailErlangPlus is P(V + S > t): S alone exceeds t, or S = u and V > t-u. The
 // integral is taken by Simpson's rule on the smooth integrand.
-func (s *Single) tailErlangPlus(wait []float64, rate, mu, t float64) float64 {
+func tailErlangPlus(wait []float64, rate, mu, t float64) float64 {
 	if t <= 0 {
 		return 1
 	}
@@ -176,7 +182,7 @@ func (s *Single) tailErlangPlus(wait []float64, rate, mu, t float64) float64 {
 		case i%2 == 1:
 			w = 4
 		}
-		total += w * mu * math.Exp(-mu*u) * erlangMixTail(wait, rate*(t-u))
+		total += w * mu * math.Exp(-mu*u) * erlangMixTail(wait, rate*math.Max(0, t-u))
 	}
 	return math.Min(1, math.Exp(-mu*t)+total*h/3)
 }

@@ -1,6 +1,9 @@
 package queueing
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+)
 
 // ErlangB is the probability that a call is lost at c servers without a queue
 // offered a = lambda/mu Erlangs (M/G/c/c: any service distribution).
@@ -32,6 +35,11 @@ func ErlangC(c int, a float64) (float64, error) {
 }
 
 func erlangB(c int, a float64) float64 {
+	if c > 1000 && a > 0 {
+		// B = P(N=c)/P(N<=c) for N Poisson of mean a: of order sqrt(c) terms.
+		lg, _ := math.Lgamma(float64(c) + 1)
+		return math.Exp(float64(c)*math.Log(a)-a-lg) / gammaTail(float64(c)+1, a)
+	}
 	b := 1.0
 	for k := 1; k <= c; k++ {
 		b = a * b / (float64(k) + a*b)

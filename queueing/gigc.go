@@ -49,7 +49,7 @@ func GIGc(lambda, mu float64, c int, ca2, cs2 float64, method Wait) (*Single, er
 		method = AllenCunneen
 	case Kimura:
 		if ca2 != 1 {
-			return nil, fmt.Errorf("Kimura's formula needs Poisson arrivals, the SCV of arrivals is %v", ca2)
+			return nil, fmt.Errorf("formula of Kimura needs Poisson arrivals, the SCV of arrivals is %v", ca2)
 		}
 		factor = (1 + cs2) / (2*cs2 + (1-cs2)/mdcRatio(c, s.Utilisation))
 	case KLB:

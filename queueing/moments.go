@@ -1,8 +1,9 @@
 package queueing
 
-// GammaQuantile is the quantile p (0 < p < 1) of the gamma distribution of that mean and variance: the two-moment fit
-// by which this package turns means and variances of response times into percentiles. A variance of 0 gives the mean.
-func GammaQuantile(mean, variance, p float64) (float64, error) {
+// FittedQuantile is the quantile p (0 < p < 1) of the distribution that stands for a time of that mean and variance
+// wherever this package turns two moments into percentiles: gamma up to the variance of an exponential, the
+// hyperexponential with balanced means above it, the mean itself where the variance is 0.
+func FittedQuantile(mean, variance, p float64) (float64, error) {
 	if err := checkNonNegative("mean", mean); err != nil {
 		return 0, err
 	}
@@ -12,7 +13,7 @@ func GammaQuantile(mean, variance, p float64) (float64, error) {
 	if err := checkProbability("percentile", p); err != nil {
 		return 0, err
 	}
-	return gammaQuantile(mean, variance, p), nil
+	return fittedQuantile(mean, variance, p), nil
 }
 
 // PSVariance is the variance of the sojourn at a processor-sharing station (Ott 1984), for a service time of that

@@ -100,9 +100,15 @@ func PriorityMMc(arrival []float64, mu float64, c int, preemptive bool) ([]Singl
 			if err != nil {
 				return nil, err
 			}
-			s.W = 1 / mu
 			if l > 0 {
 				s.W = (group.L - before) / l
+			} else { // the limit of a rare class
+				rare := 1e-6 * (capacity - load)
+				more, err := MMc(load+rare, mu, c)
+				if err != nil {
+					return nil, err
+				}
+				s.W = (more.L - before) / rare
 			}
 			before = group.L
 		} else {

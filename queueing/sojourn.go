@@ -33,11 +33,10 @@ func (s *Solution) visitVariance(k int, service, mean float64, st *Station) floa
 		conditional := wait / math.Max(pw, 1e-300)
 		return own + 2*pw*conditional*conditional - wait*wait
 	}
-	// Closed: a line bounded by the population. The number ahead is the truncated
-	// geometric law (largest entropy for its mean), each ahead one departure.
+	// Closed: a line bounded by the population, each ahead one departure.
 	departure := s.meanService(k) / c
 	ahead := math.Min(wait/departure, float64(s.population(k)-1))
-	return own + departure*departure*(ahead*st.scv()+truncatedGeometricVariance(ahead, s.population(k)-1))
+	return own + departure*departure*(ahead*st.scv()+s.aheadVariance(k, ahead, s.population(k)-1))
 }
 
 // finiteFactor shrinks the spread at a processor-sharing station of a closed
@@ -52,7 +51,41 @@ func (s *Solution) finiteFactor(k int) float64 {
 		return 1
 	}
 	free := q * (1 + q)
-	return math.Min(1, (q+truncatedGeometricVariance(q, n-1))/(q+free)+1/(1+q)/(1+q))
+	return math.Min(1, (q+s.aheadVariance(k, q, n-1))/(q+free)+1/(1+q)/(1+q))
+}
+
+// aheadVariance is the variance of the number found at station k, of mean m and
+// at most n. Two limits are blended by where the other customers are. At other
+// queues: the truncated geometric law (the largest entropy for its mean; exact for
+// two balanced queues). Thinking or at delays: their number is about Poisson, so
+// the number here cannot vary more than that, nor more than in an open queue.
+func (s *Solution) aheadVariance(k int, m float64, n int) float64 {
+	if m <= 0 {
+		return 0
+	}
+	elsewhere, away := 0.0, 0.0 // customers, and those of them who do not queue
+	for r := range s.net.Classes {
+		c := &s.net.Classes[r]
+		if c.Demands[k] == 0 {
+			continue
+		}
+		elsewhere += float64(c.Population) - s.QueueLength[r][k]
+		away += s.Throughput[r] * c.Think
+		for j := range s.net.Stations {
+			if s.net.Stations[j].delay() && j != k {
+				away += s.QueueLength[r][j]
+			} else if j != k { // service itself is a delay, only the line queues
+				away += s.Throughput[r] * c.Demands[j] * (1 - min(1, s.StationUtilisation[j]))
+			}
+		}
+	}
+	queues := truncatedGeometricVariance(m, n)
+	if elsewhere <= 0 || float64(n) <= m {
+		return queues
+	}
+	share := min(1, away/elsewhere)
+	thinkers := 1 / (1/(m*(1+m)) + 1/(float64(n)-m))
+	return share*thinkers + (1-share)*queues
 }
 
 // population is the number of closed customers that can meet at station k; 0

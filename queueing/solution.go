@@ -91,7 +91,8 @@ func (s *Solution) Class(name string) int {
 
 // Percentile is the time below which a share p (0 < p < 1) of the requests of
 // class number class stay in the network: the quantile of the gamma
-// distribution with the class's mean response time and StdDev. For one M/M/1
+// distribution (hyperexponential when StdDev exceeds the mean) with the class's
+// mean response time and StdDev. For one M/M/1
 // station this is exact; docs/queueing.md has the errors measured elsewhere.
 func (s *Solution) Percentile(class int, p float64) (float64, error) {
 	if class < 0 || class >= len(s.Response) {
@@ -100,7 +101,7 @@ func (s *Solution) Percentile(class int, p float64) (float64, error) {
 	if err := checkProbability("percentile", p); err != nil {
 		return 0, err
 	}
-	return gammaQuantile(s.Response[class], s.StdDev[class]*s.StdDev[class], p), nil
+	return fittedQuantile(s.Response[class], s.StdDev[class]*s.StdDev[class], p), nil
 }
 
 // Bottleneck is the Queue station of highest utilisation, or -1 when there are

@@ -19,7 +19,7 @@ const (
 type Options struct {
 	Method        Method
 	MaxStates     float64 // cells that an exact solver may compute; 0 means 4 million (tens of milliseconds)
-	Tolerance     float64 // of the fixed points, in customers relative to the population; 0 means 1e-8
+	Tolerance     float64 // of the fixed points, in customers relative to the population; 0 means 1e-7
 	MaxIterations int     // of one fixed point; 0 means 20 000
 }
 
@@ -34,7 +34,7 @@ func (o Options) tolerance() float64 {
 	if o.Tolerance > 0 {
 		return o.Tolerance
 	}
-	return 1e-8
+	return 1e-7
 }
 
 func (o Options) maxIterations() int {

@@ -18,7 +18,7 @@ type Single struct {
 	W, Wq       float64 // mean time in the station, and waiting
 	VarW, VarWq float64 // their variances; NaN where unknown
 
-	// tailW and tailWq give P(W>t), P(Wq>t); nil: by a gamma fit of two moments.
+	// tailW and tailWq give P(W>t), P(Wq>t); nil: by a fit of two moments.
 	tailW, tailWq func(t float64) float64
 	// atMost gives P(N<=n); nil where unknown.
 	atMost func(n int) float64
@@ -27,8 +27,10 @@ type Single struct {
 // StdDevW is the standard deviation of the time in the station.
 func (s *Single) StdDevW() float64 { return math.Sqrt(s.VarW) }
 
-// TailW is P(W > t): exact for M/M/1, M/M/c, M/M/c/K and the finite source,
-// otherwise from a gamma distribution of the same mean and variance.
+// TailW is P(W > t): exact for M/M/1, M/M/c and, up to 200 waiting
+// places, M/M/c/K and the finite source,
+// otherwise from a gamma or hyperexponential distribution of the same mean and
+// variance.
 func (s *Single) TailW(t float64) float64 {
 	switch {
 	case math.IsNaN(t):
@@ -38,7 +40,7 @@ func (s *Single) TailW(t float64) float64 {
 	case s.tailW != nil:
 		return s.tailW(t)
 	}
-	return gammaTailOf(s.W, s.VarW, t)
+	return fittedTail(s.W, s.VarW, t)
 }
 
 // TailWq is P(Wq > t), with the same exactness as TailW. Approximations keep
@@ -61,7 +63,7 @@ func (s *Single) TailWq(t float64) float64 {
 	}
 	mean := s.Wq / p
 	variance := (s.VarWq+s.Wq*s.Wq)/p - mean*mean
-	return p * gammaTailOf(mean, math.Max(variance, 0), t)
+	return p * fittedTail(mean, math.Max(variance, 0), t)
 }
 
 // PercentileW is the time that a share p (0 < p < 1) of customers stays below.
@@ -95,17 +97,4 @@ func (s *Single) PAtMost(n int) float64 {
 // PExactly is P(N = n).
 func (s *Single) PExactly(n int) float64 {
 	return math.Max(0, s.PAtMost(n)-s.PAtMost(n-1))
-}
-
-func gammaTailOf(mean, variance, t float64) float64 {
-	if mean <= 0 {
-		return 0
-	}
-	if cv2 := variance / mean / mean; cv2 >= 1e-9 {
-		return gammaTail(1/cv2, t/mean/cv2)
-	}
-	if t < mean {
-		return 1
-	}
-	return 0
 }

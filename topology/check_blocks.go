@@ -39,7 +39,7 @@ func (c *checker) blocks() {
 // engine checks that an external engine has a URL, and that only such a one has.
 func (c *checker) engine(s spot, engine, url string) {
 	switch {
-	case s.node == nil:
+	case s.node == nil || s.node.kind != mapKind:
 	case engine != "embedded" && engine != "" && s.child("url").node == nil:
 		c.at(s.child("engine"), Problem{Found: quoteFound(engine), Message: "the engine has no url", Expected: "url: the engine's address"})
 	case engine == "embedded" && url != "" && (s.child("engine").node == nil || s.child("engine").node.text == "embedded"):

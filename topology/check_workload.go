@@ -38,7 +38,7 @@ func (c *checker) workload(w *Workload) {
 			}
 			c.at(at, problem)
 		} else if t.Step != "" && !steps[t.Step] {
-			c.unknown(at, "route or step as "+quoteFound(t.Step), t.Step, func() []string { return sortedKeys(steps) })
+			c.unknown(at, "route or step", t.Step, func() []string { return sortedKeys(steps) })
 		}
 	}
 }

@@ -66,6 +66,7 @@ func (d *decoder) value(n *node, v reflect.Value, r rules, p *path) {
 	}
 	t := v.Type()
 	switch {
+	case n.kind == brokenKind && t.Kind() != reflect.Pointer:
 	case t.Kind() == reflect.Pointer:
 		v.Set(reflect.New(t.Elem()))
 		d.value(n, v.Elem(), r, p)
@@ -177,9 +178,15 @@ func (d *decoder) field(n, around *node, v reflect.Value, f field, p *path) {
 	}
 }
 
+// emptyMap is the default of a block whose own fields have defaults: it is there even where the file does not say it.
+const emptyMap = "{}"
+
 // fill sets a default: it is decoded as if it stood in the file.
 func (d *decoder) fill(v reflect.Value, r rules, around *node, p *path) {
 	n := &node{kind: scalarKind(r.def), text: r.def, at: around.at}
+	if r.def == emptyMap {
+		n = &node{kind: mapKind, at: around.at}
+	}
 	if inner, ok := strings.CutPrefix(r.def, "["); ok {
 		n = &node{kind: listKind, at: around.at}
 		for word := range strings.SplitSeq(strings.TrimSuffix(inner, "]"), ",") {
@@ -195,12 +202,35 @@ func (d *decoder) unknown(e entry, fields []field, p *path) {
 	for i, f := range fields {
 		names[i] = f.name
 	}
-	problem := Problem{Message: "unknown field", Hint: d.problems.didYouMean(e.key, func() []string { return names })}
+	problem := Problem{Message: "unknown field"}
+	if inside := d.inside(e.key, fields); inside != "" {
+		problem.Hint = "it belongs under " + inside
+	} else {
+		problem.Hint = d.problems.didYouMean(e.key, func() []string { return names })
+	}
 	if problem.Hint == "" {
 		slices.Sort(names)
 		problem.Expected = oneOf(names)
 	}
 	d.say(e.keyAt, p.child(e.key), problem)
+}
+
+// inside says which fields hold a key that stands one level too high.
+func (d *decoder) inside(key string, fields []field) string {
+	var in []string
+	for _, f := range fields {
+		t := f.typ
+		if t.Kind() == reflect.Pointer {
+			t = t.Elem()
+		}
+		if t.Kind() != reflect.Struct || t == reflect.TypeFor[GrowthRate]() {
+			continue
+		}
+		if slices.ContainsFunc(d.fieldsOf(t), func(inner field) bool { return inner.name == key }) {
+			in = append(in, quoteFound(f.name))
+		}
+	}
+	return strings.Join(in, " or ")
 }
 
 func (d *decoder) command(n *node, v reflect.Value, p *path) {

@@ -347,7 +347,7 @@ func (b *builder) alias(n *ast.AliasNode, at position) *node {
 	if target == nil {
 		b.say(at, Problem{Message: fmt.Sprintf("no anchor %s stands before this alias", quoteFound("&"+name)),
 			Hint: b.problems.didYouMean(name, func() []string { return sortedKeys(b.anchors) })})
-		return &node{at: at, size: 1}
+		return &node{kind: brokenKind, at: at, size: 1}
 	}
 	if !b.count(target.size, at) {
 		return &node{at: at, size: 1}

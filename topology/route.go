@@ -25,9 +25,9 @@ type Inbound struct {
 	// Timeout of the whole call, tries included.
 	Timeout Duration `yaml:"timeout" schema:"default=30s,minimum=1ms,maximum=24h"`
 	// Retry of calls that failed, where they can be repeated safely. Left out: none is repeated.
-	Retry *Retry `yaml:"retry"`
+	Retry *Retry `yaml:"retry" schema:"default={}"`
 	// Breaker stops calls to a replica that keeps failing, for a while. Left out: none does; {} takes the defaults.
-	Breaker *Breaker `yaml:"breaker"`
+	Breaker *Breaker `yaml:"breaker" schema:"default={}"`
 }
 
 // Balance names a balancing policy.

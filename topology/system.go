@@ -103,6 +103,9 @@ type Demand struct {
 	SCV *float64 `yaml:"scv" schema:"minimum=0,maximum=1000,default=1"`
 	// Async is CPU time of one visit that nobody waits for: garbage collection, logging, work after the answer.
 	Async Duration `yaml:"async"`
+	// Wake is CPU time of one visit that goes into waking up and falling asleep again. It is spent in proportion to the
+	// idle share of the machine: a busy one has no time to sleep. Nobody waits for it.
+	Wake Duration `yaml:"wake"`
 	// DelaySCV is the squared coefficient of variation of the delay.
 	DelaySCV *float64 `yaml:"delay_scv" schema:"minimum=0,maximum=1000000,default=1"`
 }

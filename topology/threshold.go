@@ -71,10 +71,10 @@ func ParseThreshold(text string) (Threshold, error) {
 	if err != nil {
 		e := err.(*unitError)
 		reason := e.reason
-		if reason != "" {
-			reason = " " + reason
+		if reason == "" {
+			reason = "is of the wrong kind"
 		}
-		return fail(fmt.Sprintf("its limit %s%s, expected %s", quoteFound(t.text), reason, e.want), "")
+		return Threshold{}, &unitError{text, fmt.Sprintf("its limit %s %s", quoteFound(t.text), reason), e.want, ""}
 	}
 	return t, nil
 }

@@ -16,6 +16,7 @@ const (
 	stringKind
 	listKind
 	mapKind
+	brokenKind // what was wrong with it has been said
 )
 
 // node is a value of the file with its place. Trees are read only: aliases and overlays share them.

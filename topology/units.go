@@ -188,14 +188,22 @@ func ParseBytes(text string) (Bytes, error) {
 	return fail("has an unknown unit "+quoteFound(name), "")
 }
 
-// String returns b in the largest unit that shows it exactly, such as 64MiB or 500kB. ParseBytes gives it back.
+// String returns b in the unit that shows it exactly with the fewest letters, such as 64MiB or 500kB. ParseBytes gives
+// it back.
 func (b Bytes) String() string {
-	for _, u := range byteUnits {
-		if b != 0 && int64(b)%u.size == 0 && u.size > 1 {
-			return strconv.FormatInt(int64(b)/u.size, 10) + u.name
+	best := strconv.FormatInt(int64(b), 10)
+	if b == 0 {
+		return best
+	}
+	for _, u := range byteUnits[:10] {
+		if int64(b)%u.size != 0 {
+			continue
+		}
+		if text := strconv.FormatInt(int64(b)/u.size, 10) + u.name; len(text) < len(best) || best[len(best)-1] != 'B' {
+			best = text
 		}
 	}
-	return strconv.FormatInt(int64(b), 10)
+	return best
 }
 
 // ParsePercent reads a share: a number with %, or a plain fraction (0.7 is 70%). Negative shares are errors; a share

@@ -15,9 +15,10 @@ type run struct {
 	Name   string
 	Result struct {
 		Total struct {
-			Count      int64
-			Throughput float64
+			Requests int64
+			Rate     float64
 		}
+		Scenarios struct{ Started int64 }
 	}
 }
 
@@ -47,12 +48,9 @@ func predict(ctx context.Context, b *bench) error {
 		return err
 	}
 	// A rate is of scenarios; the shop's scenarios have several steps.
-	perStart, err := b.requestsPerStart(ctx)
-	if err != nil {
-		return err
-	}
-	capacity := full.Result.Total.Throughput / perStart
-	fmt.Printf("     holds %.0f requests/s with 48 users who do not think\n", full.Result.Total.Throughput)
+	total := full.Result.Total
+	capacity := total.Rate * float64(full.Result.Scenarios.Started) / float64(total.Requests)
+	fmt.Printf("     holds %.0f requests/s with 48 users who do not think\n", total.Rate)
 	rate := func(share float64) string { return fmt.Sprintf("%.1f/s", capacity*share) }
 	if _, err := b.banyan(ctx, "load", "--rate", rate(0.3), "--warmup", "3s", "--duration", "30s"); err != nil {
 		return err
@@ -91,16 +89,6 @@ func (b *bench) judge(share float64, c comparison) {
 	b.check(at+"throughput within 5%", math.Abs(c.Throughput.Error) < 0.05, fmt.Sprintf("%+.1f%%", 100*c.Throughput.Error))
 	b.check(at+"CPU within 10%", math.Abs(c.Machine.Error) < 0.10, fmt.Sprintf("%+.1f%% (%.2f cores measured)", 100*c.Machine.Error, c.Machine.Measured))
 	fmt.Printf("     p99: median route %.1f%% off\n", 100*p99s[len(p99s)/2])
-}
-
-// requestsPerStart is the mean number of requests of one scenario, as the planner counts it.
-func (b *bench) requestsPerStart(ctx context.Context) (float64, error) {
-	var p struct {
-		Throughput float64
-		Saturated  bool
-	}
-	err := b.ask(ctx, &p, "plan", "--rate", "1/s")
-	return p.Throughput, err
 }
 
 // trace: the busiest recorded hour of the 1998 World Cup's site, replayed 60 times faster.

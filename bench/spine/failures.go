@@ -52,7 +52,7 @@ func kill(ctx context.Context, b *bench) error {
 		}
 		victim := 0
 		for _, svc := range s.Replicas {
-			if svc.Name == service {
+			if svc.Service == service {
 				victim = svc.Replicas[0].PID
 			}
 		}
@@ -65,7 +65,7 @@ func kill(ctx context.Context, b *bench) error {
 				return false
 			}
 			for _, svc := range s.Replicas {
-				if svc.Name != service {
+				if svc.Service != service {
 					continue
 				}
 				for _, r := range svc.Replicas {
@@ -103,7 +103,8 @@ func scale(ctx context.Context, b *bench) error {
 		if _, err := b.banyan(ctx, step...); err != nil {
 			return err
 		}
-		fmt.Printf("     %-50s %s\n", "banyan "+strings.Join(step, " "), time.Since(begin).Round(time.Millisecond))
+		time.Sleep(time.Second) // of traffic for what the step has left behind; nothing is decided by this
+		fmt.Printf("     %-50s %s\n", "banyan "+strings.Join(step, " "), (time.Since(begin) - time.Second).Round(time.Millisecond))
 	}
 	sent, failed, first := traffic.stop()
 	b.check("scale 1 -> 4 -> 2, replace, limit: no failed request", failed == 0, fmt.Sprintf("%d of %d failed %s", failed, sent, first))
@@ -121,15 +122,12 @@ func orphans(ctx context.Context, b *bench) error {
 		return err
 	}
 	var placed []string
-	for i := range 40 {
-		id, err := buy(ctx, address, fmt.Sprintf("spine-%d-%d", os.Getpid(), i))
+	for i := range 30 {
+		id, err := buy(ctx, address, fmt.Sprintf("spine-order-%d-%04d", os.Getpid(), i))
 		if err != nil {
 			return fmt.Errorf("buying: %w", err)
 		}
 		placed = append(placed, id)
-		if i == 30 {
-			break
-		}
 	}
 	if err := syscall.Kill(s.Info.PID, syscall.SIGKILL); err != nil {
 		return fmt.Errorf("killing banyan: %w", err)
@@ -172,10 +170,11 @@ func (b *bench) survivors() (pids []string) {
 // buy puts one product into a cart and checks out; it returns the order's id.
 func buy(ctx context.Context, address, key string) (string, error) {
 	cart := "http://" + address + "/api/cart/" + key + "/items"
-	if _, err := post(ctx, cart, "", map[string]any{"product": 1, "quantity": 1}); err != nil {
+	if _, err := post(ctx, cart, "", map[string]any{"product_id": 1, "quantity": 1}); err != nil {
 		return "", err
 	}
-	answer, err := post(ctx, "http://"+address+"/api/checkout", key, map[string]any{"cart": key, "name": "Ada", "card": "4111111111111111"})
+	answer, err := post(ctx, "http://"+address+"/api/checkout", key, map[string]any{"cart": key, "card": "4242424242424242",
+		"customer": map[string]any{"name": "Ada", "email": "ada@example.org", "address": "1 Banyan Road"}})
 	if err != nil {
 		return "", err
 	}

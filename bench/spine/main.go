@@ -175,7 +175,7 @@ type status struct {
 		Address string
 	}
 	Replicas []struct {
-		Name     string
+		Service  string
 		Desired  int
 		Ready    int
 		Replicas []struct {

@@ -50,19 +50,37 @@ func gammaTail(k, x float64) float64 {
 	return math.Min(1, front*h)
 }
 
-// gammaQuantile is the p-quantile of the gamma distribution of that mean and
-// variance. Variance zero is the constant.
-func gammaQuantile(mean, variance, p float64) float64 {
+// fittedTail is P(X > t) for the distribution that stands for a time of that mean
+// and variance: gamma up to the variance of an exponential, above it the
+// hyperexponential with balanced means, which is nearer to what queues and
+// processor sharing make of times that vary much. Variance zero is the constant.
+func fittedTail(mean, variance, t float64) float64 {
 	if mean <= 0 {
 		return 0
 	}
 	cv2 := variance / mean / mean
-	if cv2 < 1e-9 {
+	switch {
+	case cv2 > 1+1e-9:
+		p := (1 + math.Sqrt((cv2-1)/(cv2+1))) / 2
+		return p*math.Exp(-2*p*t/mean) + (1-p)*math.Exp(-2*(1-p)*t/mean)
+	case cv2 >= 1e-9:
+		return gammaTail(1/cv2, t/mean/cv2)
+	case t < mean:
+		return 1
+	}
+	return 0
+}
+
+// fittedQuantile is the p-quantile of that distribution.
+func fittedQuantile(mean, variance, p float64) float64 {
+	if mean <= 0 {
+		return 0
+	}
+	if cv2 := variance / mean / mean; cv2 < 1e-9 {
 		// Nearly constant; the normal limit, whose error vanishes with cv2.
 		return mean * (1 + math.Sqrt(2*cv2)*math.Erfinv(2*p-1))
 	}
-	shape := 1 / cv2
-	return mean / shape * tailInverse(1-p, shape, func(x float64) float64 { return gammaTail(shape, x) })
+	return tailInverse(1-p, mean, func(t float64) float64 { return fittedTail(mean, variance, t) })
 }
 
 // tailInverse finds x >= 0 with tail(x) = q for a non-increasing tail, by

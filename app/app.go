@@ -1,0 +1,245 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/banyanhq/banyan/app/control"
+	"github.com/banyanhq/banyan/gateway"
+	"github.com/banyanhq/banyan/observe"
+	"github.com/banyanhq/banyan/orchestrate"
+	"github.com/banyanhq/banyan/topology"
+)
+
+// Config of an App.
+type Config struct {
+	// System to run; loaded by package topology.
+	System *topology.System
+	// Files that it was read from, for 'status'.
+	Files []string
+	// Dir is the state directory.
+	Dir string
+	// Version of the program.
+	Version string
+	// Log of what operators should know. Default: none.
+	Log *slog.Logger
+	// Progress is told what start-up is doing, a line at a time. Default: nobody.
+	Progress func(line string)
+	// Serving is called once, when every service is ready. Default: nobody.
+	Serving func(control.Info)
+}
+
+// App is a system that runs on this machine. New prepares it, Run runs it.
+type App struct {
+	cfg      Config
+	gateway  *gateway.Gateway
+	orch     *orchestrate.Orchestrator
+	observer *observe.Observer
+	pulses   *observe.Pulses
+	metrics  net.Listener
+	since    time.Time
+	state    atomic.Value // string
+	stop     context.CancelFunc
+}
+
+// New checks that the system can be run and prepares its parts. It binds nothing and starts nothing.
+func New(cfg Config) (*App, error) {
+	if err := Unsupported(cfg.System); err != nil {
+		return nil, err
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Progress == nil {
+		cfg.Progress = func(string) {}
+	}
+	if cfg.Serving == nil {
+		cfg.Serving = func(control.Info) {}
+	}
+	a := &App{cfg: cfg, since: time.Now()}
+	a.state.Store(control.Starting)
+	var err error
+	if a.gateway, err = gateway.New(gateway.Config{System: cfg.System, Log: cfg.Log}); err != nil {
+		return nil, err
+	}
+	a.orch, err = orchestrate.New(orchestrate.Config{
+		System: cfg.System, Root: cfg.System.Dir, Dir: cfg.Dir, Log: cfg.Log, Balancer: balancer{a.gateway},
+		Env: func(service, _ string) []string { return environ(cfg.System, service, a.gateway.EdgeURL) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.observer, err = observe.New(observe.Config{
+		System: cfg.System.Name, Version: cfg.Version, Sample: a.sample, Log: cfg.Log,
+		Collectors: []prometheus.Collector{a.gateway.Collector()},
+		Record:     observe.RecordConfig{Dir: filepath.Join(cfg.Dir, "samples")},
+	})
+	a.pulses = observe.NewPulses(a.pulse)
+	return a, err
+}
+
+// Run builds the services, starts everything and serves until ctx ends or Stop is called; then it drains and stops all
+// of it. It returns nil after a stop that was asked for.
+func (a *App) Run(ctx context.Context) error {
+	ctx, a.stop = context.WithCancel(ctx)
+	defer a.stop()
+	if err := os.MkdirAll(a.cfg.Dir, 0o755); err != nil {
+		return fmt.Errorf("making the state directory: %w", err)
+	}
+	if i, err := control.Dial(a.cfg.Dir).Info(ctx); err == nil {
+		return fmt.Errorf("%s is already up (pid %d) on http://%s", i.System, i.PID, i.Address)
+	}
+	if err := a.orch.Build(ctx, a.built); err != nil {
+		return stopped(ctx, err)
+	}
+	socket, err := a.listen()
+	if err != nil {
+		return err
+	}
+	return a.serve(ctx, socket)
+}
+
+// built tells of the progress of a build that takes a while.
+func (a *App) built(step orchestrate.BuildStep) {
+	switch {
+	case !step.Done:
+		a.cfg.Progress("building " + strings.Join(step.Services, ", "))
+	case step.Err == nil:
+		a.cfg.Progress(fmt.Sprintf("built in %s", step.Took.Round(10*time.Millisecond)))
+	}
+}
+
+// listen binds every address, so that a port that is taken is known before anything runs.
+func (a *App) listen() (socket net.Listener, err error) {
+	if err := a.gateway.Listen(); err != nil {
+		return nil, err
+	}
+	if a.metrics, err = net.Listen("tcp", a.cfg.System.Admin); err != nil {
+		return nil, fmt.Errorf("opening the metrics' address: %w", err)
+	}
+	return control.Listen(a.cfg.Dir)
+}
+
+// serve runs the parts. The data plane outlives the replicas, which need it to drain; the control socket and the
+// metrics outlive both.
+func (a *App) serve(ctx context.Context, socket net.Listener) error {
+	rim, endRim := context.WithCancel(context.WithoutCancel(ctx))
+	defer endRim()
+	var outer errgroup.Group
+	outer.Go(func() error { return a.guard("control", control.Serve(rim, socket, a)) })
+	outer.Go(func() error { return a.guard("metrics", a.serveMetrics(rim)) })
+	outer.Go(func() error { return a.guard("observe", a.observer.Run(rim)) })
+	outer.Go(func() error { return a.guard("pulses", a.pulses.Run(rim)) })
+	outer.Go(func() error { return a.guard("gateway", a.gateway.Run(rim)) })
+
+	var inner errgroup.Group
+	inner.Go(func() error { return a.guard("orchestrate", a.orch.Run(ctx)) })
+	inner.Go(func() error { return a.announce(ctx) })
+	err := inner.Wait()
+	endRim()
+	return stopped(ctx, errors.Join(err, outer.Wait()))
+}
+
+// guard ends the whole system when one part has failed.
+func (a *App) guard(part string, err error) error {
+	if err != nil {
+		a.stop()
+		return fmt.Errorf("%s: %w", part, err)
+	}
+	return nil
+}
+
+// announce waits until every service is ready and says so.
+func (a *App) announce(ctx context.Context) error {
+	if err := a.orch.WaitReady(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		a.stop()
+		return err
+	}
+	a.state.CompareAndSwap(control.Starting, control.Serving)
+	a.cfg.Serving(a.Info())
+	<-ctx.Done()
+	a.state.Store(control.Stopping)
+	return nil
+}
+
+// stopped turns the error of a part that was told to stop into none.
+func stopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func (a *App) serveMetrics(ctx context.Context) error {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", a.observer.Handler())
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		<-ctx.Done()
+		srv.Close()
+	}()
+	if err := srv.Serve(a.metrics); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	<-done
+	return nil
+}
+
+// Info says what runs, and where.
+func (a *App) Info() control.Info {
+	return control.Info{
+		System: a.cfg.System.Name, State: a.state.Load().(string), PID: os.Getpid(), Since: a.since,
+		Address: a.gateway.Addr().String(), Metrics: "http://" + a.metrics.Addr().String() + "/metrics",
+		Files: a.cfg.Files, Cores: runtime.NumCPU(),
+	}
+}
+
+// Status is the system's state, with rates and latencies over the last window.
+func (a *App) Status(window time.Duration) (observe.Status, error) { return a.observer.Status(window) }
+
+// Replicas is what the orchestrator knows of each service.
+func (a *App) Replicas() []orchestrate.ServiceStatus { return a.orch.Status() }
+
+// Events are the latest things that happened to services and replicas, oldest first.
+func (a *App) Events() []orchestrate.Event { return a.orch.Events() }
+
+// Window is everything that was observed between two instants.
+func (a *App) Window(from, to time.Time) (*observe.Window, error) { return a.observer.Window(from, to) }
+
+// Pulses are the readings of calls and CPU between two instants.
+func (a *App) Pulses(from, to time.Time) []observe.Pulse { return a.pulses.Between(from, to) }
+
+// Scale changes a service's replicas or limits and returns when that has been carried out.
+func (a *App) Scale(ctx context.Context, service string, change orchestrate.Change) error {
+	if err := a.orch.Scale(ctx, service, change); err != nil {
+		return err
+	}
+	return a.orch.WaitSettled(ctx, service)
+}
+
+// Restart replaces all replicas of a service, one after the other.
+func (a *App) Restart(ctx context.Context, service string) error { return a.orch.Restart(ctx, service) }
+
+// Stop ends the system; Run returns when everything is gone.
+func (a *App) Stop() {
+	a.state.Store(control.Stopping)
+	a.stop()
+}

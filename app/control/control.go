@@ -1,0 +1,131 @@
+// Package control is how the other commands talk to a running system: a small HTTP API on a Unix socket in the state
+// directory, and its client. Only the owner of the directory can reach it.
+//
+// The server is part of the supervisor ('banyan up') and lives as long as its context. It decides nothing: every call
+// is handed to the System. The package starts no goroutine but those of net/http's server, which Serve waits for.
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/banyanhq/banyan/observe"
+	"github.com/banyanhq/banyan/orchestrate"
+	"github.com/banyanhq/banyan/topology"
+)
+
+// System is what a running system answers and does. All methods may be called concurrently.
+type System interface {
+	// Info says what runs, and where.
+	Info() Info
+	// Status is the system's state, with rates and latencies over the last window.
+	Status(window time.Duration) (observe.Status, error)
+	// Replicas is what the orchestrator knows of each service.
+	Replicas() []orchestrate.ServiceStatus
+	// Events are the latest things that happened to services and replicas, oldest first.
+	Events() []orchestrate.Event
+	// Window is everything that was observed between two instants.
+	Window(from, to time.Time) (*observe.Window, error)
+	// Pulses are the readings of calls and CPU between two instants.
+	Pulses(from, to time.Time) []observe.Pulse
+	// Scale changes a service's replicas or limits and returns when that has been carried out.
+	Scale(ctx context.Context, service string, change orchestrate.Change) error
+	// Restart replaces all replicas of a service, one after the other.
+	Restart(ctx context.Context, service string) error
+	// Stop ends the system; it returns at once.
+	Stop()
+}
+
+// Info says what runs, and where.
+type Info struct {
+	System string `json:"system"`
+	// State is starting, serving or stopping.
+	State string `json:"state"`
+	PID   int    `json:"pid"`
+	// Since is when the supervisor started.
+	Since time.Time `json:"since"`
+	// Address of the gateway, host:port.
+	Address string `json:"address"`
+	// Metrics is the URL of the Prometheus metrics.
+	Metrics string `json:"metrics"`
+	// Files of the topology, absolute.
+	Files []string `json:"files"`
+	// Cores of the machine.
+	Cores int `json:"cores"`
+}
+
+// ScaleRequest asks for a change of a service; what is nil stays.
+type ScaleRequest struct {
+	Service  string          `json:"service"`
+	Replicas *int            `json:"replicas,omitempty"`
+	CPU      *topology.CPU   `json:"cpu,omitempty"`
+	Memory   *topology.Bytes `json:"memory,omitempty"`
+}
+
+// RestartRequest asks for the replacement of a service's replicas.
+type RestartRequest struct {
+	Service string `json:"service"`
+}
+
+// ErrNotRunning means that no supervisor answers for a state directory.
+var ErrNotRunning = errors.New("the system is not running: start it with 'banyan up'")
+
+// socketName is the socket's file in the state directory.
+const socketName = "control.sock"
+
+// socketPath returns a path of the socket that is short enough for the kernel (108 bytes), however deep the state
+// directory lies: through an open file of the directory. The file must stay open while the path is used.
+func socketPath(dir string) (path string, f *os.File, err error) {
+	f, err = os.Open(dir)
+	if err != nil {
+		return "", nil, err
+	}
+	return filepath.Join("/proc/self/fd", strconv.Itoa(int(f.Fd())), socketName), f, nil
+}
+
+// Listen binds the socket in a state directory. The caller holds the directory's lock, so a socket that is there
+// already is a dead supervisor's.
+func Listen(dir string) (net.Listener, error) {
+	path, f, err := socketPath(dir)
+	if err != nil {
+		return nil, fmt.Errorf("opening the control socket: %w", err)
+	}
+	defer f.Close()
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("removing a dead control socket: %w", err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("opening the control socket: %w", err)
+	}
+	// The path is only good while f is open: the file is removed by its real name.
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("protecting the control socket: %w", err)
+	}
+	return &listener{l, filepath.Join(dir, socketName)}, nil
+}
+
+type listener struct {
+	net.Listener
+	file string
+}
+
+func (l *listener) Close() error {
+	os.Remove(l.file)
+	return l.Listener.Close()
+}
+
+// The states of a system.
+const (
+	Starting = "starting"
+	Serving  = "serving"
+	Stopping = "stopping"
+)

@@ -1,0 +1,219 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/banyanhq/banyan/app/control"
+	"github.com/banyanhq/banyan/load"
+	"github.com/banyanhq/banyan/observe"
+	"github.com/banyanhq/banyan/plan"
+	"github.com/banyanhq/banyan/stats"
+	"github.com/banyanhq/banyan/topology"
+)
+
+// idleSpan is how long the system is watched before a load, to learn what it uses without one.
+const idleSpan = 3 * time.Second
+
+// Measure loads the running system of a state directory with the workload of sys, and joins what the clients saw with
+// what was observed of the system meanwhile. Target, Workload and Dir of cfg are filled in here.
+func Measure(ctx context.Context, stateDir string, sys *topology.System, cfg load.Config) (*Run, error) {
+	client := control.Dial(stateDir)
+	info, err := client.Info(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if info.System != sys.Name {
+		return nil, fmt.Errorf("the system that runs here is %s, not %s", info.System, sys.Name)
+	}
+	idle, err := watchIdle(ctx, client)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Target, cfg.Workload, cfg.Dir = "http://"+info.Address, sys.Workload, sys.Dir
+	result, err := load.Run(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	run := &Run{Name: RunName(result), Result: result}
+	// The test may have been ended by ctx: its record is worth as much.
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	from := result.Start.Add(result.Warmup)
+	to := from.Add(result.Duration)
+	during, err := settledWindow(late, client, from, to)
+	if err != nil {
+		result.Warnings = append(result.Warnings, fmt.Sprintf("Nothing was observed of the system meanwhile (%v): the run can be neither compared nor calibrated from.", err))
+		return run, nil
+	}
+	actual, err := actualSystem(late, client, sys)
+	if err != nil {
+		return nil, err
+	}
+	offered, err := offeredLoad(sys, result)
+	if err != nil {
+		return nil, err
+	}
+	pulses, err := client.Pulses(late, from, to)
+	if err != nil {
+		return nil, err
+	}
+	run.Measurement = Measurement(actual, clientSide(run, cfg.Router, offered), during, idle)
+	run.Measurement.Pulses = pulseSteps(pulses)
+	return run, nil
+}
+
+// pulseSteps turns readings into differences.
+func pulseSteps(pulses []observe.Pulse) []plan.Pulse {
+	var steps []plan.Pulse
+	for i := 1; i < len(pulses); i++ {
+		a, b := pulses[i-1], pulses[i]
+		if b.CPU < a.CPU || b.Calls < a.Calls {
+			continue // a replica went away with its counters
+		}
+		steps = append(steps, plan.Pulse{Seconds: b.At.Sub(a.At).Seconds(), Calls: float64(b.Calls - a.Calls), CPU: (b.CPU - a.CPU).Seconds()})
+	}
+	return steps
+}
+
+// RunName names the record of a result after its start, so that names sort by time.
+func RunName(r *load.Result) string { return r.Start.UTC().Format("20060102T150405.000Z") }
+
+// watchIdle returns the window just before now if nothing was asked of the system in it, nil if something was. It
+// waits for the system to be observed for long enough.
+func watchIdle(ctx context.Context, client *control.Client) (*observe.Window, error) {
+	begin := time.Now()
+	timer := time.NewTimer(idleSpan + time.Second) // samples are a second apart
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-timer.C:
+	}
+	w, err := client.Window(ctx, begin, time.Now())
+	if err != nil {
+		return nil, fmt.Errorf("watching the idle system: %w", err)
+	}
+	if !Quiet(w) {
+		return nil, nil
+	}
+	return w, nil
+}
+
+// settledWindow waits until the observation covers the whole span.
+func settledWindow(ctx context.Context, client *control.Client, from, to time.Time) (*observe.Window, error) {
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		w, err := client.Window(ctx, from, to)
+		if err == nil && !w.End.Before(to.Add(-time.Second)) {
+			return w, nil
+		}
+		select {
+		case <-ctx.Done():
+			if err == nil {
+				return w, nil // of what there is
+			}
+			return nil, err
+		case <-tick.C:
+		}
+	}
+}
+
+// actualSystem is sys with the limits that the running replicas really have.
+func actualSystem(ctx context.Context, client *control.Client, sys *topology.System) (*topology.System, error) {
+	services, err := client.Replicas(ctx)
+	if err != nil {
+		return nil, err
+	}
+	actual := *sys
+	actual.Services = map[string]*topology.Service{}
+	for name, svc := range sys.Services {
+		actual.Services[name] = svc
+	}
+	for _, s := range services {
+		if svc := sys.Services[s.Service]; svc != nil {
+			now := *svc
+			now.Limits.CPU, now.Limits.Memory = s.CPU, s.Memory
+			actual.Services[s.Service] = &now
+		}
+	}
+	return &actual, nil
+}
+
+// offeredLoad is what the test offered, in the planner's terms.
+func offeredLoad(sys *topology.System, r *load.Result) (plan.Load, error) {
+	mix, think, err := plan.RequestMix(sys)
+	if err != nil {
+		return plan.Load{}, err
+	}
+	if sys.Workload.Users > 0 {
+		return mix.Closed(sys.Workload.Users, think), nil
+	}
+	if r.Duration <= 0 {
+		return plan.Load{}, errors.New("the test had no length")
+	}
+	due := r.Scenarios.Started + r.Scenarios.NotStarted
+	return mix.Open(float64(due) / r.Duration.Seconds()), nil
+}
+
+// clientSide puts what the generator saw of each step to the step's route.
+func clientSide(run *Run, router *topology.Router, offered plan.Load) ClientSide {
+	r := run.Result
+	c := ClientSide{
+		Source: run.Name, Start: r.Start.Add(r.Warmup), Load: offered,
+		Latency: map[string]*stats.Histogram{}, Errors: map[string]int64{}, Notes: r.Warnings,
+	}
+	c.End = c.Start.Add(r.Duration)
+	if r.Duration > 0 {
+		c.CPU = r.Generator.CPU.Seconds() / r.Duration.Seconds()
+	}
+	routes := stepRoutes(r.Workload, router)
+	for _, s := range r.Steps {
+		c.NotSent += s.NotSent
+		route := routes[s.Name]
+		if route == "" || s.Latency == nil {
+			continue
+		}
+		c.Errors[route] += s.Failed()
+		if h := c.Latency[route]; h == nil {
+			c.Latency[route] = s.Latency.Clone()
+		} else if err := h.Merge(s.Latency); err != nil {
+			panic("the generator's histograms differ in precision: " + err.Error())
+		}
+	}
+	return c
+}
+
+// stepRoutes is the route that each step of a workload leads to, by the step's name in reports.
+func stepRoutes(w *topology.Workload, router *topology.Router) map[string]string {
+	routes := map[string]string{}
+	for _, scenario := range w.Scenarios {
+		for _, step := range scenario.Steps {
+			route := router.Match(step.Method, "", plan.StepPath(step.Path))
+			if route == nil {
+				continue
+			}
+			name := step.Name
+			if name == "" {
+				name = route.Name
+			}
+			routes[name] = route.Name
+		}
+	}
+	return routes
+}
+
+// PlannedLoad is the load that the file's workload puts on the system; a trace is planned for at its peak.
+func PlannedLoad(sys *topology.System) (plan.Load, error) {
+	peak := 0.0
+	if w := sys.Workload; w != nil && w.Trace != nil {
+		var err error
+		if peak, err = load.TracePeak(w.Trace, sys.Dir); err != nil {
+			return plan.Load{}, err
+		}
+	}
+	return plan.LoadOf(sys, peak)
+}

@@ -1,0 +1,83 @@
+package app
+
+import (
+	"time"
+
+	"github.com/banyanhq/banyan/observe"
+	"github.com/banyanhq/banyan/plan"
+	"github.com/banyanhq/banyan/stats"
+	"github.com/banyanhq/banyan/topology"
+)
+
+// ClientSide is what the load generator saw, in the planner's terms.
+type ClientSide struct {
+	Source     string
+	Start, End time.Time
+	// Load that was offered.
+	Load plan.Load
+	// Latency and errors by route.
+	Latency map[string]*stats.Histogram
+	Errors  map[string]int64
+	NotSent int64
+	// CPU is the mean number of cores that the generator used; 0 where it ran on another machine.
+	CPU   float64
+	Notes []string
+}
+
+// Measurement joins what clients saw with what was observed of the system: during the load, and (idle, which may be
+// nil) just before it.
+func Measurement(sys *topology.System, client ClientSide, during, idle *observe.Window) *plan.Measurement {
+	m := &plan.Measurement{
+		System: sys.Name, Source: client.Source, Start: client.Start, End: client.End,
+		Cores: float64(during.Machine.Cores), MachineCPU: during.Cores(), Load: client.Load,
+		Routes: map[string]plan.RouteMeasurement{}, Services: map[string]plan.ServiceMeasurement{},
+		NotSent: client.NotSent, Notes: client.Notes,
+	}
+	// Windows are whole seconds; the load is not. Calls are scaled to the load's own length.
+	scale := 1.0
+	if during.Covered > 0 {
+		scale = m.Seconds() / during.Covered.Seconds()
+	}
+	for route, h := range client.Latency {
+		m.Routes[route] = plan.RouteMeasurement{
+			Requests: h.Count(), Errors: client.Errors[route],
+			Mean: time.Duration(h.Mean()), StdDev: time.Duration(h.StdDev()),
+			P50: h.QuantileDuration(0.5), P95: h.QuantileDuration(0.95), P99: h.QuantileDuration(0.99),
+		}
+	}
+	for _, a := range during.Attributed {
+		m.Calls = append(m.Calls, plan.CallMeasurement{
+			Route: a.Route, From: a.From, To: a.To,
+			Count: int64(float64(a.Count)*scale + 0.5), Time: time.Duration(float64(a.Sum) * scale),
+		})
+	}
+	for _, s := range during.Services {
+		sm := plan.ServiceMeasurement{CPU: s.Cores, Replicas: s.Running}
+		if svc := sys.Services[s.Service]; svc != nil {
+			sm.Limit = float64(svc.Limits.CPU)
+		}
+		if during.Covered > 0 && s.Running > 0 {
+			sm.Throttled = s.Throttled.Seconds() / during.Covered.Seconds() / s.Running
+		}
+		if idle != nil {
+			if before, ok := idle.Service(s.Service); ok {
+				sm.Idle = before.Cores
+			}
+		}
+		m.Services[s.Service] = sm
+	}
+	if client.CPU > 0 {
+		m.Services[plan.Client] = plan.ServiceMeasurement{CPU: client.CPU, Replicas: 1}
+	}
+	return m
+}
+
+// Quiet reports whether nothing was asked of the system in a window, so that its CPU is the idle use.
+func Quiet(w *observe.Window) bool {
+	for _, r := range w.Routes {
+		if r.Requests > 0 {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,274 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/banyanhq/banyan/app"
+	"github.com/banyanhq/banyan/load"
+	"github.com/banyanhq/banyan/topology"
+)
+
+// loadFlags are the flags of 'banyan load', as they were given.
+type loadFlags struct {
+	rate, arrivals, think     string
+	users, connections        int
+	duration, warmup, timeout string
+	trace                     string
+	speed, scale              float64
+	from, length              string
+	thresholds                []string
+	seed                      uint64
+	maxLate                   time.Duration
+	method, body              string
+	headers                   []string
+}
+
+func (c *cli) load() *cobra.Command {
+	var f loadFlags
+	cmd := &cobra.Command{
+		Use:     "load [URL]",
+		GroupID: "predict",
+		Short:   "Load the running system, or any URL, and measure it honestly",
+		Long: `Send the workload of the file to the running system and measure latency from the instant that each request was due, so
+that a system that stalls cannot hide it. Flags replace what the file says. With a URL, that address is loaded instead
+and no file is needed.
+
+The record is kept in the state directory, for 'banyan compare' and 'banyan calibrate'. Exit code 1: a threshold was
+broken. Ctrl-C ends the test and reports what was done.`,
+		Example: `  banyan load
+  banyan load --rate 200/s --duration 1m --threshold 'p99 < 200ms' --threshold 'errors < 0.1%'
+  banyan load --users 500 --think 2s
+  banyan load --trace requests.csv.gz --speed 60 --from 40d --length 1h
+  banyan load http://127.0.0.1:8080/ --connections 64 --duration 10s`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				return c.loadURL(cmd.Context(), args[0], f)
+			}
+			return c.loadSystem(cmd, f)
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.rate, "rate", "", "open load: starts of scenarios, such as 200/s")
+	fl.StringVar(&f.arrivals, "arrivals", "", "arrivals of an open load: poisson or constant")
+	fl.IntVar(&f.users, "users", 0, "closed load: users who wait for each answer, and think")
+	fl.StringVar(&f.think, "think", "", "mean pause of a user between two requests, such as 1s")
+	fl.IntVar(&f.connections, "connections", 0, "with a URL: connections on which one request follows the other; otherwise the most that are opened")
+	fl.StringVar(&f.duration, "duration", "", "length of the test, such as 30s, the warm-up not included")
+	fl.StringVar(&f.warmup, "warmup", "", "run first, and left out of all figures")
+	fl.StringVar(&f.timeout, "timeout", "", "of one request")
+	fl.StringVar(&f.trace, "trace", "", "replay arrivals from a CSV `file` (time, count; gzip'd or not)")
+	fl.Float64Var(&f.speed, "speed", 1, "of the trace: 60 turns an hour into a minute")
+	fl.Float64Var(&f.scale, "scale", 1, "of the trace: multiplies its counts")
+	fl.StringVar(&f.from, "from", "", "of the trace: offset at which the replay starts")
+	fl.StringVar(&f.length, "length", "", "of the trace: length of the part that is replayed, in its own time")
+	fl.StringArrayVar(&f.thresholds, "threshold", nil, "limit to keep, such as 'p99 < 200ms', 'errors < 0.1%' or 'p99{GET /} < 50ms'")
+	fl.Uint64Var(&f.seed, "seed", 1, "of all that is drawn: arrivals, mix, think times, values")
+	fl.DurationVar(&f.maxLate, "max-late", 0, "do not send what is due for longer than this, and count it; 0: send everything, however late")
+	fl.StringVarP(&f.method, "method", "X", "", "with a URL: the request's method")
+	fl.StringVar(&f.body, "body", "", "with a URL: the request's body")
+	fl.StringArrayVarP(&f.headers, "header", "H", nil, "with a URL: a header, such as 'Accept: text/html'")
+	return cmd
+}
+
+// loadURL loads one address.
+func (c *cli) loadURL(ctx context.Context, url string, f loadFlags) error {
+	o, err := f.adHoc()
+	if err != nil {
+		return err
+	}
+	w, target, err := load.AdHoc(url, o)
+	if err != nil {
+		return wrongUse{err}
+	}
+	progress := c.progress()
+	r, err := load.Run(ctx, load.Config{Target: target, Workload: w, Seed: f.seed, MaxLate: f.maxLate, Progress: progress.show})
+	progress.end()
+	if err != nil {
+		return err
+	}
+	return c.report(r, &app.Run{Name: app.RunName(r), Result: r})
+}
+
+func (f loadFlags) adHoc() (o load.AdHocOptions, err error) {
+	if f.trace != "" {
+		return o, usagef("--trace needs a topology file whose scenarios it drives")
+	}
+	o = load.AdHocOptions{Arrivals: f.arrivals, Users: f.users, Connections: f.connections, Method: f.method, Body: f.body, Thresholds: f.thresholds}
+	if f.rate != "" {
+		r, err := topology.ParseRate(f.rate)
+		if err != nil {
+			return o, usagef("--rate: %w", err)
+		}
+		o.Rate = float64(r)
+	}
+	for _, d := range []struct {
+		flag, text string
+		to         *time.Duration
+	}{{"think", f.think, &o.Think}, {"duration", f.duration, &o.Duration}, {"warmup", f.warmup, &o.Warmup}, {"timeout", f.timeout, &o.Timeout}} {
+		if d.text == "" {
+			continue
+		}
+		v, err := topology.ParseDuration(d.text)
+		if err != nil {
+			return o, usagef("--%s: %w", d.flag, err)
+		}
+		*d.to = v.Std()
+	}
+	for _, h := range f.headers {
+		name, value, ok := strings.Cut(h, ":")
+		if !ok {
+			return o, usagef("--header %q: want 'Name: value'", h)
+		}
+		if o.Headers == nil {
+			o.Headers = map[string]string{}
+		}
+		o.Headers[strings.TrimSpace(name)] = strings.TrimSpace(value)
+	}
+	return o, nil
+}
+
+// loadSystem loads the running system with its workload.
+func (c *cli) loadSystem(cmd *cobra.Command, f loadFlags) error {
+	sys, err := c.open()
+	if err != nil {
+		return err
+	}
+	dir, err := c.stateDir()
+	if err != nil {
+		return err
+	}
+	if err := f.override(cmd, sys); err != nil {
+		return err
+	}
+	progress := c.progress()
+	run, err := app.Measure(cmd.Context(), dir, sys, load.Config{
+		Router: topology.NewRouter(sys.Routes), Dir: sys.Dir, Seed: f.seed, MaxLate: f.maxLate, Connections: f.connections,
+		Progress: progress.show,
+	})
+	progress.end()
+	if err != nil {
+		return err
+	}
+	if _, err := app.SaveRun(dir, run); err != nil {
+		return err
+	}
+	return c.report(run.Result, run)
+}
+
+// override replaces what the file says of the workload by the flags.
+func (f loadFlags) override(cmd *cobra.Command, sys *topology.System) error {
+	for _, name := range []string{"method", "body", "header"} {
+		if cmd.Flags().Changed(name) {
+			return usagef("--%s is for loading a URL; the file's scenarios say what is requested", name)
+		}
+	}
+	if f.trace != "" && (f.rate != "" || f.users != 0) {
+		return usagef("--trace, --rate and --users exclude each other")
+	}
+	if err := overrideLoad(sys, f.rate, f.users, f.think); err != nil {
+		return err
+	}
+	w := sys.Workload
+	if w == nil {
+		return usagef("the file has no workload: give it one, or load a URL")
+	}
+	if f.trace != "" {
+		path, err := filepath.Abs(f.trace)
+		if err != nil {
+			return err
+		}
+		w.Trace = &topology.Trace{File: path}
+		w.Rate, w.Users, w.Stages = 0, 0, nil
+	}
+	if f.arrivals != "" {
+		if f.arrivals != "poisson" && f.arrivals != "constant" {
+			return usagef("--arrivals %q: want poisson or constant", f.arrivals)
+		}
+		w.Arrivals = f.arrivals
+	}
+	if err := f.overrideTrace(cmd, w); err != nil {
+		return err
+	}
+	for _, d := range []struct {
+		flag, text string
+		to         *topology.Duration
+	}{{"duration", f.duration, &w.Duration}, {"warmup", f.warmup, &w.Warmup}, {"timeout", f.timeout, &w.Timeout}} {
+		if d.text == "" {
+			continue
+		}
+		v, err := topology.ParseDuration(d.text)
+		if err != nil {
+			return usagef("--%s: %w", d.flag, err)
+		}
+		*d.to = v
+	}
+	w.Thresholds = append(w.Thresholds, f.thresholds...)
+	for _, t := range f.thresholds {
+		if _, err := topology.ParseThreshold(t); err != nil {
+			return usagef("--threshold %q: %w", t, err)
+		}
+	}
+	return nil
+}
+
+func (f loadFlags) overrideTrace(cmd *cobra.Command, w *topology.Workload) error {
+	changed := func(name string) bool { return cmd.Flags().Changed(name) }
+	if w.Trace == nil {
+		for _, name := range []string{"speed", "scale", "from", "length"} {
+			if changed(name) {
+				return usagef("--%s is about a trace: give one with --trace", name)
+			}
+		}
+		return nil
+	}
+	if changed("speed") || w.Trace.Speed == 0 {
+		w.Trace.Speed = f.speed
+	}
+	if changed("scale") || w.Trace.Scale == 0 {
+		w.Trace.Scale = f.scale
+	}
+	if w.Trace.Speed <= 0 || w.Trace.Scale <= 0 {
+		return usagef("--speed and --scale must be positive")
+	}
+	for _, d := range []struct {
+		flag, text string
+		to         *topology.Duration
+	}{{"from", f.from, &w.Trace.From}, {"length", f.length, &w.Trace.Length}} {
+		if d.text == "" {
+			continue
+		}
+		v, err := topology.ParseDuration(d.text)
+		if err != nil {
+			return usagef("--%s: %w", d.flag, err)
+		}
+		*d.to = v
+	}
+	return nil
+}
+
+// report prints a result; a broken threshold is a no.
+func (c *cli) report(r *load.Result, run *app.Run) error {
+	if c.json {
+		if err := writeJSON(c.out, run); err != nil {
+			return err
+		}
+	} else {
+		if err := r.WriteText(c.out); err != nil {
+			return err
+		}
+		if run.Measurement != nil {
+			fmt.Fprintf(c.out, "\nRecord %s: hold it against the prediction with 'banyan compare'.\n", run.Name)
+		}
+	}
+	if !r.OK() {
+		return errNo
+	}
+	return nil
+}

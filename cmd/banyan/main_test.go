@@ -1,0 +1,201 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/banyanhq/banyan/orchestrate"
+)
+
+// The test's own program plays three parts, so that real processes are tested without building anything: banyan
+// itself, the shims that banyan starts, and the services of a small system.
+const (
+	playBanyan  = "BANYAN_TEST_PLAYS_BANYAN"
+	playService = "BANYAN_TEST_SERVICE"
+)
+
+func TestMain(m *testing.M) {
+	switch {
+	case orchestrate.IsShim(os.Args):
+		os.Exit(orchestrate.ShimMain(os.Args))
+	case os.Getenv(playService) != "":
+		os.Exit(serve(os.Getenv(playService)))
+	case os.Getenv(playBanyan) != "":
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// serve is a service of the test systems. Its kind says how it behaves.
+func serve(kind string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	address := "127.0.0.1:" + os.Getenv("PORT")
+	switch kind {
+	case "exits":
+		fmt.Fprintln(os.Stderr, "no licence found")
+		return 3
+	case "wrong-port":
+		address = "127.0.0.1:0"
+	case "never":
+		<-ctx.Done()
+		return 0
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {})
+	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) { front(w, r) })
+	server := &http.Server{Addr: address, Handler: mux}
+	go func() {
+		<-ctx.Done()
+		grace, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		_ = server.Shutdown(grace)
+	}()
+	fmt.Println("listening")
+	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// front answers with the replica's name; the front service asks the back one first.
+func front(w http.ResponseWriter, r *http.Request) {
+	if back := os.Getenv("BACK_URL"); back != "" {
+		req, err := http.NewRequestWithContext(r.Context(), http.MethodGet, back+"/", nil)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		req.Header.Set("Traceparent", r.Header.Get("Traceparent"))
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+		defer resp.Body.Close()
+		_, _ = io.Copy(io.Discard, resp.Body)
+	}
+	fmt.Fprintln(w, os.Getenv("BANYAN_REPLICA"))
+}
+
+// place is a folder with a topology, and the commands that are run in it.
+type place struct {
+	t   *testing.T
+	dir string
+}
+
+// newPlace writes a topology; SELF in it stands for a command that plays a service.
+func newPlace(t *testing.T, topology string) *place {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &place{t, t.TempDir()}
+	text := strings.ReplaceAll(topology, "SELF", self)
+	if err := os.WriteFile(filepath.Join(p.dir, "banyan.yaml"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		p.run("down")
+		if left := p.processes(); len(left) > 0 {
+			t.Errorf("left running: %v", left)
+		}
+	})
+	return p
+}
+
+// run runs banyan and returns what it printed, and its exit code.
+func (p *place) run(args ...string) (stdout, stderr string, code int) {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	self, err := os.Executable()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	cmd := exec.CommandContext(ctx, self, args...)
+	cmd.Dir = p.dir
+	cmd.Env = append(os.Environ(), playBanyan+"=1")
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
+		p.t.Fatalf("banyan %v: %v", args, err)
+	}
+	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+// must runs banyan and wants exit code 0.
+func (p *place) must(args ...string) string {
+	p.t.Helper()
+	out, errs, code := p.run(args...)
+	if code != 0 {
+		p.t.Fatalf("banyan %s: exit code %d\n%s%s", strings.Join(args, " "), code, out, errs)
+	}
+	return out
+}
+
+// ask runs banyan with --json and reads the answer.
+func (p *place) ask(into any, args ...string) {
+	p.t.Helper()
+	out := p.must(append(args, "--json")...)
+	if err := json.Unmarshal([]byte(out), into); err != nil {
+		p.t.Fatalf("banyan %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+// processes are those of this place that still run: banyan's, and its services'.
+func (p *place) processes() (left []string) {
+	links, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for _, link := range links {
+		data, err := os.ReadFile(link)
+		if err != nil {
+			continue // it has ended meanwhile
+		}
+		if bytes.Contains(data, []byte("BANYAN_DATA="+p.dir)) {
+			pid := filepath.Base(filepath.Dir(link))
+			cmdline, _ := os.ReadFile("/proc/" + pid + "/cmdline")
+			left = append(left, pid+" "+string(bytes.ReplaceAll(cmdline, []byte{0}, []byte{' '})))
+		}
+	}
+	return left
+}
+
+// eventually polls what other processes do.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for !condition() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not after 30 s", what)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+func get(url string) (code int, body string, err error) {
+	resp, err := http.Get(url)
+	if err != nil {
+		return 0, "", err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(data), err
+}

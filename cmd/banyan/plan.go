@@ -1,0 +1,155 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/banyanhq/banyan/app"
+	"github.com/banyanhq/banyan/plan"
+	"github.com/banyanhq/banyan/topology"
+)
+
+func (c *cli) plan() *cobra.Command {
+	var rate, think string
+	var users int
+	var replicas map[string]int
+	cmd := &cobra.Command{
+		Use:     "plan",
+		GroupID: "predict",
+		Short:   "Predict latency, throughput, limits and the first bottleneck",
+		Long: `Predict how the system does under its workload: latency of each route, use of each service, how much it holds, what
+fills up first, and what one change would do. Costs of requests come from a calibration beside the file where there is
+one, otherwise from 'work' and 'demands' in the file.`,
+		Example: "  banyan plan\n  banyan plan --rate 500/s --replicas catalog=3\n  banyan plan --users 2000 --think 5s --json",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			sys, err := c.openCalibrated()
+			if err != nil {
+				return err
+			}
+			if err := overrideLoad(sys, rate, users, think); err != nil {
+				return err
+			}
+			for name := range replicas {
+				if sys.Services[name] == nil {
+					return usagef("--replicas: there is no service %s", name)
+				}
+			}
+			load, err := app.PlannedLoad(sys)
+			if err != nil {
+				return err
+			}
+			p, err := plan.Make(sys, load, plan.Options{Cores: float64(runtime.NumCPU()), Replicas: replicas})
+			if err != nil {
+				return err
+			}
+			if c.json {
+				return writeJSON(c.out, p)
+			}
+			c.printPlan(sys, p)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&rate, "rate", "", "plan for an open load of so many scenario starts, such as 200/s")
+	cmd.Flags().IntVar(&users, "users", 0, "plan for a closed load of so many users")
+	cmd.Flags().StringVar(&think, "think", "", "mean pause of a user between two requests, such as 1s")
+	cmd.Flags().StringToIntVar(&replicas, "replicas", nil, "plan with other numbers of replicas, such as catalog=3,cart=2")
+	return cmd
+}
+
+// overrideLoad replaces the load of the file's workload by the flags that were given.
+func overrideLoad(sys *topology.System, rate string, users int, think string) error {
+	if rate == "" && users == 0 && think == "" {
+		return nil
+	}
+	if sys.Workload == nil {
+		return usagef("the file has no workload whose scenarios --rate or --users could drive")
+	}
+	w := sys.Workload
+	switch {
+	case rate != "" && users != 0:
+		return usagef("--rate is an open load and --users a closed one: give one of them")
+	case users < 0:
+		return usagef("--users %d: must be positive", users)
+	case rate != "":
+		r, err := topology.ParseRate(rate)
+		if err != nil {
+			return usagef("--rate: %w", err)
+		}
+		w.Rate, w.Users, w.Stages, w.Trace = r, 0, nil, nil
+	case users != 0:
+		w.Users, w.Rate, w.Stages, w.Trace = users, 0, nil, nil
+	}
+	if think != "" {
+		d, err := topology.ParseDuration(think)
+		if err != nil {
+			return usagef("--think: %w", err)
+		}
+		w.Think = d
+	}
+	return nil
+}
+
+func (c *cli) printPlan(sys *topology.System, p *plan.Plan) {
+	fmt.Fprintf(c.out, "%s under %s\n\n", sys.Name, describeLoad(p.Load))
+	t := table{head: []string{"ROUTE", "REQ/S", "MEAN", "P50", "P95", "P99"}}
+	for _, r := range p.Routes {
+		t.row(r.Route, digits(r.Rate), duration(r.Mean), duration(r.P50), duration(r.P95), duration(r.P99))
+	}
+	t.write(c.out)
+	if p.Saturated {
+		fmt.Fprintf(c.out, "\nThe load is more than %s holds: these rates are what is served, and latencies grow for as long as the load lasts.\n", p.Bottleneck)
+	}
+	fmt.Fprintln(c.out)
+	t = table{head: []string{"SERVICE", "REPLICAS", "CALLS/S", "CPU", "LIMIT", "USED"}}
+	for _, s := range p.Services {
+		n, limit := fmt.Sprint(s.Replicas), "-"
+		if s.Limit > 0 {
+			limit = digits(s.Limit)
+		}
+		if sys.Services[s.Service] == nil {
+			n = "-"
+		}
+		t.row(s.Service, n, digits(s.Rate), digits(s.CPU), limit, percent(s.Utilisation))
+	}
+	t.row("machine", "", "", digits(p.Machine.CPU), digits(p.Machine.Cores), percent(p.Machine.Utilisation))
+	t.write(c.out)
+
+	fmt.Fprintf(c.out, "\nHolds %s before %s is full.\n", describeLimit(p.Saturation), p.Saturation.By)
+	if p.Knee.Throughput > 1e-6*p.Saturation.Throughput {
+		fmt.Fprintf(c.out, "Knee at %s (%s).\n", describeLimit(p.Knee), p.Knee.By)
+	} else {
+		fmt.Fprintf(c.out, "No knee: %s is broken at any load.\n", p.Knee.By)
+	}
+	fmt.Fprintf(c.out, "First bottleneck: %s.\n\n", p.Bottleneck)
+	t = table{head: []string{"CHANGE", "HOLDS", "KNEE", "GAIN", "MEAN", "P99"}}
+	for _, ch := range p.Changes {
+		t.row(ch.What, digits(ch.Saturation)+"/s", digits(ch.Knee)+"/s", deviation(ch.Gain), duration(ch.Mean), duration(ch.P99))
+	}
+	t.write(c.out)
+	fmt.Fprintf(c.out, "\nMethod: %s.\n", p.Method)
+	if k := sys.Calibration; k != nil {
+		fmt.Fprintf(c.out, "Costs measured: %s, at %s requests/s on %g cores.\n", k.Source, digits(k.Throughput), float64(k.Cores))
+	} else {
+		fmt.Fprintln(c.out, "Costs are the file's, not measured: 'banyan calibrate' derives them from a load test.")
+	}
+	for _, n := range p.Notes {
+		fmt.Fprintf(c.out, "Note: %s.\n", n)
+	}
+}
+
+func describeLoad(l plan.Load) string {
+	if l.Users > 0 {
+		return fmt.Sprintf("%d users, thinking %s between requests", l.Users, l.Think.Round(time.Millisecond))
+	}
+	return fmt.Sprintf("%s requests/s", digits(l.Total()))
+}
+
+func describeLimit(l plan.Limit) string {
+	if l.Users > 0 {
+		return fmt.Sprintf("%s requests/s (%d users)", digits(l.Throughput), l.Users)
+	}
+	return digits(l.Throughput) + " requests/s"
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	tea "charm.land/bubbletea/v2"
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/banyanhq/banyan/app/control"
+	"github.com/banyanhq/banyan/app/topview"
+	"github.com/banyanhq/banyan/observe"
+)
+
+func (c *cli) top() *cobra.Command {
+	var interval, window time.Duration
+	cmd := &cobra.Command{
+		Use:     "top",
+		GroupID: "run",
+		Short:   "Watch the running system live",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			dir, err := c.stateDir()
+			if err != nil {
+				return err
+			}
+			if interval < 100*time.Millisecond {
+				return usagef("--interval %v: at least 100ms", interval)
+			}
+			client := control.Dial(dir)
+			fetch := func(ctx context.Context) (observe.Status, error) { return client.Status(ctx, window) }
+			s, err := fetch(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if c.json {
+				return writeJSON(c.out, s)
+			}
+			if !terminal(c.out) {
+				fmt.Fprint(c.out, topview.RenderTable(s))
+				return nil
+			}
+			_, err = tea.NewProgram(topview.New(fetch, interval), tea.WithContext(cmd.Context())).Run()
+			return err
+		},
+	}
+	cmd.Flags().DurationVar(&interval, "interval", time.Second, "between two refreshes")
+	cmd.Flags().DurationVar(&window, "window", 5*time.Second, "over which rates and latencies are taken")
+	return cmd
+}
+
+// terminal reports whether w is one.
+func terminal(w any) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/banyanhq/banyan/app"
+	"github.com/banyanhq/banyan/app/control"
+)
+
+func (c *cli) up() *cobra.Command {
+	var detach, verbose bool
+	cmd := &cobra.Command{
+		Use:     "up",
+		GroupID: "run",
+		Short:   "Build and run the system on this machine",
+		Long: `Build the services and run the system on this machine: the gateway, each service's replicas, health checks, metrics.
+Ends with Ctrl-C, SIGTERM or 'banyan down': replicas finish what is in flight first. With --detach it goes on in the
+background, and the command returns once the system serves.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			dir, err := c.stateDir()
+			if err != nil {
+				return err
+			}
+			if detach {
+				return c.upDetached(cmd.Context(), dir, verbose)
+			}
+			return c.upHere(cmd.Context(), dir, verbose)
+		},
+	}
+	cmd.Flags().BoolVarP(&detach, "detach", "d", false, "return once the system serves; it goes on in the background")
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "log every event")
+	return cmd
+}
+
+// upHere runs the system in this process.
+func (c *cli) upHere(ctx context.Context, dir string, verbose bool) error {
+	sys, err := c.open()
+	if err != nil {
+		return err
+	}
+	files, err := c.paths()
+	if err != nil {
+		return err
+	}
+	level := slog.LevelWarn
+	if verbose {
+		level = slog.LevelDebug
+	}
+	log := slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: level}))
+	a, err := app.New(app.Config{
+		System: sys, Files: files, Dir: dir, Version: version(), Log: log,
+		Progress: func(line string) {
+			if !c.json {
+				fmt.Fprintln(c.out, line)
+			}
+		},
+		Serving: func(i control.Info) {
+			if c.json {
+				_ = writeJSON(c.out, i) // a closed standard output ends nothing
+				return
+			}
+			fmt.Fprintf(c.out, "%s serves on http://%s (metrics: %s)\n", i.System, i.Address, i.Metrics)
+		},
+	})
+	if err != nil {
+		return err
+	}
+	return a.Run(ctx)
+}
+
+// logFile is where a detached system's own output goes, in the state directory.
+const logFile = "banyan.log"
+
+// upDetached starts this program again in a session of its own and waits until the system serves or has given up.
+func (c *cli) upDetached(ctx context.Context, dir string, verbose bool) error {
+	if _, err := c.open(); err != nil { // say what is wrong with the file here, not in a log
+		return err
+	}
+	client := control.Dial(dir)
+	if i, err := client.Info(ctx); err == nil {
+		return fmt.Errorf("%s is already up (pid %d) on http://%s", i.System, i.PID, i.Address)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("making the state directory: %w", err)
+	}
+	path := filepath.Join(dir, logFile)
+	log, err := os.Create(path)
+	if err != nil {
+		return fmt.Errorf("opening the log: %w", err)
+	}
+	defer log.Close()
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("finding this program: %w", err)
+	}
+	args := []string{"up", "--state", dir}
+	for _, f := range c.files {
+		args = append(args, "-f", f)
+	}
+	if verbose {
+		args = append(args, "-v")
+	}
+	child := exec.Command(self, args...)
+	child.Stdout, child.Stderr = log, log
+	child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := child.Start(); err != nil {
+		return fmt.Errorf("starting in the background: %w", err)
+	}
+	exited := make(chan error, 1)
+	go func() { exited <- child.Wait() }() // ends with the child, or with this process
+	return c.waitServing(ctx, client, child, exited, path)
+}
+
+// waitServing waits until the child serves, shows what it prints meanwhile, and says why if it ended instead. When the
+// wait is broken off the child is stopped: it has not been promised to anybody.
+func (c *cli) waitServing(ctx context.Context, client *control.Client, child *exec.Cmd, exited <-chan error, path string) error {
+	tick := time.NewTicker(15 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-exited:
+			return errors.New(lastError(path))
+		case <-ctx.Done():
+			// It may have ended already: nothing is lost then.
+			_ = child.Process.Signal(syscall.SIGTERM)
+			<-exited
+			return fmt.Errorf("starting was broken off: %w", ctx.Err())
+		case <-tick.C:
+		}
+		i, err := client.Info(ctx)
+		if err != nil || i.PID != child.Process.Pid || i.State != control.Serving {
+			continue
+		}
+		if c.json {
+			return writeJSON(c.out, i)
+		}
+		fmt.Fprintf(c.out, "%s serves on http://%s (metrics: %s)\n", i.System, i.Address, i.Metrics)
+		fmt.Fprintf(c.out, "pid %d, log %s\n", i.PID, path)
+		return nil
+	}
+}
+
+// lastError is what the program said as it ended: its last lines from "banyan:" on.
+func lastError(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return "it ended without a word; its log is gone too: " + err.Error()
+	}
+	defer f.Close()
+	const tail = 16 << 10
+	if end, err := f.Seek(0, io.SeekEnd); err == nil && end > tail {
+		_, _ = f.Seek(-tail, io.SeekEnd) // at worst all of it is read
+	} else {
+		_, _ = f.Seek(0, io.SeekStart)
+	}
+	text, _ := io.ReadAll(io.LimitReader(f, tail))
+	s := strings.TrimSpace(string(text))
+	if i := strings.LastIndex(s, "banyan: "); i >= 0 {
+		return s[i+len("banyan: "):]
+	}
+	if s == "" {
+		return "it ended without a word"
+	}
+	return s
+}

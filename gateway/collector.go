@@ -1,0 +1,143 @@
+package gateway
+
+import (
+	"slices"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/banyanhq/banyan/policy"
+	"github.com/banyanhq/banyan/stats"
+)
+
+// durationBuckets are the upper bounds of the classic histograms, in seconds.
+var durationBuckets = [...]float64{
+	0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30,
+}
+
+// Collector returns the gateway's metrics for a Prometheus registry. Their number is bounded by the file: by routes,
+// edges, replicas, and the status codes and error kinds that were seen. They are collected when asked for, and cost
+// nothing while requests pass.
+func (g *Gateway) Collector() prometheus.Collector {
+	return &collector{
+		g:     g,
+		route: newFamily("", "Requests from outside", "route", "service"),
+		edge:  newFamily("edge_", "Calls between services", "from", "to"),
+		backend: []*prometheus.Desc{
+			desc("backend_up", "Whether the replica may be given requests.", "service", "backend"),
+			desc("backend_breaker_state", "Breaker of the replica: 0 closed, 1 open, 2 half-open.", "service", "backend"),
+			desc("backend_requests_in_flight", "Requests that the replica is handling.", "service", "backend"),
+			desc("backend_connections", "Connections open to the replica.", "service", "backend"),
+			desc("backend_requests_total", "Tries that the replica was given.", "service", "backend"),
+			desc("backend_failures_total", "Tries that count against the replica.", "service", "backend"),
+		},
+	}
+}
+
+// family is the metrics of routes, or of edges.
+type family struct {
+	requests, errors, retries, inFlight, duration, upstream *prometheus.Desc
+}
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("banyan_gateway_"+name, help, labels, nil)
+}
+
+func newFamily(prefix, what string, labels ...string) family {
+	labels = slices.Clip(labels)
+	return family{
+		requests: desc(prefix+"requests_total", what+" that have ended, by status.", append(labels, "code")...),
+		errors:   desc(prefix+"errors_total", what+" that failed in the gateway or on the way to a replica, by kind.", append(labels, "error")...),
+		retries:  desc(prefix+"retries_total", what+": tries beyond the first.", labels...),
+		inFlight: desc(prefix+"requests_in_flight", what+" being handled now.", labels...),
+		duration: desc(prefix+"request_duration_seconds", what+": time from the request's head to the answer's end.", labels...),
+		upstream: desc(prefix+"upstream_seconds_total", what+": time that tries took at replicas.", labels...),
+	}
+}
+
+func (f family) describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{f.requests, f.errors, f.retries, f.inFlight, f.duration, f.upstream} {
+		ch <- d
+	}
+}
+
+func (f family) collect(ch chan<- prometheus.Metric, t Traffic, labels ...string) {
+	labels = slices.Clip(labels)
+	counter := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
+	}
+	for code, n := range t.Codes {
+		counter(f.requests, float64(n), append(labels, strconv.Itoa(code))...)
+	}
+	for kind, n := range t.Errors {
+		counter(f.errors, float64(n), append(labels, kind)...)
+	}
+	counter(f.retries, float64(t.Retries), labels...)
+	counter(f.upstream, t.Upstream.Seconds(), labels...)
+	ch <- prometheus.MustNewConstMetric(f.inFlight, prometheus.GaugeValue, float64(t.InFlight), labels...)
+	count, sum, buckets := classic(t.Latency)
+	ch <- prometheus.MustNewConstHistogram(f.duration, count, sum, buckets, labels...)
+}
+
+// classic turns a histogram of nanoseconds into cumulative buckets of seconds. A bucket that straddles a bound counts
+// above it, so that bounds are exact to the histogram's one per cent.
+func classic(h *stats.Histogram) (count uint64, sum float64, buckets map[float64]uint64) {
+	buckets = make(map[float64]uint64, len(durationBuckets))
+	all := h.Buckets()
+	i := 0
+	var below uint64
+	for _, le := range durationBuckets {
+		for ; i < len(all) && float64(all[i].High) <= le*1e9; i++ {
+			below += uint64(all[i].Count)
+		}
+		buckets[le] = below
+	}
+	return uint64(h.Count()), h.Sum() / 1e9, buckets
+}
+
+type collector struct {
+	g           *Gateway
+	route, edge family
+	backend     []*prometheus.Desc
+}
+
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	c.route.describe(ch)
+	c.edge.describe(ch)
+	for _, d := range c.backend {
+		ch <- d
+	}
+}
+
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	s := c.g.Stats()
+	// Routes may share a name, as two methods of one path do if they are named so; a metric may not.
+	routes := map[[2]string]bool{}
+	for _, r := range s.Routes {
+		if key := [2]string{r.Route, r.Service}; !routes[key] {
+			routes[key] = true
+			c.route.collect(ch, r.Traffic, r.Route, r.Service)
+		}
+	}
+	c.route.collect(ch, s.Unmatched, "", "")
+	for _, e := range s.Edges {
+		c.edge.collect(ch, e.Traffic, e.From, e.To)
+	}
+	states := map[string]float64{
+		policy.BreakerClosed.String(): 0, policy.BreakerOpen.String(): 1, policy.BreakerHalfOpen.String(): 2,
+	}
+	for _, b := range s.Backends {
+		up := 0.0
+		if b.Ready && !b.Draining {
+			up = 1
+		}
+		values := []float64{up, states[b.Breaker], float64(b.InFlight), float64(b.Connections), float64(b.Requests), float64(b.Failures)}
+		for i, v := range values {
+			kind := prometheus.GaugeValue
+			if i >= 4 {
+				kind = prometheus.CounterValue
+			}
+			ch <- prometheus.MustNewConstMetric(c.backend[i], kind, v, b.Service, b.ID)
+		}
+	}
+}

@@ -1,0 +1,54 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/banyanhq/banyan/topology"
+)
+
+// Config of a Gateway. Zero means the default, field by field.
+type Config struct {
+	// System whose routes and services are served, as package topology loaded it. Required.
+	System *topology.System
+	// Log takes one line for each thing that went wrong by the gateway's own fault, and at debug level one for each
+	// request. Default: nowhere.
+	Log *slog.Logger
+	// Wait is how long a request may wait for a backend, where none is ready or all are at their limit; never longer
+	// than its own time-out. Default 1s; negative: it is refused at once.
+	Wait time.Duration
+	// MaxWaiting is how many requests may wait for one service; further ones are refused. Default 1024.
+	MaxWaiting int
+	// MaxBody is the largest request body in bytes that is passed on. Default 0: any, for bodies are streamed.
+	MaxBody int64
+	// DrainTimeout is how long Run waits for requests in flight once its context has ended. Default 10s.
+	DrainTimeout time.Duration
+	// TrustedProxies are the addresses in front of the gateway whose X-Forwarded headers are believed. From all others
+	// these headers are dropped. Default: none.
+	TrustedProxies []netip.Prefix
+}
+
+func (c *Config) setDefaults() error {
+	if c.System == nil {
+		return errors.New("gateway: no system given")
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Wait == 0 {
+		c.Wait = time.Second
+	}
+	if c.MaxWaiting == 0 {
+		c.MaxWaiting = 1024
+	}
+	if c.DrainTimeout == 0 {
+		c.DrainTimeout = 10 * time.Second
+	}
+	if c.MaxWaiting < 0 || c.MaxBody < 0 || c.DrainTimeout < 0 {
+		return fmt.Errorf("gateway: MaxWaiting %d, MaxBody %d, DrainTimeout %v: none may be negative", c.MaxWaiting, c.MaxBody, c.DrainTimeout)
+	}
+	return nil
+}

@@ -1,0 +1,104 @@
+package gateway
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+)
+
+// faultKind is an error that the gateway itself answers with. The names are those of RFC 9209 (Proxy-Status), 2.3, as
+// far as it has one.
+type faultKind uint8
+
+const (
+	noFault                faultKind = iota
+	destinationUnavailable           // no backend is ready
+	connectionLimit                  // all backends are at their limit, and enough requests wait
+	connectionRefused
+	connectionTimeout
+	connectionTerminated // the backend died before its answer was complete
+	protocolError        // the backend's answer is no HTTP
+	responseTimeout      // the time-out of the call
+	responseIncomplete   // the backend died after the answer's head was passed on
+	requestError         // the request cannot be served as it is
+	requestTooLarge
+	requestTimeout
+	destinationNotFound // no route
+	clientClosed        // the client went away
+	internalError
+	faultKinds int = iota
+)
+
+// faultInfo is what each kind is called, and answered with. 499 is never sent: it stands, as elsewhere, for a client
+// that did not wait for its answer.
+var faultInfo = [...]struct {
+	name   string
+	status int
+}{
+	noFault:                {"", 0},
+	destinationUnavailable: {"destination_unavailable", http.StatusServiceUnavailable},
+	connectionLimit:        {"connection_limit_reached", http.StatusServiceUnavailable},
+	connectionRefused:      {"connection_refused", http.StatusBadGateway},
+	connectionTimeout:      {"connection_timeout", http.StatusGatewayTimeout},
+	connectionTerminated:   {"connection_terminated", http.StatusBadGateway},
+	protocolError:          {"http_protocol_error", http.StatusBadGateway},
+	responseTimeout:        {"http_response_timeout", http.StatusGatewayTimeout},
+	responseIncomplete:     {"http_response_incomplete", http.StatusBadGateway},
+	requestError:           {"http_request_error", http.StatusBadRequest},
+	requestTooLarge:        {"http_request_too_large", http.StatusRequestEntityTooLarge},
+	requestTimeout:         {"http_request_timeout", http.StatusRequestTimeout},
+	destinationNotFound:    {"destination_not_found", http.StatusNotFound},
+	clientClosed:           {"client_closed", 499},
+	internalError:          {"proxy_internal_error", http.StatusInternalServerError},
+}
+
+func (k faultKind) String() string { return faultInfo[k].name }
+
+// ofClient reports whether the client is at fault, so that it says nothing about the backend.
+func (k faultKind) ofClient() bool {
+	return k == clientClosed || k == requestError || k == requestTooLarge || k == requestTimeout
+}
+
+// fault is one such error.
+type fault struct {
+	kind   faultKind
+	detail string // for people; without anything from inside that a client should not see
+	status int    // 0: the kind's own
+}
+
+func (f fault) code() int {
+	if f.status != 0 {
+		return f.status
+	}
+	return faultInfo[f.kind].status
+}
+
+// problem is the body of an error, RFC 9457.
+type problem struct {
+	Title     string `json:"title"`
+	Status    int    `json:"status"`
+	Detail    string `json:"detail"`
+	Error     string `json:"error"`
+	RequestID string `json:"request_id"`
+}
+
+// write sends the error.
+func (f fault) write(w http.ResponseWriter, requestID string) {
+	code := f.code()
+	body, err := json.Marshal(problem{http.StatusText(code), code, f.detail, f.kind.String(), requestID})
+	if err != nil {
+		body = nil // strings and numbers can always be written
+	}
+	h := w.Header()
+	clear(h)
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("Cache-Control", "no-store")
+	h.Set("Proxy-Status", "banyan; error="+f.kind.String())
+	h.Set(headerRequestID, requestID)
+	if code == http.StatusServiceUnavailable {
+		h.Set("Retry-After", "1")
+	}
+	w.WriteHeader(code)
+	_, _ = w.Write(body) // a client that is gone needs no error
+}

@@ -1,0 +1,409 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/banyanhq/banyan/policy"
+)
+
+// maxReplay is the largest request body that is kept so that it can be sent again.
+const maxReplay = 64 << 10
+
+// target is where a request goes, and under which names it is counted.
+type target struct {
+	lane    *lane
+	timeout time.Duration
+	traffic *traffic
+	route   int   // index of the route, -1 on an edge
+	edge    *edge // nil on a route
+}
+
+// call is one request on its way: the walk from the client to a backend and back. It belongs to the goroutine of its
+// handler; only what info guards is touched by others.
+type call struct {
+	g      *Gateway
+	target *target
+	w      http.ResponseWriter
+	r      *http.Request
+	start  time.Duration
+
+	idempotent bool
+	header     http.Header
+	values     [8]string // behind the header's new values
+	nValues    int
+	requestID  string
+	trace      traceID
+	upgrading  string // protocol that the client asks to go over to
+
+	kept   []byte      // the body, if it was read in advance
+	stream *clientBody // the body, if it is passed on as it comes
+
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	timer  *time.Timer
+	out    *http.Request
+	url    url.URL
+	hooks  httptrace.ClientTrace
+
+	search   policy.Request
+	grant    policy.Grant   // the place at the backend of the current try
+	outcome  policy.Outcome // what its answer's status says about the backend; reported when the head is passed on
+	attempts int
+	upstream time.Duration // spent with backends
+	headAt   time.Duration // when the head of a stream without an end came; 0: count to the end
+
+	info struct {
+		sync.Mutex
+		closed bool // the head of the answer is due: nothing more may come before it
+	}
+}
+
+// serveOutside handles a request from outside.
+func (g *Gateway) serveOutside(w http.ResponseWriter, r *http.Request) {
+	t := g.table.Load()
+	to := t.unmatched
+	if route := t.router.Match(r.Method, r.Host, r.URL.Path); route != nil {
+		to = t.targets[route]
+	}
+	g.serve(w, r, to)
+}
+
+// serve carries one request to its target and the answer back.
+func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, to *target) {
+	c := &call{g: g, target: to, w: w, r: r, start: g.now(), idempotent: policy.Idempotent(r.Method)}
+	to.traffic.inFlight.Add(1)
+	code, f := c.run()
+	end := g.now()
+	if c.headAt != 0 {
+		end = c.headAt
+	}
+	to.traffic.record(code, f.kind, end-c.start, c.upstream)
+	to.traffic.inFlight.Add(-1)
+	if g.cfg.Log.Enabled(r.Context(), slog.LevelDebug) {
+		g.cfg.Log.Debug("request", "method", r.Method, "path", r.URL.Path, "target", to.traffic.name, "code", code,
+			"fault", f.kind.String(), "detail", f.detail, "attempts", c.attempts, "duration", end-c.start, "request_id", c.requestID)
+	}
+	if f.kind == responseIncomplete {
+		panic(http.ErrAbortHandler) // the only way to tell the client that the answer is not whole
+	}
+}
+
+// run returns the status that the client was answered with, and the gateway's own error if there was one.
+func (c *call) run() (code int, f fault) {
+	c.prepareHeader()
+	switch {
+	case c.target.lane == nil:
+		return c.refuse(fault{kind: destinationNotFound, detail: "no route leads from this address to a service"})
+	case c.r.Method == http.MethodConnect:
+		return c.refuse(fault{kind: requestError, status: http.StatusNotImplemented, detail: "this is no tunnel: CONNECT is not supported"})
+	case dotSegments(c.r.URL.Path):
+		return c.refuse(fault{kind: requestError, detail: "the path has a segment . or .. in it"})
+	}
+	if c.target.edge != nil {
+		route := c.g.traces.route(c.trace)
+		defer func() { c.target.edge.attribute(route, c.g.now()-c.start) }()
+	} else if c.g.traces.enter(c.trace, c.target.route) {
+		defer c.g.traces.leave(c.trace)
+	}
+
+	c.ctx, c.cancel = context.WithCancelCause(c.r.Context())
+	defer c.cancel(errFinished)
+	c.timer = time.AfterFunc(c.target.timeout, c.expire)
+	defer c.timer.Stop()
+
+	if f := c.prepareBody(); f.kind != noFault {
+		return c.refuse(f)
+	}
+	if c.stream != nil {
+		defer c.abandonBody()
+	}
+	c.target.lane.retrier.Begin(c.start)
+	c.search.Repeatable = c.idempotent && c.stream == nil && c.target.lane.retrier.Enabled()
+	c.search.Random = rand.Uint64()
+	return c.carry()
+}
+
+func (c *call) expire() { c.cancel(errTimeout) }
+
+// carry tries backends until one has answered or the policy gives up.
+func (c *call) carry() (code int, f fault) {
+	lane := c.target.lane
+	for {
+		grant, f := c.acquire()
+		if f.kind != noFault {
+			return c.refuse(f)
+		}
+		c.attempts++
+		c.grant = grant
+		began := c.g.now()
+		res, f, try := c.send()
+		if res != nil {
+			c.outcome = outcomeOf(res.StatusCode)
+			if pause, again := c.decideStatus(res); again {
+				discard(res)
+				lane.pool.Report(grant, c.g.now(), c.outcome)
+				c.finish(began, c.outcome)
+				if f := c.pause(pause); f.kind != noFault {
+					return c.refuse(f)
+				}
+				continue
+			}
+			var passed bool
+			if f, passed = c.relay(res); passed {
+				if f.kind == responseIncomplete && !errors.Is(context.Cause(c.ctx), errStopping) {
+					c.outcome = policy.Failure
+					lane.pool.Report(grant, c.g.now(), c.outcome)
+				}
+				c.finish(began, c.outcome)
+				return res.StatusCode, f
+			}
+			try = policy.Try{Sent: true}
+		}
+		// Nothing of an answer has been passed on, so that there can still be another.
+		outcome := policy.Failure
+		if f.kind.ofClient() {
+			outcome = policy.Neutral
+		}
+		lane.pool.Report(grant, c.g.now(), outcome)
+		c.finish(began, outcome)
+		if outcome == policy.Neutral || f.kind == responseTimeout {
+			return c.refuse(f)
+		}
+		pause, again := c.decide(try)
+		if !again {
+			return c.refuse(f)
+		}
+		if f := c.pause(pause); f.kind != noFault {
+			return c.refuse(f)
+		}
+	}
+}
+
+// decideStatus asks the policy whether an answer is given up for another try.
+func (c *call) decideStatus(res *http.Response) (pause time.Duration, again bool) {
+	if c.outcome != policy.Failure || c.upgrading != "" {
+		return 0, false
+	}
+	return c.decide(policy.Try{Sent: true, Status: res.StatusCode})
+}
+
+// outcomeOf says what a status tells about the backend: errors of the server count against it, but not its saying that
+// it does not do such a thing at all.
+func outcomeOf(status int) policy.Outcome {
+	if status >= 500 && status != http.StatusNotImplemented && status != http.StatusHTTPVersionNotSupported {
+		return policy.Failure
+	}
+	return policy.Success
+}
+
+// decide asks the policy whether the try is repeated.
+func (c *call) decide(t policy.Try) (pause time.Duration, again bool) {
+	t.Idempotent = c.idempotent
+	t.Replayable = c.stream == nil || c.stream.untouched()
+	t.Attempts = c.attempts
+	t.Left = c.left()
+	t.Random = rand.Float64()
+	verdict, pause := c.target.lane.retrier.Decide(c.g.now(), t)
+	if c.ctx.Err() != nil {
+		return 0, false
+	}
+	return pause, verdict == policy.Repeat
+}
+
+func (c *call) left() time.Duration { return c.target.timeout - (c.g.now() - c.start) }
+
+// pause waits before the next try, which goes to another backend if there is one.
+func (c *call) pause(d time.Duration) fault {
+	c.search.Exclude(c.grant.Member)
+	c.target.traffic.retries.Add(1)
+	if d <= 0 {
+		return fault{}
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return fault{}
+	case <-c.ctx.Done():
+		return c.ended()
+	}
+}
+
+// acquire takes a place at a backend, and waits for one a little where that can help.
+func (c *call) acquire() (policy.Grant, fault) {
+	lane := c.target.lane
+	grant, why := lane.pick(&c.search, c.g.now())
+	if why == policy.Picked {
+		return grant, fault{}
+	}
+	list := &lane.service.waiting
+	patience := min(c.g.cfg.Wait, c.left())
+	if why == policy.AllBroken || patience <= 0 {
+		return grant, unavailable(why)
+	}
+	waiter := list.join()
+	if waiter == nil {
+		return grant, unavailable(policy.AllFull)
+	}
+	defer list.leave(waiter)
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	for {
+		if grant, why = lane.pick(&c.search, c.g.now()); why == policy.Picked {
+			return grant, fault{}
+		}
+		select {
+		case <-waiter.wake:
+		case <-timer.C:
+			return grant, unavailable(why)
+		case <-c.ctx.Done():
+			return grant, c.ended()
+		}
+	}
+}
+
+func unavailable(why policy.Refusal) fault {
+	if why == policy.AllFull {
+		return fault{kind: connectionLimit, detail: "all backends of the service are busy, try again shortly"}
+	}
+	return fault{kind: destinationUnavailable, detail: "no backend of the service is ready, try again shortly"}
+}
+
+// ended says why the call's context has ended.
+func (c *call) ended() fault {
+	switch cause := context.Cause(c.ctx); {
+	case errors.Is(cause, errTimeout):
+		return fault{kind: responseTimeout, detail: "the call took longer than its time-out allows"}
+	case errors.Is(cause, errStopping):
+		return fault{kind: responseIncomplete, detail: "the gateway is stopping"}
+	}
+	return fault{kind: clientClosed, detail: "the client went away"}
+}
+
+// finish gives the place at the backend back, and counts.
+func (c *call) finish(began time.Duration, o policy.Outcome) {
+	b := c.grant.Owner.(*backend)
+	end := c.g.now()
+	c.upstream += end - began
+	if c.headAt != 0 {
+		end = c.headAt
+	}
+	b.requests.Add(1)
+	if o == policy.Failure {
+		b.failures.Add(1)
+	}
+	b.latency.Record(end - began)
+	c.target.lane.release(c.grant, end-began, o)
+}
+
+// refuse answers with the gateway's own error.
+func (c *call) refuse(f fault) (int, fault) {
+	if f.kind != clientClosed {
+		c.closeInfo()
+		c.writeWithin(0)
+		f.write(c.w, c.requestID)
+	}
+	return f.code(), f
+}
+
+// prepareBody reads a small body in advance, so that it can be sent again and does not occupy a backend while the
+// client is slow; a large one is passed on as it comes.
+func (c *call) prepareBody() fault {
+	n, limit := c.r.ContentLength, c.g.cfg.MaxBody
+	if n == 0 || c.r.Body == nil || c.r.Body == http.NoBody {
+		return fault{}
+	}
+	if limit > 0 && n > limit {
+		return c.clientFault(errBodyTooLarge)
+	}
+	if d, ok := c.w.(interface{ SetReadDeadline(time.Time) error }); ok {
+		_ = d.SetReadDeadline(time.Now().Add(c.target.timeout)) // without it, only the total time-out holds
+	}
+	if n > 0 && n <= maxReplay && c.r.Header.Get("Expect") == "" {
+		c.kept = make([]byte, n)
+		if _, err := io.ReadFull(c.r.Body, c.kept); err != nil {
+			return c.clientFault(err)
+		}
+		return fault{}
+	}
+	if d, ok := c.w.(interface{ EnableFullDuplex() error }); ok {
+		_ = d.EnableFullDuplex() // without it, the answer waits for the body's end
+	}
+	c.stream = &clientBody{body: c.r.Body, length: n, max: limit}
+	return fault{}
+}
+
+// abandonBody frees a transport that is still waiting for the client's body when the call is over.
+func (c *call) abandonBody() {
+	if c.stream.complete() {
+		return
+	}
+	if d, ok := c.w.(interface{ SetReadDeadline(time.Time) error }); ok {
+		_ = d.SetReadDeadline(time.Now()) // the connection is closed after the answer in any case
+	}
+}
+
+// send sends the request to the backend, and returns its answer, or what went wrong.
+func (c *call) send() (*http.Response, fault, policy.Try) {
+	b := c.grant.Owner.(*backend)
+	if c.out == nil {
+		c.prepareRequest()
+	} else {
+		out := *c.out // a transport may still look at the one before
+		c.out = &out
+	}
+	address := c.url
+	address.Host = b.address
+	c.out.URL = &address
+	switch {
+	case c.stream != nil:
+		c.out.Body = c.stream
+	case c.kept != nil:
+		c.out.Body, _ = c.replay()
+		c.out.GetBody = c.replay
+	default:
+		c.out.Body = nil
+	}
+	res, err := b.transport.RoundTrip(c.out)
+	if err == nil {
+		return res, fault{}, policy.Try{}
+	}
+	f, sent := c.diagnose(err)
+	return nil, f, policy.Try{Sent: sent}
+}
+
+func (c *call) replay() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(c.kept)), nil }
+
+func (c *call) prepareRequest() {
+	c.hooks.Got1xxResponse = c.passInformational
+	c.out = c.r.WithContext(httptrace.WithClientTrace(c.ctx, &c.hooks))
+	c.out.Header = c.header
+	c.out.RequestURI = ""
+	c.out.TransferEncoding = nil
+	c.out.Close = false
+	u := c.r.URL
+	c.url = url.URL{Scheme: "http", Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery, ForceQuery: u.ForceQuery}
+}
+
+// diagnose tells whose fault an error is, and whether anything may have reached the backend.
+func (c *call) diagnose(err error) (f fault, sent bool) {
+	if c.stream != nil {
+		if err := c.stream.failure(); err != nil {
+			return c.clientFault(err), true
+		}
+	}
+	if c.ctx.Err() != nil {
+		return c.ended(), true
+	}
+	return upstreamFault(err)
+}

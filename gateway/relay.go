@@ -1,0 +1,311 @@
+package gateway
+
+import (
+	"io"
+	"net/http"
+	"net/textproto"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// holdSize is how much of an answer is read before its head is passed on: as long as nothing was, a backend's death
+	// can be made good by another.
+	holdSize = 32 << 10
+	// holdTime is how long an answer of unknown length may be held back until it is complete; holdDocument the same for
+	// a document, which is of little use before it is whole, where another backend could make good for this one.
+	holdTime     = 10 * time.Millisecond
+	holdDocument = 100 * time.Millisecond
+	// discardSize is how much of an unwanted answer is read so that its connection can be used again.
+	discardSize = 16 << 10
+	// writeGrace is added to the time in which a client must receive what is written.
+	writeGrace = time.Second
+)
+
+var buffers = sync.Pool{New: func() any { return new([holdSize]byte) }}
+
+// discard gives an answer up.
+func discard(res *http.Response) {
+	_, _ = io.CopyN(io.Discard, res.Body, discardSize) // at worst the connection is not used again
+	_ = res.Body.Close()
+}
+
+// closeInfo lets no informational answer through any more.
+func (c *call) closeInfo() {
+	c.info.Lock()
+	c.info.closed = true
+	c.info.Unlock()
+}
+
+// passInformational passes an answer such as 103 (Early Hints) on (RFC 9110, 15.2). The server itself sends 100, when
+// the transport asks for the body. It runs on the transport's goroutine, while the handler waits for the answer.
+func (c *call) passInformational(code int, header textproto.MIMEHeader) error {
+	c.info.Lock()
+	defer c.info.Unlock()
+	if c.info.closed || code == http.StatusContinue || c.r.ProtoMinor == 0 {
+		return nil
+	}
+	h := c.w.Header()
+	for key, values := range header {
+		if !hopByHop(key) {
+			h[key] = values
+		}
+	}
+	c.w.WriteHeader(code)
+	clear(h)
+	return nil
+}
+
+// relay passes an answer on. It returns passed false if the backend died while nothing had been passed on, so that the
+// client can still be given another answer.
+func (c *call) relay(res *http.Response) (f fault, passed bool) {
+	c.closeInfo()
+	defer res.Body.Close()
+	switch {
+	case res.StatusCode == http.StatusSwitchingProtocols:
+		return c.upgrade(res)
+	case c.r.Method == http.MethodHead || res.ContentLength == 0 || res.Body == http.NoBody:
+		c.writeHead(res)
+		return fault{}, true
+	case endless(res):
+		return c.relayEndless(res), true
+	case res.ContentLength > holdSize:
+		c.writeHead(res)
+		buf := buffers.Get().(*[holdSize]byte)
+		defer buffers.Put(buf)
+		return c.copyBody(res, buf[:], false), true
+	case res.ContentLength > 0:
+		return c.relaySmall(res)
+	}
+	return c.relayUnknown(res)
+}
+
+// document reports whether an answer is a page or a JSON value.
+func document(res *http.Response) bool {
+	ct := res.Header["Content-Type"]
+	return len(ct) == 1 && (strings.HasPrefix(ct[0], "text/html") || strings.HasPrefix(ct[0], "application/json"))
+}
+
+// relayEndless passes a stream of events on until either side ends it or the gateway stops.
+func (c *call) relayEndless(res *http.Response) fault {
+	c.headAt = c.g.now()
+	c.timer.Stop()
+	if d, ok := c.w.(interface{ SetReadDeadline(time.Time) error }); ok {
+		_ = d.SetReadDeadline(time.Time{}) // that of the request's body
+	}
+	stop := c.g.stopWith(c.cancel)
+	defer stop()
+	c.writeHead(res)
+	c.flush()
+	buf := buffers.Get().(*[holdSize]byte)
+	defer buffers.Put(buf)
+	return c.copyBody(res, buf[:], true)
+}
+
+// endless reports whether an answer is a stream of events, which has no end of its own: the time-out counts to its head,
+// and each piece is passed on at once.
+func endless(res *http.Response) bool {
+	ct := res.Header["Content-Type"]
+	return len(ct) == 1 && strings.HasPrefix(ct[0], "text/event-stream")
+}
+
+// writeHead passes the head on: from here on the answer is the client's. Trailers that the backend announced are
+// announced.
+func (c *call) writeHead(res *http.Response) {
+	c.target.lane.pool.Report(c.grant, c.g.now(), c.outcome)
+	c.writeWithin(c.left())
+	h := c.w.Header()
+	c.copyAnswerHeader(h, res.Header)
+	if len(res.Trailer) > 0 {
+		h["Trailer"] = []string{strings.Join(sortedKeys(res.Trailer), ", ")}
+	}
+	c.w.WriteHeader(res.StatusCode)
+}
+
+// writeTrailers passes on the trailers, which are known when the body has ended.
+func (c *call) writeTrailers(res *http.Response, announced int) {
+	if len(res.Trailer) == 0 {
+		return
+	}
+	h := c.w.Header()
+	for key, values := range res.Trailer {
+		if announced != len(res.Trailer) {
+			key = http.TrailerPrefix + key
+		}
+		h[key] = values
+	}
+}
+
+// writeWithin bounds how long the client may take to receive what is written next, and a little longer so that an error
+// can still reach it. The server lifts the bound after each request.
+func (c *call) writeWithin(d time.Duration) {
+	if s, ok := c.w.(interface{ SetWriteDeadline(time.Time) error }); ok {
+		_ = s.SetWriteDeadline(time.Now().Add(max(d, 0) + writeGrace)) // fails only where the next write does
+	}
+}
+
+func (c *call) flush() {
+	if f, ok := c.w.(http.Flusher); ok {
+		f.Flush()
+	}
+}
+
+// relaySmall reads a short answer of known length whole, and passes it on.
+func (c *call) relaySmall(res *http.Response) (fault, bool) {
+	buf := buffers.Get().(*[holdSize]byte)
+	defer buffers.Put(buf)
+	body := buf[:res.ContentLength]
+	if _, err := io.ReadFull(res.Body, body); err != nil {
+		f, _ := c.diagnose(err)
+		return f, false
+	}
+	c.writeHead(res)
+	if _, err := c.w.Write(body); err != nil {
+		return fault{kind: clientClosed, detail: "the client went away"}, true
+	}
+	return fault{}, true
+}
+
+// copyBody passes the rest of a body on, piece by piece.
+func (c *call) copyBody(res *http.Response, buf []byte, flush bool) fault {
+	announced := len(res.Trailer)
+	for {
+		n, err := res.Body.Read(buf)
+		if n > 0 {
+			if c.headAt != 0 {
+				c.writeWithin(c.target.timeout) // each piece of a stream without an end
+			}
+			if _, werr := c.w.Write(buf[:n]); werr != nil {
+				return fault{kind: clientClosed, detail: "the client does not take its answer"}
+			}
+			if flush {
+				c.flush()
+			}
+		}
+		switch err {
+		case nil:
+		case io.EOF:
+			c.writeTrailers(res, announced)
+			return fault{}
+		default:
+			return c.incomplete(err)
+		}
+	}
+}
+
+// incomplete is the fault of an answer that broke off after its head was passed on.
+func (c *call) incomplete(err error) fault {
+	f, _ := c.diagnose(err)
+	if f.kind != clientClosed {
+		f.detail = "the answer broke off: " + f.detail
+		f.kind = responseIncomplete
+	}
+	return f
+}
+
+// held is an answer of unknown length that is held back until it is complete, the buffer is full or a while has
+// passed, whichever comes first. The last is found by a timer, whose goroutine then passes on what there is
+// while the handler is still waiting for the backend; hence the mutex.
+type held struct {
+	c   *call
+	res *http.Response
+	buf *[holdSize]byte
+
+	mu     sync.Mutex
+	n      int  // bytes held
+	passed bool // the head is out, and all that was held
+	ended  bool // the timer has come too late
+	failed bool // the client does not take it
+}
+
+// pass sends the head and what is held. The caller holds the mutex.
+func (h *held) pass() {
+	h.passed = true
+	h.c.writeHead(h.res)
+	if _, err := h.c.w.Write(h.buf[:h.n]); err != nil {
+		h.failed = true
+	}
+}
+
+func (h *held) onTimer() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.ended || h.passed {
+		return
+	}
+	h.pass()
+	h.c.flush()
+}
+
+func (c *call) relayUnknown(res *http.Response) (fault, bool) {
+	h := &held{c: c, res: res, buf: buffers.Get().(*[holdSize]byte)}
+	defer buffers.Put(h.buf)
+	announced := len(res.Trailer)
+	hold := holdTime
+	if c.idempotent && document(res) {
+		hold = c.g.holdDocument
+	}
+	timer := time.AfterFunc(hold, h.onTimer)
+	defer timer.Stop()
+	for {
+		n, err := res.Body.Read(h.buf[h.n:])
+		h.mu.Lock()
+		wasPassed := h.passed
+		if !wasPassed {
+			h.n += n
+			switch {
+			case err == io.EOF:
+				h.ended = true
+				h.complete()
+			case err != nil:
+				h.ended = true
+				h.mu.Unlock()
+				f, _ := c.diagnose(err)
+				return f, false
+			case h.n == holdSize:
+				h.pass()
+			}
+		}
+		passed, failed := h.passed, h.failed
+		h.mu.Unlock()
+		switch {
+		case failed:
+			return fault{kind: clientClosed, detail: "the client went away"}, true
+		case wasPassed:
+			// The timer's goroutine is done with the answer for good: the rest is passed on here.
+			if n > 0 {
+				if _, werr := c.w.Write(h.buf[h.n : h.n+n]); werr != nil {
+					return fault{kind: clientClosed, detail: "the client went away"}, true
+				}
+				c.flush()
+			}
+			if err == io.EOF {
+				c.writeTrailers(res, announced)
+				return fault{}, true
+			}
+			if err != nil {
+				return c.incomplete(err), true
+			}
+			return c.copyBody(res, h.buf[:], true), true
+		case err == io.EOF:
+			return fault{}, true
+		case passed:
+			return c.copyBody(res, h.buf[:], true), true
+		}
+	}
+}
+
+// complete passes on an answer whose end has come while it was held: its length is known now.
+func (h *held) complete() {
+	announced := len(h.res.Trailer)
+	if announced == 0 {
+		h.res.Header["Content-Length"] = []string{strconv.Itoa(h.n)}
+	}
+	h.pass()
+	if announced > 0 {
+		h.c.flush() // so that the answer is chunked, and can have trailers
+		h.c.writeTrailers(h.res, announced)
+	}
+}

@@ -1,0 +1,245 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/banyanhq/banyan/policy"
+	"github.com/banyanhq/banyan/stats"
+	"github.com/banyanhq/banyan/topology"
+)
+
+// Backend is one replica of a service.
+type Backend struct {
+	// ID of the replica, unique within its service.
+	ID string
+	// Address on which it answers HTTP, host:port.
+	Address string
+}
+
+// service is the set of backends of one service, and the ways in which calls reach them.
+type service struct {
+	name    string
+	limit   int64
+	waiting waitlist
+
+	mu       sync.Mutex
+	backends map[string]*backend
+	lanes    []*lane // fixed once the gateway is made
+}
+
+// lane is one way of calling a service: a balancing policy, breakers and a retry budget, shared by all routes and
+// edges that ask for the same.
+type lane struct {
+	service *service
+	key     string
+	pool    *policy.Pool
+	retrier *policy.Retrier
+}
+
+// backend is one replica with its connections and counters. Its flags are guarded by the service's mutex.
+type backend struct {
+	policy.Backend
+	service   *service
+	id        string
+	address   string
+	transport *http.Transport
+	members   map[*lane]*policy.Member
+	ready     bool
+
+	closing atomic.Bool   // draining or removed: nothing new is sent
+	empty   chan struct{} // closed when closing and nothing is in flight
+	emptied sync.Once
+
+	conns    atomic.Int64
+	requests atomic.Int64
+	failures atomic.Int64
+	latency  *stats.Recorder
+}
+
+func laneKey(in topology.Inbound) string {
+	key := string(in.Balance)
+	if in.Retry != nil {
+		key += fmt.Sprintf("|%+v", *in.Retry)
+	}
+	if in.Breaker != nil {
+		key += fmt.Sprintf("|%+v", *in.Breaker)
+	}
+	return key
+}
+
+// lane returns the service's lane for in, made if there is none. Only New calls it.
+func (s *service) lane(in topology.Inbound) (*lane, error) {
+	key := laneKey(in)
+	for _, l := range s.lanes {
+		if l.key == key {
+			return l, nil
+		}
+	}
+	pool, err := policy.NewPool(in.Balance, in.Breaker)
+	if err != nil {
+		return nil, err
+	}
+	l := &lane{service: s, key: key, pool: pool, retrier: policy.NewRetrier(in.Retry)}
+	s.lanes = append(s.lanes, l)
+	return l, nil
+}
+
+func (s *service) add(b Backend) {
+	h := fnv.New64a()
+	h.Write([]byte(b.ID))
+	n := &backend{
+		service: s, id: b.ID, address: b.Address,
+		members: map[*lane]*policy.Member{}, empty: make(chan struct{}), latency: stats.NewRecorder(2),
+	}
+	n.Backend.Owner, n.Backend.Key, n.Backend.Limit = n, h.Sum64(), s.limit
+	n.transport = newTransport(n)
+	s.mu.Lock()
+	old := s.backends[b.ID]
+	s.backends[b.ID] = n
+	s.rebuild()
+	s.mu.Unlock()
+	if old != nil {
+		old.close()
+	}
+}
+
+// setReady begins a fresh chapter each time a backend becomes ready: its breakers forget what was before.
+func (s *service) setReady(id string, ready bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := s.backends[id]
+	if b == nil || b.ready == ready {
+		return
+	}
+	if b.ready = ready; ready {
+		clear(b.members)
+	}
+	s.rebuild()
+	if ready {
+		s.waiting.wakeAll()
+	}
+}
+
+// rebuild gives every lane the backends that are ready, in the order of their ids. The caller holds the mutex.
+func (s *service) rebuild() {
+	var use []*backend
+	for _, id := range sortedKeys(s.backends) {
+		if b := s.backends[id]; b.ready && !b.closing.Load() {
+			use = append(use, b)
+		}
+	}
+	for _, l := range s.lanes {
+		members := make([]*policy.Member, len(use))
+		for i, b := range use {
+			if b.members[l] == nil {
+				b.members[l] = l.pool.NewMember(&b.Backend)
+			}
+			members[i] = b.members[l]
+		}
+		l.pool.Set(members)
+	}
+}
+
+// drain takes the backend out, and waits until it has nothing in flight.
+func (s *service) drain(ctx context.Context, id string) error {
+	s.mu.Lock()
+	b := s.backends[id]
+	if b == nil {
+		s.mu.Unlock()
+		return fmt.Errorf("draining %s: no backend %q", s.name, id)
+	}
+	// First the flag, then the look at what is in flight: whoever takes a place does the reverse (see pick).
+	b.closing.Store(true)
+	s.rebuild()
+	s.mu.Unlock()
+	b.checkEmpty()
+	select {
+	case <-b.empty:
+	case <-ctx.Done():
+		return fmt.Errorf("draining %s %s: %d requests in flight: %w", s.name, id, b.InFlight(), context.Cause(ctx))
+	}
+	b.transport.CloseIdleConnections()
+	return nil
+}
+
+func (s *service) remove(id string) {
+	s.mu.Lock()
+	b := s.backends[id]
+	if b != nil {
+		delete(s.backends, id)
+		b.closing.Store(true)
+		s.rebuild()
+	}
+	s.mu.Unlock()
+	if b != nil {
+		b.close()
+	}
+}
+
+// close lets no new request in and closes connections as they become idle.
+func (b *backend) close() {
+	b.closing.Store(true)
+	b.checkEmpty()
+	b.transport.CloseIdleConnections()
+}
+
+func (b *backend) checkEmpty() {
+	if b.closing.Load() && b.InFlight() == 0 {
+		b.emptied.Do(func() { close(b.empty) })
+	}
+}
+
+// pick takes a place at a backend of the lane.
+func (l *lane) pick(r *policy.Request, now time.Duration) (policy.Grant, policy.Refusal) {
+	for {
+		g, why := l.pool.Pick(r, now)
+		if why != policy.Picked {
+			return g, why
+		}
+		b := g.Owner.(*backend)
+		if !b.closing.Load() {
+			return g, why
+		}
+		// Its draining began between the look at the set and the taking of the place. Once its service has rebuilt the
+		// set, which holding the mutex proves, it is out of it.
+		l.pool.Report(g, now, policy.Neutral)
+		l.release(g, 0, policy.Neutral)
+		l.service.awaitRebuild()
+	}
+}
+
+// awaitRebuild returns when no change of the set is under way.
+func (s *service) awaitRebuild() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+}
+
+// release gives the place back.
+func (l *lane) release(g policy.Grant, latency time.Duration, o policy.Outcome) {
+	b := g.Owner.(*backend)
+	l.pool.Release(g, latency, o)
+	if b.closing.Load() {
+		b.checkEmpty()
+		if b.InFlight() == 0 {
+			b.transport.CloseIdleConnections()
+		}
+	}
+	if b.Limit > 0 {
+		l.service.waiting.wakeOne()
+	}
+}
+
+// closeAll closes the connections to all backends.
+func (s *service) closeAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, b := range s.backends {
+		b.transport.CloseIdleConnections()
+	}
+}

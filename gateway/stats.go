@@ -1,0 +1,248 @@
+package gateway
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/banyanhq/banyan/policy"
+	"github.com/banyanhq/banyan/stats"
+)
+
+// Stats is what the gateway has counted since it was made. All counts and sums only grow; what happened in a span of
+// time is the difference of two Stats. Times are in nanoseconds.
+type Stats struct {
+	// At is when the snapshot was taken, since the gateway was made.
+	At time.Duration `json:"at"`
+	// Routes in the order of the file.
+	Routes []RouteStats `json:"routes"`
+	// Unmatched are requests from outside that no route leads anywhere.
+	Unmatched Traffic `json:"unmatched"`
+	// Edges by caller, then callee.
+	Edges []EdgeStats `json:"edges"`
+	// Calls between services by the route that they served, then caller, then callee; only those that happened.
+	Calls []CallStats `json:"calls"`
+	// Backends by service, then id; only those known now.
+	Backends []BackendStats `json:"backends"`
+}
+
+// RouteStats counts the requests of one route, as its clients saw them.
+type RouteStats struct {
+	Route   string `json:"route"`
+	Service string `json:"service"`
+	Traffic
+}
+
+// EdgeStats counts the calls from one service to another, as the caller saw them.
+type EdgeStats struct {
+	From string `json:"from"`
+	To   string `json:"to"`
+	Traffic
+}
+
+// Traffic counts requests.
+type Traffic struct {
+	// Requests that have ended, however they did.
+	Requests int64 `json:"requests"`
+	// Classes counts them by class of status, '1xx' to '5xx'. A client that did not wait for its answer counts as 499.
+	Classes map[string]int64 `json:"classes"`
+	// Codes counts them by status.
+	Codes map[int]int64 `json:"codes"`
+	// Errors counts those that failed in the gateway or between it and the backend, by kind (RFC 9209 where it has a
+	// name for it). http_response_incomplete and client_closed may come on top of a good status.
+	Errors map[string]int64 `json:"errors"`
+	// InFlight are the requests being handled now.
+	InFlight int64 `json:"in_flight"`
+	// Retries beyond the first try of each request.
+	Retries int64 `json:"retries"`
+	// Latency of the whole call, from the request's head to the answer's end; of streams without an end, to the
+	// answer's head.
+	Latency *stats.Histogram `json:"latency"`
+	// Upstream is the sum of the time that tries took at backends. What the latencies' sum exceeds it by was spent in
+	// the gateway: waiting for a backend, pausing before retries, reading small bodies, working.
+	Upstream time.Duration `json:"upstream"`
+}
+
+// CallStats sums up the calls from one service to another that were made for one route.
+type CallStats struct {
+	// Route of the request from outside; empty if it is not known.
+	Route string `json:"route"`
+	From  string `json:"from"`
+	To    string `json:"to"`
+	// Count of the calls that have ended.
+	Count int64 `json:"count"`
+	// Sum of their durations.
+	Sum time.Duration `json:"sum"`
+	// SumSquares of their durations, in square seconds.
+	SumSquares float64 `json:"sum_squares"`
+}
+
+// BackendStats is what is known of one replica.
+type BackendStats struct {
+	Service string `json:"service"`
+	ID      string `json:"id"`
+	Address string `json:"address"`
+	// Ready is whether it may be given requests; Draining, that it never will again.
+	Ready    bool `json:"ready"`
+	Draining bool `json:"draining"`
+	// Breaker is closed, half-open or open: the worst of its breakers, for each way of calling a service has its own.
+	Breaker string `json:"breaker"`
+	// InFlight are the requests that it is handling; Connections, those open to it, idle ones included.
+	InFlight    int64 `json:"in_flight"`
+	Connections int64 `json:"connections"`
+	// Requests are the tries that it was given; Failures, those that count against it: no answer in time, or one that
+	// says that it is at fault.
+	Requests int64 `json:"requests"`
+	Failures int64 `json:"failures"`
+	// Latency of the tries.
+	Latency *stats.Histogram `json:"latency"`
+}
+
+// traffic counts while requests pass.
+type traffic struct {
+	name     string
+	inFlight atomic.Int64
+	ended    atomic.Int64
+	retries  atomic.Int64
+	upstream atomic.Int64
+	codes    [600]atomic.Int64 // index 0: codes that HTTP does not have
+	faults   [faultKinds]atomic.Int64
+	latency  *stats.Recorder
+}
+
+func newTraffic(name string) *traffic { return &traffic{name: name, latency: stats.NewRecorder(2)} }
+
+func (t *traffic) record(code int, kind faultKind, latency, upstream time.Duration) {
+	if code < 100 || code >= len(t.codes) {
+		code = 0
+	}
+	t.ended.Add(1)
+	t.codes[code].Add(1)
+	if kind != noFault {
+		t.faults[kind].Add(1)
+	}
+	t.upstream.Add(int64(upstream))
+	t.latency.Record(latency)
+}
+
+func (t *traffic) snapshot() Traffic {
+	s := Traffic{
+		Classes: map[string]int64{}, Codes: map[int]int64{}, Errors: map[string]int64{},
+		InFlight: t.inFlight.Load(), Retries: t.retries.Load(), Upstream: time.Duration(t.upstream.Load()),
+		Latency: t.latency.Snapshot(),
+	}
+	for code := range t.codes {
+		if n := t.codes[code].Load(); n > 0 {
+			s.Requests += n
+			s.Codes[code] = n
+			s.Classes[strconv.Itoa(code/100)+"xx"] += n
+		}
+	}
+	for kind := range t.faults {
+		if n := t.faults[kind].Load(); n > 0 {
+			s.Errors[faultKind(kind).String()] = n
+		}
+	}
+	return s
+}
+
+// attributed sums up the calls of one edge for one route.
+type attributed struct {
+	count   atomic.Int64
+	sum     atomic.Int64  // nanoseconds
+	squares atomic.Uint64 // square seconds, the bits of a float64
+}
+
+// attribute counts a call for a route; -1: for no known one.
+func (e *edge) attribute(route int, d time.Duration) {
+	if route < 0 || route >= len(e.calls)-1 {
+		route = len(e.calls) - 1
+	}
+	a := e.calls[route].Load()
+	if a == nil {
+		e.calls[route].CompareAndSwap(nil, new(attributed))
+		a = e.calls[route].Load()
+	}
+	a.count.Add(1)
+	a.sum.Add(int64(d))
+	for {
+		old := a.squares.Load()
+		if a.squares.CompareAndSwap(old, math.Float64bits(math.Float64frombits(old)+d.Seconds()*d.Seconds())) {
+			return
+		}
+	}
+}
+
+// Stats returns a snapshot. It costs a copy of each histogram: meant for every second, not for every request.
+func (g *Gateway) Stats() *Stats {
+	s := &Stats{At: g.now(), Unmatched: g.table.Load().unmatched.traffic.snapshot()}
+	for _, r := range g.routes {
+		s.Routes = append(s.Routes, RouteStats{Route: r.traffic.name, Service: r.lane.service.name, Traffic: r.traffic.snapshot()})
+	}
+	for _, e := range g.edges {
+		s.Edges = append(s.Edges, EdgeStats{From: e.from, To: e.to, Traffic: e.target.traffic.snapshot()})
+		for i := range e.calls {
+			a := e.calls[i].Load()
+			if a == nil {
+				continue
+			}
+			call := CallStats{
+				From: e.from, To: e.to, Count: a.count.Load(), Sum: time.Duration(a.sum.Load()),
+				SumSquares: math.Float64frombits(a.squares.Load()),
+			}
+			if i < len(g.routes) {
+				call.Route = g.routes[i].traffic.name
+			}
+			s.Calls = append(s.Calls, call)
+		}
+	}
+	slices.SortStableFunc(s.Calls, func(a, b CallStats) int {
+		return cmp.Or(cmp.Compare(a.Route, b.Route), cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To))
+	})
+	for _, name := range sortedKeys(g.services) {
+		s.Backends = append(s.Backends, g.services[name].snapshot()...)
+	}
+	return s
+}
+
+// Calls is how many calls have ended since the gateway was made, from outside and between services. It is cheap.
+func (g *Gateway) Calls() int64 {
+	var n int64
+	for _, r := range g.routes {
+		n += r.traffic.ended.Load()
+	}
+	for _, e := range g.edges {
+		n += e.target.traffic.ended.Load()
+	}
+	return n
+}
+
+func (s *service) snapshot() []BackendStats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []BackendStats
+	for _, id := range sortedKeys(s.backends) {
+		b := s.backends[id]
+		worst := policy.BreakerClosed
+		for _, m := range b.members {
+			if m.Breaker == nil {
+				continue
+			}
+			switch state := m.Breaker.State(); {
+			case state == policy.BreakerOpen:
+				worst = state
+			case state == policy.BreakerHalfOpen && worst == policy.BreakerClosed:
+				worst = state
+			}
+		}
+		all = append(all, BackendStats{
+			Service: s.name, ID: id, Address: b.address, Ready: b.ready, Draining: b.closing.Load(), Breaker: worst.String(),
+			InFlight: b.InFlight(), Connections: b.conns.Load(), Requests: b.requests.Load(), Failures: b.failures.Load(),
+			Latency: b.latency.Snapshot(),
+		})
+	}
+	return all
+}

@@ -1,0 +1,176 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	dialTimeout = time.Second
+	// idleTimeout is shorter than the five seconds after which common servers close idle connections, so that a
+	// request that cannot be repeated does not meet a connection that is just being closed.
+	idleTimeout = 4 * time.Second
+	// idleConns is how many idle connections are kept to one backend.
+	idleConns = 512
+	// maxHeader bounds the heads of requests and answers.
+	maxHeader = 64 << 10
+)
+
+// newTransport returns the connections to one backend.
+func newTransport(b *backend) *http.Transport {
+	dialer := &net.Dialer{Timeout: dialTimeout}
+	return &http.Transport{
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := dialer.DialContext(ctx, network, address)
+			if err != nil {
+				return nil, &dialError{err}
+			}
+			tcp, ok := conn.(*net.TCPConn)
+			if !ok {
+				return conn, nil
+			}
+			b.conns.Add(1)
+			return &upstreamConn{TCPConn: tcp, backend: b}, nil
+		},
+		Protocols:              http1(),
+		DisableCompression:     true,
+		MaxIdleConnsPerHost:    idleConns,
+		IdleConnTimeout:        idleTimeout,
+		ExpectContinueTimeout:  time.Second,
+		MaxResponseHeaderBytes: maxHeader,
+	}
+}
+
+func http1() *http.Protocols {
+	p := new(http.Protocols)
+	p.SetHTTP1(true)
+	return p
+}
+
+// upstreamConn counts the open connections of its backend.
+type upstreamConn struct {
+	*net.TCPConn
+	backend *backend
+	once    sync.Once
+}
+
+func (c *upstreamConn) Close() error {
+	c.once.Do(func() { c.backend.conns.Add(-1) })
+	return c.TCPConn.Close()
+}
+
+// dialError marks an error from before there was a connection: provably nothing was sent.
+type dialError struct{ error }
+
+func (e *dialError) Unwrap() error { return e.error }
+
+// Causes with which a call's context ends.
+var (
+	errTimeout  = errors.New("time-out of the call")
+	errFinished = errors.New("call is over")
+	errStopping = errors.New("gateway is stopping")
+)
+
+// upstreamFault says what went wrong between the gateway and the backend, and whether anything may have been sent.
+func upstreamFault(err error) (f fault, sent bool) {
+	var dial *dialError
+	var network net.Error
+	if errors.As(err, &dial) {
+		switch {
+		case errors.Is(err, syscall.ECONNREFUSED):
+			return fault{kind: connectionRefused, detail: "the backend refused the connection"}, false
+		case errors.As(err, &network) && network.Timeout():
+			return fault{kind: connectionTimeout, detail: "connecting to the backend took too long"}, false
+		}
+		return fault{kind: destinationUnavailable, detail: "the backend cannot be connected to"}, false
+	}
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET),
+		errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed), strings.Contains(err.Error(), "server closed idle"):
+		return fault{kind: connectionTerminated, detail: "the backend closed the connection before its answer was complete"}, true
+	case errors.As(err, &network):
+		return fault{kind: connectionTerminated, detail: "the connection to the backend broke"}, true
+	}
+	return fault{kind: protocolError, detail: "the backend's answer is not valid HTTP"}, true
+}
+
+// clientBody is the body of a request on its way to a backend. It remembers whether any of it was read, for then it
+// cannot be sent again, and the error with which reading from the client failed, for that is no fault of the backend.
+// The transport may still read from it when the call is over.
+type clientBody struct {
+	body   io.ReadCloser
+	length int64 // -1: not known
+	max    int64 // 0: no limit
+
+	mu   sync.Mutex
+	read bool
+	n    int64
+	err  error // io.EOF: it was read to its end
+}
+
+var errBodyTooLarge = errors.New("request body is larger than the limit")
+
+func (b *clientBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	b.read = true
+	b.mu.Unlock()
+	n, err := b.body.Read(p)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.n += int64(n); b.max > 0 && b.n > b.max {
+		n, err = 0, errBodyTooLarge
+	}
+	if err != nil && b.err == nil {
+		b.err = err
+	}
+	return n, err
+}
+
+// Close does nothing: the server closes the client's body, and a retry may still need it.
+func (b *clientBody) Close() error { return nil }
+
+// untouched reports whether none of the body was read.
+func (b *clientBody) untouched() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !b.read
+}
+
+// failure returns the error with which reading from the client failed, nil if it did not.
+func (b *clientBody) failure() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err == io.EOF {
+		return nil
+	}
+	return b.err
+}
+
+// complete reports whether the body was read to its end.
+func (b *clientBody) complete() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.err == io.EOF || b.n == b.length
+}
+
+// clientFault says what went wrong with the client's body. The server ends the request's context with any such error.
+func (c *call) clientFault(err error) fault {
+	switch {
+	case errors.Is(err, errBodyTooLarge):
+		return fault{kind: requestTooLarge, detail: "the request's body is too large"}
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fault{kind: requestTimeout, detail: "the request's body did not arrive in time"}
+	case c.r.Context().Err() != nil:
+		return c.ended()
+	}
+	return fault{kind: requestError, detail: fmt.Sprintf("the request's body cannot be read: %v", err)}
+}

@@ -1,0 +1,73 @@
+package gateway
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// waitlist is where requests wait for a backend, first come first woken, in a bounded number.
+type waitlist struct {
+	waiting atomic.Int32 // so that nobody locks while nobody waits
+
+	mu    sync.Mutex
+	max   int
+	queue []*waiter
+}
+
+type waiter struct{ wake chan struct{} }
+
+// join returns nil if the list is full. Whoever joins must look once more for what it waits for, and must leave.
+func (l *waitlist) join() *waiter {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.queue) >= l.max {
+		return nil
+	}
+	w := &waiter{wake: make(chan struct{}, 1)}
+	l.queue = append(l.queue, w)
+	l.waiting.Store(int32(len(l.queue)))
+	return w
+}
+
+// leave hands a wake-up that came too late to the next in line.
+func (l *waitlist) leave(w *waiter) {
+	l.mu.Lock()
+	if i := slices.Index(l.queue, w); i >= 0 {
+		l.queue = slices.Delete(l.queue, i, i+1)
+	}
+	l.waiting.Store(int32(len(l.queue)))
+	l.mu.Unlock()
+	select {
+	case <-w.wake:
+		l.wakeOne()
+	default:
+	}
+}
+
+// wakeOne wakes the first that is not awake yet.
+func (l *waitlist) wakeOne() {
+	if l.waiting.Load() == 0 {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, w := range l.queue {
+		select {
+		case w.wake <- struct{}{}:
+			return
+		default:
+		}
+	}
+}
+
+func (l *waitlist) wakeAll() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, w := range l.queue {
+		select {
+		case w.wake <- struct{}{}:
+		default:
+		}
+	}
+}

@@ -1,0 +1,149 @@
+package load
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/banyanhq/banyan/topology"
+)
+
+// Config says what to send where. Zero fields take their defaults.
+type Config struct {
+	// Target is the base address, such as http://127.0.0.1:8080. A path in it is put before the paths of the steps.
+	Target string
+	// Workload to send, its defaults filled in. Exactly one of its rate, stages, trace and users is set.
+	Workload *topology.Workload
+	// Router names steps after the routes that they match. May be nil.
+	Router *topology.Router
+	// Dir is the directory that the trace's file is relative to.
+	Dir string
+	// Seed of everything that is drawn: arrivals, mix, think times, values. The same seed draws the same again.
+	Seed uint64
+	// Connections is the most that are open at once. Requests beyond it wait, and the wait counts in their latency.
+	// Default: 4096, or one for each user of a closed workload, who then keeps it to himself.
+	Connections int
+	// MaxInFlight is the most scenarios of an open workload that are under way at once, thinking ones included. Arrivals
+	// beyond it wait. Default: 50000.
+	MaxInFlight int
+	// MaxLate is how late an arrival of an open workload may still be started where the generator or the target has
+	// fallen behind; later ones are not sent, and counted. Default 0: all are sent, however late, as fast as they can be.
+	MaxLate time.Duration
+	// MaxBody is the longest body that is read, in bytes. Default: 64 MiB.
+	MaxBody int64
+	// TLS configures https; nil: the system's roots.
+	TLS *tls.Config
+	// Dial makes connections. Default: net.Dialer.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Progress, if not nil, is called about once a second by one goroutine, which it must not hold up.
+	Progress func(Progress)
+
+	newAlarm func() (alarm, error) // of the system; tests put one on a simulated clock
+}
+
+// Bounds of a run.
+const (
+	maxUsers       = 1_000_000
+	defaultConns   = 4096
+	defaultSession = 50_000
+	defaultMaxBody = 64 << 20
+)
+
+func (c Config) withDefaults() (Config, error) {
+	if c.Workload == nil {
+		return c, errors.New("load: no workload")
+	}
+	w := *c.Workload
+	c.Workload = &w
+	if w.Duration == 0 {
+		w.Duration = topology.Duration(30 * time.Second)
+	}
+	if w.Timeout == 0 {
+		w.Timeout = topology.Duration(30 * time.Second)
+	}
+	if w.Arrivals == "" {
+		w.Arrivals = "poisson"
+	}
+	if c.MaxInFlight == 0 {
+		c.MaxInFlight = defaultSession
+	}
+	if c.MaxBody == 0 {
+		c.MaxBody = defaultMaxBody
+	}
+	if c.newAlarm == nil {
+		c.newAlarm = newAlarm
+	}
+	if c.Dial == nil {
+		c.Dial = (&net.Dialer{}).DialContext
+	}
+	if c.Connections == 0 {
+		if c.Connections = defaultConns; w.Users > 0 {
+			c.Connections = w.Users
+		}
+	}
+	return c, c.check()
+}
+
+func (c *Config) check() error {
+	w := c.Workload
+	kinds := 0
+	for _, set := range []bool{w.Rate != 0, len(w.Stages) > 0, w.Trace != nil, w.Users != 0} {
+		if set {
+			kinds++
+		}
+	}
+	switch {
+	case kinds != 1:
+		return errors.New("load: the workload must have exactly one of rate, stages, trace and users")
+	case w.Rate < 0:
+		return fmt.Errorf("load: rate %v is negative", w.Rate)
+	case w.Users < 0 || w.Users > maxUsers:
+		return fmt.Errorf("load: %d users: want 1 to %d from one generator", w.Users, maxUsers)
+	case w.Duration < 0 || w.Warmup < 0 || w.Timeout < 0 || w.Think < 0 || c.MaxLate < 0:
+		return errors.New("load: a duration is negative")
+	case w.Arrivals != "poisson" && w.Arrivals != "constant":
+		return fmt.Errorf("load: arrivals %q: want poisson or constant", w.Arrivals)
+	case c.Connections < 0 || c.MaxInFlight < 0 || c.MaxBody < 0:
+		return errors.New("load: a limit is negative")
+	}
+	return nil
+}
+
+// endpointOf reads the target's address. It returns the host as requests name it and the path before theirs.
+func (c *Config) endpoint() (e *endpoint, host, prefix string, err error) {
+	u, err := url.Parse(c.Target)
+	if err != nil {
+		return nil, "", "", fmt.Errorf("load: target: %w", err)
+	}
+	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+		return nil, "", "", fmt.Errorf("load: target %q: want http://HOST[:PORT] or https://HOST[:PORT]", c.Target)
+	}
+	if u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		return nil, "", "", fmt.Errorf("load: target %q: want an address without query, fragment and user", u.Redacted())
+	}
+	e = &endpoint{dial: c.Dial, maxBody: c.MaxBody, open: map[net.Conn]struct{}{}}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	e.addr = net.JoinHostPort(u.Hostname(), port)
+	if u.Scheme == "https" {
+		e.tls = &tls.Config{}
+		if c.TLS != nil {
+			e.tls = c.TLS.Clone()
+		}
+		if e.tls.ServerName == "" {
+			e.tls.ServerName = u.Hostname()
+		}
+		e.tls.NextProtos = []string{"http/1.1"}
+		if e.tls.ClientSessionCache == nil {
+			e.tls.ClientSessionCache = tls.NewLRUClientSessionCache(0)
+		}
+	}
+	return e, u.Host, strings.TrimSuffix(u.EscapedPath(), "/"), nil
+}

@@ -1,0 +1,20 @@
+// Package load proves what a system carries: it sends the requests of a workload to a real address and says, honestly,
+// how it went.
+//
+// An open workload (a rate, stages or a recorded trace) is sent on a schedule in closed form: when the n-th scenario is
+// due is computed from the rate and never from how the system does. Every latency counts from that intended start. A
+// system that stalls for a second is charged with that second for each request that was due in it, sent or waiting in
+// the generator: there is no coordinated omission. The service time, from the actual sending, is kept beside it, and so
+// is the generator's own lateness. What could not be sent by the end is counted as not sent. A closed workload is a
+// number of users who run scenarios, wait for each answer and think.
+//
+// The client is an HTTP/1.1 writer and parser of its own over prebuilt bytes: one goroutine for each session, no
+// allocation for a plain request in steady state. Every failure is counted under its own name, by step. Redirects are
+// answers and are not followed. HTTP/2 is not spoken.
+//
+// The package never hides a request, never repeats one that might have been carried out (RFC 9110, 9.2.2), never
+// reports a percentile of percentiles, and leaves the warm-up out of every figure.
+//
+// Run owns every goroutine and connection that it starts; when it returns all are gone. Cancelling its context ends the
+// run at once, with the result of what was done.
+package load

@@ -1,0 +1,364 @@
+package load
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/banyanhq/banyan/topology"
+)
+
+// plan is a workload made ready to be sent: each step is bytes and slots. It is not changed once it is compiled.
+type plan struct {
+	scenarios []*scenario
+	shares    []float64 // cumulative, the last is 1
+	names     []string  // of the steps in reports, in order of their first appearance
+}
+
+type scenario struct {
+	name  string
+	vars  int
+	steps []*step
+}
+
+type step struct {
+	id         int // place of its name in plan.names
+	method     string
+	request    template // request line and headers that are known beforehand
+	body       template
+	hasBody    bool
+	fixed      []byte // the whole request, where nothing in it changes
+	idempotent bool   // RFC 9110, 9.2.2
+	extracts   []extraction
+	ownCookie  bool // the file gives its Cookie header
+	headers    bool // some extraction is from a header
+	capture    bool // the answer's body is looked at
+	statuses   []int
+	contains   []byte
+	think      time.Duration // mean
+	weight     float64
+}
+
+// pick draws a scenario by the mix.
+func (p *plan) pick(rng *rand.Rand) *scenario {
+	if len(p.scenarios) == 1 {
+		return p.scenarios[0]
+	}
+	i, _ := slices.BinarySearch(p.shares, rng.Float64())
+	return p.scenarios[min(i, len(p.scenarios)-1)]
+}
+
+// compile makes the plan of w for the given host, with prefix before every path. All that is wrong is reported together.
+func compile(w *topology.Workload, router *topology.Router, host, prefix string) (*plan, error) {
+	p := &plan{}
+	c := &compiler{plan: p, router: router, host: host, prefix: prefix, workload: w}
+	names, weights, err := scenarioShares(w)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	total := 0.0
+	for i, name := range names {
+		sc, err := c.scenario(name, w.Scenarios[name])
+		if err != nil {
+			errs = append(errs, fmt.Errorf("scenario %s: %w", name, err))
+			continue
+		}
+		p.scenarios = append(p.scenarios, sc)
+		total += weights[i]
+		p.shares = append(p.shares, total)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	for i := range p.shares {
+		p.shares[i] /= total
+	}
+	return p, nil
+}
+
+// scenarioShares returns the scenarios that are run, by name, and their weights. Without a mix all weigh the same.
+func scenarioShares(w *topology.Workload) (names []string, weights []float64, err error) {
+	if len(w.Scenarios) == 0 {
+		return nil, nil, errors.New("the workload has no scenarios")
+	}
+	if len(w.Mix) == 0 {
+		for _, name := range sortedKeys(w.Scenarios) {
+			names, weights = append(names, name), append(weights, 1)
+		}
+		return names, weights, nil
+	}
+	for _, name := range sortedKeys(w.Mix) {
+		if w.Scenarios[name] == nil {
+			return nil, nil, fmt.Errorf("mix: there is no scenario %q", name)
+		}
+		if share := float64(w.Mix[name]); share > 0 {
+			names, weights = append(names, name), append(weights, share)
+		}
+	}
+	if len(names) == 0 {
+		return nil, nil, errors.New("mix: no scenario has a share above 0")
+	}
+	return names, weights, nil
+}
+
+type compiler struct {
+	plan     *plan
+	router   *topology.Router
+	host     string
+	prefix   string
+	workload *topology.Workload
+}
+
+func (c *compiler) scenario(name string, s *topology.Scenario) (*scenario, error) {
+	if s == nil || len(s.Steps) == 0 {
+		return nil, errors.New("has no steps")
+	}
+	out := &scenario{name: name}
+	sc := &scope{slots: map[string]int{}, defined: map[string]bool{}, unknown: map[string]bool{}}
+	for _, st := range s.Steps {
+		for _, v := range sortedKeys(st.Extract) {
+			if _, ok := sc.slots[v]; !ok {
+				sc.slots[v] = len(sc.slots)
+			}
+		}
+	}
+	out.vars = len(sc.slots)
+	for i, st := range s.Steps {
+		compiled, err := c.step(st, sc)
+		if err != nil {
+			return nil, fmt.Errorf("step %d (%s %s): %w", i+1, methodOf(st), st.Path, err)
+		}
+		compiled.think = c.workload.Think.Std()
+		if s.Think != nil {
+			compiled.think = s.Think.Std()
+		}
+		if st.Think != nil {
+			compiled.think = st.Think.Std()
+		}
+		out.steps = append(out.steps, compiled)
+		for v := range st.Extract {
+			sc.defined[v] = true
+		}
+	}
+	if len(sc.unknown) > 0 {
+		return nil, fmt.Errorf("unknown variable ${%s}: no earlier step extracts it, and it is none of user, iteration, uuid, random:A:B, zipf:A:B, pick:A,B",
+			strings.Join(sortedKeys(sc.unknown), "}, ${"))
+	}
+	return out, nil
+}
+
+func methodOf(s *topology.Step) string {
+	if s.Method == "" {
+		return "GET"
+	}
+	return s.Method
+}
+
+func (c *compiler) step(s *topology.Step, sc *scope) (*step, error) {
+	out := &step{method: methodOf(s), weight: float64(s.Weight)}
+	if !isToken(out.method) {
+		return nil, fmt.Errorf("method %q", out.method)
+	}
+	if s.Weight == 0 { // filled with 100% by the loader; a step of weight 0 would not be worth writing
+		out.weight = 1
+	}
+	out.idempotent = slices.Contains([]string{"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"}, out.method)
+	if !strings.HasPrefix(s.Path, "/") {
+		return nil, fmt.Errorf("path %q: want it to start with /", s.Path)
+	}
+	path, err := sc.parse(s.Path, inPath)
+	if err != nil {
+		return nil, fmt.Errorf("path: %w", err)
+	}
+	for i := range path {
+		path[i].literal = escapeTarget(path[i].literal)
+	}
+	out.id = c.plan.nameID(c.name(s, path))
+	if err := c.body(s, sc, out); err != nil {
+		return nil, err
+	}
+	if err := c.request(s, sc, path, out); err != nil {
+		return nil, err
+	}
+	for _, name := range sortedKeys(s.Extract) {
+		x, err := compileExtraction(name, s.Extract[name])
+		if err != nil {
+			return nil, err
+		}
+		x.slot = sc.slots[name]
+		out.headers = out.headers || !x.needsBody()
+		out.capture = out.capture || x.needsBody()
+		out.extracts = append(out.extracts, x)
+	}
+	if s.Expect != nil {
+		out.statuses = slices.Clone(s.Expect.Status)
+		if s.Expect.Contains != "" {
+			out.contains, out.capture = []byte(s.Expect.Contains), true
+		}
+	}
+	return out, nil
+}
+
+// escapeTarget writes what may not stand in a request line as it is.
+func escapeTarget(path string) string {
+	var b []byte
+	for i := range len(path) {
+		if c := path[i]; c <= ' ' || c >= 0x7f || c == '#' || c == '"' || c == '<' || c == '>' {
+			b = append(b, '%', hexDigits[c>>4], hexDigits[c&15])
+		} else {
+			b = append(b, c)
+		}
+	}
+	return string(b)
+}
+
+// name of a step in reports: its own, its route's, or method and path.
+func (c *compiler) name(s *topology.Step, path template) string {
+	if s.Name != "" {
+		return s.Name
+	}
+	if c.router != nil {
+		sample, _, _ := strings.Cut(path.sample(), "?")
+		if decoded, err := url.PathUnescape(sample); err == nil {
+			sample = decoded
+		}
+		host := c.host
+		for k, v := range s.Headers {
+			if strings.EqualFold(k, "Host") {
+				host = v
+			}
+		}
+		if r := c.router.Match(methodOf(s), host, sample); r != nil {
+			return routeName(r)
+		}
+	}
+	plain, _, _ := strings.Cut(s.Path, "?")
+	return methodOf(s) + " " + plain
+}
+
+func routeName(r *topology.Route) string {
+	switch {
+	case r.Name != "":
+		return r.Name
+	case r.Method != "":
+		return r.Method + " " + r.Path
+	}
+	return r.Path
+}
+
+func (p *plan) nameID(name string) int {
+	if i := slices.Index(p.names, name); i >= 0 {
+		return i
+	}
+	p.names = append(p.names, name)
+	return len(p.names) - 1
+}
+
+func (c *compiler) body(s *topology.Step, sc *scope, out *step) error {
+	kinds := 0
+	var err error
+	if s.Body != "" {
+		kinds++
+		out.body, err = sc.parse(s.Body, always(escapeNone))
+	}
+	if s.Form != nil {
+		kinds++
+		out.body, err = sc.formBody(s.Form)
+	}
+	if s.JSON != nil {
+		kinds++
+		if out.body, err = sc.jsonBody(nil, s.JSON, 0); err != nil {
+			err = fmt.Errorf("json: %w", err)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if kinds > 1 {
+		return errors.New("want at most one of body, form and json")
+	}
+	out.hasBody = kinds == 1 || out.method == "POST" || out.method == "PUT" || out.method == "PATCH"
+	out.body = out.body.joined()
+	return nil
+}
+
+// reserved headers say how the message is framed, which is the writer's business.
+var reserved = map[string]bool{"Content-Length": true, "Transfer-Encoding": true, "Expect": true, "Upgrade": true, "Trailer": true, "Te": true}
+
+func (c *compiler) request(s *topology.Step, sc *scope, path template, out *step) error {
+	t := append(template{{literal: out.method + " " + c.prefix}}, path...)
+	t = append(t, segment{literal: " HTTP/1.1\r\n"})
+	have := map[string]bool{}
+	for _, k := range sortedKeys(s.Headers) {
+		key := canonical(k)
+		if !isToken(k) {
+			return fmt.Errorf("header %q: not a header name", k)
+		}
+		if reserved[key] {
+			return fmt.Errorf("header %s: set by the load generator, not by the file", key)
+		}
+		if have[key] {
+			return fmt.Errorf("header %s: given twice", key)
+		}
+		have[key] = true
+		v, err := sc.parse(s.Headers[k], always(escapeHeader))
+		if err != nil {
+			return fmt.Errorf("header %s: %w", k, err)
+		}
+		for _, seg := range v {
+			if strings.ContainsFunc(seg.literal, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
+				return fmt.Errorf("header %s: a control character in its value", k)
+			}
+		}
+		t = append(t, segment{literal: key + ": "})
+		t = append(append(t, v...), segment{literal: "\r\n"})
+	}
+	for _, d := range [][2]string{{"Host", c.host}, {"User-Agent", "banyan-load"}, {"Accept", "*/*"}, {"Content-Type", contentType(s)}} {
+		if !have[d[0]] && d[1] != "" {
+			t = append(t, segment{literal: d[0] + ": " + d[1] + "\r\n"})
+		}
+	}
+	out.ownCookie = have["Cookie"]
+	out.request = t.joined()
+	if out.request.fixed() && out.body.fixed() {
+		full, _ := out.request.append(nil, nil)
+		body, _ := out.body.append(nil, nil)
+		out.fixed = appendBody(full, body, out.hasBody)
+	}
+	return nil
+}
+
+func contentType(s *topology.Step) string {
+	switch {
+	case s.Form != nil:
+		return "application/x-www-form-urlencoded"
+	case s.JSON != nil:
+		return "application/json"
+	}
+	return ""
+}
+
+// appendBody ends the headers and writes the body.
+func appendBody(dst, body []byte, hasBody bool) []byte {
+	if hasBody {
+		dst = append(dst, "Content-Length: "...)
+		dst = strconv.AppendInt(dst, int64(len(body)), 10)
+		dst = append(dst, "\r\n"...)
+	}
+	dst = append(dst, "\r\n"...)
+	return append(dst, body...)
+}
+
+// good reports whether status is what the step wants.
+func (s *step) good(status int) bool {
+	if len(s.statuses) == 0 {
+		return status >= 200 && status < 400
+	}
+	return slices.Contains(s.statuses, status)
+}

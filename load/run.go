@@ -1,0 +1,197 @@
+package load
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+)
+
+// run is one load test under way.
+type run struct {
+	cfg      Config
+	plan     *plan
+	closed   bool // users, not arrivals
+	schedule func() Schedule
+	replay   *replay
+	end      time.Duration
+	timeout  time.Duration
+
+	origin time.Time
+	ctx    context.Context // done: cut everything
+	stop   <-chan struct{} // closed: send nothing more
+	to     *endpoint
+	pool   *pool
+	waker  *waker
+	rec    *recorder
+
+	startCPU, warmCPU, endCPU time.Duration
+	crewFull                  int64 // times that an arrival waited because MaxInFlight scenarios were under way
+}
+
+// now is the instant since the start of the run.
+func (r *run) now() time.Duration { return time.Since(r.origin) }
+
+func (r *run) stopped() bool {
+	select {
+	case <-r.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+// Run sends the workload and returns what came of it. No request is begun after the end of its duration; those under
+// way are waited for, at most for their timeout. Where ctx is done before, everything is cut at once, and the result is
+// that of the part that was run, marked as cut short. An error is returned only where nothing was sent: a workload, a
+// target or a trace that is not right.
+func Run(ctx context.Context, cfg Config) (*Result, error) {
+	r, thresholds, err := prepare(cfg)
+	if err != nil {
+		return nil, err
+	}
+	wake, err := r.cfg.newAlarm()
+	if err != nil {
+		return nil, fmt.Errorf("load: %w", err)
+	}
+	defer wake.close()
+	beat, err := r.cfg.newAlarm()
+	if err != nil {
+		return nil, fmt.Errorf("load: %w", err)
+	}
+	defer beat.close()
+	started := time.Now()
+	r.origin = started
+	r.waker = &waker{now: r.now, alarm: wake}
+
+	helpers, endHelpers := context.WithCancel(context.Background())
+	stopCtx, stop := context.WithDeadline(ctx, started.Add(r.end))
+	defer stop()
+	r.ctx, r.stop = ctx, stopCtx.Done()
+	r.startCPU = processCPU()
+	r.warmCPU = r.startCPU
+
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		select {
+		case <-ctx.Done():
+			r.to.cutAll()
+		case <-helpers.Done():
+		}
+	})
+	wg.Go(func() { r.waker.run(helpers) })
+	wg.Go(func() { r.observe(helpers) })
+	if r.closed {
+		r.runUsers()
+	} else {
+		r.runArrivals(beat)
+	}
+	endHelpers()
+	wg.Wait()
+	if r.endCPU == 0 {
+		r.endCPU = processCPU()
+	}
+	r.pool.close()
+	return r.result(started, thresholds), nil
+}
+
+// prepare checks and makes all that can be made before the clock runs.
+func prepare(cfg Config) (*run, []Threshold, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, nil, err
+	}
+	w := cfg.Workload
+	r := &run{cfg: cfg, closed: w.Users > 0, timeout: w.Timeout.Std()}
+	var host, prefix string
+	if r.to, host, prefix, err = cfg.endpoint(); err != nil {
+		return nil, nil, err
+	}
+	if r.plan, err = compile(w, cfg.Router, host, prefix); err != nil {
+		return nil, nil, fmt.Errorf("load: %w", err)
+	}
+	thresholds, err := parseThresholds(w.Thresholds, r.plan.names)
+	if err != nil {
+		return nil, nil, fmt.Errorf("load: %w", err)
+	}
+	warm := w.Warmup.Std()
+	if r.closed {
+		r.end = warm + w.Duration.Std()
+	} else if err := r.arrange(); err != nil {
+		return nil, nil, fmt.Errorf("load: %w", err)
+	}
+	if warm >= r.end {
+		return nil, nil, fmt.Errorf("load: a warm-up of %s leaves nothing of %s to measure", warm, r.end)
+	}
+	r.rec = newRecorder(r.plan, 2*runtime.GOMAXPROCS(0), warm, r.end)
+	if r.replay != nil {
+		r.rec.trace = &Timeline{Width: r.replay.bin()}
+	}
+	r.pool = &pool{limit: cfg.Connections, make: func() *client { return &client{to: r.to} }}
+	return r, thresholds, nil
+}
+
+// arrange makes the schedule of an open workload.
+func (r *run) arrange() error {
+	w := r.cfg.Workload
+	var profile *Profile
+	var err error
+	switch {
+	case w.Trace != nil:
+		var s *series
+		if s, err = readTrace(w.Trace, r.cfg.Dir); err != nil {
+			return err
+		}
+		if r.replay, err = replayOf(s, w.Trace, w.Warmup.Std()); err != nil {
+			return err
+		}
+		profile = r.replay.profile
+	case len(w.Stages) > 0:
+		profile, err = Ramps(w.Stages)
+	default:
+		profile, err = Steady(float64(w.Rate), w.Warmup.Std()+w.Duration.Std())
+	}
+	if err != nil {
+		return err
+	}
+	r.end = profile.Duration()
+	r.schedule = func() Schedule {
+		if w.Arrivals == "constant" {
+			return Even{profile}
+		}
+		return NewPoisson(profile, r.cfg.Seed)
+	}
+	return nil
+}
+
+// observe tells of progress once a second and takes the CPU time at both ends of the measured part.
+func (r *run) observe(ctx context.Context) {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	warm := time.NewTimer(r.rec.warm - r.now())
+	defer warm.Stop()
+	stop := r.stop
+	var last Progress
+	var schedule Schedule
+	if !r.closed {
+		schedule = r.schedule()
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-stop:
+			r.endCPU, stop = processCPU(), nil
+		case <-warm.C:
+			r.warmCPU = processCPU()
+		case <-ticker.C:
+			now := r.now()
+			recent := r.rec.tick(now)
+			if r.cfg.Progress != nil && stop != nil {
+				last = r.progress(last, schedule, now, recent)
+				r.cfg.Progress(last)
+			}
+		}
+	}
+}
