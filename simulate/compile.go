@@ -104,7 +104,7 @@ func (c *compiler) expandWork(name string) (int32, error) {
 	svc := c.sys.Services[name]
 	n := node{service: c.index[name]}
 	if w := svc.Work; w != nil {
-		if err := c.setTimes(&n, name, w.CPU, 0, w.Delay, w.SCV, nil); err != nil {
+		if err := c.setTimes(&n, name, &topology.Demand{CPU: w.CPU, Delay: w.Delay, SCV: w.SCV}); err != nil {
 			return none, err
 		}
 	} else {
@@ -143,19 +143,21 @@ func callsOf(svc *topology.Service, used string) float64 {
 	return 1
 }
 
-func (c *compiler) setTimes(n *node, name string, cpu, async, delay topology.Duration, scv, delaySCV *float64) error {
-	shape := c.m.o.Shape
+func (c *compiler) setTimes(n *node, name string, d *topology.Demand) error {
 	for _, t := range []struct {
 		to   *distribution
 		what string
 		mean topology.Duration
 		scv  *float64
-	}{{&n.cpu, "CPU time", cpu, scv}, {&n.async, "asynchronous CPU time", async, scv}, {&n.delay, "delay", delay, delaySCV}} {
-		d, err := newDistribution(shape, t.mean.Std().Seconds(), scvOf(t.scv))
+	}{{&n.cpu, "CPU time", d.CPU, d.SCV}, {&n.async, "asynchronous CPU time", d.Async, d.SCV}, {&n.delay, "delay", d.Delay, d.DelaySCV}} {
+		drawn, err := newDistribution(c.m.o.Shape, t.mean.Std().Seconds(), scvOf(t.scv))
 		if err != nil {
 			return fmt.Errorf("service %s: %s: %w", name, t.what, err)
 		}
-		*t.to = d
+		*t.to = drawn
+	}
+	if n.wake = d.Wake.Std().Seconds(); n.wake < 0 {
+		return fmt.Errorf("service %s: CPU time of waking up of %v", name, d.Wake.Std())
 	}
 	return nil
 }
@@ -182,7 +184,7 @@ func (c *compiler) expandDemands(root *node, edge int32, entry string, demands m
 	for _, name := range []string{Client, Gateway} {
 		if d := demands[name]; d != nil && d.Visits > 0 && c.sys.Services[name] == nil {
 			n := node{service: c.index[name]}
-			if err := c.setTimes(&n, name, d.CPU, d.Async, d.Delay, d.SCV, d.DelaySCV); err != nil {
+			if err := c.setTimes(&n, name, d); err != nil {
 				return err
 			}
 			if err := c.callDirectly(root, n, d.Visits); err != nil {
@@ -273,7 +275,7 @@ func (r *demandReader) expand(name string) (int32, error) {
 	svc := r.c.sys.Services[name]
 	n := node{service: r.c.index[name]}
 	if d := r.demands[name]; d != nil {
-		if err := r.c.setTimes(&n, name, d.CPU, d.Async, d.Delay, d.SCV, d.DelaySCV); err != nil {
+		if err := r.c.setTimes(&n, name, d); err != nil {
 			return none, err
 		}
 	}
@@ -313,7 +315,7 @@ func (r *demandReader) unreached(root *node) error {
 			continue
 		}
 		n := node{service: r.c.index[name]}
-		if err := r.c.setTimes(&n, name, d.CPU, d.Async, d.Delay, d.SCV, d.DelaySCV); err != nil {
+		if err := r.c.setTimes(&n, name, d); err != nil {
 			return err
 		}
 		i, err := r.c.addNode(n)

@@ -71,6 +71,7 @@ type edgeModel struct {
 type node struct {
 	service           int32 // none: the request itself, which only calls
 	cpu, async, delay distribution
+	wake              float64 // seconds of CPU that nobody waits for, times the idle share of the machine
 	calls             []nodeCall
 	visits            float64 // to it and below, of one visit; 0 while unknown
 	height            int
@@ -155,7 +156,7 @@ func compile(sys *topology.System, o Options) (*Model, error) {
 
 func (m *Model) costs() bool {
 	for _, n := range m.nodes {
-		if n.cpu.mean+n.async.mean+n.delay.mean > 0 {
+		if n.cpu.mean+n.async.mean+n.wake+n.delay.mean > 0 {
 			return true
 		}
 	}

@@ -113,6 +113,9 @@ func (p *processor) changeRunnable(by int) {
 	}
 }
 
+// idleShare is the share of the cores that have nothing to do at this moment.
+func (p *processor) idleShare() float64 { return max(0, 1-float64(p.runnable)/p.cores) }
+
 // start begins a piece of work of so many CPU seconds on a replica.
 func (p *processor) start(now int64, i int32, work float64, subject int32) {
 	p.advance(now)

@@ -159,8 +159,14 @@ func (s *sim) leave(v int32, async bool) {
 	svc.count.Visits++
 	svc.count.sojourn += s.now - at.started
 	replica := at.replica
-	if n := &s.m.nodes[at.node]; async && n.async.mean > 0 {
-		s.startWork(replica, n.async.sample(svc.work), nobody)
+	if n := &s.m.nodes[at.node]; async && n.async.mean+n.wake > 0 {
+		work := n.async.sample(svc.work)
+		if n.wake > 0 {
+			work += n.wake * s.cpu.idleShare()
+		}
+		if work > 0 {
+			s.startWork(replica, work, nobody)
+		}
 	}
 	s.freeVisit(v)
 	s.replicas[replica].present--
