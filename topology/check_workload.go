@@ -56,7 +56,7 @@ func (c *checker) loadKind(w *Workload, s spot) {
 	case len(given) == 0:
 		c.at(s, Problem{Message: "no load is given", Expected: want})
 	case len(given) > 1:
-		problem := Problem{Message: "two kinds of load are given: " + chainWords(given), Expected: want}
+		problem := Problem{Message: "several kinds of load are given: " + chainWords(given), Expected: want}
 		if s.child(given[0]).at.file != s.child(given[1]).at.file {
 			problem.Hint = fmt.Sprintf("an overlay takes the other away with '%s: null'", given[0])
 		}

@@ -112,7 +112,7 @@ func nameRoutes(routes []*Route) {
 			method += " "
 		}
 		name := method + r.Path
-		if taken[name] && r.Host != "" {
+		if taken[name] && r.Host != "" && r.Host != "*" {
 			name = method + r.Host + r.Path
 		}
 		for n := 2; taken[name]; n++ {

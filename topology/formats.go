@@ -96,7 +96,7 @@ func checkKey(kind, key string) (Problem, bool) {
 	switch kind {
 	case "name":
 		p, ok := checkFormat("name", key)
-		p.Found = quoteFound(key)
+		p.Found, p.Expected = quoteFound(key), wantString("name")
 		return p, ok && key != ""
 	case "env":
 		return Problem{Found: quoteFound(key), Expected: "a variable's name: letters, digits and underscores, no digit first"},

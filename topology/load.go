@@ -129,6 +129,9 @@ func parse(sources []Source, folders []string, dir string) (*System, error) {
 	}
 	d := newDecoder(sources, folders, ps)
 	sys := d.system(root)
+	if d.visits > maxVisits {
+		return nil, ps.err() // not all of it was decoded
+	}
 	sys.Dir = dir
 	complete(sys, d)
 	check(sys, d)

@@ -51,36 +51,38 @@ func TestTextThatIsRefused(t *testing.T) {
 		merges += fmt.Sprintf("x-m%d: &m%d {<<: [*a, *a], v: [%s*a]}\n", i, i, repeat("*a, ", 2000))
 	}
 	for name, c := range map[string]struct{ text, want string }{
-		"empty":               {"", "0.yaml:1:1: the file is empty"},
-		"only a comment":      {"# nothing\n", "0.yaml:1:1: the file is empty"},
-		"only a header":       {"---\n", "the file is empty"},
-		"a list":              {"- a\n- b\n", "0.yaml:1:1: found a list, expected a map"},
-		"a scalar":            {"hello\n", `0.yaml:1:1: found "hello", expected a map`},
-		"two documents":       {small + "---\n" + small, "0.yaml:3:1: a second document begins"},
-		"not UTF-8":           {"system: s\nservices: \xff\n", "0.yaml:2:11: found the byte 0xFF"},
-		"UTF-16":              {"\xff\xfea\x00", "0.yaml:1:1: the file is UTF-16"},
-		"control character":   {"system: a\x01b\n", "0.yaml:1:10: found the control character U+0001"},
-		"tab indents":         {"system: s\nservices:\n\tweb: {run: web}\n", "0.yaml:3:1: a tab indents the line; indent with spaces"},
-		"open brace":          {"system: s\nservices: {web: {run: web}\n", "0.yaml:2:"},
-		"open quote":          {"system: \"s\n", "0.yaml:1:9: not YAML:"},
-		"wrong indent":        {"a:\n  b: 1\n c: 2\n", "0.yaml:3:"},
-		"twice":               {small + "system: t\n", `0.yaml:3:1: the key "system" stands twice; it stands at 1:1 already`},
-		"unknown alias":       {"system: *nme\nx: &name s\n", `0.yaml:1:9: no anchor "&nme" stands before this alias`},
-		"alias to itself":     {"system: s\nx-a: &a [*a]\n", `no anchor "&a" stands before this alias`},
-		"tag":                 {"system: !secret s\n", `0.yaml:1:9: found the tag "!secret"`},
-		"merge of a scalar":   {small + "x-a: {<<: 3}\n", "0.yaml:3:11: found 3, expected a map"},
-		"a map as a key":      {"{a: b}: c\n", "0.yaml:1:7: not YAML:"},
-		"billion laughs":      {bomb + small, "the file holds too much"},
-		"merged laughs":       {merges + small, "the file holds too much"},
-		"deep brackets":       {"x-a: " + repeat("[", 100_000), "nested too deeply"},
-		"deep braces":         {"x-a: " + repeat("{a: ", 100_000), "nested too deeply"},
-		"deep dashes":         {repeat("- ", 100_000), "nested too deeply"},
-		"deep question marks": {repeat("? ", 100_000), "nested too deeply"},
-		"deep tags":           {repeat("!!map ", 100_000), "nested too deeply"},
-		"deep but balanced":   {"x-a: " + repeat("[", 70) + repeat("]", 70), "nested too deeply"},
-		"deep anchors":        {"x-a: " + repeat("&a ", 100_000), "0.yaml:"},
-		"many anchors":        {repeat("- &a 1\n", 20_000), "too many anchors"},
-		"too many names":      {"system: s\nservices:\n" + manyServices(10_001), "found 10001 entries, expected at most 10000"},
+		"empty":                     {"", "0.yaml:1:1: the file is empty"},
+		"only a comment":            {"# nothing\n", "0.yaml:1:1: the file is empty"},
+		"only a header":             {"---\n", "the file is empty"},
+		"a list":                    {"- a\n- b\n", "0.yaml:1:1: found a list, expected a map"},
+		"a scalar":                  {"hello\n", `0.yaml:1:1: found "hello", expected a map`},
+		"two documents":             {small + "---\n" + small, "0.yaml:3:1: a second document begins"},
+		"not UTF-8":                 {"system: s\nservices: \xff\n", "0.yaml:2:11: found the byte 0xFF"},
+		"UTF-16":                    {"\xff\xfea\x00", "0.yaml:1:1: the file is UTF-16"},
+		"control character":         {"system: a\x01b\n", "0.yaml:1:10: found the control character U+0001"},
+		"tab indents":               {"system: s\nservices:\n\tweb: {run: web}\n", "0.yaml:3:1: a tab indents the line; indent with spaces"},
+		"open brace":                {"system: s\nservices: {web: {run: web}\n", "0.yaml:2:"},
+		"open quote":                {"system: \"s\n", "0.yaml:1:9: not YAML:"},
+		"wrong indent":              {"a:\n  b: 1\n c: 2\n", "0.yaml:3:"},
+		"twice":                     {small + "system: t\n", `0.yaml:3:1: the key "system" stands twice; it stands at 1:1 already`},
+		"unknown alias":             {"system: *nme\nx: &name s\n", `0.yaml:1:9: no anchor "&nme" stands before this alias`},
+		"alias to itself":           {"system: s\nx-a: &a [*a]\n", `no anchor "&a" stands before this alias`},
+		"tag":                       {"system: !secret s\n", `0.yaml:1:9: found the tag "!secret"`},
+		"an unknown alias as a key": {"system: s\nservices: {web: {run: web, env: {*a : 1}}}\n", `no anchor "&a" stands before this alias`},
+		"an empty name":             {"system: s\nservices: {\"\": {run: web}}\n", `found "", expected a name`},
+		"merge of a scalar":         {small + "x-a: {<<: 3}\n", "0.yaml:3:11: found 3, expected a map"},
+		"a map as a key":            {"{a: b}: c\n", "0.yaml:1:7: not YAML:"},
+		"billion laughs":            {bomb + small, "the file holds too much"},
+		"merged laughs":             {merges + small, "the file holds too much"},
+		"deep brackets":             {"x-a: " + repeat("[", 100_000), "nested too deeply"},
+		"deep braces":               {"x-a: " + repeat("{a: ", 100_000), "nested too deeply"},
+		"deep dashes":               {repeat("- ", 100_000), "nested too deeply"},
+		"deep question marks":       {repeat("? ", 100_000), "nested too deeply"},
+		"deep tags":                 {repeat("!!map ", 100_000), "nested too deeply"},
+		"deep but balanced":         {"x-a: " + repeat("[", 70) + repeat("]", 70), "nested too deeply"},
+		"deep anchors":              {"x-a: " + repeat("&a ", 100_000), "0.yaml:"},
+		"many anchors":              {repeat("- &a 1\n", 20_000), "too many anchors"},
+		"too many names":            {"system: s\nservices:\n" + manyServices(10_001), "0.yaml:10003:9: found more than 10000 entries, expected at most 10000"},
 	} {
 		_, err := parseText(c.text)
 		var problems Errors
@@ -88,6 +90,39 @@ func TestTextThatIsRefused(t *testing.T) {
 			t.Errorf("%s: got %v", name, err)
 		} else if line := problems[0].String(); !strings.Contains(line, c.want) {
 			t.Errorf("%s: got %.300s\nwant %s", name, line, c.want)
+		}
+	}
+}
+
+// TestHardFilesEnd reads files of the largest size whose shape takes some parsers minutes.
+func TestHardFilesEnd(t *testing.T) {
+	fill := func(s string) string { return strings.Repeat(s, maxFileBytes/len(s)-1) }
+	many := func(line string) string {
+		var b strings.Builder
+		for i := 0; b.Len() < maxFileBytes-64; i++ {
+			fmt.Fprintf(&b, line, i)
+		}
+		return b.String()
+	}
+	for name, text := range map[string]string{
+		"brackets":   fill("[]"),
+		"dashes":     fill("-\n"),
+		"documents":  fill("---\na\n"),
+		"keys":       many("k%d: 1\n"),
+		"flow keys":  "a: {" + many("k%d: 1, ") + "}",
+		"anchors":    many("k%d: &a 1\n"),
+		"quotes":     fill("' "),
+		"colons":     fill("a: "),
+		"line":       "a: " + fill("x"),
+		"lines":      "a: b\n" + fill("  x\n"),
+		"escapes":    "a: \"" + fill("\\x41") + "\"",
+		"typos":      small + "routes:\n" + many("- {path: /%d, to: wbe}\n"),
+		"inherited":  "system: s\nservices: {w: {run: w, inbound: {retry: {on: [" + strings.Repeat("500, ", 99) + "500]}}}}\nroutes:\n" + strings.Repeat("- {path: /, to: w}\n", 9900),
+		"dead ends":  "system: s\nqueues:\n" + strings.Repeat("  a: {}\n", 5000),
+		"not a name": "? " + fill("[a]: "),
+	} {
+		if sys, err := parseText(text); err == nil || sys != nil {
+			t.Errorf("%s: it was read", name)
 		}
 	}
 }

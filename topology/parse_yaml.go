@@ -14,8 +14,8 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// Bounds of one source. The parser recurses and copies its table of anchors, so depth and anchors are counted on the
-// tokens before it runs.
+// Bounds of one source. The parser recurses, and takes time quadratic to the anchors of a file, to the keys of a block
+// map and to the documents, so these are counted on the tokens before it runs.
 const (
 	maxFileBytes = 1 << 20
 	maxDepth     = 64
@@ -92,35 +92,86 @@ func (b *builder) text(data []byte) (string, bool) {
 	return string(bytes.ReplaceAll(data, []byte("\r"), []byte("\n"))), true
 }
 
-// bounded counts what the parser does not: how deep it goes, and how many anchors there are.
+// bounded counts what the parser does not: see the bounds above.
 func (b *builder) bounded(tokens token.Tokens) bool {
-	flow, entries, anchors, line := 0, 0, 0, 0
+	flow, nested, anchors, values, entries, line := 0, 0, 0, 0, 0, 0
+	var maps []blockMap
+	content := false
 	for _, tk := range tokens {
 		if tk.Position.Line != line {
-			line, entries = tk.Position.Line, 0
+			line, nested = tk.Position.Line, 0
 		}
+		problem := Problem{}
 		switch tk.Type {
+		case token.DocumentHeaderType:
+			if content {
+				problem = Problem{Message: "a second document begins", Expected: "one document for each file",
+					Hint: "give several files as overlays instead"}
+			}
+		case token.CommentType, token.DirectiveType, token.DocumentEndType, token.CollectEntryType:
+		case token.MappingValueType:
+			if flow == 0 {
+				if maps = countKey(maps, tk); maps[len(maps)-1].keys > maxEntries {
+					problem = Problem{Found: fmt.Sprintf("more than %d entries", maxEntries), Expected: fmt.Sprintf("at most %d", maxEntries)}
+				}
+			}
 		case token.SequenceStartType, token.MappingStartType:
 			flow++
+			values++
 		case token.SequenceEndType, token.MappingEndType:
 			flow--
-		case token.SequenceEntryType, token.MappingKeyType:
-			entries++ // several on one line nest
-		case token.TagType:
-			entries++ // as do several tags, which the parser follows by recursion
+		case token.SequenceEntryType:
+			nested++ // several on one line nest, as do several tags
+			entries++
+		case token.MappingKeyType, token.TagType:
+			nested++
 		case token.AnchorType:
-			anchors++
+			nested++
+			if anchors++; anchors > maxAnchors {
+				problem = Problem{Message: "too many anchors", Expected: fmt.Sprintf("at most %d", maxAnchors)}
+			}
+		default:
+			values++
 		}
-		if flow+entries > 2*maxDepth {
+		content = content || values > 0
+		switch {
+		case flow+nested > 2*maxDepth:
 			b.tooDeep(b.tokenAt(tk))
 			return false
+		case values > maxNodes || entries > maxNodes:
+			problem = tooMuch()
 		}
-		if anchors > maxAnchors {
-			b.say(b.tokenAt(tk), Problem{Message: "too many anchors", Expected: fmt.Sprintf("at most %d", maxAnchors)})
+		if problem != (Problem{}) {
+			b.say(b.tokenAt(tk), problem)
 			return false
 		}
 	}
 	return true
+}
+
+// blockMap is a map whose keys stand in a column of their own.
+type blockMap struct {
+	column, keys int
+}
+
+// countKey counts the key before a colon in the map of its column, which ends those further right.
+func countKey(maps []blockMap, colon *token.Token) []blockMap {
+	column := colon.Position.Column
+	if key := colon.Prev; key != nil && key.Position.Line == colon.Position.Line {
+		column = key.Position.Column
+	}
+	for len(maps) > 0 && maps[len(maps)-1].column > column {
+		maps = maps[:len(maps)-1]
+	}
+	if len(maps) == 0 || maps[len(maps)-1].column < column {
+		maps = append(maps, blockMap{column: column})
+	}
+	maps[len(maps)-1].keys++
+	return maps
+}
+
+func tooMuch() Problem {
+	return Problem{Message: "the file holds too much, aliases written out", Expected: fmt.Sprintf("at most %d values", maxNodes)}
 }
 
 func (b *builder) tooDeep(at position) {
@@ -129,13 +180,15 @@ func (b *builder) tooDeep(at position) {
 
 // syntax notes the parser's error.
 func (b *builder) syntax(err error) {
-	at, message := position{b.file, 0, 0}, err.Error()
+	at, message := position{b.file, 0, 0}, ""
 	var e yaml.Error
 	if errors.As(err, &e) {
-		message = e.GetMessage()
+		message = e.GetMessage() // Error would show the lines around, in time quadratic to their length
 		if tk := e.GetToken(); tk != nil {
 			at = b.tokenAt(tk)
 		}
+	} else {
+		message = err.Error()
 	}
 	message, _, _ = strings.Cut(message, "\n")
 	p := Problem{Message: "not YAML: " + firstBytes(message, 200)}
@@ -156,12 +209,7 @@ func (b *builder) document(f *ast.File) *node {
 			continue
 		}
 		if body != nil {
-			at := position{b.file, 0, 0}
-			if doc.Start != nil {
-				at = b.tokenAt(doc.Start)
-			}
-			b.say(at, Problem{Message: "a second document begins", Expected: "one document for each file",
-				Hint: "give several files as overlays instead"})
+			b.say(position{b.file, 0, 0}, Problem{Message: "two documents stand in it", Expected: "one document for each file"})
 			return nil
 		}
 		body = doc.Body
@@ -329,6 +377,9 @@ func (b *builder) key(k ast.MapKeyNode, at position) (string, bool) {
 	} else {
 		n = b.build(k, 1)
 	}
+	if n.kind == brokenKind {
+		return "", false
+	}
 	if n.kind == listKind || n.kind == mapKind || (n.kind == nullKind && n.text == "") {
 		if !b.full {
 			b.say(at, Problem{Found: n.describe(), Expected: "a name as the key of a map"})
@@ -381,7 +432,7 @@ func (b *builder) count(n int, at position) bool {
 	}
 	if b.nodes += n; b.nodes > maxNodes {
 		b.full = true
-		b.say(at, Problem{Message: "the file holds too much, aliases written out", Expected: fmt.Sprintf("at most %d values", maxNodes)})
+		b.say(at, tooMuch())
 		return false
 	}
 	return true

@@ -94,7 +94,7 @@ func ParseDuration(text string) (Duration, error) {
 			}
 		}
 		if size == 0 {
-			return fail("has an unknown unit "+quoteFound(name), "")
+			return fail("has an unknown unit "+quoteFound(strings.TrimSpace(name)), spelledOut(num, name))
 		}
 		whole, fraction, _ := strings.Cut(num, ".")
 		n, err := strconv.ParseInt(whole, 10, 64)
@@ -112,6 +112,17 @@ func ParseDuration(text string) (Duration, error) {
 		return fail("is too long", "")
 	}
 	return Duration(exact), nil
+}
+
+// spelledOut is the hint for a unit that is written as a word.
+func spelledOut(num, name string) string {
+	word := strings.TrimSuffix(strings.TrimSpace(name), "s")
+	for _, u := range [...][2]string{{"sec", "s"}, {"second", "s"}, {"min", "m"}, {"minute", "m"}, {"hour", "h"}, {"day", "d"}, {"week", "w"}} {
+		if word == u[0] {
+			return num + u[1]
+		}
+	}
+	return ""
 }
 
 // String returns d in the largest units that show it exactly, such as 7d, 36h, 1m30s, 1.5s or 250us. ParseDuration

@@ -68,6 +68,10 @@ func predict(ctx context.Context, b *bench) error {
 		if err := b.ask(ctx, &c, "compare"); err != nil {
 			return err
 		}
+		if os.Getenv("SPINE_SHOW") != "" {
+			out, _ := b.banyan(ctx, "compare")
+			fmt.Println(string(out))
+		}
 		b.judge(share, c)
 	}
 	return nil

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
 	"strings"
 	"time"
@@ -48,6 +49,9 @@ broken. Ctrl-C ends the test and reports what was done.`,
   banyan load http://127.0.0.1:8080/ --connections 64 --duration 10s`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if f.seed == 0 {
+				f.seed = rand.Uint64() >> 11 // short enough for a float64, as readers of JSON may keep it
+			}
 			if len(args) == 1 {
 				return c.loadURL(cmd.Context(), args[0], f)
 			}
@@ -69,7 +73,7 @@ broken. Ctrl-C ends the test and reports what was done.`,
 	fl.StringVar(&f.from, "from", "", "of the trace: offset at which the replay starts")
 	fl.StringVar(&f.length, "length", "", "of the trace: length of the part that is replayed, in its own time")
 	fl.StringArrayVar(&f.thresholds, "threshold", nil, "limit to keep, such as 'p99 < 200ms', 'errors < 0.1%' or 'p99{GET /} < 50ms'")
-	fl.Uint64Var(&f.seed, "seed", 1, "of all that is drawn: arrivals, mix, think times, values")
+	fl.Uint64Var(&f.seed, "seed", 0, "of all that is drawn: arrivals, mix, think times, values, UUIDs too; 0: another one for each test")
 	fl.DurationVar(&f.maxLate, "max-late", 0, "do not send what is due for longer than this, and count it; 0: send everything, however late")
 	fl.StringVarP(&f.method, "method", "X", "", "with a URL: the request's method")
 	fl.StringVar(&f.body, "body", "", "with a URL: the request's body")
