@@ -34,7 +34,8 @@ type call struct {
 	attempts int32
 	stamp    uint32 // of this call
 	state    callState
-	// place among those that wait for the service
+	// place among those that wait for the service, and why there was no other
+	why        policy.Refusal
 	waitStamp  uint32
 	prev, next int32
 }
@@ -83,18 +84,16 @@ func (s *sim) try(i int32) {
 	c := s.calls.at(i)
 	e := &s.edges[c.edge]
 	grant, why := s.lanes[e.lane].pool.Pick(&c.search, s.instant())
-	switch {
-	case why == policy.Picked:
+	if why == policy.Picked {
 		s.send(i, grant)
-	case why == policy.AllBroken:
-		s.refuse(i, why)
-	case s.m.o.Wait <= 0:
-		s.refuse(i, why)
-	case s.services[e.to].waiting.n >= s.m.o.MaxWaiting:
-		s.refuse(i, policy.AllFull)
-	default:
-		s.wait(i)
+		return
 	}
+	c.why = why
+	if patience, refused := s.admission.Decide(why, s.left(c), s.services[e.to].waiting.n); patience <= 0 {
+		s.refuse(i, refused)
+		return
+	}
+	s.wait(i) // as long as all do; where less is left, the call's own deadline comes first
 }
 
 // send gives a try to a replica.
@@ -126,13 +125,14 @@ func (s *sim) answered(i int32, status int, cause Outcome) {
 		s.endCall(i, status, cause)
 		return
 	}
-	if status < 500 {
-		s.release(c, policy.Success)
+	outcome := policy.OutcomeOf(status)
+	if outcome != policy.Failure {
+		s.release(c, outcome)
 		s.endCall(i, status, cause)
 		return
 	}
 	pause, again := s.decide(c, policy.Try{Sent: true, Status: status})
-	s.release(c, policy.Failure)
+	s.release(c, outcome)
 	s.after(i, pause, again, status, cause)
 }
 
@@ -321,7 +321,8 @@ func (s *sim) wakeAll(service int32) {
 
 func (s *sim) lookAgain(i int32) {
 	c := s.calls.at(i)
-	if grant, why := s.lanes[s.edges[c.edge].lane].pool.Pick(&c.search, s.instant()); why == policy.Picked {
+	var grant policy.Grant
+	if grant, c.why = s.lanes[s.edges[c.edge].lane].pool.Pick(&c.search, s.instant()); c.why == policy.Picked {
 		s.leaveLine(i)
 		s.send(i, grant)
 	}
@@ -329,12 +330,6 @@ func (s *sim) lookAgain(i int32) {
 
 // waitOver is the end of the gateway's patience with a call in line.
 func (s *sim) waitOver(i int32) {
-	c := s.calls.at(i)
 	s.leaveLine(i)
-	grant, why := s.lanes[s.edges[c.edge].lane].pool.Pick(&c.search, s.instant())
-	if why == policy.Picked {
-		s.send(i, grant)
-		return
-	}
-	s.refuse(i, why)
+	s.refuse(i, s.calls.at(i).why)
 }

@@ -56,6 +56,8 @@ type sim struct {
 	clientOut int32
 	waitOut   int32
 
+	admission policy.Admission
+
 	arrivals source
 	users    *stream // scenarios and steps taken, pauses
 	balance  *stream
@@ -85,6 +87,7 @@ func newSim(m *Model, load *workload, replication int) (*sim, error) {
 	s := &sim{m: m, replication: replication, load: load, cpu: newProcessor(m.cores)}
 	o := &m.o
 	s.users, s.balance = s.stream("users"), s.stream("balance")
+	s.admission = policy.Admission{Wait: o.Wait, MaxWaiting: o.MaxWaiting}
 	s.arrivals = source{load: load, draws: s.stream("arrivals")}
 	for _, t := range m.timeouts {
 		s.deadlines = append(s.deadlines, deadlines{after: int64(t)})
