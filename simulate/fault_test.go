@@ -197,3 +197,25 @@ func TestLoadReplacesTheWorkload(t *testing.T) {
 	within(t, "mix", r.Routes[1].Throughput.Value/r.Routes[0].Throughput.Value, 3, 0.1)
 	within(t, "users", r.All.Throughput.Value*(0.1+r.All.Mean.Value.Seconds()), 50, 0.03)
 }
+
+func TestRetriesGoToAnotherReplica(t *testing.T) {
+	in := topology.Inbound{Balance: topology.RoundRobin, Retry: &topology.Retry{Attempts: 2, Budget: 1, MinPerSecond: 1000, Backoff: ms(1), On: []int{500}}}
+	r := simulate(t, pair(in), one(Options{Faults: []Fault{{Kind: FaultErrors, Service: "web", Factor: 1, Replicas: 1}}}))
+	if len(r.All.Errors) > 0 || r.service(t, "web").Retries < 1000 {
+		t.Errorf("errors %v, %d retries: want none, and every second request tried again elsewhere", r.All.Errors, r.service(t, "web").Retries)
+	}
+}
+
+func TestTimeoutsOpenTheBreaker(t *testing.T) {
+	breaker := &topology.Breaker{Failures: 5, Open: ms(2000), MaxOpen: ms(30000), MaxEjected: 0.5}
+	o := one(Options{Faults: []Fault{{Kind: FaultSlow, Service: "web", Factor: 1000, Replicas: 1}}})
+	without := simulate(t, pair(topology.Inbound{Balance: topology.RoundRobin, Timeout: ms(200)}), o)
+	with := simulate(t, pair(topology.Inbound{Balance: topology.RoundRobin, Timeout: ms(200), Breaker: breaker}), o)
+	if without.All.Errors["timeout"] < 1000 || with.All.Errors["timeout"] > 100 {
+		t.Errorf("%d time-outs without a breaker, %d with one", without.All.Errors["timeout"], with.All.Errors["timeout"])
+	}
+	// Each leaves behind work that nobody waits for.
+	if o := without.service(t, "web").Orphans; o != without.All.Errors["timeout"] {
+		t.Errorf("%d orphans of %d time-outs", o, without.All.Errors["timeout"])
+	}
+}
