@@ -242,3 +242,24 @@ func ExampleModel_Run() {
 	fmt.Println(r.Routes[0].Route, r.Replications, "replications", r.Routes[0].Errors)
 	// Output: GET / 5 replications map[]
 }
+
+// TestVoidEventsDoNotHitLaterVisits: what was scheduled for visits that were cut off must not happen to those that come
+// after them.
+func TestVoidEventsDoNotHitLaterVisits(t *testing.T) {
+	sys := oneService(1, 0, 1, 400)
+	sys.Services["slow"] = &topology.Service{Inbound: topology.Inbound{Timeout: ms(30)}}
+	sys.Routes = append(sys.Routes, &topology.Route{Name: "GET /slow", Method: "GET", Path: "/slow", To: "slow"})
+	sys.Workload.Mix["slow"] = 1
+	sys.Workload.Scenarios["slow"] = &topology.Scenario{Steps: []*topology.Step{{Method: "GET", Path: "/slow"}}}
+	sys.Demands = map[string]map[string]*topology.Demand{
+		"GET /":     {"web": {Visits: 1, Delay: ms(50), DelaySCV: ptr(0.0)}},
+		"GET /slow": {"slow": {Visits: 1, Delay: ms(45), DelaySCV: ptr(0.0)}},
+	}
+	r := simulate(t, sys, one(Options{Duration: 20 * time.Second}))
+	if l := r.Routes[0].Latency; l.Min() != 50e6 || l.Max() != 50e6 {
+		t.Errorf("a delay of 50ms took from %v to %v", time.Duration(l.Min()), time.Duration(l.Max()))
+	}
+	if n := r.Routes[1].Errors["timeout"]; n != r.Routes[1].Requests || n < 3000 {
+		t.Errorf("%d of %d slow requests timed out", n, r.Routes[1].Requests)
+	}
+}
