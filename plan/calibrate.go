@@ -56,6 +56,11 @@ func Calibrate(m *Measurement) (*Calibrated, error) {
 	c.countVisits()
 	c.splitCPU()
 	c.findWake()
+	var idle float64
+	for _, cores := range c.out.Calibration.Idle {
+		idle += cores
+	}
+	c.out.Calibration.Dispersion = dispersion(c.m.Pulses, idle)
 	if err := c.fitDelays(); err != nil {
 		return nil, err
 	}
@@ -251,7 +256,7 @@ func (c *calibration) put(route, svc string, d *topology.Demand) {
 
 // model is the planner's model of what was derived so far.
 func (c *calibration) model() *model {
-	m := &model{cores: c.m.Cores, idle: c.out.Calibration.Idle, routes: c.routes, demands: map[string]map[string]demand{}}
+	m := &model{cores: c.m.Cores, burst: burstOf(c.out.Calibration), idle: c.out.Calibration.Idle, routes: c.routes, demands: map[string]map[string]demand{}}
 	for _, route := range c.routes {
 		m.demands[route] = map[string]demand{}
 		for svc, d := range c.out.Demands[route] {

@@ -27,6 +27,7 @@ type demand struct {
 type model struct {
 	cores    float64
 	idle     map[string]float64 // cores used without any request, by service
+	burst    float64            // waiting for the CPU as a multiple of what Poisson arrivals would make it
 	routes   []string           // sorted
 	demands  map[string]map[string]demand
 	services []service // sorted by name; the gateway and the client last
@@ -42,7 +43,7 @@ type service struct {
 
 // newModel builds the model of all routes that the load touches.
 func newModel(sys *topology.System, load Load, o Options) (*model, error) {
-	m := &model{cores: o.Cores, idle: map[string]float64{}, demands: map[string]map[string]demand{}}
+	m := &model{cores: o.Cores, burst: 1, idle: map[string]float64{}, demands: map[string]map[string]demand{}}
 	if sys.Machine != nil && sys.Machine.Cores > 0 {
 		m.cores = float64(sys.Machine.Cores)
 	}
@@ -65,8 +66,17 @@ func newModel(sys *topology.System, load Load, o Options) (*model, error) {
 		for name, cores := range c.Idle {
 			m.idle[name] = cores
 		}
+		m.burst = burstOf(c)
 	}
 	return m, nil
+}
+
+// burstOf is how much longer than in a Poisson stream calls wait: half the dispersion.
+func burstOf(c *topology.Calibration) float64 {
+	if c.Dispersion <= 0 {
+		return 1
+	}
+	return c.Dispersion / 2
 }
 
 func loadRoutes(load Load) []string {

@@ -121,7 +121,7 @@ func (m *model) closedAt(load Load, guess float64) (*queueing.Solution, float64,
 			chain.Demands[k] += share * net.Classes[i].Demands[k]
 			chain.Visits[k] += share * net.Classes[i].Visits[k]
 		}
-		chain.Think += share * m.limitDelay(route, rates)
+		chain.Think += share * (m.limitDelay(route, rates) + m.burstDelay(route, rates))
 	}
 	if math.IsInf(chain.Think, 1) {
 		return nil, 0, nil
@@ -208,22 +208,44 @@ func (m *model) limitDelay(route string, rates map[string]float64) float64 {
 	return sum
 }
 
-// finish turns a solved network into latencies by route: the time on the CPU, stretched by sharing it, the delays,
-// and what the limits cost. demand is the first class's demand of the machine.
+// burstDelay is what requests of a route wait longer for the CPU at the given rates than they would if all work came at
+// random: the wait of an M/M/c queue in proportion to the index of dispersion, as in heavy traffic.
+func (m *model) burstDelay(route string, rates map[string]float64) float64 {
+	if m.burst == 1 {
+		return 0
+	}
+	servers, speed := wholeServers(m.cores)
+	utilisation := min((1 - m.idleShare(rates)), 0.999)
+	q, err := queueing.MMc(utilisation*float64(servers), 1, servers)
+	if err != nil {
+		return 0
+	}
+	cpu, _, _, _, _ := m.total(route, 0)
+	return (m.burst - 1) * q.Wq * cpu / speed
+}
+
+// finish turns a solved network into latencies by route: the time on the CPU, stretched by sharing it and by bursts, the
+// delays, and what the limits cost. demand is the first class's demand of the machine.
 func (m *model) finish(s *queueing.Solution, demand float64, rates map[string]float64) (*solution, error) {
 	sol := &solution{method: s.Method, rates: rates}
 	stretch := max(1, s.Residence[0][0]/demand)
 	_, speed := wholeServers(m.cores)
 	for _, route := range m.routes {
 		cpu, _, delay, delayVar, visits := m.total(route, 0)
-		limit := m.limitDelay(route, rates)
+		limit, burst := m.limitDelay(route, rates), m.burstDelay(route, rates)
 		n := max(visits, 1)
-		one, err := queueing.PSVariance(cpu/speed/n, m.cpuSCV(route), stretch)
-		if err != nil {
-			return nil, fmt.Errorf("route %s: %w", route, err)
+		onCPU := cpu / speed * stretch
+		if onCPU+burst > 0 && cpu > 0 {
+			// Bursts stretch waiting and its spread alike.
+			stretch := max(1, (onCPU+burst)/(cpu/speed))
+			one, err := queueing.PSVariance(cpu/speed/n, m.cpuSCV(route), stretch)
+			if err != nil {
+				return nil, fmt.Errorf("route %s: %w", route, err)
+			}
+			delayVar += n * one
 		}
-		sol.mean = append(sol.mean, cpu/speed*stretch+delay+limit)
-		sol.variance = append(sol.variance, n*one+delayVar+limit*limit)
+		sol.mean = append(sol.mean, onCPU+burst+delay+limit)
+		sol.variance = append(sol.variance, delayVar+limit*limit)
 	}
 	return sol, nil
 }
