@@ -50,6 +50,15 @@ const (
 	Failure
 )
 
+// OutcomeOf tells what an answer's status says about its backend: errors of the server count against it, but not its
+// saying that it does not do such a thing at all (501, 505; RFC 9110, 15.6).
+func OutcomeOf(status int) Outcome {
+	if status >= 500 && status != 501 && status != 505 {
+		return Failure
+	}
+	return Success
+}
+
 // maxTried is the number of backends that one request keeps in mind as tried: the most attempts that a file may ask for.
 const maxTried = 10
 

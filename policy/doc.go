@@ -8,7 +8,7 @@
 //   - Picker chooses among Candidates (balance.go): round robin, least request
 //   - Breaker takes one backend out of use while it keeps failing; MayEject bounds how many may be out (breaker.go)
 //   - Retrier decides whether a failed try is repeated, and after which pause; Budget bounds retries (retry.go, budget.go)
-//   - Limiter bounds the work that a backend is given at once (admit.go)
+//   - Admission bounds how requests wait for a backend that is ready and has a place (admit.go)
 //   - Health turns check results into up and down (health.go)
 //   - Restart spaces out the restarts of a program that keeps exiting (restart.go)
 //
@@ -18,5 +18,5 @@
 // happened. The caller reports every event, and owns all goroutines.
 //
 // Each type says who must serialise its calls. Types that the data plane shares between requests (pickers, Breaker,
-// Budget, Limiter) are lock-free and safe for concurrent use; Health and Restart belong to one goroutine.
+// Budget) are lock-free and safe for concurrent use; Health and Restart belong to one goroutine.
 package policy

@@ -1,0 +1,333 @@
+package simulate
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/banyanhq/banyan/topology"
+)
+
+// addRoute compiles a route: what one request of it does, from the gateway down.
+func (c *compiler) addRoute(name string) error {
+	var route *topology.Route
+	for _, r := range c.sys.Routes {
+		if r.Name == name {
+			route = r
+			break
+		}
+	}
+	if route == nil {
+		return fmt.Errorf("the load names it, but it does not exist")
+	}
+	if c.sys.Services[route.To] == nil {
+		return fmt.Errorf("it leads to service %q, which does not exist", route.To)
+	}
+	edge, err := c.edge(none, c.index[route.To], routeInbound(route, c.sys.Services[route.To]))
+	if err != nil {
+		return err
+	}
+	root := node{service: none}
+	if demands, ok := c.sys.Demands[name]; ok {
+		err = c.expandDemands(&root, edge, route.To, demands)
+	} else {
+		var entry int32
+		if entry, err = c.expandWork(route.To); err == nil {
+			root.calls = []nodeCall{{node: entry, edge: edge, mean: 1}}
+		}
+	}
+	if err != nil {
+		return err
+	}
+	i, err := c.addNode(root)
+	if err != nil {
+		return err
+	}
+	c.m.routes = append(c.m.routes, routeModel{name: name, root: i})
+	return nil
+}
+
+// routeInbound gives a route what it leaves unset of its service's own.
+func routeInbound(route *topology.Route, svc *topology.Service) topology.Inbound {
+	in := route.Inbound
+	if in.Balance == "" {
+		in.Balance = svc.Inbound.Balance
+	}
+	if in.Timeout == 0 {
+		in.Timeout = svc.Inbound.Timeout
+	}
+	if in.Retry == nil {
+		in.Retry = svc.Inbound.Retry
+	}
+	if in.Breaker == nil {
+		in.Breaker = svc.Inbound.Breaker
+	}
+	return in
+}
+
+// addNode adds a node whose children are there already.
+func (c *compiler) addNode(n node) (int32, error) {
+	n.visits = 1
+	for i := range n.calls {
+		call := &n.calls[i]
+		if !(call.mean >= 0 && call.mean <= 1e6) {
+			return none, fmt.Errorf("%v calls: want a number from 0 to a million", call.mean)
+		}
+		whole, rest := math.Modf(call.mean)
+		call.whole, call.rest = int32(whole), rest
+		child := &c.m.nodes[call.node]
+		n.visits += call.mean * child.visits
+		n.height = max(n.height, child.height+1)
+	}
+	if !(n.visits <= maxVisitsRequest) {
+		return none, fmt.Errorf("one request makes %.3g visits to services: at most %.0g are simulated", n.visits, float64(maxVisitsRequest))
+	}
+	if n.height > maxHeight {
+		return none, fmt.Errorf("calls are nested more than %d deep", maxHeight)
+	}
+	c.m.nodes = append(c.m.nodes, n)
+	return int32(len(c.m.nodes) - 1), nil
+}
+
+// expandWork compiles a visit to a service by its own 'work', and what it calls. All routes share it.
+func (c *compiler) expandWork(name string) (int32, error) {
+	if i, ok := c.byWork[name]; ok {
+		return i, nil
+	}
+	if c.onPath[name] {
+		return none, fmt.Errorf("service %s calls itself, by way of others or directly: the simulation would not end", name)
+	}
+	if len(c.onPath) > maxHeight {
+		return none, fmt.Errorf("calls are nested more than %d deep", maxHeight)
+	}
+	c.onPath[name] = true
+	defer delete(c.onPath, name)
+	svc := c.sys.Services[name]
+	n := node{service: c.index[name]}
+	if w := svc.Work; w != nil {
+		if err := c.setTimes(&n, name, &topology.Demand{CPU: w.CPU, Delay: w.Delay, SCV: w.SCV}); err != nil {
+			return none, err
+		}
+	} else {
+		c.silent[name] = true
+	}
+	for _, used := range svc.Uses {
+		mean := callsOf(svc, used)
+		if c.sys.Services[used] == nil || mean == 0 {
+			continue
+		}
+		child, err := c.expandWork(used)
+		if err != nil {
+			return none, err
+		}
+		edge, err := c.edge(n.service, c.index[used], c.sys.Services[used].Inbound)
+		if err != nil {
+			return none, err
+		}
+		n.calls = append(n.calls, nodeCall{node: child, edge: edge, mean: mean})
+	}
+	i, err := c.addNode(n)
+	if err != nil {
+		return none, fmt.Errorf("service %s: %w", name, err)
+	}
+	c.byWork[name] = i
+	return i, nil
+}
+
+// callsOf is how often a visit to a service calls another that it uses, by its own 'work'.
+func callsOf(svc *topology.Service, used string) float64 {
+	if svc.Work != nil {
+		if n, ok := svc.Work.Calls[used]; ok {
+			return n
+		}
+	}
+	return 1
+}
+
+func (c *compiler) setTimes(n *node, name string, d *topology.Demand) error {
+	for _, t := range []struct {
+		to   *distribution
+		what string
+		mean topology.Duration
+		scv  *float64
+	}{{&n.cpu, "CPU time", d.CPU, d.SCV}, {&n.async, "asynchronous CPU time", d.Async, d.SCV}, {&n.delay, "delay", d.Delay, d.DelaySCV}} {
+		drawn, err := newDistribution(c.m.o.Shape, t.mean.Std().Seconds(), scvOf(t.scv))
+		if err != nil {
+			return fmt.Errorf("service %s: %s: %w", name, t.what, err)
+		}
+		*t.to = drawn
+	}
+	if n.wake = d.Wake.Std().Seconds(); n.wake < 0 {
+		return fmt.Errorf("service %s: CPU time of waking up of %v", name, d.Wake.Std())
+	}
+	return nil
+}
+
+func scvOf(p *float64) float64 {
+	if p == nil {
+		return 1
+	}
+	return *p
+}
+
+// expandDemands compiles a route whose demands are given as visits and times by service. Who calls whom is taken from
+// 'uses': a service's visits are spread over the services that use it, in proportion to their own visits and to the
+// calls that their 'work' states, so that each service gets just the visits that the demands say.
+func (c *compiler) expandDemands(root *node, edge int32, entry string, demands map[string]*topology.Demand) error {
+	for name, d := range demands {
+		if d == nil || !(d.Visits >= 0 && d.Visits <= 1e6) {
+			return fmt.Errorf("demands of %s: want visits from 0 to a million", name)
+		}
+		if _, ok := c.index[name]; !ok {
+			return fmt.Errorf("demands of service %q, which does not exist", name)
+		}
+	}
+	for _, name := range []string{Client, Gateway} {
+		if d := demands[name]; d != nil && d.Visits > 0 && c.sys.Services[name] == nil {
+			n := node{service: c.index[name]}
+			if err := c.setTimes(&n, name, d); err != nil {
+				return err
+			}
+			if err := c.callDirectly(root, n, d.Visits); err != nil {
+				return err
+			}
+		}
+	}
+	r := &demandReader{c: c, demands: demands, entry: entry, nodes: map[string]int32{}, reached: map[string]bool{entry: true}}
+	if err := r.reach(entry, 0); err != nil {
+		return err
+	}
+	r.offer()
+	node, err := r.expand(entry)
+	if err != nil {
+		return err
+	}
+	root.calls = append(root.calls, nodeCall{node: node, edge: edge, mean: r.visits(entry)})
+	return r.unreached(root)
+}
+
+// callDirectly makes a node call another past all policies.
+func (c *compiler) callDirectly(from *node, n node, mean float64) error {
+	i, err := c.addNode(n)
+	if err != nil {
+		return err
+	}
+	c.m.edges = append(c.m.edges, edgeModel{from: none, to: n.service, lane: none, timeout: none})
+	from.calls = append(from.calls, nodeCall{node: i, edge: int32(len(c.m.edges) - 1), mean: mean})
+	return nil
+}
+
+// demandReader expands the demands of one route.
+type demandReader struct {
+	c       *compiler
+	demands map[string]*topology.Demand
+	entry   string
+	nodes   map[string]int32
+	reached map[string]bool
+	offered map[string]float64
+}
+
+func (r *demandReader) visits(name string) float64 {
+	if d := r.demands[name]; d != nil && (d.Visits > 0 || name != r.entry) {
+		return d.Visits
+	}
+	if name == r.entry {
+		return 1
+	}
+	return 0
+}
+
+// reach finds the services that the entry leads to, through services that are visited.
+func (r *demandReader) reach(name string, depth int) error {
+	if depth > maxHeight {
+		return fmt.Errorf("calls are nested more than %d deep", maxHeight)
+	}
+	for _, used := range r.c.sys.Services[name].Uses {
+		if r.c.sys.Services[used] != nil && r.visits(used) > 0 && !r.reached[used] {
+			r.reached[used] = true
+			if err := r.reach(used, depth+1); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// offer sums the calls that each service would get of its users by their own 'work'.
+func (r *demandReader) offer() {
+	r.offered = map[string]float64{}
+	for _, caller := range sortedKeys(r.reached) {
+		svc := r.c.sys.Services[caller]
+		for _, used := range svc.Uses {
+			r.offered[used] += r.visits(caller) * callsOf(svc, used)
+		}
+	}
+}
+
+func (r *demandReader) expand(name string) (int32, error) {
+	if i, ok := r.nodes[name]; ok {
+		return i, nil
+	}
+	if r.c.onPath[name] {
+		return none, fmt.Errorf("service %s calls itself, by way of others or directly: the simulation would not end", name)
+	}
+	r.c.onPath[name] = true
+	defer delete(r.c.onPath, name)
+	svc := r.c.sys.Services[name]
+	n := node{service: r.c.index[name]}
+	if d := r.demands[name]; d != nil {
+		if err := r.c.setTimes(&n, name, d); err != nil {
+			return none, err
+		}
+	}
+	for _, used := range svc.Uses {
+		calls := callsOf(svc, used)
+		if !r.reached[used] || used == r.entry || calls == 0 {
+			continue
+		}
+		// What all users offer is scaled to the visits that are known.
+		offered := r.offered[used]
+		if !(offered > 0) || math.IsInf(offered, 0) {
+			continue
+		}
+		child, err := r.expand(used)
+		if err != nil {
+			return none, err
+		}
+		edge, err := r.c.edge(n.service, r.c.index[used], r.c.sys.Services[used].Inbound)
+		if err != nil {
+			return none, err
+		}
+		n.calls = append(n.calls, nodeCall{node: child, edge: edge, mean: calls * r.visits(used) / offered})
+	}
+	i, err := r.c.addNode(n)
+	if err != nil {
+		return none, fmt.Errorf("service %s: %w", name, err)
+	}
+	r.nodes[name] = i
+	return i, nil
+}
+
+// unreached calls what the demands name but 'uses' does not lead to straight from the gateway.
+func (r *demandReader) unreached(root *node) error {
+	for _, name := range sortedKeys(r.demands) {
+		d := r.demands[name]
+		if _, done := r.nodes[name]; done || d.Visits == 0 || r.c.sys.Services[name] == nil {
+			continue
+		}
+		n := node{service: r.c.index[name]}
+		if err := r.c.setTimes(&n, name, d); err != nil {
+			return err
+		}
+		i, err := r.c.addNode(n)
+		if err != nil {
+			return err
+		}
+		edge, err := r.c.edge(none, n.service, r.c.sys.Services[name].Inbound)
+		if err != nil {
+			return err
+		}
+		root.calls = append(root.calls, nodeCall{node: i, edge: edge, mean: d.Visits})
+		r.c.m.notes = append(r.c.m.notes, fmt.Sprintf("demands name %s, which no 'uses' leads to: its visits are called from the gateway", name))
+	}
+	return nil
+}

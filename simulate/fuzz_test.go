@@ -1,0 +1,174 @@
+package simulate
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/banyanhq/banyan/topology"
+)
+
+// randomSystem draws a small system: mostly a sensible one, and with a wildness above 0 one with odd numbers in it.
+func randomSystem(rng *rand.Rand, wild float64) (*topology.System, Options) {
+	number := func(most float64) float64 {
+		if rng.Float64() < wild {
+			return []float64{0, -1, math.NaN(), math.Inf(1), 1e300, 1e-300, 1e9}[rng.IntN(7)]
+		}
+		return most * rng.Float64()
+	}
+	span := func(most time.Duration) topology.Duration {
+		if rng.Float64() < wild {
+			return topology.Duration([]int64{0, -1, math.MaxInt64, math.MinInt64, 1}[rng.IntN(5)])
+		}
+		return topology.Duration(rng.Int64N(int64(most)))
+	}
+	name := func(i int) string { return fmt.Sprintf("s%d", i) }
+	n := 1 + rng.IntN(6)
+	sys := &topology.System{Name: "random", Machine: &topology.Machine{Cores: topology.CPU(0.1 + number(8))}, Services: map[string]*topology.Service{}}
+	inbound := func() topology.Inbound {
+		in := topology.Inbound{Balance: []topology.Balance{"", topology.RoundRobin, topology.LeastRequest}[rng.IntN(3)], Timeout: span(time.Second)}
+		if rng.IntN(2) == 0 {
+			in.Retry = &topology.Retry{Attempts: rng.IntN(5), Budget: topology.Percent(number(1)), MinPerSecond: topology.Rate(number(20)), Backoff: span(50 * time.Millisecond), On: []int{502, 503, 504, 500}}
+		}
+		if rng.IntN(2) == 0 {
+			in.Breaker = &topology.Breaker{Failures: rng.IntN(6), Open: span(time.Second), MaxOpen: span(5 * time.Second), MaxEjected: topology.Percent(number(1))}
+		}
+		return in
+	}
+	for i := range n {
+		svc := &topology.Service{
+			Inbound: inbound(), Replicas: topology.Replicas{Min: 1 + rng.IntN(3), Max: rng.IntN(6)}, Concurrency: rng.IntN(2) * rng.IntN(5),
+			Drain: span(time.Second),
+		}
+		if rng.IntN(5) > 0 {
+			svc.Work = &topology.Work{CPU: span(20 * time.Millisecond), Delay: span(20 * time.Millisecond), SCV: ptr(number(4)), Calls: map[string]float64{}}
+		}
+		if rng.IntN(3) == 0 {
+			svc.Limits.CPU = topology.CPU(0.05 + number(1))
+		}
+		for j := i + 1; j < n; j++ {
+			if rng.IntN(2) == 0 {
+				svc.Uses = append(svc.Uses, name(j))
+				if svc.Work != nil && rng.IntN(2) == 0 {
+					svc.Work.Calls[name(j)] = number(3)
+				}
+			}
+		}
+		if rng.Float64() < wild {
+			svc.Uses = append(svc.Uses, name(rng.IntN(n+1)))
+		}
+		sys.Services[name(i)] = svc
+	}
+	w := &topology.Workload{Timeout: span(2 * time.Second), Think: span(100 * time.Millisecond), Duration: topology.Duration(time.Second) + span(2*time.Second), Scenarios: map[string]*topology.Scenario{}, Mix: map[string]topology.Percent{}}
+	sys.Workload = w
+	for i := range 1 + rng.IntN(3) {
+		path := "/" + name(i)
+		sys.Routes = append(sys.Routes, &topology.Route{Name: path, Path: path, To: name(rng.IntN(n)), Inbound: inbound()})
+		method := []string{"GET", "POST"}[rng.IntN(2)]
+		w.Scenarios[name(i)] = &topology.Scenario{Steps: []*topology.Step{{Method: method, Path: path, Weight: topology.Percent(rng.Float64())}, {Path: path}}}
+		w.Mix[name(i)] = topology.Percent(number(1))
+		if rng.IntN(3) == 0 {
+			sys.Demands = map[string]map[string]*topology.Demand{path: {}}
+			for j := range n {
+				if rng.IntN(2) == 0 {
+					sys.Demands[path][name(j)] = &topology.Demand{Visits: number(3), CPU: span(10 * time.Millisecond), Async: span(time.Millisecond), Delay: span(10 * time.Millisecond), DelaySCV: ptr(number(3))}
+				}
+			}
+		}
+	}
+	switch rng.IntN(3) {
+	case 0:
+		w.Rate = topology.Rate(number(300))
+	case 1:
+		w.Users = 1 + rng.IntN(50)
+	default:
+		for range 1 + rng.IntN(3) {
+			w.Stages = append(w.Stages, topology.Stage{Rate: topology.Rate(number(300)), Duration: span(time.Second)})
+		}
+	}
+	o := Options{
+		Seed: rng.Uint64(), Replications: 1 + rng.IntN(3), MaxEvents: 20_000, MaxInProgress: 2000, Trace: rng.IntN(10),
+		Wait: span(time.Second).Std(), MaxWaiting: 1 + rng.IntN(20), Start: span(time.Second).Std(),
+		Orphans: []Orphans{OrphansBurn, OrphansFinish, OrphansStop}[rng.IntN(3)], Shape: []Shape{ShapeAuto, ShapeGamma, ShapeLognormal}[rng.IntN(3)],
+	}
+	if rng.IntN(2) == 0 {
+		o.Pauses = map[string]Pause{name(0): {Every: span(time.Second).Std(), For: span(50 * time.Millisecond).Std()}}
+	}
+	if rng.IntN(2) == 0 {
+		o.Autoscale, o.AutoscaleEvery = func() Autoscaler { return &seesaw{} }, 100*time.Millisecond
+	}
+	for range rng.IntN(4) {
+		o.Faults = append(o.Faults, Fault{
+			Kind: []FaultKind{FaultKill, FaultSlow, FaultErrors}[rng.IntN(3)], At: span(2 * time.Second).Std(), For: span(time.Second).Std(),
+			Service: name(rng.IntN(n)), Replicas: rng.IntN(3), Factor: number(1),
+		})
+	}
+	return sys, o
+}
+
+func runRandom(t *testing.T, seed uint64, wild float64) (ran bool) {
+	t.Helper()
+	var first []byte
+	for range 2 {
+		sys, o := randomSystem(rand.New(rand.NewPCG(seed, 1)), wild)
+		m, err := New(sys, o)
+		if err != nil {
+			if wild == 0 && !errors.Is(err, ErrNoDemands) && !errors.Is(err, ErrNoWorkload) {
+				t.Errorf("seed %d: %v", seed, err)
+			}
+			return false
+		}
+		r, err := m.Run(context.Background())
+		if err != nil {
+			if !errors.Is(err, ErrTooManyEvents) && !errors.Is(err, ErrTooManyInProgress) {
+				t.Errorf("seed %d: %v", seed, err)
+			}
+			return false
+		}
+		if r.Started != r.Ended+r.InProgress {
+			t.Errorf("seed %d: %d requests started, %d ended, %d are in progress", seed, r.Started, r.Ended, r.InProgress)
+		}
+		for _, s := range r.Services {
+			if u := s.CPU.Value / r.Machine.Cores; !(u >= 0 && u <= 1+1e-9) || !(s.Present.Value >= 0) {
+				t.Errorf("seed %d: service %s: CPU of %v cores of %v, %v present", seed, s.Service, s.CPU.Value, r.Machine.Cores, s.Present.Value)
+			}
+		}
+		data := encode(t, r)
+		if first != nil && !bytes.Equal(first, data) {
+			t.Errorf("seed %d: two runs differ", seed)
+		}
+		first = data
+	}
+	return true
+}
+
+func TestRandomSystems(t *testing.T) {
+	ran := 0
+	for seed := range uint64(400) {
+		if runRandom(t, seed, 0) {
+			ran++
+		}
+		runRandom(t, seed, 0.05)
+	}
+	if ran < 200 {
+		t.Errorf("only %d of 400 random systems ran to their end", ran)
+	}
+}
+
+func FuzzSystems(f *testing.F) {
+	for seed := range uint64(10) {
+		f.Add(seed, seed%2 == 0)
+	}
+	f.Fuzz(func(t *testing.T, seed uint64, wild bool) {
+		share := 0.0
+		if wild {
+			share = 0.03
+		}
+		runRandom(t, seed, share)
+	})
+}

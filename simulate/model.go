@@ -1,0 +1,383 @@
+package simulate
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"sort"
+	"time"
+
+	"github.com/banyanhq/banyan/topology"
+)
+
+// Names in demands that are no services: Banyan's gateway, and the load generator where it shares the machine.
+const (
+	Gateway = "gateway"
+	Client  = "client"
+)
+
+// none is the index of nothing.
+const none int32 = -1
+
+// Model is a system made ready for simulation. It is not changed by Run, which may be called more than once, and from
+// several goroutines at once unless the options' functions forbid it.
+type Model struct {
+	o        Options
+	system   string
+	cores    float64
+	services []serviceModel
+	lanes    []laneModel
+	edges    []edgeModel
+	nodes    []node
+	routes   []routeModel
+	timeouts []time.Duration // distinct ones of edges
+	load     *workload
+	faults   []fault
+	notes    []string
+}
+
+// serviceModel is a station: a service, or the gateway or the client.
+type serviceModel struct {
+	name        string
+	replicas    int
+	min, max    int // between which it is scaled
+	limit       float64
+	concurrency int
+	start       time.Duration
+	drain       time.Duration
+	restart     topology.Restart
+	idle        float64 // cores used without any request
+	pause       Pause
+	lanes       []int32
+}
+
+// laneModel is one way of calling a service, as the gateway has them: a balancing policy, breakers and a retry budget,
+// shared by all routes and edges that ask for the same.
+type laneModel struct {
+	service int32
+	balance topology.Balance
+	retry   *topology.Retry
+	breaker *topology.Breaker
+}
+
+// edgeModel is a caller's way to a service. The caller of requests from outside is none.
+type edgeModel struct {
+	from, to int32
+	lane     int32 // none: straight, past all policies
+	timeout  int32 // index into timeouts
+}
+
+// node is what a visit to a service does in the requests of a route.
+type node struct {
+	service           int32 // none: the request itself, which only calls
+	cpu, async, delay distribution
+	wake              float64 // seconds of CPU that nobody waits for, times the idle share of the machine
+	calls             []nodeCall
+	visits            float64 // to it and below, of one visit; 0 while unknown
+	height            int
+}
+
+// nodeCall is a call that a visit makes.
+type nodeCall struct {
+	node, edge int32
+	mean       float64 // how often: so many times, and once more with the probability of the rest
+	whole      int32
+	rest       float64
+}
+
+type routeModel struct {
+	name string
+	root int32 // node
+}
+
+// Limits of what is simulated.
+const (
+	maxCores         = 1e6
+	maxServices      = 100_000
+	maxReplicas      = 200_000
+	maxHeight        = 1000
+	maxVisitsRequest = 1e7
+)
+
+// New reads a system into a model. The system is one that package topology loaded, or an equal one; what it does not
+// say is taken from the field's documented default. Errors name the service, route or option that is wrong.
+func New(sys *topology.System, o Options) (*Model, error) {
+	if sys == nil {
+		return nil, errors.New("simulate: no system given")
+	}
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("simulate: %w", err)
+	}
+	m, err := compile(sys, o)
+	if err != nil {
+		return nil, fmt.Errorf("simulate: %w", err)
+	}
+	return m, nil
+}
+
+func compile(sys *topology.System, o Options) (*Model, error) {
+	m := &Model{o: o, system: sys.Name, cores: o.Cores}
+	if sys.Machine != nil && sys.Machine.Cores != 0 {
+		m.cores = float64(sys.Machine.Cores)
+	}
+	if !(m.cores > 0 && m.cores <= maxCores) {
+		return nil, fmt.Errorf("the machine has %v cores: say 'machine: {cores: N}'", m.cores)
+	}
+	load, err := compileLoad(sys, o)
+	if err != nil {
+		return nil, err
+	}
+	m.load = load
+	c := &compiler{
+		m: m, sys: sys, byWork: map[string]int32{}, index: map[string]int32{}, onPath: map[string]bool{}, silent: map[string]bool{},
+		byLane: map[string]int32{}, byTimeout: map[time.Duration]int32{}, byEdge: map[edgeModel]int32{},
+	}
+	if err := c.addServices(); err != nil {
+		return nil, err
+	}
+	for _, name := range load.routes {
+		if err := c.addRoute(name); err != nil {
+			return nil, fmt.Errorf("route %s: %w", name, err)
+		}
+	}
+	if !m.costs() {
+		return nil, ErrNoDemands
+	}
+	if m.faults, err = c.compileFaults(o.Faults); err != nil {
+		return nil, err
+	}
+	if total := m.load.expected(); total > float64(o.MaxEvents) {
+		return nil, fmt.Errorf("%w: the load starts %.3g scenarios, and MaxEvents is %d", ErrTooManyEvents, total, o.MaxEvents)
+	}
+	c.note()
+	return m, nil
+}
+
+func (m *Model) costs() bool {
+	for _, n := range m.nodes {
+		if n.cpu.mean+n.async.mean+n.wake+n.delay.mean > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// compiler builds a model.
+type compiler struct {
+	m      *Model
+	sys    *topology.System
+	index  map[string]int32 // services by name
+	byWork map[string]int32 // nodes of services' own work
+	onPath map[string]bool  // services between the entry and the one being expanded
+	silent map[string]bool  // services of whose work nothing is known
+
+	// what is there already
+	byLane    map[string]int32
+	byTimeout map[time.Duration]int32
+	byEdge    map[edgeModel]int32
+}
+
+func (c *compiler) addServices() error {
+	names := sortedKeys(c.sys.Services)
+	if len(names) > maxServices {
+		return fmt.Errorf("%d services: at most %d are simulated", len(names), maxServices)
+	}
+	names = append(names, Gateway, Client)
+	total := 0
+	for _, name := range names {
+		s := serviceModel{name: name, replicas: 1, min: 1, max: 1}
+		if svc := c.sys.Services[name]; svc != nil {
+			var err error
+			if s, err = c.service(name, svc); err != nil {
+				return fmt.Errorf("service %s: %w", name, err)
+			}
+		}
+		if c.sys.Calibration != nil {
+			s.idle = c.sys.Calibration.Idle[name]
+		}
+		if s.idle < 0 || s.idle > maxCores || math.IsNaN(s.idle) {
+			return fmt.Errorf("service %s: idle use of %v cores", name, s.idle)
+		}
+		if total += max(s.replicas, s.max); total > maxReplicas {
+			return fmt.Errorf("more than %d replicas in all", maxReplicas)
+		}
+		if _, ok := c.index[name]; !ok {
+			c.index[name] = int32(len(c.m.services))
+			c.m.services = append(c.m.services, s)
+		}
+	}
+	return c.checkNames()
+}
+
+// checkNames refuses options for services that do not exist.
+func (c *compiler) checkNames() error {
+	o := c.m.o
+	for _, by := range []struct {
+		option string
+		names  []string
+	}{{"Replicas", sortedKeys(o.Replicas)}, {"CPU", sortedKeys(o.CPU)}, {"Starts", sortedKeys(o.Starts)}, {"Pauses", sortedKeys(o.Pauses)}} {
+		for _, name := range by.names {
+			if c.sys.Services[name] == nil {
+				return fmt.Errorf("%s names service %q, which does not exist", by.option, name)
+			}
+		}
+	}
+	return nil
+}
+
+func (c *compiler) service(name string, svc *topology.Service) (serviceModel, error) {
+	o := c.m.o
+	s := serviceModel{
+		name: name, replicas: max(svc.Replicas.Min, 1), limit: float64(svc.Limits.CPU), concurrency: svc.Concurrency,
+		start: o.Start, drain: svc.Drain.Std(), restart: svc.Restart, pause: o.Pauses[name],
+	}
+	if n, ok := o.Replicas[name]; ok {
+		s.replicas = n
+	}
+	s.min = min(max(svc.Replicas.Min, 1), s.replicas)
+	s.max = max(svc.Replicas.Max, s.replicas)
+	if cpu, ok := o.CPU[name]; ok {
+		s.limit = cpu
+	}
+	if start, ok := o.Starts[name]; ok {
+		s.start = max(start, 0)
+	}
+	setDefault(&s.drain, 10*time.Second)
+	setDefault(&s.restart.Min, topology.Duration(100*time.Millisecond))
+	setDefault(&s.restart.Max, topology.Duration(30*time.Second))
+	setDefault(&s.restart.Reset, topology.Duration(30*time.Second))
+	switch {
+	case s.replicas < 1 || s.max > maxReplicas:
+		return s, fmt.Errorf("%d replicas: want 1 to %d", s.replicas, maxReplicas)
+	case s.limit < 0 || math.IsNaN(s.limit) || s.limit > maxCores:
+		return s, fmt.Errorf("CPU limit of %v cores", s.limit)
+	case s.limit > 0 && s.limit < 0.001:
+		return s, fmt.Errorf("CPU limit of %v cores: the kernel knows none below 0.001", s.limit)
+	case s.concurrency < 0:
+		return s, fmt.Errorf("concurrency of %d", s.concurrency)
+	case s.pause.Every < 0 || s.pause.For < 0 || (s.pause.For > 0 && s.pause.Every == 0):
+		return s, fmt.Errorf("pauses of %v every %v: want both positive", s.pause.For, s.pause.Every)
+	}
+	return s, nil
+}
+
+// lane returns the lane of a service for the given handling of calls.
+func (c *compiler) lane(service int32, in topology.Inbound) int32 {
+	balance := in.Balance
+	if balance == "" {
+		balance = topology.LeastRequest
+	}
+	key := fmt.Sprintf("%d|%s", service, balance)
+	if in.Retry != nil {
+		key += fmt.Sprintf("|%+v", *in.Retry)
+	}
+	if in.Breaker != nil {
+		key += fmt.Sprintf("|%+v", *in.Breaker)
+	}
+	if l, ok := c.byLane[key]; ok {
+		return l
+	}
+	s := &c.m.services[service]
+	i := int32(len(c.m.lanes))
+	c.byLane[key] = i
+	c.m.lanes = append(c.m.lanes, laneModel{service: service, balance: balance, retry: in.Retry, breaker: in.Breaker})
+	s.lanes = append(s.lanes, i)
+	return i
+}
+
+// edge returns the way from a service to another.
+func (c *compiler) edge(from, to int32, in topology.Inbound) (int32, error) {
+	timeout := in.Timeout.Std()
+	setDefault(&timeout, 30*time.Second)
+	if timeout < 0 || timeout > 1000*time.Hour {
+		return none, fmt.Errorf("time-out of calls to %s of %v", c.m.services[to].name, timeout)
+	}
+	if err := checkInbound(in); err != nil {
+		return none, fmt.Errorf("calls to %s: %w", c.m.services[to].name, err)
+	}
+	t, ok := c.byTimeout[timeout]
+	if !ok {
+		t = int32(len(c.m.timeouts))
+		c.byTimeout[timeout] = t
+		c.m.timeouts = append(c.m.timeouts, timeout)
+	}
+	e := edgeModel{from: from, to: to, lane: c.lane(to, in), timeout: t}
+	i, ok := c.byEdge[e]
+	if !ok {
+		i = int32(len(c.m.edges))
+		c.byEdge[e] = i
+		c.m.edges = append(c.m.edges, e)
+	}
+	return i, nil
+}
+
+func checkInbound(in topology.Inbound) error {
+	switch in.Balance {
+	case "", topology.RoundRobin, topology.LeastRequest:
+	default:
+		return fmt.Errorf("balance %q is not supported: want %s or %s", in.Balance, topology.RoundRobin, topology.LeastRequest)
+	}
+	if r := in.Retry; r != nil {
+		if r.Attempts < 0 || r.Backoff < 0 || !(r.Budget >= 0) || !(r.MinPerSecond >= 0) {
+			return errors.New("retry: want no negative numbers")
+		}
+	}
+	if b := in.Breaker; b != nil {
+		if b.Failures < 0 || b.Open < 0 || b.MaxOpen < 0 || !(b.MaxEjected >= 0) {
+			return errors.New("breaker: want no negative numbers")
+		}
+	}
+	return nil
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	names := make([]string, 0, len(m))
+	for name := range m {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	return names
+}
+
+// note says what of the system is not simulated.
+func (c *compiler) note() {
+	for _, what := range []struct {
+		name string
+		n    int
+	}{
+		{"caches", len(c.sys.Caches)}, {"tables", len(c.sys.Tables)}, {"queues", len(c.sys.Queues)},
+		{"topics", len(c.sys.Topics)}, {"functions", len(c.sys.Functions)},
+	} {
+		if what.n > 0 {
+			c.m.notes = append(c.m.notes, fmt.Sprintf(
+				"%s are not simulated yet: what services spend on them counts only where it is part of their own CPU time and delay", what.name))
+		}
+	}
+	if len(c.silent) > 0 {
+		c.m.notes = append(c.m.notes, fmt.Sprintf("nothing is known of the work of %s: counted as none", list(sortedKeys(c.silent))))
+	}
+	if c.m.o.Autoscale == nil {
+		for _, s := range c.m.services {
+			if s.max > s.replicas {
+				c.m.notes = append(c.m.notes, "no autoscaler was given: the number of replicas stays as it is at the start")
+				break
+			}
+		}
+	}
+}
+
+func list(names []string) string {
+	const most = 8
+	text := ""
+	for i, n := range names {
+		if i == most {
+			return fmt.Sprintf("%s and %d more", text, len(names)-most)
+		}
+		if i > 0 {
+			text += ", "
+		}
+		text += n
+	}
+	return text
+}

@@ -1,0 +1,354 @@
+package simulate
+
+import "math"
+
+// processor shares the cores of the machine equally among the jobs of all replicas (processor sharing), no job taking
+// more than one core; a replica with a CPU limit stands still once it has used its quota, until the next period.
+//
+// It works in virtual time (as fair queueing does: Parekh and Gallager 1993): v is the CPU time that a job would have
+// received that has been running all along. When a job is done, and when a replica's quota is used up, does not depend
+// in virtual time on what other replicas do, so that an arrival or a departure touches one replica and costs the
+// logarithm of the numbers of its jobs and of the replicas, however many jobs share the machine.
+type processor struct {
+	cores float64
+	procs []proc
+
+	now      int64 // instant at which v was read
+	v        float64
+	runnable int
+	rate     float64 // dv/dt
+	busy     float64 // core-seconds used so far
+
+	race  tournament // replicas by the virtual time of what happens to them next
+	next  int64      // its instant
+	stale bool       // next has to be found anew
+}
+
+// proc is one replica on the processor.
+type proc struct {
+	jobs []job // binary heap by finish
+
+	// The replica's own virtual time stood at own when the machine's was at, and has gone speed times as fast since.
+	own, at, speed float64
+	frozen         uint8 // reasons for which it stands still; 0: it does not
+	quota          float64
+	left           float64 // of the quota in this period, in CPU seconds; +Inf without a limit
+	used           float64 // CPU seconds so far
+	limited        bool    // has a quota
+	exhausts       bool    // what comes next is the end of its quota, not of a job
+}
+
+// job is a piece of CPU work.
+type job struct {
+	finish  float64 // in its replica's own virtual time
+	subject int32
+}
+
+// Reasons for a replica to stand still.
+const (
+	throttled uint8 = 1 << iota // its quota is used up
+	paused                      // all its threads are stopped, as by a garbage collector
+)
+
+// drained is what fire returns when no job has ended, but a quota.
+const drained int32 = -1 << 31
+
+func newProcessor(cores float64) *processor {
+	return &processor{cores: cores, rate: 1, next: never}
+}
+
+// add gives the processor one more replica, with a quota of CPU seconds in each period (+Inf: none).
+func (p *processor) add(quota float64) int32 {
+	p.procs = append(p.procs, proc{speed: 1, quota: quota, left: quota, limited: !math.IsInf(quota, 1)})
+	p.race.grow(len(p.procs))
+	return int32(len(p.procs) - 1)
+}
+
+// advance brings virtual time up to the instant now.
+func (p *processor) advance(now int64) {
+	if now > p.now && p.runnable > 0 {
+		dv := float64(now-p.now) * 1e-9 * p.rate
+		p.v += dv
+		p.busy += dv * float64(p.runnable)
+	}
+	p.now = now
+}
+
+// sync brings the account of one replica up to virtual time.
+func (p *processor) sync(r *proc) {
+	if dv := p.v - r.at; dv > 0 && r.frozen == 0 && len(r.jobs) > 0 {
+		r.own += dv * r.speed
+		cpu := dv * float64(len(r.jobs))
+		r.used += cpu
+		r.left -= cpu
+	}
+	r.at = p.v
+}
+
+// settle finds what happens to a replica next, after its jobs or its state have changed.
+func (p *processor) settle(i int32, r *proc) {
+	key := math.Inf(1)
+	if r.frozen == 0 && len(r.jobs) > 0 {
+		left := max(0, r.jobs[0].finish-r.own)
+		if r.speed != 1 {
+			left /= r.speed
+		}
+		key = r.at + left
+		r.exhausts = false
+		if r.limited {
+			if end := r.at + max(0, r.left)/float64(len(r.jobs)); end < key {
+				key, r.exhausts = end, true
+			}
+		}
+	}
+	p.race.set(i, key)
+	p.stale = true
+}
+
+func (p *processor) changeRunnable(by int) {
+	p.runnable += by
+	p.rate = 1
+	if n := float64(p.runnable); n > p.cores {
+		p.rate = p.cores / n
+	}
+}
+
+// idleShare is the share of the cores that have nothing to do at this moment.
+func (p *processor) idleShare() float64 { return max(0, 1-float64(p.runnable)/p.cores) }
+
+// start begins a piece of work of so many CPU seconds on a replica.
+func (p *processor) start(now int64, i int32, work float64, subject int32) {
+	p.advance(now)
+	r := &p.procs[i]
+	p.sync(r)
+	r.push(job{finish: r.own + work, subject: subject})
+	if r.frozen == 0 {
+		p.changeRunnable(1)
+	}
+	p.settle(i, r)
+}
+
+// nextAt is the instant at which fire must be called, unless something changes before.
+func (p *processor) nextAt() int64 {
+	if !p.stale {
+		return p.next
+	}
+	p.stale = false
+	key := p.race.best()
+	if math.IsInf(key, 1) {
+		p.next = never
+		return never
+	}
+	// Rounded up, so that what is to be done is done when the time comes.
+	dt := max(0, key-p.v) * 1e9
+	if p.rate != 1 {
+		dt /= p.rate
+	}
+	if dt >= maxSpan {
+		p.next = never
+		return never
+	}
+	whole := int64(dt)
+	if float64(whole) < dt {
+		whole++
+	}
+	p.next = p.now + whole
+	return p.next
+}
+
+// fire lets happen what was due at nextAt: it returns the replica, and the subject of the job that is done, or drained
+// if instead the replica's quota is.
+func (p *processor) fire() (replica, subject int32) {
+	p.advance(p.next)
+	i := p.race.winner()
+	r := &p.procs[i]
+	p.sync(r)
+	if r.exhausts {
+		r.left = 0
+		p.changeRunnable(-len(r.jobs))
+		r.frozen |= throttled
+		p.settle(i, r)
+		return i, drained
+	}
+	subject = r.pop().subject
+	p.changeRunnable(-1)
+	p.settle(i, r)
+	return i, subject
+}
+
+// refill begins a new period of a replica's quota.
+func (p *processor) refill(now int64, i int32) {
+	p.change(now, i, func(r *proc) {
+		r.left = r.quota
+		r.frozen &^= throttled
+	})
+}
+
+// setFrozen sets or clears one reason for a replica to stand still.
+func (p *processor) setFrozen(now int64, i int32, reason uint8, on bool) {
+	p.change(now, i, func(r *proc) {
+		if r.frozen &^= reason; on {
+			r.frozen |= reason
+		}
+	})
+}
+
+// setSpeed makes a replica get so much done in each CPU second, 1 being its normal speed.
+func (p *processor) setSpeed(now int64, i int32, speed float64) {
+	p.change(now, i, func(r *proc) { r.speed = speed })
+}
+
+// drop takes all jobs off a replica, which begins anew with a full quota.
+func (p *processor) drop(now int64, i int32) {
+	p.change(now, i, func(r *proc) { r.jobs, r.left, r.frozen = r.jobs[:0], r.quota, 0 })
+}
+
+// remove takes one job off a replica, if it is there.
+func (p *processor) remove(now int64, i int32, subject int32) {
+	p.change(now, i, func(r *proc) {
+		for k := range r.jobs {
+			if r.jobs[k].subject == subject {
+				last := len(r.jobs) - 1
+				r.jobs[k] = r.jobs[last]
+				r.jobs = r.jobs[:last]
+				if k < last {
+					r.down(k)
+					r.up(k)
+				}
+				return
+			}
+		}
+	})
+}
+
+// change lets f change a replica whose account is up to date, and counts its runnable jobs afresh.
+func (p *processor) change(now int64, i int32, f func(*proc)) {
+	p.advance(now)
+	r := &p.procs[i]
+	p.sync(r)
+	before := r.runnable()
+	f(r)
+	p.changeRunnable(r.runnable() - before)
+	p.settle(i, r)
+}
+
+func (r *proc) runnable() int {
+	if r.frozen != 0 {
+		return 0
+	}
+	return len(r.jobs)
+}
+
+func (r *proc) push(j job) {
+	r.jobs = append(r.jobs, j)
+	r.up(len(r.jobs) - 1)
+}
+
+func (r *proc) pop() job {
+	first := r.jobs[0]
+	last := len(r.jobs) - 1
+	r.jobs[0] = r.jobs[last]
+	r.jobs = r.jobs[:last]
+	if last > 1 {
+		r.down(0)
+	}
+	return first
+}
+
+func (r *proc) up(i int) {
+	j := r.jobs[i]
+	for i > 0 {
+		parent := (i - 1) / 2
+		if r.jobs[parent].finish <= j.finish {
+			break
+		}
+		r.jobs[i] = r.jobs[parent]
+		i = parent
+	}
+	r.jobs[i] = j
+}
+
+func (r *proc) down(i int) {
+	j, n := r.jobs[i], len(r.jobs)
+	for {
+		child := 2*i + 1
+		if child >= n {
+			break
+		}
+		if child+1 < n && r.jobs[child+1].finish < r.jobs[child].finish {
+			child++
+		}
+		if r.jobs[child].finish >= j.finish {
+			break
+		}
+		r.jobs[i] = r.jobs[child]
+		i = child
+	}
+	r.jobs[i] = j
+}
+
+// tournament keeps the least of a number of keys: a complete binary tree whose inner nodes hold the winner of the two
+// below (Knuth, The Art of Computer Programming 3, 5.4.1). A changed key replays its own games only.
+type tournament struct {
+	key  []float64
+	tree []int32 // tree[1] is the winner of all; the leaves are implied
+}
+
+// grow makes room for n players; new ones do not run yet.
+func (t *tournament) grow(n int) {
+	size := 1
+	for size < n {
+		size *= 2
+	}
+	for len(t.key) < size {
+		t.key = append(t.key, math.Inf(1))
+	}
+	if len(t.tree) == size {
+		return
+	}
+	t.tree = make([]int32, size)
+	for node := size - 1; node > 0; node-- {
+		t.tree[node] = t.game(node)
+	}
+}
+
+// game returns the winner of the two below an inner node.
+func (t *tournament) game(node int) int32 {
+	a, b := t.below(2*node), t.below(2*node+1)
+	if t.key[b] < t.key[a] {
+		return b
+	}
+	return a
+}
+
+func (t *tournament) below(node int) int32 {
+	if size := len(t.tree); node >= size {
+		return int32(node - size)
+	}
+	return t.tree[node]
+}
+
+func (t *tournament) set(i int32, key float64) {
+	if t.key[i] == key {
+		return
+	}
+	t.key[i] = key
+	for node := (int(i) + len(t.tree)) / 2; node > 0; node /= 2 {
+		t.tree[node] = t.game(node)
+	}
+}
+
+func (t *tournament) winner() int32 {
+	if len(t.tree) == 1 {
+		return 0
+	}
+	return t.tree[1]
+}
+
+// best is the least key, +Inf if nobody runs.
+func (t *tournament) best() float64 {
+	if len(t.key) == 0 {
+		return math.Inf(1)
+	}
+	return t.key[t.winner()]
+}

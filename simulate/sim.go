@@ -1,0 +1,308 @@
+package simulate
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/banyanhq/banyan/policy"
+)
+
+// The kinds of event, and what their subject is.
+const (
+	evArrival    eventKind = iota // the next scenario of an open load starts
+	evStep                        // session: its next request is due
+	evDelay                       // visit: its delay is over
+	evRetry                       // call: the pause before its next try is over
+	evConnect                     // call: connecting has timed out
+	evDeadline                    // queue of deadlines: its first one is due
+	evPeriod                      // replica: a new period of its CPU quota begins
+	evReady                       // replica: it has started
+	evDrained                     // replica: the time for draining is over
+	evPause                       // replica: all its threads stop
+	evResume                      // replica: they go on
+	evBackground                  // service: a piece of work that no request asked for
+	evFault                       // fault: it happens
+	evRepair                      // fault: it is over
+	evScale                       // the autoscaler looks
+	evTick                        // the next point of the time-line
+	evWarm                        // the warm-up is over
+	evEnd                         // so is the run
+)
+
+// sim is one replication: a model at work. It belongs to one goroutine.
+type sim struct {
+	m           *Model
+	replication int
+	now         int64
+	events      int64
+	list        eventList
+	cpu         *processor
+	load        *workload
+	ended       bool
+	err         error
+
+	services []service
+	lanes    []lane
+	edges    []edge
+	replicas []replica // their index is their place on the processor too
+
+	requests arena[request]
+	calls    arena[call]
+	visits   arena[visit]
+	sessions arena[session]
+
+	deadlines []deadlines // by the model's time-outs, then the client's, then that of waiting calls
+	clientOut int32
+	waitOut   int32
+
+	admission policy.Admission
+
+	arrivals source
+	users    *stream // scenarios and steps taken, pauses
+	balance  *stream
+	scaler   Autoscaler
+
+	tally tally
+	trace *tracer
+	probe *warmupProbe
+	tell  func(Progress)
+}
+
+// session is a user, or one run of a scenario.
+type session struct {
+	scenario, step int32
+}
+
+// request is one step of a scenario on its way.
+type request struct {
+	started int64
+	route   int32
+	root    int32 // visit
+	session int32
+	stamp   uint32
+}
+
+func newSim(m *Model, load *workload, replication int) (*sim, error) {
+	s := &sim{m: m, replication: replication, load: load, cpu: newProcessor(m.cores)}
+	o := &m.o
+	s.users, s.balance = s.stream("users"), s.stream("balance")
+	s.admission = policy.Admission{Wait: o.Wait, MaxWaiting: o.MaxWaiting}
+	s.arrivals = source{load: load, draws: s.stream("arrivals")}
+	for _, t := range m.timeouts {
+		s.deadlines = append(s.deadlines, deadlines{after: int64(t)})
+	}
+	s.clientOut = int32(len(s.deadlines))
+	s.waitOut = s.clientOut + 1
+	s.deadlines = append(s.deadlines, deadlines{after: load.timeout}, deadlines{after: int64(o.Wait)})
+	for i := range m.lanes {
+		l, err := newLane(&m.lanes[i], s.stream(fmt.Sprintf("lane %d", i)))
+		if err != nil {
+			return nil, err
+		}
+		s.lanes = append(s.lanes, l)
+	}
+	for _, e := range m.edges {
+		s.edges = append(s.edges, edge{edgeModel: e})
+	}
+	for i := range m.services {
+		s.addService(int32(i))
+	}
+	s.tally = newTally(m)
+	s.schedule(load.warmup, evWarm, 0, 0)
+	s.schedule(load.end, evEnd, 0, 0)
+	for i, f := range m.faults {
+		s.schedule(f.at, evFault, int32(i), 0)
+	}
+	if o.Autoscale != nil {
+		if s.scaler = o.Autoscale(); s.scaler != nil {
+			s.schedule(int64(o.AutoscaleEvery), evScale, 0, 0)
+		}
+	}
+	s.startLoad()
+	return s, nil
+}
+
+func (s *sim) stream(name string) *stream { return newStream(s.m.o.Seed, s.replication, name) }
+
+func (s *sim) schedule(at int64, kind eventKind, subject int32, stamp uint32) {
+	s.list.schedule(at, kind, subject, stamp)
+}
+
+// instant is the present as package policy understands it.
+func (s *sim) instant() time.Duration { return time.Duration(s.now) }
+
+// run lets happen all that happens until the end.
+func (s *sim) run(ctx context.Context) error {
+	limit := s.m.o.MaxEvents
+	err := s.runUntil(ctx, limit)
+	if err == nil && !s.ended {
+		err = fmt.Errorf("%w: more than %d by %v of %v simulated (Options.MaxEvents)",
+			ErrTooManyEvents, limit, s.instant(), time.Duration(s.load.end))
+	}
+	return err
+}
+
+// runUntil stops after so many events in all.
+func (s *sim) runUntil(ctx context.Context, limit int64) error {
+	const checkEvery = 1 << 14
+	for !s.ended && s.err == nil && s.events < limit {
+		if s.events&(checkEvery-1) == 0 {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if s.tell != nil && s.events&(1<<20-1) == 0 {
+				s.tell(Progress{Replication: s.replication, At: s.instant(), End: time.Duration(s.load.end), Events: s.events})
+			}
+		}
+		s.events++
+		if at := s.cpu.nextAt(); at <= s.list.nextAt() {
+			s.now = at
+			s.workDone()
+			continue
+		}
+		e := s.list.next()
+		s.now = e.at
+		s.dispatch(e)
+	}
+	return s.err
+}
+
+func (s *sim) dispatch(e event) {
+	switch e.kind() {
+	case evArrival:
+		s.arrive()
+	case evStep:
+		s.nextStep(e.subject)
+	case evDelay:
+		if s.visits.at(e.subject).stamp == e.stamp {
+			s.delayDone(e.subject)
+		}
+	case evRetry:
+		if s.calls.at(e.subject).stamp == e.stamp {
+			s.try(e.subject)
+		}
+	case evConnect:
+		if s.calls.at(e.subject).stamp == e.stamp {
+			s.tryFailed(e.subject, false, 504)
+		}
+	case evDeadline:
+		s.deadlinesDue(e.subject)
+	case evWarm:
+		s.tally.begin(s)
+	case evEnd:
+		s.tally.finish(s)
+		s.ended = true
+	default:
+		s.dispatchRare(e)
+	}
+}
+
+// dispatchRare handles what does not happen for each request.
+func (s *sim) dispatchRare(e event) {
+	switch e.kind() {
+	case evPeriod:
+		s.newPeriod(e.subject)
+	case evReady:
+		if s.replicas[e.subject].stamp == e.stamp {
+			s.ready(e.subject)
+		}
+	case evDrained:
+		if s.replicas[e.subject].stamp == e.stamp {
+			s.stop(e.subject)
+		}
+	case evPause:
+		if s.replicas[e.subject].stamp == e.stamp {
+			s.pause(e.subject)
+		}
+	case evResume:
+		if s.replicas[e.subject].stamp == e.stamp {
+			s.resume(e.subject)
+		}
+	case evBackground:
+		s.background(e.subject)
+	case evFault:
+		s.strike(e.subject)
+	case evRepair:
+		s.repair(e.subject)
+	case evScale:
+		s.scale()
+	case evTick:
+		s.tally.tick(s)
+	}
+}
+
+// setDeadline queues a deadline of a call or a request; those before it that are void leave the queue.
+func (s *sim) setDeadline(queue, subject int32, stamp uint32) {
+	d := &s.deadlines[queue]
+	for d.n > 0 && s.void(queue, d.head()) {
+		d.pop()
+	}
+	at := s.now + d.after
+	d.push(deadline{at: at, subject: subject, stamp: stamp})
+	if !d.armed {
+		d.armed = true
+		s.schedule(d.head().at, evDeadline, queue, 0)
+	}
+}
+
+// void reports whether what a deadline is about is over.
+func (s *sim) void(queue int32, d deadline) bool {
+	switch queue {
+	case s.clientOut:
+		return s.requests.at(d.subject).stamp != d.stamp
+	case s.waitOut:
+		return s.calls.at(d.subject).waitStamp != d.stamp
+	}
+	return s.calls.at(d.subject).stamp != d.stamp
+}
+
+func (s *sim) deadlinesDue(queue int32) {
+	for {
+		d := &s.deadlines[queue]
+		if d.n == 0 {
+			d.armed = false
+			return
+		}
+		first := d.head()
+		if s.void(queue, first) {
+			d.pop()
+			continue
+		}
+		if first.at > s.now {
+			s.schedule(first.at, evDeadline, queue, 0)
+			return
+		}
+		d.pop()
+		switch queue {
+		case s.clientOut:
+			s.clientGone(first.subject)
+		case s.waitOut:
+			s.waitOver(first.subject)
+		default:
+			s.timedOut(first.subject)
+		}
+	}
+}
+
+// lane is a way of calling a service: the very pools, breakers, retriers and budgets that the gateway runs.
+type lane struct {
+	service int32
+	pool    *policy.Pool
+	retrier *policy.Retrier
+	draws   *stream
+}
+
+func newLane(m *laneModel, draws *stream) (lane, error) {
+	pool, err := policy.NewPool(m.balance, m.breaker)
+	if err != nil {
+		return lane{}, err
+	}
+	return lane{service: m.service, pool: pool, retrier: policy.NewRetrier(m.retry), draws: draws}, nil
+}
+
+// edge is a caller's way to a service.
+type edge struct {
+	edgeModel
+	cuts int // partitions that cut it
+}

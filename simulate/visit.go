@@ -1,0 +1,205 @@
+package simulate
+
+// phase says what a visit is doing.
+type phase uint8
+
+const (
+	phaseNone phase = iota // it is over
+	phaseCPU
+	phaseDelay
+	phaseCalling
+)
+
+// visit is the handling of one try by a replica: CPU time, then a delay, then calls one after the other, then the
+// answer. A request's root is a visit to nowhere that only calls.
+type visit struct {
+	started    int64
+	node       int32
+	service    int32 // none: a root
+	replica    int32
+	call       int32 // that it answers; none: a root or an orphan
+	child      int32 // call that it waits for
+	request    int32 // of a root
+	trace      int32
+	next, left int32 // call of its node that comes next, and how often the one before is still to be made
+	stamp      uint32
+	phase      phase
+	idempotent bool
+	orphaned   bool
+}
+
+// nobody is the subject of CPU work that no visit waits for.
+const nobody int32 = -1
+
+// visit begins the handling of a call by a replica.
+func (s *sim) visit(i, replica int32) {
+	c := s.calls.at(i)
+	parent := s.visits.at(c.parent)
+	v := s.visits.take()
+	c.visit = v
+	n := &s.m.nodes[c.node]
+	at := s.visits.at(v)
+	*at = visit{
+		started: s.now, node: c.node, service: n.service, replica: replica, call: i, child: none, request: none,
+		trace: parent.trace, idempotent: parent.idempotent, stamp: at.stamp,
+	}
+	s.account(n.service)
+	svc := &s.services[n.service]
+	svc.present++
+	s.replicas[replica].present++
+	if work := n.cpu.sample(svc.work); work > 0 {
+		at.phase = phaseCPU
+		s.startWork(replica, work, v)
+		s.trace.note(s, at.trace, n.service, replica, "work", "")
+		return
+	}
+	s.delay(v)
+}
+
+// workDone lets happen what is due on the processor.
+func (s *sim) workDone() {
+	replica, subject := s.cpu.fire()
+	switch subject {
+	case drained:
+		s.throttle(replica)
+	case nobody:
+	default:
+		if s.visits.at(subject).orphaned && s.m.o.Orphans == OrphansBurn {
+			s.leave(subject, true)
+			return
+		}
+		s.delay(subject)
+	}
+}
+
+// delay begins the part of a visit that takes time but no CPU.
+func (s *sim) delay(v int32) {
+	at := s.visits.at(v)
+	n := &s.m.nodes[at.node]
+	at.phase = phaseDelay
+	if n.delay.mean > 0 {
+		r := &s.replicas[at.replica]
+		d := nanoseconds(n.delay.sample(s.services[at.service].delays) * r.slow)
+		s.schedule(s.now+d, evDelay, v, at.stamp)
+		return
+	}
+	if n.cpu.mean == 0 {
+		// By an event, so that a row of visits that cost nothing does not nest.
+		s.schedule(s.now, evDelay, v, at.stamp)
+		return
+	}
+	at.phase = phaseCalling
+	s.proceed(v)
+}
+
+func (s *sim) delayDone(v int32) {
+	at := s.visits.at(v)
+	if at.phase != phaseDelay {
+		return
+	}
+	at.phase = phaseCalling
+	s.proceed(v)
+}
+
+// proceed makes a visit's next call, or answers.
+func (s *sim) proceed(v int32) {
+	at := s.visits.at(v)
+	calls := s.m.nodes[at.node].calls
+	for {
+		if at.left > 0 {
+			at.left--
+			s.call(v, &calls[at.next-1])
+			return
+		}
+		if int(at.next) == len(calls) {
+			s.answer(v, 200, OK)
+			return
+		}
+		c := &calls[at.next]
+		at.next++
+		at.left = c.whole
+		if c.rest > 0 && s.branching(at.service).uniform() < c.rest {
+			at.left++
+		}
+	}
+}
+
+// branching is the stream that decides how many calls a visit makes.
+func (s *sim) branching(service int32) *stream {
+	if service == none {
+		return s.users
+	}
+	return s.services[service].branches
+}
+
+// answer ends a visit with a status, and says what was the first cause where that is an error.
+func (s *sim) answer(v int32, status int, cause Outcome) {
+	at := s.visits.at(v)
+	if at.service == none {
+		s.endRequest(at.request, cause)
+		return
+	}
+	if r := &s.replicas[at.replica]; r.errors > 0 && status < 500 && s.services[at.service].branches.uniform() < r.errors {
+		status, cause = 500, Failed
+	}
+	s.trace.note(s, at.trace, at.service, at.replica, "answer", cause.String())
+	i := at.call
+	s.leave(v, true)
+	if i != none {
+		s.answered(i, status, cause)
+	}
+}
+
+// leave takes a visit off its replica. What it leaves behind to do keeps the CPU busy.
+func (s *sim) leave(v int32, async bool) {
+	at := s.visits.at(v)
+	s.account(at.service)
+	svc := &s.services[at.service]
+	svc.present--
+	svc.count.Visits++
+	svc.count.sojourn += s.now - at.started
+	replica := at.replica
+	if n := &s.m.nodes[at.node]; async && n.async.mean+n.wake > 0 {
+		work := n.async.sample(svc.work)
+		if n.wake > 0 {
+			work += n.wake * s.cpu.idleShare()
+		}
+		if work > 0 {
+			s.startWork(replica, work, nobody)
+		}
+	}
+	s.freeVisit(v)
+	s.replicas[replica].present--
+	s.checkDrained(replica)
+}
+
+func (s *sim) freeVisit(v int32) {
+	at := s.visits.at(v)
+	at.stamp++
+	at.phase = phaseNone
+	s.visits.giveBack(v)
+}
+
+// orphan takes its caller away from a visit.
+func (s *sim) orphan(v int32) {
+	at := s.visits.at(v)
+	at.call, at.orphaned = none, true
+	s.services[at.service].count.Orphans++
+	s.trace.note(s, at.trace, at.service, at.replica, "orphaned", "")
+	if s.m.o.Orphans == OrphansFinish {
+		return
+	}
+	switch at.phase {
+	case phaseCPU:
+		if s.m.o.Orphans == OrphansBurn {
+			return
+		}
+		s.cpu.remove(s.now, at.replica, v)
+	case phaseCalling:
+		if child := at.child; child != none {
+			at.child = none
+			s.cancel(child)
+		}
+	}
+	s.leave(v, s.m.o.Orphans == OrphansBurn)
+}
