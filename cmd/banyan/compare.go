@@ -24,36 +24,45 @@ the error of each and where the model should not be trusted. RUN is the name or 
 the newest.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			dir, err := c.stateDir()
-			if err != nil {
-				return err
-			}
 			sys, err := c.openCalibrated()
 			if err != nil {
 				return err
 			}
-			name := ""
-			if len(args) > 0 {
-				name = args[0]
-			}
-			run, err := app.OpenRun(dir, name)
+			m, err := c.measurement(args)
 			if err != nil {
 				return err
 			}
-			if run.Measurement == nil {
-				return fmt.Errorf("run %s was made against a plain URL: nothing was observed of the system", run.Name)
-			}
-			cmp, err := comparison(sys, run.Measurement)
+			cmp, err := comparison(sys, m)
 			if err != nil {
 				return err
 			}
 			if c.json {
 				return writeJSON(c.out, cmp)
 			}
-			c.printComparison(sys, run.Measurement, cmp)
+			c.printComparison(m, cmp)
 			return nil
 		},
 	}
+}
+
+// measurement is what was measured in the load test that args name, or in the newest.
+func (c *cli) measurement(args []string) (*plan.Measurement, error) {
+	dir, err := c.stateDir()
+	if err != nil {
+		return nil, err
+	}
+	name := ""
+	if len(args) > 0 {
+		name = args[0]
+	}
+	run, err := app.OpenRun(dir, name)
+	if err != nil {
+		return nil, err
+	}
+	if run.Measurement == nil {
+		return nil, fmt.Errorf("nothing was observed of the system in run %s: load it while it is up", run.Name)
+	}
+	return run.Measurement, nil
 }
 
 // comparison predicts the load of a measurement, with the replicas and limits that really ran.
@@ -78,7 +87,7 @@ func comparison(sys *topology.System, m *plan.Measurement) (*plan.Comparison, er
 	return plan.Compare(p, m, calibrated), nil
 }
 
-func (c *cli) printComparison(sys *topology.System, m *plan.Measurement, cmp *plan.Comparison) {
+func (c *cli) printComparison(m *plan.Measurement, cmp *plan.Comparison) {
 	fmt.Fprintf(c.out, "%s, run %s: %s for %s\n\n", cmp.System, cmp.Source, describeLoad(m.Load), duration(m.End.Sub(m.Start)))
 	t := table{head: []string{"ROUTE", "REQ/S", "MEASURED", "ERROR", "MEAN", "MEASURED", "ERROR", "P99", "MEASURED", "ERROR"}}
 	for _, name := range slices.Sorted(maps.Keys(cmp.Routes)) {
