@@ -203,7 +203,7 @@ func TestCalibrationReturnsTheTruth(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cmp := Compare(p, m, c.Calibration.Throughput)
+		cmp := Compare(p, nil, m, c.Calibration.Throughput)
 		for name, r := range cmp.Routes {
 			if math.Abs(r.Mean.Error) > 0.02 || math.Abs(r.Throughput.Error) > 0.01 || math.Abs(r.P99.Error) > 0.2 {
 				t.Errorf("at %gx, %s: %+v", scale, name, r)
