@@ -64,10 +64,7 @@ func New(cfg Config) (*Gateway, error) {
 	g := &Gateway{cfg: cfg, services: map[string]*service{}, holdDocument: holdDocument, now: func() time.Duration { return time.Since(origin) }}
 	g.streams, g.cutStreams = context.WithCancel(context.Background())
 	for name, s := range cfg.System.Services {
-		g.services[name] = &service{
-			name: name, limit: int64(s.Concurrency),
-			waiting: waitlist{max: cfg.MaxWaiting}, backends: map[string]*backend{},
-		}
+		g.services[name] = &service{name: name, limit: int64(s.Concurrency), backends: map[string]*backend{}}
 	}
 	if err := g.makeRoutes(); err != nil {
 		return nil, err

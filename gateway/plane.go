@@ -148,7 +148,7 @@ func (c *call) carry() (code int, f fault) {
 		began := c.g.now()
 		res, f, try := c.send()
 		if res != nil {
-			c.outcome = outcomeOf(res.StatusCode)
+			c.outcome = policy.OutcomeOf(res.StatusCode)
 			if pause, again := c.decideStatus(res); again {
 				discard(res)
 				lane.pool.Report(grant, c.g.now(), c.outcome)
@@ -197,15 +197,6 @@ func (c *call) decideStatus(res *http.Response) (pause time.Duration, again bool
 	return c.decide(policy.Try{Sent: true, Status: res.StatusCode})
 }
 
-// outcomeOf says what a status tells about the backend: errors of the server count against it, but not its saying that
-// it does not do such a thing at all.
-func outcomeOf(status int) policy.Outcome {
-	if status >= 500 && status != http.StatusNotImplemented && status != http.StatusHTTPVersionNotSupported {
-		return policy.Failure
-	}
-	return policy.Success
-}
-
 // decide asks the policy whether the try is repeated.
 func (c *call) decide(t policy.Try) (pause time.Duration, again bool) {
 	t.Idempotent = c.idempotent
@@ -247,13 +238,14 @@ func (c *call) acquire() (policy.Grant, fault) {
 		return grant, fault{}
 	}
 	list := &lane.service.waiting
-	patience := min(c.g.cfg.Wait, c.left())
-	if why == policy.AllBroken || patience <= 0 {
-		return grant, unavailable(why)
-	}
-	waiter := list.join()
+	admission := policy.Admission{Wait: c.g.cfg.Wait, MaxWaiting: c.g.cfg.MaxWaiting}
+	var patience time.Duration
+	waiter := list.join(func(waiting int) bool {
+		patience, why = admission.Decide(why, c.left(), waiting)
+		return why == policy.Picked
+	})
 	if waiter == nil {
-		return grant, unavailable(policy.AllFull)
+		return grant, unavailable(why)
 	}
 	defer list.leave(waiter)
 	timer := time.NewTimer(patience)
