@@ -64,12 +64,16 @@ type call struct {
 
 	info struct {
 		sync.Mutex
+		n      int  // informational answers of all tries
 		closed bool // the head of the answer is due: nothing more may come before it
 	}
 }
 
 // serveOutside handles a request from outside.
 func (g *Gateway) serveOutside(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "" && r.URL.Scheme != "" && r.URL.Host != "" {
+		r.URL.Path = "/" // the absolute form of a request for the root (RFC 9112, 3.2.2)
+	}
 	t := g.table.Load()
 	to := t.unmatched
 	if route := t.router.Match(r.Method, r.Host, r.URL.Path); route != nil {
@@ -303,7 +307,10 @@ func (c *call) refuse(f fault) (int, fault) {
 	if f.kind != clientClosed {
 		c.closeInfo()
 		c.writeWithin(0)
-		f.write(c.w, c.requestID)
+		if c.kept == nil && c.stream == nil && c.r.ContentLength != 0 {
+			c.readWithin(bodyGrace) // the server reads what is left of the body before it answers
+		}
+		f.write(c.w, c.requestID, c.bodyPending())
 	}
 	return f.code(), f
 }
@@ -318,9 +325,7 @@ func (c *call) prepareBody() fault {
 	if limit > 0 && n > limit {
 		return c.clientFault(errBodyTooLarge)
 	}
-	if d, ok := c.w.(interface{ SetReadDeadline(time.Time) error }); ok {
-		_ = d.SetReadDeadline(time.Now().Add(c.target.timeout)) // without it, only the total time-out holds
-	}
+	c.readWithin(c.target.timeout)
 	if n > 0 && n <= maxReplay && c.r.Header.Get("Expect") == "" {
 		c.kept = make([]byte, n)
 		if _, err := io.ReadFull(c.r.Body, c.kept); err != nil {
@@ -335,13 +340,26 @@ func (c *call) prepareBody() fault {
 	return fault{}
 }
 
+// bodyGrace is how long a client may still send of a body that is not wanted, so that it can come to read the answer:
+// closing on bytes that were not received resets the connection.
+const bodyGrace = 500 * time.Millisecond
+
+// bodyPending reports whether the client's body is passed on and has not come to its end. Where the next request begins
+// is not known then, so that the connection must close after the answer (RFC 9112, 9.3); the server itself sees to that
+// only for bodies that it does not read and write at the same time.
+func (c *call) bodyPending() bool { return c.stream != nil && !c.stream.complete() }
+
 // abandonBody frees a transport that is still waiting for the client's body when the call is over.
 func (c *call) abandonBody() {
-	if c.stream.complete() {
-		return
+	if c.bodyPending() {
+		c.readWithin(bodyGrace)
 	}
-	if d, ok := c.w.(interface{ SetReadDeadline(time.Time) error }); ok {
-		_ = d.SetReadDeadline(time.Now()) // the connection is closed after the answer in any case
+}
+
+// readWithin bounds how long the client may take to send the rest of its body.
+func (c *call) readWithin(d time.Duration) {
+	if s, ok := c.w.(interface{ SetReadDeadline(time.Time) error }); ok {
+		_ = s.SetReadDeadline(time.Now().Add(d)) // without it, only the total time-out holds
 	}
 }
 
@@ -367,6 +385,11 @@ func (c *call) send() (*http.Response, fault, policy.Try) {
 		c.out.Body = nil
 	}
 	res, err := b.transport.RoundTrip(c.out)
+	if err == nil && (res.StatusCode < 100 || res.StatusCode > 999) {
+		// The transport takes any three characters that make a number, the server panics on what is no status.
+		_ = res.Body.Close()
+		err = errNoStatus
+	}
 	if err == nil {
 		return res, fault{}, policy.Try{}
 	}
