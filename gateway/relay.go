@@ -118,6 +118,7 @@ func (c *call) writeHead(res *http.Response) {
 	c.writeWithin(c.left())
 	h := c.w.Header()
 	c.copyAnswerHeader(h, res.Header)
+	c.bind(h)
 	if len(res.Trailer) > 0 {
 		h["Trailer"] = []string{strings.Join(sortedKeys(res.Trailer), ", ")}
 	}

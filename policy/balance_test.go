@@ -17,8 +17,8 @@ func newPool(t testing.TB, balance topology.Balance, breaker *topology.Breaker, 
 		t.Fatal(err)
 	}
 	var members []*Member
-	for range n {
-		members = append(members, p.NewMember(&Backend{}))
+	for i := range n {
+		members = append(members, p.NewMember(&Backend{Key: uint64(i)}))
 	}
 	p.Set(members)
 	return p
@@ -114,7 +114,7 @@ func maxLoad(p *Pool) int64 {
 }
 
 func TestLimit(t *testing.T) {
-	for _, balance := range []topology.Balance{topology.RoundRobin, topology.LeastRequest} {
+	for _, balance := range topology.Balances() {
 		p := newPool(t, balance, nil, 2)
 		for _, m := range p.Members() {
 			m.Limit = 2
@@ -134,7 +134,7 @@ func TestLimit(t *testing.T) {
 }
 
 func TestExcludedBackendsAreTheLastResort(t *testing.T) {
-	for _, balance := range []topology.Balance{topology.RoundRobin, topology.LeastRequest} {
+	for _, balance := range topology.Balances() {
 		p := newPool(t, balance, nil, 3)
 		var r Request
 		seen := map[int]bool{}
@@ -152,7 +152,7 @@ func TestExcludedBackendsAreTheLastResort(t *testing.T) {
 }
 
 func TestEmptyPool(t *testing.T) {
-	for _, balance := range []topology.Balance{topology.RoundRobin, topology.LeastRequest} {
+	for _, balance := range topology.Balances() {
 		if _, why := newPool(t, balance, nil, 0).Pick(new(Request), 0); why != NoBackend {
 			t.Errorf("%s: %v", balance, why)
 		}
@@ -162,8 +162,8 @@ func TestEmptyPool(t *testing.T) {
 // stubborn picks the first candidate, eligible or not, as a race would have it.
 type stubborn struct{}
 
-func (stubborn) Pick(*Request) int                    { return 0 }
-func (stubborn) Done(*Member, time.Duration, Outcome) {}
+func (stubborn) Pick(*Request) int                  { return 0 }
+func (stubborn) Done(Grant, time.Duration, Outcome) {}
 
 func TestPlaceIsGivenBackWhenTheBreakerRefuses(t *testing.T) {
 	p := newPool(t, topology.LeastRequest, &topology.Breaker{Open: topology.Duration(time.Second), MaxEjected: 1}, 2)
@@ -218,7 +218,7 @@ func TestPoolConcurrently(t *testing.T) {
 }
 
 func BenchmarkPick(b *testing.B) {
-	for _, balance := range []topology.Balance{topology.RoundRobin, topology.LeastRequest} {
+	for _, balance := range topology.Balances() {
 		for _, c := range []struct {
 			name string
 			n    int
