@@ -185,8 +185,15 @@ func TestPlaceIsGivenBackWhenTheBreakerRefuses(t *testing.T) {
 
 // Under concurrency, limits hold and every place comes back.
 func TestPoolConcurrently(t *testing.T) {
-	p := newPool(t, topology.LeastRequest, &topology.Breaker{Failures: 3, MaxEjected: 0.5}, 4)
-	for _, m := range p.Members() {
+	for _, balance := range topology.Balances() {
+		t.Run(string(balance), func(t *testing.T) { poolConcurrently(t, balance) })
+	}
+}
+
+func poolConcurrently(t *testing.T, balance topology.Balance) {
+	p := newPool(t, balance, &topology.Breaker{Failures: 3, MaxEjected: 0.5}, 4)
+	all := p.Members()
+	for _, m := range all {
 		m.Limit = 3
 	}
 	var wg sync.WaitGroup
@@ -195,13 +202,20 @@ func TestPoolConcurrently(t *testing.T) {
 			rng := rand.New(rand.NewPCG(uint64(w), 5))
 			for i := range 2000 {
 				now := time.Duration(i) * time.Millisecond
-				r := Request{Repeatable: true}
+				if w == 0 && i%100 == 0 {
+					p.Set(slices.Clone(all[i/100%3:])) // the set changes meanwhile
+				}
+				r := Request{Repeatable: true, Hash: rng.Uint64(), Random: rng.Uint64()}
 				g, why := p.Pick(&r, now)
 				if why != Picked {
 					continue
 				}
 				if n := g.InFlight(); n > 3+8 { // others may be looking, but not hold
 					t.Errorf("%d in flight", n)
+				}
+				var targets [ProbesPerCall]*Member
+				for _, m := range targets[:p.ProbeTargets(&r, &targets)] {
+					p.Feed(m, m.Load(), now)
 				}
 				o := Outcome(rng.IntN(3))
 				p.Report(g, now, o)
@@ -210,7 +224,7 @@ func TestPoolConcurrently(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	for i, m := range p.Members() {
+	for i, m := range all {
 		if m.InFlight() != 0 {
 			t.Errorf("backend %d: %d in flight at the end", i, m.InFlight())
 		}
@@ -228,7 +242,12 @@ func BenchmarkPick(b *testing.B) {
 				b.ReportAllocs()
 				var r Request
 				for b.Loop() {
+					r.Hash, r.Random = r.Hash+1, r.Random+1
 					g, _ := p.Pick(&r, 0)
+					var targets [ProbesPerCall]*Member
+					for _, m := range targets[:p.ProbeTargets(&r, &targets)] {
+						p.Feed(m, m.Load(), 0)
+					}
 					p.Report(g, 0, Success)
 					p.Release(g, 0, Success)
 				}

@@ -44,13 +44,17 @@ func (p *p2cEWMA) Pick(r *Request) int {
 }
 
 // ewmaLoad of a candidate. One that nothing is known of gets a request at once, and then none until that is answered.
+// While slow start goes on, what is in flight counts more; an idle one is worth the same as others.
 func (r *Request) ewmaLoad(i int) float64 {
 	m := r.members[i]
 	cost, pending := m.cost.at(r.now), float64(m.InFlight())
 	if cost == 0 && pending > 0 {
 		cost = float64(maxCost)
 	}
-	return cost * (pending + 1) / r.weight(i)
+	if r.window > 0 {
+		pending /= r.share(m)
+	}
+	return cost * (pending + 1) / float64(m.weight())
 }
 
 func (p *p2cEWMA) Done(g Grant, latency time.Duration, o Outcome) {

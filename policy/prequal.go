@@ -47,7 +47,7 @@ type prequal struct {
 
 type probe struct {
 	member  *Member
-	rif     float64 // for its weight
+	rif     float64 // requests in flight, for its weight and its share in slow start
 	latency float64 // nanoseconds, for its weight
 	at      time.Duration
 	uses    int // that are left
@@ -141,7 +141,7 @@ func (p *prequal) drop(k int) {
 }
 
 // feed takes a probe's answer, in the place of an earlier one of the same member or of the oldest.
-func (p *prequal) feed(v *view, m *Member, l Load, weight float64, now time.Duration) {
+func (p *prequal) feed(v *view, m *Member, l Load, share float64, now time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	k := p.n
@@ -162,8 +162,8 @@ func (p *prequal) feed(v *view, m *Member, l Load, weight float64, now time.Dura
 			}
 		}
 	}
-	rif := float64(l.InFlight) / weight
-	p.probes[k] = probe{member: m, rif: rif, latency: float64(l.Latency) / weight, at: now, uses: reuse(len(v.members))}
+	rif := float64(l.InFlight) / (float64(m.weight()) * share)
+	p.probes[k] = probe{member: m, rif: rif, latency: float64(l.Latency) / float64(m.weight()), at: now, uses: reuse(len(v.members))}
 	p.seen[p.nSeen%rifWindow] = rif
 	if p.nSeen++; p.nSeen%8 == 0 || p.nSeen < 8 {
 		sorted := p.seen
@@ -223,11 +223,11 @@ func (p *Pool) Feed(m *Member, l Load, now time.Duration) {
 		return
 	}
 	v := p.view.Load()
-	weight := float64(m.weight())
+	share := 1.0
 	if p.slowStart > 0 {
-		weight *= warmth(now-m.Since, p.slowStart) / warmth(now-v.oldest, p.slowStart)
+		share = warmth(now-m.Since, p.slowStart) / warmth(now-v.oldest, p.slowStart)
 	}
-	q.feed(v, m, l, weight, now)
+	q.feed(v, m, l, share, now)
 }
 
 // Load returns what the backend's own callers know of it, which answers a probe where all its requests come from them.

@@ -14,7 +14,7 @@ func warmth(age, window time.Duration) float64 {
 }
 
 // startSlowly makes new candidates take less than others. A new one is a candidate for a share of the requests that
-// grows with its age, and policies that look at load see its load magnified by the inverse. Shares are in relation to
+// grows with its age, and policies that look at load see its requests in flight magnified by the inverse. Shares are in relation to
 // the oldest, for where all are new they must take everything. Under a policy that maps by hash it is a part of the keys
 // that grows, so that none moves to and fro.
 func (r *Request) startSlowly(window time.Duration, hashed bool) {
