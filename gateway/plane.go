@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/banyanhq/banyan/policy"
+	"github.com/banyanhq/banyan/topology"
 )
 
 // maxReplay is the largest request body that is kept so that it can be sent again.
@@ -24,8 +25,10 @@ type target struct {
 	lane    *lane
 	timeout time.Duration
 	traffic *traffic
-	route   int   // index of the route, -1 on an edge
-	edge    *edge // nil on a route
+	route   int            // index of the route, -1 on an edge
+	edge    *edge          // nil on a route
+	hash    *topology.Hash // nil where the policy does not hash
+	sticky  *sticky        // nil where clients are not bound
 }
 
 // call is one request on its way: the walk from the client to a backend and back. It belongs to the goroutine of its
@@ -134,6 +137,7 @@ func (c *call) run() (code int, f fault) {
 	c.target.lane.retrier.Begin(c.start)
 	c.search.Repeatable = c.idempotent && c.stream == nil && c.target.lane.retrier.Enabled()
 	c.search.Random = rand.Uint64()
+	c.aim()
 	return c.carry()
 }
 

@@ -135,6 +135,7 @@ func (c *call) writeHead(res *http.Response) {
 	if c.bodyPending() {
 		h["Connection"] = []string{"close"}
 	}
+	c.bind(h)
 	if len(res.Trailer) > 0 {
 		h["Trailer"] = []string{strings.Join(sortedKeys(res.Trailer), ", ")}
 	}
