@@ -59,7 +59,7 @@ func runSearch(t testing.TB, o SearchOptions, probe func(Probe) ProbeVerdict) (E
 func TestSearchFindsTheKneeOfMM1(t *testing.T) {
 	for _, c := range []struct{ service, limit, seconds, within float64 }{
 		{1000, 0.05, 10, 0.05},
-		{200, 0.1, 30, 0.08}, // 4,600 requests a probe tell little of a p99 whose waits hang together
+		{200, 0.1, 60, 0.06}, // short probes of a slow server tell little: waits hang together
 		{5000, 0.02, 10, 0.05},
 	} {
 		t.Run(fmt.Sprint(c.service), func(t *testing.T) {
@@ -97,7 +97,7 @@ func TestSearchFindsTheKneeOfMM1(t *testing.T) {
 			}
 			t.Logf("knee %.0f/s: error mean %+.2f%%, deviation between repeats %.2f%%, worst %+.2f%% and %+.2f%%; %.1f probes, %.1f of them long; %d found, the interval held the truth in %d of %d",
 				truth, 100*mean, 100*math.Sqrt(spread), 100*errs[0], 100*errs[repeats-1], float64(probes)/repeats, float64(full)/repeats, found, covered, repeats)
-			if covered < repeats*8/10 || found < repeats*7/10 {
+			if covered < repeats*8/10 || found < repeats*8/10 {
 				t.Errorf("found %d of %d, the interval held the truth in %d", found, repeats, covered)
 			}
 			if off := max(-errs[repeats/20], errs[repeats-1-repeats/20]); off > c.within {
