@@ -261,6 +261,9 @@ func (s *kneeSearch) probe(ctx context.Context, p Probe) (KneeProbe, error) {
 		Errors: r.Total.ErrorRate(), Mean: time.Duration(r.Total.Latency.Mean()), P50: r.Total.Latency.QuantileDuration(0.5),
 		P90: r.Total.Latency.QuantileDuration(0.9), P99: r.Total.Latency.QuantileDuration(0.99), Max: time.Duration(r.Total.Latency.Max()),
 	}
+	if r.CutShort && r.Total.Requests > 0 { // what was not sent was not sent because the probe was stopped
+		k.NotSent, k.Errors = 0, float64(r.Total.Failed())/float64(r.Total.Requests)
+	}
 	k.Verdict, k.Why = s.judge(r, hopeless)
 	return k, nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -29,6 +30,7 @@ type loadFlags struct {
 	method, body              string
 	headers                   []string
 	knee                      kneeFlags
+	out                       reportFlags
 }
 
 func (c *cli) load() *cobra.Command {
@@ -87,6 +89,7 @@ broken. Ctrl-C ends the test and reports what was done.`,
 	fl.StringVar(&f.body, "body", "", "with a URL: the request's body")
 	fl.StringArrayVarP(&f.headers, "header", "H", nil, "with a URL: a header, such as 'Accept: text/html'")
 	f.knee.register(cmd)
+	f.out.register(cmd)
 	return cmd
 }
 
@@ -106,7 +109,7 @@ func (c *cli) loadURL(ctx context.Context, url string, f loadFlags) error {
 	if err != nil {
 		return err
 	}
-	return c.report(r, &app.Run{Name: app.RunName(r), Result: r})
+	return errors.Join(f.out.write(r), c.report(r, &app.Run{Name: app.RunName(r), Result: r}))
 }
 
 func (f loadFlags) adHoc() (o load.AdHocOptions, err error) {
@@ -172,7 +175,7 @@ func (c *cli) loadSystem(cmd *cobra.Command, f loadFlags) error {
 	if _, err := app.SaveRun(dir, run); err != nil {
 		return err
 	}
-	return c.report(run.Result, run)
+	return errors.Join(f.out.write(run.Result), c.report(run.Result, run))
 }
 
 // override replaces what the file says of the workload by the flags.
