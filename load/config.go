@@ -44,6 +44,7 @@ type Config struct {
 	Progress func(Progress)
 
 	newAlarm func() (alarm, error) // of the system; tests put one on a simulated clock
+	watch    func(*run)            // looks at the run under way now and then; nil: nobody does
 }
 
 // Bounds of a run.

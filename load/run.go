@@ -82,6 +82,9 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	})
 	wg.Go(func() { r.waker.run(helpers) })
 	wg.Go(func() { r.observe(helpers) })
+	if r.cfg.watch != nil {
+		wg.Go(func() { r.watching(helpers) })
+	}
 	if r.closed {
 		r.runUsers()
 	} else {

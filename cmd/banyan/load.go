@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -28,6 +29,8 @@ type loadFlags struct {
 	maxLate                   time.Duration
 	method, body              string
 	headers                   []string
+	knee                      kneeFlags
+	out                       reportFlags
 }
 
 func (c *cli) load() *cobra.Command {
@@ -46,11 +49,18 @@ broken. Ctrl-C ends the test and reports what was done.`,
   banyan load --rate 200/s --duration 1m --threshold 'p99 < 200ms' --threshold 'errors < 0.1%'
   banyan load --users 500 --think 2s
   banyan load --trace requests.csv.gz --speed 60 --from 40d --length 1h
-  banyan load http://127.0.0.1:8080/ --connections 64 --duration 10s`,
+  banyan load http://127.0.0.1:8080/ --connections 64 --duration 10s
+  banyan load --find-knee --slo 'p99<200ms,errors<0.1%'
+  banyan load http://127.0.0.1:8080/ --sweep users=1,2,4,8,16,32 --duration 5s`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f.seed == 0 {
 				f.seed = rand.Uint64() >> 11 // short enough for a float64, as readers of JSON may keep it
+			}
+			if search, err := f.knee.set(cmd); err != nil {
+				return err
+			} else if search {
+				return c.loadSearch(cmd, args, f)
 			}
 			if len(args) == 1 {
 				return c.loadURL(cmd.Context(), args[0], f)
@@ -78,6 +88,8 @@ broken. Ctrl-C ends the test and reports what was done.`,
 	fl.StringVarP(&f.method, "method", "X", "", "with a URL: the request's method")
 	fl.StringVar(&f.body, "body", "", "with a URL: the request's body")
 	fl.StringArrayVarP(&f.headers, "header", "H", nil, "with a URL: a header, such as 'Accept: text/html'")
+	f.knee.register(cmd)
+	f.out.register(cmd)
 	return cmd
 }
 
@@ -97,7 +109,7 @@ func (c *cli) loadURL(ctx context.Context, url string, f loadFlags) error {
 	if err != nil {
 		return err
 	}
-	return c.report(r, &app.Run{Name: app.RunName(r), Result: r})
+	return errors.Join(f.out.write(r), c.report(r, &app.Run{Name: app.RunName(r), Result: r}))
 }
 
 func (f loadFlags) adHoc() (o load.AdHocOptions, err error) {
@@ -163,7 +175,7 @@ func (c *cli) loadSystem(cmd *cobra.Command, f loadFlags) error {
 	if _, err := app.SaveRun(dir, run); err != nil {
 		return err
 	}
-	return c.report(run.Result, run)
+	return errors.Join(f.out.write(run.Result), c.report(run.Result, run))
 }
 
 // override replaces what the file says of the workload by the flags.
