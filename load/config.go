@@ -21,7 +21,7 @@ type Config struct {
 	Workload *topology.Workload
 	// Router names steps after the routes that they match. May be nil.
 	Router *topology.Router
-	// Dir is the directory that the trace's file is relative to.
+	// Dir is the directory that the files of the trace and the feeders are relative to.
 	Dir string
 	// Seed of everything that is drawn: arrivals, mix, think times, values. The same seed draws the same again.
 	Seed uint64
@@ -44,6 +44,10 @@ type Config struct {
 	Progress func(Progress)
 
 	newAlarm func() (alarm, error) // of the system; tests put one on a simulated clock
+	part     part                  // of the load that this generator sends
+	held     map[string][]byte     // files of the workload that a coordinator has sent; nil: they are read from Dir
+	kept     kept                  // what setup has extracted elsewhere; not nil: setup and teardown are not run here
+	startAt  time.Time             // when the run begins; zero: at once
 }
 
 // Bounds of a run.
@@ -147,3 +151,6 @@ func (c *Config) endpoint() (e *endpoint, host, prefix string, err error) {
 	}
 	return e, u.Host, strings.TrimSuffix(u.EscapedPath(), "/"), nil
 }
+
+// files are where the workload's files are read from.
+func (c *Config) files() files { return files{dir: c.Dir, held: c.held} }

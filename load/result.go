@@ -42,6 +42,8 @@ type Result struct {
 	// Total of all steps, and each by its name, in the order of the scenarios.
 	Total *Step   `json:"total"`
 	Steps []*Step `json:"steps"`
+	// Tags are the steps of each tag taken together, in order of the tags' first appearance.
+	Tags []*Step `json:"tags,omitempty"`
 	// Scenarios that were due in the measured part.
 	Scenarios ScenarioCounts `json:"scenarios"`
 	// Timeline of the requests.
@@ -69,6 +71,8 @@ type ScenarioCounts struct {
 	Completed  int64 `json:"completed"`   // every step ended well
 	Failed     int64 `json:"failed"`      // a step ended with an error
 	NotStarted int64 `json:"not_started"` // due, and never begun
+	// Unfed were not begun because a feeder had no row left for them. No request of theirs is counted anywhere.
+	Unfed int64 `json:"unfed,omitempty"`
 }
 
 // Step is what the requests of one step did: those that were due in the measured part.
@@ -158,12 +162,28 @@ func (s *Step) Quantile(q float64) (time.Duration, bool) {
 	return s.Latency.QuantileDuration(q), true
 }
 
-// Step returns the step of that name, nil if there is none.
+// Step returns the step of that name, or else all steps of that tag; nil if there is none.
 func (r *Result) Step(name string) *Step {
-	if i := slices.IndexFunc(r.Steps, func(s *Step) bool { return s.Name == name }); i >= 0 {
-		return r.Steps[i]
+	for _, steps := range [][]*Step{r.Steps, r.Tags} {
+		if i := slices.IndexFunc(steps, func(s *Step) bool { return s.Name == name }); i >= 0 {
+			return steps[i]
+		}
 	}
 	return nil
+}
+
+// tagged takes the steps of each tag together.
+func (p *plan) tagged(steps []*Step) (out []*Step) {
+	for _, tag := range p.allTags() {
+		all := newStep(tag)
+		for i, s := range steps {
+			if slices.Contains(p.tags[i], tag) {
+				all.merge(s)
+			}
+		}
+		out = append(out, &all)
+	}
+	return out
 }
 
 // OK reports whether all thresholds are kept.
@@ -236,6 +256,7 @@ func (r *run) result(started time.Time, thresholds []Threshold) *Result {
 		res.Steps = append(res.Steps, &step)
 	}
 	res.Generator = gen
+	res.Tags = r.plan.tagged(res.Steps)
 	if res.Duration > 0 { // also where nothing happened at the end
 		res.Timeline.at(res.Duration - 1)
 	}
@@ -268,6 +289,9 @@ func (r *run) warnings(res *Result) []string {
 	if r.crewFull > 0 {
 		out = append(out, fmt.Sprintf("%s scenarios were under way at once, which is the limit: arrivals waited; the wait is in their latency", count(int64(res.Limits.MaxInFlight))))
 	}
+	if n := res.Scenarios.Unfed; n > 0 {
+		out = append(out, fmt.Sprintf("%s scenarios were not begun, for a feeder that hands out each row once had none left: less was asked of the target than the workload says", count(n)))
+	}
 	if t.NotSent > 0 {
 		out = append(out, fmt.Sprintf("%s requests were due and not sent: they have no latency, so that the percentiles of the table are too good; thresholds count them as errors and as slower than any", count(t.NotSent)))
 	}
@@ -297,7 +321,7 @@ func (r *Result) check() error {
 	if r.Total == nil || r.Workload == nil {
 		return errors.New("total or workload is missing")
 	}
-	for _, s := range append(slices.Clone(r.Steps), r.Total) {
+	for _, s := range slices.Concat(r.Steps, r.Tags, []*Step{r.Total}) {
 		if s == nil || s.Latency == nil || s.Service == nil || s.Lateness == nil || math.IsNaN(s.Rate) {
 			return errors.New("a step is not whole")
 		}

@@ -67,6 +67,9 @@ func (r *Result) writeSteps(b *strings.Builder) {
 		}
 		line(s.Name, s, s.Latency, errors)
 	}
+	for _, s := range r.Tags {
+		line("  tag "+s.Name, s, s.Latency, percent(s.ErrorRate()))
+	}
 	line("  service time", r.Total, r.Total.Service, "")
 	t.write(b)
 	b.WriteString("latency from the intended start to the end of the answer; service time from the actual sending\n")
