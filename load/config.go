@@ -43,10 +43,17 @@ type Config struct {
 	// Progress, if not nil, is called about once a second by one goroutine, which it must not hold up.
 	Progress func(Progress)
 
+	// Workers are the addresses of Workers (HOST:PORT) that send the load in equal parts instead of this process;
+	// Connections, MaxInFlight and MaxLate then hold for each of them. Secret is the one that they know, at least 16 bytes.
+	// TLS and Dial are of this process and do not reach them.
+	Workers []string
+	Secret  []byte
+
 	newAlarm func() (alarm, error) // of the system; tests put one on a simulated clock
 	part     part                  // of the load that this generator sends
 	held     map[string][]byte     // files of the workload that a coordinator has sent; nil: they are read from Dir
 	kept     kept                  // what setup has extracted elsewhere; not nil: setup and teardown are not run here
+	patience time.Duration         // with a silent worker; 0: workerPatience
 	startAt  time.Time             // when the run begins; zero: at once
 }
 

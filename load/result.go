@@ -52,6 +52,8 @@ type Result struct {
 	Trace *TraceReplay `json:"trace,omitempty"`
 	// Generator is what the load generator itself took.
 	Generator Generator `json:"generator"`
+	// Workers are the generators of a distributed run, nil where there was one.
+	Workers []WorkerReport `json:"workers,omitempty"`
 	// Warnings are sentences about what limits the trust in the figures.
 	Warnings []string `json:"warnings,omitempty"`
 	// Verdicts on the workload's thresholds, in their order.
@@ -186,9 +188,9 @@ func (p *plan) tagged(steps []*Step) (out []*Step) {
 	return out
 }
 
-// OK reports whether all thresholds are kept.
+// OK reports whether all thresholds are kept and no part of the load was lost with a worker.
 func (r *Result) OK() bool {
-	return !slices.ContainsFunc(r.Verdicts, func(v Verdict) bool { return !v.OK })
+	return !r.Lost() && !slices.ContainsFunc(r.Verdicts, func(v Verdict) bool { return !v.OK })
 }
 
 func (s *Step) merge(o *Step) {
@@ -216,24 +218,10 @@ func (r *replay) bin() time.Duration {
 
 // result puts together what was counted. All sessions have ended.
 func (r *run) result(started time.Time, thresholds []Threshold) *Result {
-	ended := time.Now()
-	w := r.cfg.Workload
-	res := &Result{
-		Version: resultVersion, Target: r.cfg.Target, Start: started.Round(0).UTC(), End: ended.Round(0).UTC(),
-		Warmup: r.rec.warm, Planned: r.end - r.rec.warm, Duration: r.end - r.rec.warm, CutShort: r.ctx.Err() != nil,
-		Seed: r.cfg.Seed, Workload: w, Timeline: r.rec.timeline, Scenarios: r.rec.scenarios,
-		Limits: Limits{Connections: r.cfg.Connections, MaxInFlight: r.cfg.MaxInFlight, MaxLate: r.cfg.MaxLate},
-	}
+	res := r.frame(started)
+	res.Timeline, res.Scenarios, res.CutShort = r.rec.timeline, r.rec.scenarios, r.ctx.Err() != nil
 	if res.CutShort {
-		res.Duration = max(min(ended.Sub(started), r.end)-r.rec.warm, 0)
-	}
-	if r.closed {
-		res.Schedule = fmt.Sprintf("%d users", w.Users)
-		if w.Think > 0 {
-			res.Schedule += fmt.Sprintf(" who think %s", w.Think.Std())
-		}
-	} else {
-		res.Schedule = r.schedule().String()
+		res.Duration = max(min(res.End.Sub(res.Start), r.end)-r.rec.warm, 0)
 	}
 	total := newStep("total")
 	res.Total = &total
@@ -262,11 +250,34 @@ func (r *run) result(started time.Time, thresholds []Threshold) *Result {
 	}
 	if r.replay != nil {
 		r.rec.trace.at(max(res.Duration-1, 0))
-		res.Trace = &TraceReplay{File: r.replay.file, Start: r.replay.start, Offset: r.replay.offset, Speed: r.replay.speed, Timeline: *r.rec.trace}
+		res.Trace = r.replayed(*r.rec.trace)
 	}
 	res.Warnings = r.warnings(res)
 	for _, t := range thresholds {
 		res.Verdicts = append(res.Verdicts, t.Judge(res))
+	}
+	return res
+}
+
+func (r *run) replayed(l Timeline) *TraceReplay {
+	return &TraceReplay{File: r.replay.file, Start: r.replay.start, Offset: r.replay.offset, Speed: r.replay.speed, Timeline: l}
+}
+
+// frame is the result of a run without anything that was counted, which ends now.
+func (r *run) frame(started time.Time) *Result {
+	w := r.cfg.Workload
+	res := &Result{
+		Version: resultVersion, Target: r.cfg.Target, Start: started.Round(0).UTC(), End: time.Now().Round(0).UTC(),
+		Warmup: r.rec.warm, Planned: r.end - r.rec.warm, Duration: r.end - r.rec.warm, Seed: r.cfg.Seed, Workload: w,
+		Limits: Limits{Connections: r.cfg.Connections, MaxInFlight: r.cfg.MaxInFlight, MaxLate: r.cfg.MaxLate},
+	}
+	if r.closed {
+		res.Schedule = fmt.Sprintf("%d users", w.Users)
+		if w.Think > 0 {
+			res.Schedule += fmt.Sprintf(" who think %s", w.Think.Std())
+		}
+	} else {
+		res.Schedule = r.schedule().String()
 	}
 	return res
 }

@@ -48,6 +48,9 @@ func (r *run) stopped() bool {
 // that of the part that was run, marked as cut short. An error is returned only where nothing was sent: a workload, a
 // target or a trace that is not right.
 func Run(ctx context.Context, cfg Config) (*Result, error) {
+	if len(cfg.Workers) > 0 {
+		return coordinate(ctx, cfg)
+	}
 	r, thresholds, err := prepare(cfg)
 	if err != nil {
 		return nil, err

@@ -33,6 +33,7 @@ func (r *Result) WriteText(w io.Writer) error {
 		r.Trace.write(&b)
 	}
 	r.writeGenerator(&b)
+	r.writeWorkers(&b)
 	for _, warning := range r.Warnings {
 		fmt.Fprintf(&b, "! %s\n", warning)
 	}
