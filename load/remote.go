@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 )
@@ -175,6 +176,10 @@ func (w *remote) instant(at time.Time) int64 { return at.UnixNano() + int64(w.re
 
 // lose notes that nothing more is expected of the worker.
 func (w *remote) lose(err error) {
+	var request *url.Error // which repeats the address
+	if errors.As(err, &request) {
+		err = request.Err
+	}
 	w.report.Lost = err.Error()
 	w.report.LostAt, w.report.LastSent = w.status.Progress.Elapsed, w.status.Progress.TotalSent
 }
