@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/banyanhq/banyan/queueing"
 	"github.com/banyanhq/banyan/topology"
@@ -18,6 +19,7 @@ type steady struct {
 	services     []station
 	routes       []pass
 	slos         []promise
+	tail         []*curve // of p99, where an SLO has paid for it
 
 	// What one request of the mix uses: CPU on a full machine, and what waking up adds on an idle one.
 	full, wake float64
@@ -64,14 +66,14 @@ type promise struct {
 	slo   string
 	key   string
 	route int
-	q     float64
+	q     *curve
 	limit float64
 }
 
 // compile makes the model ready for a mix.
 func (m *model) compile(sys *topology.System, mix map[string]float64) (*steady, error) {
 	s := &steady{cores: m.cores, burst: m.burst, background: m.idleCores()}
-	index := map[string]int{}
+	index, curves := map[string]int{}, map[float64]*curve{}
 	for i, svc := range m.services {
 		index[svc.name] = i
 		st := station{name: svc.name, replicas: svc.replicas, limit: svc.limit, idle: m.idle[svc.name], scale: 1,
@@ -96,18 +98,19 @@ func (m *model) compile(sys *topology.System, mix map[string]float64) (*steady, 
 				if err != nil {
 					return nil, fmt.Errorf("SLO %s: %w", slo, err)
 				}
-				s.slos = append(s.slos, promise{slo: slo, key: key, route: i, q: q, limit: sys.SLOs[slo].Latency[key].Std().Seconds()})
+				if curves[q] == nil {
+					if curves[q], err = newCurve(q); err != nil {
+						return nil, fmt.Errorf("SLO %s: %w", slo, err)
+					}
+				}
+				s.slos = append(s.slos, promise{slo: slo, key: key, route: i, q: curves[q], limit: sys.SLOs[slo].Latency[key].Std().Seconds()})
 			}
 		}
 	}
-	slices.SortStableFunc(s.slos, func(a, b promise) int {
-		if a.slo < b.slo {
-			return -1
-		} else if a.slo > b.slo {
-			return 1
-		}
-		return 0
-	})
+	if c := curves[0.99]; c != nil {
+		s.tail = append(s.tail, c)
+	}
+	slices.SortStableFunc(s.slos, func(a, b promise) int { return strings.Compare(a.slo, b.slo) })
 	s.mean, s.variance = make([]float64, len(s.routes)), make([]float64, len(s.routes))
 	s.lost = make([]float64, len(s.services))
 	s.gather()
@@ -307,7 +310,7 @@ func (s *steady) latency() float64 {
 func (s *steady) strain() (ratio float64, worst int, err error) {
 	worst = -1
 	for i, p := range s.slos {
-		v, err := quantile(s.mean[p.route], s.variance[p.route], p.q)
+		v, err := p.q.at(s.mean[p.route], s.variance[p.route])
 		if err != nil {
 			return 0, 0, err
 		}
