@@ -64,7 +64,7 @@ func Make(sys *topology.System, load Load, o Options) (*Plan, error) {
 		c := Change{What: ch.what, Saturation: out.Saturation.Throughput, Knee: out.Knee.Throughput, Mean: mean, P99: p99}
 		if !ch.idle {
 			undo := ch.apply(s)
-			c, err = s.after(ch, load)
+			c, err = s.after(ch, load, out.Knee)
 			undo()
 			if err != nil {
 				return nil, fmt.Errorf("planning for %s: %w", ch.what, err)
@@ -95,11 +95,11 @@ func (s *steady) limits(load Load) (saturation, knee Limit, err error) {
 	return saturation, knee, err
 }
 
-// after is what a change that was just made has brought.
-func (s *steady) after(ch change, load Load) (Change, error) {
+// after is what a change that was just made has brought; before is the knee without it.
+func (s *steady) after(ch change, load Load, before Limit) (Change, error) {
 	c := Change{What: ch.what}
 	held, _ := s.held()
-	knee, err := s.knee()
+	knee, err := s.kneeAfter(before)
 	if err != nil {
 		return c, err
 	}

@@ -23,6 +23,9 @@ func quotaDelay(rate, cpu, scv, idle, limit float64) float64 {
 		return math.Inf(1)
 	}
 	sigma := math.Sqrt(rate * quotaPeriod * cpu * cpu * (1 + scv))
+	if drift > 9*sigma {
+		return 0 // a chance below 1e-18
+	}
 	backlog := sigma * walkMaximum(drift/sigma)
 	// Work in front of a request is done at the rate of the limit. One that exhausts a period's quota also waits for
 	// its end: half of what the period has left once the quota is gone, as often as that happens.

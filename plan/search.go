@@ -30,7 +30,7 @@ func (s *steady) knee() (Limit, error) {
 	if len(s.slos) == 0 {
 		return s.powerKnee(held)
 	}
-	x, worst, err := s.cross(held, func(x float64) (float64, int, error) { return s.brokenAt(x) })
+	x, worst, err := s.cross(held, s.brokenAt)
 	if err != nil {
 		return Limit{}, err
 	}
@@ -38,6 +38,30 @@ func (s *steady) knee() (Limit, error) {
 		return Limit{Throughput: x, By: by}, nil
 	}
 	return Limit{Throughput: x, By: "SLO " + s.slos[worst].slo}, nil
+}
+
+// kneeAfter is the knee after a change, looked for first where it was before.
+func (s *steady) kneeAfter(before Limit) (Limit, error) {
+	const apart = 1e-6
+	if len(s.slos) == 0 || before.Throughput <= 0 {
+		return s.knee()
+	}
+	below, _, err := s.brokenAt(before.Throughput * (1 - apart))
+	if err != nil || below > 1 {
+		return s.kneeOr(err)
+	}
+	above, worst, err := s.brokenAt(before.Throughput * (1 + apart))
+	if err != nil || above <= 1 || worst < 0 {
+		return s.kneeOr(err)
+	}
+	return before, nil
+}
+
+func (s *steady) kneeOr(err error) (Limit, error) {
+	if err != nil {
+		return Limit{}, err
+	}
+	return s.knee()
 }
 
 // cross finds where a strain that grows with the throughput reaches 1 between 0 and held, where it is infinite, and

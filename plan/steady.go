@@ -31,18 +31,16 @@ type steady struct {
 
 // station is a service; its demands are those of a request of the mix.
 type station struct {
-	name         string
-	replicas     int
-	limit        float64
-	idle         float64
-	scale        float64 // multiplies the CPU demand
-	visits       float64
-	full, wake   float64
-	square       [3]float64 // second moment of the CPU time, as a polynomial in the idle share
-	own          bool       // a service of the file, neither gateway nor client
-	memory       float64    // bytes of one replica
-	minReplicas  int        // what was planned for
-	plannedLimit float64
+	name       string
+	replicas   int
+	limit      float64
+	idle       float64
+	scale      float64 // multiplies the CPU demand
+	visits     float64
+	full, wake float64
+	square     [3]float64 // second moment of the CPU time, as a polynomial in the idle share
+	own        bool       // a service of the file, neither gateway nor client
+	memory     float64    // bytes of one replica
 }
 
 // pass is a route's way through the services.
@@ -76,8 +74,7 @@ func (m *model) compile(sys *topology.System, mix map[string]float64) (*steady, 
 	index, curves := map[string]int{}, map[float64]*curve{}
 	for i, svc := range m.services {
 		index[svc.name] = i
-		st := station{name: svc.name, replicas: svc.replicas, limit: svc.limit, idle: m.idle[svc.name], scale: 1,
-			minReplicas: svc.replicas, plannedLimit: svc.limit}
+		st := station{name: svc.name, replicas: svc.replicas, limit: svc.limit, idle: m.idle[svc.name], scale: 1}
 		if f := sys.Services[svc.name]; f != nil {
 			st.own, st.memory = true, float64(f.Limits.Memory)
 		}
