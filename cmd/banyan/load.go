@@ -90,6 +90,7 @@ broken. Ctrl-C ends the test and reports what was done.`,
 	fl.StringArrayVarP(&f.headers, "header", "H", nil, "with a URL: a header, such as 'Accept: text/html'")
 	f.knee.register(cmd)
 	f.out.register(cmd)
+	cmd.AddCommand(c.loadDiff())
 	return cmd
 }
 
