@@ -87,6 +87,7 @@ broken, or a worker was lost. Ctrl-C ends the test and reports what was done.`,
 	fl.StringVar(&f.body, "body", "", "with a URL: the request's body")
 	fl.StringArrayVarP(&f.headers, "header", "H", nil, "with a URL: a header, such as 'Accept: text/html'")
 	f.distributed.register(cmd)
+	cmd.AddCommand(c.importRecording())
 	return cmd
 }
 
