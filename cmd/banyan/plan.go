@@ -146,7 +146,12 @@ func (c *cli) printPlan(sys *topology.System, p *plan.Plan) {
 	} else {
 		fmt.Fprintf(c.out, "No knee: %s is broken at any load.\n", p.Knee.By)
 	}
-	fmt.Fprintf(c.out, "First bottleneck: %s.\n\n", p.Bottleneck)
+	fmt.Fprintf(c.out, "First bottleneck: %s.\n", p.Bottleneck)
+	if st := p.Storm; st != nil {
+		fmt.Fprintf(c.out, "Metastable from %s requests/s (%s of what is held) on: once calls time out, retries multiply those to %s by %s and keep it so.\n",
+			digits(st.From), percent(st.Share), st.Service, digits(st.Tries))
+	}
+	fmt.Fprintln(c.out)
 	t = table{head: []string{"CHANGE", "HOLDS", "KNEE", "GAIN", "MEAN", "P99"}}
 	for _, ch := range p.Changes {
 		t.row(ch.What, digits(ch.Saturation)+"/s", digits(ch.Knee)+"/s", deviation(ch.Gain), duration(ch.Mean), duration(ch.P99))
