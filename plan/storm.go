@@ -26,6 +26,7 @@ type Storm struct {
 type tangle struct {
 	s     *steady
 	mix   []tree
+	still bool      // nothing is retried
 	times []float64 // by service: calls in the present state over those without retries
 }
 
@@ -62,24 +63,24 @@ type branch struct {
 
 // storm finds the metastable region, nil where there is none. How often calls are tried follows from how many time out,
 // that from the latency, and that from how often calls are tried: a monotone map, whose greatest fixed point is the state
-// after everything has failed and whose least one is that of a system which nothing happened to. Where the two differ, a
-// storm sustains itself. A call that has run into its time-out is not tried again; its caller's answer, 502, is. Abandoned
+// after everything has failed. Where that answers fewer requests than the same system without retries, a storm sustains
+// itself. A call that has run into its time-out is not tried again; its caller's answer, 502, is. Abandoned
 // tries are taken to cost their CPU all the same, and no breaker to open.
 func (s *steady) storm(sys *topology.System) *Storm {
 	t := s.tangle(sys)
-	held, _ := s.held()
+	held, by := s.held()
 	if t == nil || held <= 0 || held >= ample {
 		return nil
 	}
 	defer t.calm()
 	sustained := func(x float64) bool {
 		best := t.settle(x, false)
-		// Below one half it is overload even without anything happening.
+		// Below one half it is overload, retries or not.
 		return best >= 0.5 && t.settle(x, true) < best-0.1
 	}
 	// From some throughput on up to overload: look for one that is inside, then for where it begins.
 	lo, hi := 0.0, 0.0
-	for _, share := range []float64{0.98, 0.9, 0.75, 0.5} {
+	for _, share := range []float64{0.98, 0.95, 0.9, 0.8, 0.65, 0.5} {
 		if sustained(share * held) {
 			hi = share * held
 			break
@@ -100,6 +101,12 @@ func (s *steady) storm(sys *topology.System) *Storm {
 	for i, times := range t.times {
 		if times > out.Tries+1e-9 {
 			out.Tries, out.Service = times, s.services[i].name
+		}
+	}
+	// Of those that are multiplied about alike, the one that fills up is the one to name.
+	for i, times := range t.times {
+		if s.services[i].name == by && times > 0.9*out.Tries {
+			out.Tries, out.Service = times, by
 		}
 	}
 	return out
@@ -215,9 +222,10 @@ func (t *tangle) calm() {
 	t.s.gather()
 }
 
-// settle iterates to a fixed point at throughput x, from everything failed or from nothing, and returns the share of
-// requests that are answered.
+// settle iterates to the fixed point at throughput x that follows when everything has failed, or solves the system without
+// retries, and returns the share of requests that are answered.
 func (t *tangle) settle(x float64, failed bool) (good float64) {
+	t.still = !failed
 	for i := range t.mix {
 		for k := range t.mix[i].edges {
 			e := &t.mix[i].edges[k]
@@ -262,7 +270,9 @@ func (t *tangle) multiply(x float64) {
 			if k == 0 {
 				e.times = 1
 			}
-			e.tries = e.wanted(tr)
+			if e.tries = e.wanted(tr); t.still {
+				e.tries = 1
+			}
 			if calls := x * tr.share * e.visits * e.times; calls > 0 {
 				e.tries = min(e.tries, 1+e.budget+e.least/calls)
 			}
