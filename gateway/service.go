@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"fmt"
-	"hash/fnv"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -20,6 +19,8 @@ type Backend struct {
 	ID string
 	// Address on which it answers HTTP, host:port.
 	Address string
+	// Weight is its share of the requests in relation to others', under policies that weigh. 0 counts as 1.
+	Weight int
 }
 
 // service is the set of backends of one service, and the ways in which calls reach them.
@@ -27,6 +28,7 @@ type service struct {
 	name    string
 	limit   int64
 	waiting waitlist
+	now     func() time.Duration
 
 	mu       sync.Mutex
 	backends map[string]*backend
@@ -63,7 +65,7 @@ type backend struct {
 }
 
 func laneKey(in topology.Inbound) string {
-	key := string(in.Balance)
+	key := string(in.Balance) + "|" + in.SlowStart.String()
 	if in.Retry != nil {
 		key += fmt.Sprintf("|%+v", *in.Retry)
 	}
@@ -85,19 +87,18 @@ func (s *service) lane(in topology.Inbound) (*lane, error) {
 	if err != nil {
 		return nil, err
 	}
+	pool.SetSlowStart(in.SlowStart.Std())
 	l := &lane{service: s, key: key, pool: pool, retrier: policy.NewRetrier(in.Retry)}
 	s.lanes = append(s.lanes, l)
 	return l, nil
 }
 
 func (s *service) add(b Backend) {
-	h := fnv.New64a()
-	h.Write([]byte(b.ID))
 	n := &backend{
 		service: s, id: b.ID, address: b.Address,
 		members: map[*lane]*policy.Member{}, empty: make(chan struct{}), latency: stats.NewRecorder(2),
 	}
-	n.Backend.Owner, n.Backend.Key, n.Backend.Limit = n, h.Sum64(), s.limit
+	n.Backend.Owner, n.Backend.Key, n.Backend.Limit, n.Backend.Weight = n, policy.HashString(b.ID), s.limit, b.Weight
 	n.transport = newTransport(n)
 	s.mu.Lock()
 	old := s.backends[b.ID]
@@ -139,6 +140,7 @@ func (s *service) rebuild() {
 		for i, b := range use {
 			if b.members[l] == nil {
 				b.members[l] = l.pool.NewMember(&b.Backend)
+				b.members[l].Since = s.now()
 			}
 			members[i] = b.members[l]
 		}
@@ -204,6 +206,7 @@ func (l *lane) pick(r *policy.Request, now time.Duration) (policy.Grant, policy.
 		}
 		b := g.Owner.(*backend)
 		if !b.closing.Load() {
+			l.probe(r, now)
 			return g, why
 		}
 		// Its draining began between the look at the set and the taking of the place. Once its service has rebuilt the
@@ -211,6 +214,15 @@ func (l *lane) pick(r *policy.Request, now time.Duration) (policy.Grant, policy.
 		l.pool.Report(g, now, policy.Neutral)
 		l.release(g, 0, policy.Neutral)
 		l.service.awaitRebuild()
+	}
+}
+
+// probe asks a few backends for their load, where the policy goes by that. All requests to a backend pass through here,
+// so that its answer is known without sending anything; what other callers do shows in the latency.
+func (l *lane) probe(r *policy.Request, now time.Duration) {
+	var targets [policy.ProbesPerCall]*policy.Member
+	for _, m := range targets[:l.pool.ProbeTargets(r, &targets)] {
+		l.pool.Feed(m, m.Load(), now)
 	}
 }
 

@@ -34,6 +34,7 @@ func (c *call) upgrade(res *http.Response) (f fault, passed bool) {
 
 	h := http.Header{}
 	c.copyAnswerHeader(h, res.Header)
+	c.bind(h)
 	delete(h, "Content-Type")
 	if ct, ok := res.Header["Content-Type"]; ok {
 		h["Content-Type"] = ct

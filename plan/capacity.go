@@ -62,7 +62,7 @@ func Make(sys *topology.System, load Load, o Options) (*Plan, error) {
 		return nil, err
 	}
 	out.Storm = s.storm(sys)
-	mean, p99 := summary(p)
+	mean, p99 := p.Latency()
 	for _, ch := range s.changes() {
 		c := Change{What: ch.what, Saturation: out.Saturation.Throughput, Knee: out.Knee.Throughput, Mean: mean, P99: p99}
 		if !ch.idle {
@@ -127,8 +127,8 @@ func (s *steady) after(ch change, load Load, before Limit) (Change, error) {
 	return c, nil
 }
 
-// summary is the mean latency over all routes and the p99 of the slowest.
-func summary(p *Prediction) (mean, p99 time.Duration) {
+// Latency is the mean latency over all routes and the p99 of the slowest; both 0 where the system is saturated.
+func (p *Prediction) Latency() (mean, p99 time.Duration) {
 	if p.Saturated || p.Throughput == 0 {
 		return 0, 0
 	}

@@ -106,6 +106,43 @@ func (c *checker) inbound(s spot, v Inbound) {
 		c.at(s.child("breaker").child("open"), Problem{Found: b.Open.String(),
 			Message: fmt.Sprintf("open is more than max_open (%v)", b.MaxOpen)})
 	}
+	if v.Hash != nil {
+		c.hash(s.child("hash"), *v.Hash)
+	}
+	if v.Sticky != nil && !isToken(v.Sticky.Cookie) {
+		c.at(s.child("sticky").child("cookie"), Problem{Found: quoteFound(v.Sticky.Cookie), Expected: "the name of a cookie"})
+	}
+}
+
+// hash checks that one thing is hashed, and that a request can have it.
+func (c *checker) hash(s spot, v Hash) {
+	var given []string
+	for _, f := range []struct {
+		name string
+		is   bool
+	}{{"header", v.Header != ""}, {"cookie", v.Cookie != ""}, {"query", v.Query != ""}, {"path", v.Path}, {"client", v.Client}} {
+		if f.is {
+			given = append(given, f.name)
+		}
+	}
+	if len(given) != 1 && (s.node == nil || s.node.kind == mapKind) {
+		c.at(s, Problem{Found: chainWords(given), Expected: "exactly one of header, cookie, query, path and client"})
+	}
+	for _, name := range []string{"header", "cookie"} {
+		if text := map[string]string{"header": v.Header, "cookie": v.Cookie}[name]; !isToken(text) {
+			c.at(s.child(name), Problem{Found: quoteFound(text), Expected: "the name of a " + name})
+		}
+	}
+}
+
+// isToken reports whether text can be the name of a header or a cookie (RFC 9110, 5.6.2), or is empty.
+func isToken(text string) bool {
+	for _, b := range []byte(text) {
+		if b <= ' ' || b >= 0x7f || strings.IndexByte(`"(),/:;<=>?@[\]{}`, b) >= 0 {
+			return false
+		}
+	}
+	return true
 }
 
 func (c *checker) calls(s spot, w *Work, uses []string) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/url"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -25,7 +26,12 @@ func (d *decoder) inheritInbound(root *node) *node {
 	for i, r := range routes.value.items {
 		items[i] = r
 		if to := r.get("to"); to != nil && inbounds[to.value.text] != nil {
-			items[i] = overlay(inbounds[to.value.text], r)
+			from := inbounds[to.value.text]
+			if r.get("hash") != nil {
+				// One thing is hashed: the route's own takes the whole place of the service's.
+				from = only(from, slices.DeleteFunc(inboundKeys(), func(key string) bool { return key == "hash" }))
+			}
+			items[i] = overlay(from, r)
 		}
 	}
 	list := *routes.value
@@ -36,7 +42,14 @@ func (d *decoder) inheritInbound(root *node) *node {
 	return &out
 }
 
-func inboundKeys() []string { return []string{"balance", "timeout", "retry", "breaker"} }
+// inboundKeys returns what a service can say for its routes.
+func inboundKeys() []string {
+	var keys []string
+	for _, f := range fieldsOf(reflect.TypeFor[Inbound]()) {
+		keys = append(keys, f.name)
+	}
+	return keys
+}
 
 // only returns a map with no other keys than those given.
 func only(n *node, keys []string) *node {
@@ -133,9 +146,11 @@ func completeWorkload(sys *System) {
 	}
 	router := NewRouter(sys.Routes)
 	for _, s := range w.Scenarios {
-		for _, step := range s.Steps {
-			if step.Name == "" {
-				step.Name = stepName(router, step)
+		for _, steps := range [][]*Step{s.Setup, s.Steps, s.Teardown} {
+			for _, step := range steps {
+				if step.Name == "" {
+					step.Name = stepName(router, step)
+				}
 			}
 		}
 	}

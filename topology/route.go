@@ -21,7 +21,14 @@ type Route struct {
 // Inbound says how calls to a service are handled on their way. Unset fields of a route take the service's.
 type Inbound struct {
 	// Balance is the policy that picks a replica for each request.
-	Balance Balance `yaml:"balance" schema:"enum=round-robin|least-request,default=least-request"`
+	Balance Balance `yaml:"balance" schema:"enum=round-robin|weighted-round-robin|random|least-request|p2c-ewma|prequal|ring-hash|maglev|bounded-hash|rendezvous,default=least-request"`
+	// Hash says what of a request leads it to its replica, under ring-hash, maglev, bounded-hash and rendezvous. Left
+	// out: the client's address.
+	Hash *Hash `yaml:"hash"`
+	// Sticky binds a client to one replica, for as long as that is there. Left out: no client is bound.
+	Sticky *Sticky `yaml:"sticky"`
+	// SlowStart is the time over which a new replica's share rises from a tenth to the whole. 0: it has all at once.
+	SlowStart Duration `yaml:"slow_start" schema:"maximum=1h"`
 	// Timeout of the whole call, tries included.
 	Timeout Duration `yaml:"timeout" schema:"default=30s,minimum=1ms,maximum=24h"`
 	// Retry of calls that failed, where they can be repeated safely. Left out: none is repeated.
@@ -37,9 +44,52 @@ type Balance string
 const (
 	// RoundRobin takes the replicas in turn.
 	RoundRobin Balance = "round-robin"
+	// WeightedRoundRobin takes them in turn, as often as their weights say, evenly spread.
+	WeightedRoundRobin Balance = "weighted-round-robin"
+	// Random draws one, by weight.
+	Random Balance = "random"
 	// LeastRequest takes the replica with the fewest requests in flight, in turn among equals.
 	LeastRequest Balance = "least-request"
+	// P2CEWMA draws two, and takes the one whose recent peak latency times its requests in flight is less.
+	P2CEWMA Balance = "p2c-ewma"
+	// Prequal takes the fastest of those that are not among the most loaded, by probes that are reused.
+	Prequal Balance = "prequal"
+	// RingHash maps by consistent hashing.
+	RingHash Balance = "ring-hash"
+	// Maglev maps by a table that is filled evenly.
+	Maglev Balance = "maglev"
+	// BoundedHash maps by consistent hashing, and passes on to the next what would load one 25 % above the average.
+	BoundedHash Balance = "bounded-hash"
+	// Rendezvous maps to the replica with the highest score for the request.
+	Rendezvous Balance = "rendezvous"
 )
+
+// Balances returns all balancing policies.
+func Balances() []Balance {
+	return []Balance{RoundRobin, WeightedRoundRobin, Random, LeastRequest, P2CEWMA, Prequal, RingHash, Maglev, BoundedHash, Rendezvous}
+}
+
+// Hash names the part of a request that is hashed: exactly one. A request without it goes to any replica.
+type Hash struct {
+	// Header whose value is hashed.
+	Header string `yaml:"header" schema:"maxLength=256"`
+	// Cookie whose value is hashed.
+	Cookie string `yaml:"cookie" schema:"maxLength=256"`
+	// Query is the parameter of the query whose value is hashed.
+	Query string `yaml:"query" schema:"maxLength=256"`
+	// Path is hashed, without the query.
+	Path bool `yaml:"path"`
+	// Client address is hashed.
+	Client bool `yaml:"client"`
+}
+
+// Sticky binds clients to replicas by a signed cookie.
+type Sticky struct {
+	// Cookie is its name. Left out: banyan_ and the service's name.
+	Cookie string `yaml:"cookie" schema:"maxLength=256"`
+	// TTL is how long the client keeps it. 0: until its session ends.
+	TTL Duration `yaml:"ttl" schema:"maximum=365d"`
+}
 
 // Retry of a call that failed before its answer began. Only idempotent methods are repeated (RFC 9110, 9.2.2), and
 // calls that provably never reached a replica.
