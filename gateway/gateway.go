@@ -65,7 +65,7 @@ func New(cfg Config) (*Gateway, error) {
 	g.streams, g.cutStreams = context.WithCancel(context.Background())
 	for name, s := range cfg.System.Services {
 		g.services[name] = &service{
-			name: name, limit: int64(s.Concurrency), now: g.now,
+			name: name, limit: int64(s.Concurrency), now: func() time.Duration { return g.now() },
 			waiting: waitlist{max: cfg.MaxWaiting}, backends: map[string]*backend{},
 		}
 	}
@@ -127,6 +127,9 @@ func (g *Gateway) direct(t *target, name string, in topology.Inbound) error {
 	}
 	if hashing(in.Balance) {
 		t.hash = cmp.Or(in.Hash, &topology.Hash{Client: true})
+	}
+	if in.Limit != nil {
+		t.limit = newLimit(*in.Limit)
 	}
 	if in.Sticky != nil {
 		t.sticky = newSticky(name, *in.Sticky, g.cfg.Secret)

@@ -29,6 +29,7 @@ type target struct {
 	edge    *edge          // nil on a route
 	hash    *topology.Hash // nil where the policy does not hash
 	sticky  *sticky        // nil where clients are not bound
+	limit   *limit         // nil where there is none
 }
 
 // call is one request on its way: the walk from the client to a backend and back. It belongs to the goroutine of its
@@ -111,6 +112,9 @@ func (c *call) run() (code int, f fault) {
 		return c.refuse(fault{kind: requestError, status: http.StatusNotImplemented, detail: "this is no tunnel: CONNECT is not supported"})
 	case dotSegments(c.r.URL.Path):
 		return c.refuse(fault{kind: requestError, detail: "the path has a segment . or .. in it"})
+	}
+	if f := c.withinLimit(); f.kind != noFault {
+		return c.refuse(f)
 	}
 	if c.target.edge != nil {
 		route := c.g.traces.route(c.trace)

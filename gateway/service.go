@@ -72,6 +72,9 @@ func laneKey(in topology.Inbound) string {
 	if in.Breaker != nil {
 		key += fmt.Sprintf("|%+v", *in.Breaker)
 	}
+	if in.Outliers != nil {
+		key += fmt.Sprintf("|%+v", *in.Outliers)
+	}
 	return key
 }
 
@@ -88,6 +91,7 @@ func (s *service) lane(in topology.Inbound) (*lane, error) {
 		return nil, err
 	}
 	pool.SetSlowStart(in.SlowStart.Std())
+	pool.SetOutliers(in.Outliers)
 	l := &lane{service: s, key: key, pool: pool, retrier: policy.NewRetrier(in.Retry)}
 	s.lanes = append(s.lanes, l)
 	return l, nil
