@@ -13,6 +13,7 @@
 //   - Retrier decides whether a failed try is repeated, and after which pause; Budget bounds retries (retry.go, budget.go)
 //   - Admission bounds how requests wait for a backend that is ready and has a place (admit.go)
 //   - RateLimiter bounds the requests of each key (limit.go)
+//   - Adaptive bounds the requests in flight to a service by their latency (adaptive.go)
 //   - Health turns check results into up and down (health.go)
 //   - Restart spaces out the restarts of a program that keeps exiting (restart.go)
 //

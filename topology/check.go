@@ -106,6 +106,9 @@ func (c *checker) inbound(s spot, v Inbound) {
 		c.at(s.child("breaker").child("open"), Problem{Found: b.Open.String(),
 			Message: fmt.Sprintf("open is more than max_open (%v)", b.MaxOpen)})
 	}
+	if a := v.Adaptive; a != nil && a.Min > a.Max {
+		c.at(s.child("adaptive").child("min"), Problem{Found: fmt.Sprint(a.Min), Message: fmt.Sprintf("min is more than max (%d)", a.Max)})
+	}
 	if v.Limit != nil {
 		c.limit(s.child("limit"), *v.Limit)
 	}

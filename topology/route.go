@@ -40,6 +40,9 @@ type Inbound struct {
 	Outliers *Outliers `yaml:"outliers"`
 	// Limit of the requests that are let in, for each route and for each caller apart. Left out: there is none.
 	Limit *Limit `yaml:"limit"`
+	// Adaptive bounds the requests in flight to the service by what their latency says. Left out: nothing does; {} takes
+	// the defaults.
+	Adaptive *Adaptive `yaml:"adaptive"`
 }
 
 // Balance names a balancing policy.
@@ -158,4 +161,17 @@ type Limit struct {
 	By string `yaml:"by" schema:"enum=route|client|header,default=route"`
 	// Header whose values are told apart, by: header.
 	Header string `yaml:"header" schema:"maxLength=256"`
+}
+
+// Adaptive is Gradient2 (Netflix, concurrency-limits), with its defaults: the bound shrinks while requests take longer than
+// usual, and grows while they do not; what is above it is answered 503.
+type Adaptive struct {
+	// Initial bound.
+	Initial int `yaml:"initial" schema:"minimum=1,maximum=1000000,default=20"`
+	// Min is the least that it shrinks to.
+	Min int `yaml:"min" schema:"minimum=1,maximum=1000000,default=20"`
+	// Max is the most that it grows to.
+	Max int `yaml:"max" schema:"minimum=1,maximum=1000000,default=200"`
+	// Tolerance is how many times the usual latency is still well.
+	Tolerance float64 `yaml:"tolerance" schema:"minimum=1,maximum=1000,default=1.5"`
 }
