@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"hash/maphash"
 	"net/http"
 
 	"github.com/banyanhq/banyan/policy"
@@ -10,12 +11,13 @@ import (
 // limit is the rate limit of one target.
 type limit struct {
 	limiter *policy.RateLimiter
+	seed    maphash.Seed // so that nobody can choose a value that uses up another's bucket
 	by      string
 	header  string
 }
 
 func newLimit(cfg topology.Limit) *limit {
-	return &limit{limiter: policy.NewRateLimiter(float64(cfg.Rate), cfg.Burst), by: cfg.By, header: http.CanonicalHeaderKey(cfg.Header)}
+	return &limit{limiter: policy.NewRateLimiter(float64(cfg.Rate), cfg.Burst), seed: maphash.MakeSeed(), by: cfg.By, header: http.CanonicalHeaderKey(cfg.Header)}
 }
 
 // withinLimit counts the request, and returns the fault with which it is refused if it is one too many.
@@ -27,11 +29,10 @@ func (c *call) withinLimit() fault {
 	var key uint64
 	switch l.by {
 	case "client":
-		key = policy.HashString(c.client())
+		key = maphash.String(l.seed, c.client())
 	case "header":
-		for _, value := range c.r.Header[l.header] {
-			key = policy.HashString(value)
-			break
+		if values := c.r.Header[l.header]; len(values) > 0 {
+			key = maphash.String(l.seed, values[0])
 		}
 	}
 	wait, ok := l.limiter.Allow(key, c.start)
