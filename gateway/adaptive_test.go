@@ -71,6 +71,11 @@ func TestAdaptiveBound(t *testing.T) {
 	if a := r.get("/"); a.status != http.StatusOK {
 		t.Errorf("after that: %d", a.status)
 	}
+	stream.Body.Close()
+	r.settle()
+	if n := bound.InFlight(); n != 0 {
+		t.Fatalf("%d in flight after the end of the stream", n)
+	}
 	// A usual latency of 10 ms, then of 200 ms.
 	for round := range 30 {
 		held := int(bound.Limit())
