@@ -29,6 +29,7 @@ type target struct {
 	edge    *edge          // nil on a route
 	hash    *topology.Hash // nil where the policy does not hash
 	sticky  *sticky        // nil where clients are not bound
+	limit   *limit         // nil where there is none
 }
 
 // call is one request on its way: the walk from the client to a backend and back. It belongs to the goroutine of its
@@ -64,6 +65,8 @@ type call struct {
 	attempts int
 	upstream time.Duration // spent with backends
 	headAt   time.Duration // when the head of a stream without an end came; 0: count to the end
+	bounded  time.Duration // when it was let in by the service's adaptive bound
+	inBound  bool
 
 	info struct {
 		sync.Mutex
@@ -119,6 +122,9 @@ func (c *call) run() (code int, f fault) {
 	case dotSegments(c.r.URL.Path):
 		return c.refuse(fault{kind: requestError, detail: "the path has a segment . or .. in it"})
 	}
+	if f := c.withinLimit(); f.kind != noFault {
+		return c.refuse(f)
+	}
 	if c.target.edge != nil {
 		route := c.g.traces.route(c.trace)
 		defer func() { c.target.edge.attribute(route, c.g.now()-c.start) }()
@@ -138,7 +144,27 @@ func (c *call) run() (code int, f fault) {
 	c.search.Repeatable = c.idempotent && c.stream == nil && c.target.lane.retrier.Enabled()
 	c.search.Random = rand.Uint64()
 	c.aim()
+	if bound := c.target.lane.bound; bound != nil {
+		if !bound.Acquire() {
+			return c.refuse(fault{kind: connectionLimit, detail: "the service has as many requests as it can handle, try again shortly"})
+		}
+		c.bounded = c.g.now()
+		c.inBound = true
+		code, f = c.carry()
+		c.leaveBound(f.kind == responseTimeout || f.kind == noFault && c.outcome == policy.Success)
+		return code, f
+	}
 	return c.carry()
+}
+
+// leaveBound gives the place within the service's adaptive bound back, once. A stream without an end does so when its
+// head has come: what it occupies is a connection.
+func (c *call) leaveBound(counts bool) {
+	if c.inBound {
+		c.inBound = false
+		now := c.g.now()
+		c.target.lane.bound.Release(now, now-c.bounded, counts)
+	}
 }
 
 func (c *call) expire() { c.cancel(errTimeout) }
