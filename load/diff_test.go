@@ -77,7 +77,7 @@ func TestCompareRaisesNoFalseAlarm(t *testing.T) {
 	// Near saturation the waits of a second say little about those of the next minute: a comparison that took the requests
 	// for independent would call nearly every pair different.
 	alarms, naive := 0, 0
-	const pairs = 40
+	const pairs = 60
 	for i := range uint64(pairs) {
 		a, b := queued(2*i, 150, 200, 0.01), queued(2*i+1, 150, 200, 0.01)
 		if compared(t, a, b).Worse {
