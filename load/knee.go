@@ -151,6 +151,7 @@ func (s *Search) Observe(p Probe, v ProbeVerdict) error {
 	s.idle = 0
 	if s.grid != nil {
 		s.grid.learn(o)
+		s.reopen()
 		return nil
 	}
 	if v == Broken && p.Short {
@@ -172,6 +173,31 @@ func (s *Search) Observe(p Probe, v ProbeVerdict) error {
 		}
 	}
 	return nil
+}
+
+// reopen leaves the grid where most of what is believed has come to lie at one of its ends: the rates that it was built
+// on were accidents, such as a hiccup of the machine while the rate was doubled. The rate is doubled, or halved, again;
+// what was seen is not forgotten.
+func (s *Search) reopen() {
+	m := s.grid.knees()
+	bottom, top := 0.0, 0.0
+	for i := range kneePoints / 20 {
+		bottom += m[i]
+		top += m[kneePoints-1-i]
+	}
+	if max(bottom, top) < 0.5 {
+		return
+	}
+	low, high := s.grid.rate(0), s.grid.rate(kneePoints-1)
+	if s.grid = nil; top > bottom {
+		s.lo, s.hi = high, 0
+		if s.lo >= s.o.Max {
+			s.ended = fmt.Sprintf("the highest rate that was allowed, %s/s, still holds", number3(s.o.Max))
+			s.lo = s.o.Max
+		}
+	} else {
+		s.lo, s.hi = 0, low
+	}
 }
 
 // narrow reports whether the interval of e is what was asked for.
@@ -303,12 +329,18 @@ func (p *posterior) next() float64 {
 	m := p.knees()
 	first, last := int(quantileOf(&m, 0.005)), int(math.Ceil(quantileOf(&m, 0.995)))
 	from, to := int(quantileOf(&m, 1e-6)), int(math.Ceil(quantileOf(&m, 1-1e-6))) // the rest weighs nothing
+	from, to = max(from, 0), min(to, kneePoints-1)
 	best, at := math.Inf(1), (first+last)/2
-	for x := max(first, 0); x <= min(last, kneePoints-1); x++ {
-		if e := p.entropyAfter(x, max(from, 0), min(to, kneePoints-1)); e < best-1e-12 {
-			best, at = e, x
+	try := func(x, until, step int) {
+		for ; x <= until; x += step {
+			if e := p.entropyAfter(x, from, to); e < best-1e-12 {
+				best, at = e, x
+			}
 		}
 	}
+	first, last = max(first, 0), min(last, kneePoints-1)
+	try(first, last, 5) // it is smooth: the best is near the best of a few
+	try(max(at-4, first), min(at+4, last), 1)
 	return p.rate(float64(at))
 }
 

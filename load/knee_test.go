@@ -157,6 +157,30 @@ func TestSearchSurvivesAnAccident(t *testing.T) {
 	}
 }
 
+func TestSearchSurvivesABadStart(t *testing.T) {
+	// A target that is not warm yet breaks the first probes, or holds them before its cache is full.
+	for _, c := range []struct {
+		truth float64
+		bad   int
+		wrong ProbeVerdict
+	}{{700, 4, Hopeless}, {3000, 6, Broken}, {40, 7, Held}} {
+		n := 0
+		e, probes := runSearch(t, SearchOptions{MaxProbes: 80}, func(p Probe) ProbeVerdict {
+			if n++; n <= c.bad {
+				return c.wrong
+			}
+			if p.Rate <= c.truth {
+				return Held
+			}
+			return Broken
+		})
+		t.Logf("%+v after %d", e, probes)
+		if !e.Found || math.Abs(e.Knee/c.truth-1) > 0.05 {
+			t.Errorf("knee %v after %d bad probes: %+v", c.truth, c.bad, e)
+		}
+	}
+}
+
 func TestSearchEdges(t *testing.T) {
 	always := func(v ProbeVerdict) func(Probe) ProbeVerdict { return func(Probe) ProbeVerdict { return v } }
 	if e, n := runSearch(t, SearchOptions{Start: 10, Max: 100}, always(Held)); e.Found || e.Low != 100 || e.Knee != 0 || e.Why == "" || n != 5 {

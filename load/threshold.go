@@ -37,7 +37,7 @@ type Verdict struct {
 func ParseThreshold(text string) (Threshold, error) {
 	p, err := topology.ParseThreshold(strings.TrimSpace(text))
 	if err != nil {
-		return Threshold{}, fmt.Errorf("threshold %.80q: %w", text, err)
+		return Threshold{}, fmt.Errorf("threshold %w", err)
 	}
 	t := Threshold{text: strings.TrimSpace(text), metric: p.Metric, step: p.Step, window: p.Window.Std(), op: p.Op, limit: p.Limit}
 	if t.metric != "errors" && t.metric != "rate" {
@@ -46,7 +46,7 @@ func ParseThreshold(text string) (Threshold, error) {
 	if t.isQuantile() {
 		x, err := strconv.ParseFloat(t.metric[1:], 64)
 		if err != nil {
-			return Threshold{}, fmt.Errorf("threshold %.80q: %w", text, err)
+			return Threshold{}, fmt.Errorf("threshold %w", err)
 		}
 		t.q = x / 100
 	}
