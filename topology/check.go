@@ -59,6 +59,9 @@ func (c *checker) layers() {
 // reserved names stand for Banyan's own parts in demands.
 func reserved(name string) bool { return name == "gateway" || name == "client" }
 
+// minMemory is the least limit of memory that a replica may have.
+const minMemory Bytes = 1 << 20
+
 func (c *checker) service(name string, v *Service) {
 	s := c.spots[v]
 	if reserved(name) {
@@ -68,6 +71,10 @@ func (c *checker) service(name string, v *Service) {
 	if s.node != nil && s.node.kind == mapKind && s.child("build").node == nil && s.child("run").node == nil {
 		c.at(c.spots[c.sys].child("services").name(name), Problem{Message: "neither build nor run is given",
 			Expected: "build: FOLDER of a Go package, or run: COMMAND"})
+	}
+	if m := v.Limits.Memory; m > 0 && m < minMemory {
+		c.at(s.child("limits").child("memory"), Problem{Found: m.String(), Message: "no program runs in so little",
+			Expected: "at least 1MiB, written with its unit"})
 	}
 	if v.Layer != "" && !slices.Contains(c.sys.Layers, v.Layer) {
 		c.unknown(s.child("layer"), "layer", v.Layer, func() []string { return c.sys.Layers })
@@ -106,11 +113,29 @@ func (c *checker) inbound(s spot, v Inbound) {
 		c.at(s.child("breaker").child("open"), Problem{Found: b.Open.String(),
 			Message: fmt.Sprintf("open is more than max_open (%v)", b.MaxOpen)})
 	}
+	if a := v.Adaptive; a != nil && a.Min > a.Max {
+		c.at(s.child("adaptive").child("min"), Problem{Found: fmt.Sprint(a.Min), Message: fmt.Sprintf("min is more than max (%d)", a.Max)})
+	}
+	if v.Limit != nil {
+		c.limit(s.child("limit"), *v.Limit)
+	}
 	if v.Hash != nil {
 		c.hash(s.child("hash"), *v.Hash)
 	}
 	if v.Sticky != nil && !isToken(v.Sticky.Cookie) {
 		c.at(s.child("sticky").child("cookie"), Problem{Found: quoteFound(v.Sticky.Cookie), Expected: "the name of a cookie"})
+	}
+}
+
+// limit checks that by and header agree.
+func (c *checker) limit(s spot, v Limit) {
+	switch {
+	case v.By == "header" && v.Header == "":
+		c.at(s, Problem{Message: "no header is named", Expected: "header: NAME"})
+	case v.By != "header" && v.Header != "":
+		c.at(s.child("header"), Problem{Found: quoteFound(v.Header), Message: "the header is not looked at", Hint: "say 'by: header'"})
+	case !isToken(v.Header):
+		c.at(s.child("header"), Problem{Found: quoteFound(v.Header), Expected: "the name of a header"})
 	}
 }
 

@@ -2,6 +2,7 @@ package topology
 
 import (
 	"fmt"
+	"math"
 	"net/url"
 	"reflect"
 	"slices"
@@ -85,9 +86,22 @@ func complete(sys *System, d *decoder) {
 		d.spots[dead] = at
 		sys.Queues[q.DeadLetter] = dead
 	}
+	for _, s := range sys.Services {
+		s.Inbound.Limit.complete()
+	}
+	for _, r := range sys.Routes {
+		r.Limit.complete()
+	}
 	nameRoutes(sys.Routes)
 	if sys.Workload != nil {
 		completeWorkload(sys)
+	}
+}
+
+// complete fills in the burst.
+func (l *Limit) complete() {
+	if l != nil && l.Burst == 0 {
+		l.Burst = int(min(max(math.Ceil(float64(l.Rate)), 1), 1e9))
 	}
 }
 

@@ -90,7 +90,7 @@ broken, or a worker was lost. Ctrl-C ends the test and reports what was done.`,
 	fl.Float64Var(&f.scale, "scale", 1, "of the trace: multiplies its counts")
 	fl.StringVar(&f.from, "from", "", "of the trace: offset at which the replay starts")
 	fl.StringVar(&f.length, "length", "", "of the trace: length of the part that is replayed, in its own time")
-	fl.StringArrayVar(&f.thresholds, "threshold", nil, "limit to keep, such as 'p99 < 200ms', 'errors < 0.1%' or 'p99{GET /} < 50ms'")
+	fl.StringArrayVar(&f.thresholds, "threshold", nil, "limit to keep, such as 'p99 < 200ms', 'errors < 0.1%', 'p99{GET /} < 50ms' or 'p99[10s] < 1s', in each 10s")
 	fl.Uint64Var(&f.seed, "seed", 0, "of all that is drawn: arrivals, mix, think times, values, UUIDs too; 0: another one for each test")
 	fl.DurationVar(&f.maxLate, "max-late", 0, "do not send what is due for longer than this, and count it; 0: send everything, however late")
 	fl.StringVarP(&f.method, "method", "X", "", "with a URL: the request's method")
@@ -99,6 +99,8 @@ broken, or a worker was lost. Ctrl-C ends the test and reports what was done.`,
 	f.knee.register(cmd)
 	f.out.register(cmd)
 	f.distributed.register(cmd)
+	cmd.AddCommand(c.loadDiff())
+	cmd.AddCommand(c.importRecording())
 	return cmd
 }
 
