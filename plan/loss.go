@@ -75,6 +75,7 @@ func (g *grower) without(i int, l *Loss, before Limit) error {
 		return err
 	}
 	l.Knee = knee.Throughput
-	l.Factor, err = g.endOf(knee)
+	factor, err := g.endOf(knee)
+	l.Factor = min(factor, ample)
 	return err
 }

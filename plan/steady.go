@@ -83,6 +83,9 @@ func (m *model) compile(sys *topology.System, mix map[string]float64) (*steady, 
 	}
 	for i, name := range m.routes {
 		p := pass{name: name, share: mix[name], slow: 1}
+		if !(p.share >= 0 && p.share <= 1e9) {
+			return nil, fmt.Errorf("the load of route %s is %v of all: want a finite number of requests", name, p.share)
+		}
 		for _, svc := range sortedKeys(m.demands[name]) {
 			p.at = append(p.at, call{service: index[svc], demand: m.demands[name][svc], times: 1})
 		}
