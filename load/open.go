@@ -178,6 +178,14 @@ func (rec *recorder) loseArrival(r *run, n int64, due time.Duration) {
 		}
 	}
 	rec.lose(0, first.id, due, notSent)
+	rec.notStarted(due)
+}
+
+// notStarted counts a scenario that was due and never begun.
+func (rec *recorder) notStarted(due time.Duration) {
+	if !rec.measured(due) {
+		return
+	}
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
 	rec.scenarios.NotStarted++

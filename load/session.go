@@ -115,8 +115,11 @@ func (s *session) scenario(sc *scenario, due time.Duration) (next time.Duration,
 		last = o.done
 		next = o.done + s.think(st, o.kind)
 	}
-	if started {
+	switch {
+	case started:
 		s.run.rec.finish(due, last, end)
+	case end == scenarioStopped && !s.run.closed:
+		s.run.rec.notStarted(due)
 	}
 	return next, end
 }
