@@ -10,6 +10,7 @@ import (
 	"github.com/banyanhq/banyan/load"
 	"github.com/banyanhq/banyan/observe"
 	"github.com/banyanhq/banyan/plan"
+	"github.com/banyanhq/banyan/simulate"
 	"github.com/banyanhq/banyan/stats"
 	"github.com/banyanhq/banyan/topology"
 )
@@ -222,4 +223,16 @@ func PlannedLoad(sys *topology.System) (plan.Load, error) {
 		}
 	}
 	return plan.LoadOf(sys, peak)
+}
+
+// TraceArrivals is what the simulator needs of a workload that replays a trace, nil for another one.
+func TraceArrivals(sys *topology.System) (*simulate.Arrivals, error) {
+	if sys.Workload == nil || sys.Workload.Trace == nil {
+		return nil, nil
+	}
+	counts, period, err := load.TraceCounts(sys.Workload.Trace, sys.Dir)
+	if err != nil {
+		return nil, err
+	}
+	return &simulate.Arrivals{Counts: counts, Period: period}, nil
 }

@@ -86,8 +86,8 @@ type problem struct {
 	RequestID string `json:"request_id"`
 }
 
-// write sends the error.
-func (f fault) write(w http.ResponseWriter, requestID string) {
+// write sends the error; last says that the connection closes after it.
+func (f fault) write(w http.ResponseWriter, requestID string, last bool) {
 	code := f.code()
 	body, err := json.Marshal(problem{http.StatusText(code), code, f.detail, f.kind.String(), requestID})
 	if err != nil {
@@ -102,6 +102,9 @@ func (f fault) write(w http.ResponseWriter, requestID string) {
 	h.Set(headerRequestID, requestID)
 	if code == http.StatusServiceUnavailable || code == http.StatusTooManyRequests {
 		h.Set("Retry-After", strconv.FormatInt(max(1, int64((f.retry+time.Second-1)/time.Second)), 10))
+	}
+	if last {
+		h.Set("Connection", "close")
 	}
 	w.WriteHeader(code)
 	_, _ = w.Write(body) // a client that is gone needs no error

@@ -66,7 +66,7 @@ func New(cfg Config) (*Gateway, error) {
 	for name, s := range cfg.System.Services {
 		g.services[name] = &service{
 			name: name, limit: int64(s.Concurrency), now: func() time.Duration { return g.now() },
-			waiting: waitlist{max: cfg.MaxWaiting}, backends: map[string]*backend{},
+			backends: map[string]*backend{},
 		}
 	}
 	if err := g.makeRoutes(); err != nil {

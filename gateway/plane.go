@@ -70,12 +70,16 @@ type call struct {
 
 	info struct {
 		sync.Mutex
+		n      int  // informational answers of all tries
 		closed bool // the head of the answer is due: nothing more may come before it
 	}
 }
 
 // serveOutside handles a request from outside.
 func (g *Gateway) serveOutside(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "" && r.URL.Scheme != "" && r.URL.Host != "" {
+		r.URL.Path = "/" // the absolute form of a request for the root (RFC 9112, 3.2.2)
+	}
 	t := g.table.Load()
 	to := t.unmatched
 	if route := t.router.Match(r.Method, r.Host, r.URL.Path); route != nil {
@@ -178,7 +182,7 @@ func (c *call) carry() (code int, f fault) {
 		began := c.g.now()
 		res, f, try := c.send()
 		if res != nil {
-			c.outcome = outcomeOf(res.StatusCode)
+			c.outcome = policy.OutcomeOf(res.StatusCode)
 			if pause, again := c.decideStatus(res); again {
 				discard(res)
 				lane.pool.Report(grant, c.g.now(), c.outcome)
@@ -227,15 +231,6 @@ func (c *call) decideStatus(res *http.Response) (pause time.Duration, again bool
 	return c.decide(policy.Try{Sent: true, Status: res.StatusCode})
 }
 
-// outcomeOf says what a status tells about the backend: errors of the server count against it, but not its saying that
-// it does not do such a thing at all.
-func outcomeOf(status int) policy.Outcome {
-	if status >= 500 && status != http.StatusNotImplemented && status != http.StatusHTTPVersionNotSupported {
-		return policy.Failure
-	}
-	return policy.Success
-}
-
 // decide asks the policy whether the try is repeated.
 func (c *call) decide(t policy.Try) (pause time.Duration, again bool) {
 	t.Idempotent = c.idempotent
@@ -277,13 +272,14 @@ func (c *call) acquire() (policy.Grant, fault) {
 		return grant, fault{}
 	}
 	list := &lane.service.waiting
-	patience := min(c.g.cfg.Wait, c.left())
-	if why == policy.AllBroken || patience <= 0 {
-		return grant, unavailable(why)
-	}
-	waiter := list.join()
+	admission := policy.Admission{Wait: c.g.cfg.Wait, MaxWaiting: c.g.cfg.MaxWaiting}
+	var patience time.Duration
+	waiter := list.join(func(waiting int) bool {
+		patience, why = admission.Decide(why, c.left(), waiting)
+		return why == policy.Picked
+	})
 	if waiter == nil {
-		return grant, unavailable(policy.AllFull)
+		return grant, unavailable(why)
 	}
 	defer list.leave(waiter)
 	timer := time.NewTimer(patience)
@@ -341,7 +337,10 @@ func (c *call) refuse(f fault) (int, fault) {
 	if f.kind != clientClosed {
 		c.closeInfo()
 		c.writeWithin(0)
-		f.write(c.w, c.requestID)
+		if c.kept == nil && c.stream == nil && c.r.ContentLength != 0 {
+			c.readWithin(bodyGrace) // the server reads what is left of the body before it answers
+		}
+		f.write(c.w, c.requestID, c.bodyPending())
 	}
 	return f.code(), f
 }
@@ -356,9 +355,7 @@ func (c *call) prepareBody() fault {
 	if limit > 0 && n > limit {
 		return c.clientFault(errBodyTooLarge)
 	}
-	if d, ok := c.w.(interface{ SetReadDeadline(time.Time) error }); ok {
-		_ = d.SetReadDeadline(time.Now().Add(c.target.timeout)) // without it, only the total time-out holds
-	}
+	c.readWithin(c.target.timeout)
 	if n > 0 && n <= maxReplay && c.r.Header.Get("Expect") == "" {
 		c.kept = make([]byte, n)
 		if _, err := io.ReadFull(c.r.Body, c.kept); err != nil {
@@ -373,13 +370,26 @@ func (c *call) prepareBody() fault {
 	return fault{}
 }
 
+// bodyGrace is how long a client may still send of a body that is not wanted, so that it can come to read the answer:
+// closing on bytes that were not received resets the connection.
+const bodyGrace = 500 * time.Millisecond
+
+// bodyPending reports whether the client's body is passed on and has not come to its end. Where the next request begins
+// is not known then, so that the connection must close after the answer (RFC 9112, 9.3); the server itself sees to that
+// only for bodies that it does not read and write at the same time.
+func (c *call) bodyPending() bool { return c.stream != nil && !c.stream.complete() }
+
 // abandonBody frees a transport that is still waiting for the client's body when the call is over.
 func (c *call) abandonBody() {
-	if c.stream.complete() {
-		return
+	if c.bodyPending() {
+		c.readWithin(bodyGrace)
 	}
-	if d, ok := c.w.(interface{ SetReadDeadline(time.Time) error }); ok {
-		_ = d.SetReadDeadline(time.Now()) // the connection is closed after the answer in any case
+}
+
+// readWithin bounds how long the client may take to send the rest of its body.
+func (c *call) readWithin(d time.Duration) {
+	if s, ok := c.w.(interface{ SetReadDeadline(time.Time) error }); ok {
+		_ = s.SetReadDeadline(time.Now().Add(d)) // without it, only the total time-out holds
 	}
 }
 
@@ -405,6 +415,11 @@ func (c *call) send() (*http.Response, fault, policy.Try) {
 		c.out.Body = nil
 	}
 	res, err := b.transport.RoundTrip(c.out)
+	if err == nil && (res.StatusCode < 100 || res.StatusCode > 999) {
+		// The transport takes any three characters that make a number, the server panics on what is no status.
+		_ = res.Body.Close()
+		err = errNoStatus
+	}
 	if err == nil {
 		return res, fault{}, policy.Try{}
 	}

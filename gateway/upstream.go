@@ -80,6 +80,9 @@ var (
 	errStopping = errors.New("gateway is stopping")
 )
 
+// errNoStatus is an answer whose status is no three-digit number.
+var errNoStatus = errors.New("the answer's status is not one of HTTP")
+
 // upstreamFault says what went wrong between the gateway and the backend, and whether anything may have been sent.
 func upstreamFault(err error) (f fault, sent bool) {
 	var dial *dialError

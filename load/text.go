@@ -33,6 +33,7 @@ func (r *Result) WriteText(w io.Writer) error {
 		r.Trace.write(&b)
 	}
 	r.writeGenerator(&b)
+	r.writeWorkers(&b)
 	for _, warning := range r.Warnings {
 		fmt.Fprintf(&b, "! %s\n", warning)
 	}
@@ -66,6 +67,9 @@ func (r *Result) writeSteps(b *strings.Builder) {
 			errors = fmt.Sprintf("%s (%s)", count(n), percent(float64(n)/float64(s.Requests)))
 		}
 		line(s.Name, s, s.Latency, errors)
+	}
+	for _, s := range r.Tags {
+		line("  tag "+s.Name, s, s.Latency, percent(s.ErrorRate()))
 	}
 	line("  service time", r.Total, r.Total.Service, "")
 	t.write(b)
@@ -154,7 +158,7 @@ func (t *TraceReplay) write(b *strings.Builder) {
 	if k == 0 {
 		return
 	}
-	points := merged(slices.Clone(t.Timeline.Points), k)
+	points := coarse(t.Timeline.Points, k)
 	width := t.Timeline.Width * time.Duration(k)
 	own := time.Duration(float64(width) * t.Speed).Round(time.Second)
 	fmt.Fprintf(b, "\n%s at speed %s: each line is %s of the trace, replayed in %s; scenarios per second of the replay\n", t.File, number(t.Speed), brief(own), brief(width))

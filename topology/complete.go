@@ -160,9 +160,11 @@ func completeWorkload(sys *System) {
 	}
 	router := NewRouter(sys.Routes)
 	for _, s := range w.Scenarios {
-		for _, step := range s.Steps {
-			if step.Name == "" {
-				step.Name = stepName(router, step)
+		for _, steps := range [][]*Step{s.Setup, s.Steps, s.Teardown} {
+			for _, step := range steps {
+				if step.Name == "" {
+					step.Name = stepName(router, step)
+				}
 			}
 		}
 	}

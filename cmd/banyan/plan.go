@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -124,11 +126,7 @@ func (c *cli) printPlan(sys *topology.System, p *plan.Plan) {
 		fmt.Fprintf(c.out, "No knee: %s is broken at any load.\n", p.Knee.By)
 	}
 	fmt.Fprintf(c.out, "First bottleneck: %s.\n\n", p.Bottleneck)
-	t = table{head: []string{"CHANGE", "HOLDS", "KNEE", "GAIN", "MEAN", "P99"}}
-	for _, ch := range p.Changes {
-		t.row(ch.What, digits(ch.Saturation)+"/s", digits(ch.Knee)+"/s", deviation(ch.Gain), duration(ch.Mean), duration(ch.P99))
-	}
-	t.write(c.out)
+	c.printChanges(p)
 	fmt.Fprintf(c.out, "\nMethod: %s.\n", p.Method)
 	if k := sys.Calibration; k != nil {
 		fmt.Fprintf(c.out, "Costs measured: %s, at %s requests/s on %g cores.\n", k.Source, digits(k.Throughput), float64(k.Cores))
@@ -137,6 +135,25 @@ func (c *cli) printPlan(sys *topology.System, p *plan.Plan) {
 	}
 	for _, n := range p.Notes {
 		fmt.Fprintf(c.out, "Note: %s.\n", n)
+	}
+}
+
+// printChanges prints what each single change would do; those that would do nothing share a line.
+func (c *cli) printChanges(p *plan.Plan) {
+	mean, p99 := p.Latency()
+	t := table{head: []string{"CHANGE", "HOLDS", "KNEE", "GAIN", "MEAN", "P99"}}
+	t.row("none", digits(p.Saturation.Throughput)+"/s", digits(p.Knee.Throughput)+"/s", "", duration(mean), duration(p99))
+	var idle []string
+	for _, ch := range p.Changes {
+		if math.Abs(ch.Gain) < 0.005 && math.Abs(ch.Saturation/p.Saturation.Throughput-1) < 0.005 && math.Abs(float64(ch.P99-p99)) < 0.01*float64(p99) {
+			idle = append(idle, ch.What)
+			continue
+		}
+		t.row(ch.What, digits(ch.Saturation)+"/s", digits(ch.Knee)+"/s", deviation(ch.Gain), duration(ch.Mean), duration(ch.P99))
+	}
+	t.write(c.out)
+	if len(idle) > 0 {
+		fmt.Fprintf(c.out, "No difference: %s.\n", strings.Join(idle, "; "))
 	}
 }
 
