@@ -109,7 +109,7 @@ func watchIdle(ctx context.Context, client *control.Client) (*observe.Window, er
 	return w, nil
 }
 
-// settledWindow waits until the observation covers the whole span.
+// settledWindow waits until the observation covers the whole span, or the system is gone.
 func settledWindow(ctx context.Context, client *control.Client, from, to time.Time) (*observe.Window, error) {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
@@ -117,6 +117,9 @@ func settledWindow(ctx context.Context, client *control.Client, from, to time.Ti
 		w, err := client.Window(ctx, from, to)
 		if err == nil && !w.End.Before(to.Add(-time.Second)) {
 			return w, nil
+		}
+		if errors.Is(err, control.ErrNotRunning) {
+			return nil, err // nobody will observe the rest
 		}
 		select {
 		case <-ctx.Done():

@@ -65,8 +65,7 @@ func New(cfg Config) (*Gateway, error) {
 	g.streams, g.cutStreams = context.WithCancel(context.Background())
 	for name, s := range cfg.System.Services {
 		g.services[name] = &service{
-			name: name, limit: int64(s.Concurrency), now: func() time.Duration { return g.now() },
-			backends: map[string]*backend{},
+			name: name, limit: int64(s.Concurrency), now: func() time.Duration { return g.now() }, backends: map[string]*backend{},
 		}
 	}
 	if err := g.makeRoutes(); err != nil {

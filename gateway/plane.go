@@ -103,6 +103,9 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, to *target) {
 		g.cfg.Log.Debug("request", "method", r.Method, "path", r.URL.Path, "target", to.traffic.name, "code", code,
 			"fault", f.kind.String(), "detail", f.detail, "attempts", c.attempts, "duration", end-c.start, "request_id", c.requestID)
 	}
+	if c.bodyPending() {
+		c.abandonBody()
+	}
 	if f.kind == responseIncomplete {
 		panic(http.ErrAbortHandler) // the only way to tell the client that the answer is not whole
 	}
@@ -136,9 +139,6 @@ func (c *call) run() (code int, f fault) {
 
 	if f := c.prepareBody(); f.kind != noFault {
 		return c.refuse(f)
-	}
-	if c.stream != nil {
-		defer c.abandonBody()
 	}
 	c.target.lane.retrier.Begin(c.start)
 	c.search.Repeatable = c.idempotent && c.stream == nil && c.target.lane.retrier.Enabled()
@@ -379,11 +379,14 @@ const bodyGrace = 500 * time.Millisecond
 // only for bodies that it does not read and write at the same time.
 func (c *call) bodyPending() bool { return c.stream != nil && !c.stream.complete() }
 
-// abandonBody frees a transport that is still waiting for the client's body when the call is over.
+// abandonBody frees a transport that is still waiting for the client's body when the call is over, and reads what the
+// client sends of it for a moment. When it returns nobody reads any more and the deadline is past: otherwise the server
+// would lift the deadline, and wait for the rest for as long as the client likes.
 func (c *call) abandonBody() {
-	if c.bodyPending() {
-		c.readWithin(bodyGrace)
-	}
+	c.readWithin(bodyGrace)
+	c.flush()
+	c.stream.abandon()
+	c.readWithin(0)
 }
 
 // readWithin bounds how long the client may take to send the rest of its body.

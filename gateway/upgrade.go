@@ -31,6 +31,7 @@ func (c *call) upgrade(res *http.Response) (f fault, passed bool) {
 	if err != nil {
 		return fault{kind: clientClosed, detail: "the client went away"}, true
 	}
+	c.stream = nil // a body that was not read is part of what the protocol says
 	defer c.target.side(c.g).conns.open.Done()
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Time{}) // fails only on a closed connection, as the next write then does

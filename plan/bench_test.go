@@ -10,7 +10,7 @@ import (
 )
 
 // large is a system of so many services in layers and so many routes, each route through about a dozen services, with
-// CPU limits, an SLO for each route, growth and prices; at about half of what it holds.
+// CPU limits, time-outs, retries, an SLO for each route, growth and prices; at about half of what it holds.
 func large(services, routes int) (*topology.System, Load) {
 	rng := rand.New(rand.NewPCG(7, uint64(services)))
 	sys := &topology.System{Name: "large", Machine: &topology.Machine{Cores: 64}, Services: map[string]*topology.Service{},
@@ -18,15 +18,23 @@ func large(services, routes int) (*topology.System, Load) {
 		Growth: &topology.Growth{Requests: topology.GrowthRate{Share: 0.05, Period: "month"}},
 		Prices: &topology.Prices{CPUHour: 0.04, MemoryGiBHour: 0.005, Currency: "USD"}}
 	name := func(i int) string { return fmt.Sprintf("s%03d", i) }
+	retry := &topology.Retry{Attempts: 3, Budget: 0.2, MinPerSecond: 10}
 	for i := range services {
-		sys.Services[name(i)] = &topology.Service{Replicas: topology.Replicas{Min: 2, Max: 8}, Limits: topology.Limits{CPU: 1, Memory: 256 << 20}}
+		var uses []string
+		for k := i + 1; k < min(i+9, services); k++ {
+			uses = append(uses, name(k))
+		}
+		sys.Services[name(i)] = &topology.Service{Replicas: topology.Replicas{Min: 2, Max: 8}, Limits: topology.Limits{CPU: 1, Memory: 256 << 20},
+			Uses: uses, Inbound: topology.Inbound{Timeout: ms(200), Retry: retry}}
 	}
 	load := Load{Rates: map[string]float64{}}
 	for r := range routes {
 		route := fmt.Sprintf("r%02d", r)
-		sys.Routes = append(sys.Routes, &topology.Route{Name: route, Path: "/" + route, To: name(r % services)})
+		sys.Routes = append(sys.Routes, &topology.Route{Name: route, Path: "/" + route, To: name(r % services),
+			Inbound: topology.Inbound{Timeout: ms(1000), Retry: retry}})
 		sys.Demands[route] = map[string]*topology.Demand{}
-		for range 12 {
+		sys.Demands[route][name(r%services)] = &topology.Demand{Visits: 1, CPU: ms(0.5)}
+		for range 11 {
 			sys.Demands[route][name(rng.IntN(services))] = &topology.Demand{Visits: float64(1 + rng.IntN(3)), CPU: topology.Duration(time.Duration(100+rng.IntN(900)) * time.Microsecond),
 				Delay: topology.Duration(time.Millisecond), Wake: topology.Duration(100 * time.Microsecond)}
 		}
@@ -42,8 +50,6 @@ func BenchmarkSolveOpen(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	u, by := m.busiest(load.Rates)
-	b.Log(u, by)
 	for b.Loop() {
 		if _, err := m.solveOpen(load.Rates); err != nil {
 			b.Fatal(err)

@@ -16,6 +16,8 @@ type Plan struct {
 	// Knee is the highest throughput that keeps every SLO; without SLOs, the one at which throughput over mean latency
 	// is largest (Kleinrock's power, 1979): beyond it latency grows faster than throughput.
 	Knee Limit `json:"knee"`
+	// Storm is the metastable region; nil where no retry storm can sustain itself.
+	Storm *Storm `json:"storm,omitempty"`
 	// Changes are single changes to the system and what each would do to it.
 	Changes []Change `json:"changes"`
 }
@@ -59,6 +61,7 @@ func Make(sys *topology.System, load Load, o Options) (*Plan, error) {
 	if out.Saturation, out.Knee, err = s.limits(load); err != nil {
 		return nil, err
 	}
+	out.Storm = s.storm(sys)
 	mean, p99 := p.Latency()
 	for _, ch := range s.changes() {
 		c := Change{What: ch.what, Saturation: out.Saturation.Throughput, Knee: out.Knee.Throughput, Mean: mean, P99: p99}

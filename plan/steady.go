@@ -57,6 +57,7 @@ type pass struct {
 type call struct {
 	service int
 	demand  demand
+	times   float64 // calls, retries counted, over those without any
 }
 
 // promise is one latency limit of an SLO.
@@ -83,7 +84,7 @@ func (m *model) compile(sys *topology.System, mix map[string]float64) (*steady, 
 	for i, name := range m.routes {
 		p := pass{name: name, share: mix[name], slow: 1}
 		for _, svc := range sortedKeys(m.demands[name]) {
-			p.at = append(p.at, call{index[svc], m.demands[name][svc]})
+			p.at = append(p.at, call{service: index[svc], demand: m.demands[name][svc], times: 1})
 		}
 		s.routes = append(s.routes, p)
 		for _, slo := range sortedKeys(sys.SLOs) {
@@ -129,7 +130,7 @@ func (s *steady) gather() {
 			d, st := c.demand, &s.services[c.service]
 			cpu, wake := st.scale*d.cpu, st.scale*d.wake
 			full, delay := cpu+st.scale*d.async, r.slow*d.delay
-			n := r.share * d.visits
+			n := r.share * d.visits * c.times
 			st.visits += n
 			st.full += n * full
 			st.wake += n * wake
@@ -230,27 +231,42 @@ func (s *steady) solve(x float64) (bool, error) {
 	if held, _ := s.held(); x >= held {
 		return false, nil
 	}
+	if !s.shareCores(x) {
+		return false, nil
+	}
+	return s.finish(x)
+}
+
+// shareCores finds how much sharing the cores stretches CPU time at throughput x; false where they are full.
+func (s *steady) shareCores(x float64) bool {
 	servers, _ := wholeServers(s.cores)
 	q, err := queueing.MMc(max(s.use(x)/s.cores*float64(servers), 1e-12), 1, servers)
 	if err != nil {
-		return false, nil // full but for the last bit
+		return false
 	}
 	s.stretch = max(1, 1+q.Wq)
-	return s.finish(x)
+	return true
+}
+
+// bursts is how much longer than at random arrivals CPU time waits, as a multiple of it.
+func (s *steady) bursts(idle float64) float64 {
+	if s.burst == 1 {
+		return 0
+	}
+	servers, _ := wholeServers(s.cores)
+	q, err := queueing.MMc(min(1-idle, 0.999)*float64(servers), 1, servers)
+	if err != nil {
+		return 0
+	}
+	return (s.burst - 1) * q.Wq
 }
 
 // finish turns the machine's stretch into latencies.
 func (s *steady) finish(x float64) (bool, error) {
 	idle := s.idle(x)
-	servers, speed := wholeServers(s.cores)
+	_, speed := wholeServers(s.cores)
 	s.loseToLimits(x, idle)
-	wait := 0.0
-	if s.burst != 1 {
-		q, err := queueing.MMc(min(1-idle, 0.999)*float64(servers), 1, servers)
-		if err == nil {
-			wait = (s.burst - 1) * q.Wq
-		}
-	}
+	wait := s.bursts(idle)
 	for i := range s.routes {
 		r := &s.routes[i]
 		limit := 0.0

@@ -59,6 +59,9 @@ func (c *checker) layers() {
 // reserved names stand for Banyan's own parts in demands.
 func reserved(name string) bool { return name == "gateway" || name == "client" }
 
+// minMemory is the least limit of memory that a replica may have.
+const minMemory Bytes = 1 << 20
+
 func (c *checker) service(name string, v *Service) {
 	s := c.spots[v]
 	if reserved(name) {
@@ -68,6 +71,10 @@ func (c *checker) service(name string, v *Service) {
 	if s.node != nil && s.node.kind == mapKind && s.child("build").node == nil && s.child("run").node == nil {
 		c.at(c.spots[c.sys].child("services").name(name), Problem{Message: "neither build nor run is given",
 			Expected: "build: FOLDER of a Go package, or run: COMMAND"})
+	}
+	if m := v.Limits.Memory; m > 0 && m < minMemory {
+		c.at(s.child("limits").child("memory"), Problem{Found: m.String(), Message: "no program runs in so little",
+			Expected: "at least 1MiB, written with its unit"})
 	}
 	if v.Layer != "" && !slices.Contains(c.sys.Layers, v.Layer) {
 		c.unknown(s.child("layer"), "layer", v.Layer, func() []string { return c.sys.Layers })

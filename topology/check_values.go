@@ -81,13 +81,16 @@ func (n *stepNames) all() []string {
 // ownVariables are those that need no definition.
 var ownVariables = []string{"user", "iteration", "uuid"}
 
-// placeholder is a variable in a step's texts.
-var placeholder = regexp.MustCompile(`\$\{([^}]*)\}`)
+// placeholder is a variable in a step's texts; after another '$' it is none, but the text itself.
+var placeholder = regexp.MustCompile(`\$?\$\{([^}]*)\}`)
 
 // variables checks that every ${name} has a value when the step runs.
 func (c *checker) variables(step *Step, s spot, names *stepNames) {
 	look := func(place func() spot, text string) {
 		for _, m := range placeholder.FindAllStringSubmatch(text, 100) {
+			if strings.HasPrefix(m[0], "$$") {
+				continue
+			}
 			if problem, ok := checkVariable(m[1], names); !ok {
 				if problem.Hint == "" {
 					problem.Hint = c.problems.didYouMean(m[1], names.all)

@@ -100,6 +100,7 @@ broken, or a worker was lost. Ctrl-C ends the test and reports what was done.`,
 	f.out.register(cmd)
 	f.distributed.register(cmd)
 	cmd.AddCommand(c.loadDiff())
+	cmd.AddCommand(c.importRecording())
 	return cmd
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"runtime"
@@ -18,14 +19,20 @@ func (c *cli) plan() *cobra.Command {
 	var rate, think string
 	var users int
 	var replicas map[string]int
+	var ahead lookAhead
 	cmd := &cobra.Command{
 		Use:     "plan",
 		GroupID: "predict",
 		Short:   "Predict latency, throughput, limits and the first bottleneck",
 		Long: `Predict how the system does under its workload: latency of each route, use of each service, how much it holds, what
 fills up first, and what one change would do. Costs of requests come from a calibration beside the file where there is
-one, otherwise from 'work' and 'demands' in the file.`,
-		Example: "  banyan plan\n  banyan plan --rate 500/s --replicas catalog=3\n  banyan plan --users 2000 --think 5s --json",
+one, otherwise from 'work' and 'demands' in the file.
+
+With --for it looks ahead: when, at the file's 'growth', each resource is full and each SLO breaks, what the loss of one
+and two replicas does, what it costs by 'prices', which inputs matter most, and the cheapest changes that hold through the
+horizon. --write makes a file of these, to be laid over the topology: banyan -f banyan.yaml -f FILE up.`,
+		Example: "  banyan plan\n  banyan plan --rate 500/s --replicas catalog=3\n  banyan plan --users 2000 --think 5s --json\n" +
+			"  banyan plan --for 18months --uncertainty 20% --write larger.yaml",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			sys, err := c.openCalibrated()
 			if err != nil {
@@ -43,21 +50,37 @@ one, otherwise from 'work' and 'demands' in the file.`,
 			if err != nil {
 				return err
 			}
-			p, err := plan.Make(sys, load, plan.Options{Cores: float64(runtime.NumCPU()), Replicas: replicas})
+			options := plan.Options{Cores: float64(runtime.NumCPU()), Replicas: replicas}
+			wanted, err := ahead.options(options)
 			if err != nil {
 				return err
 			}
-			if c.json {
-				return writeJSON(c.out, p)
+			p, err := plan.Make(sys, load, options)
+			if err != nil {
+				return err
 			}
-			c.printPlan(sys, p)
-			return nil
+			if wanted == nil {
+				if c.json {
+					return writeJSON(c.out, p)
+				}
+				c.printPlan(sys, p)
+				return nil
+			}
+			grown, err := plan.Grow(sys, load, *wanted)
+			if errors.Is(err, plan.ErrNoGrowth) {
+				return wrongUse{err}
+			}
+			if err != nil {
+				return err
+			}
+			return c.lookAhead(sys, p, grown, *wanted, ahead)
 		},
 	}
 	cmd.Flags().StringVar(&rate, "rate", "", "plan for an open load of so many scenario starts, such as 200/s")
 	cmd.Flags().IntVar(&users, "users", 0, "plan for a closed load of so many users")
 	cmd.Flags().StringVar(&think, "think", "", "mean pause of a user between two requests, such as 1s")
 	cmd.Flags().StringToIntVar(&replicas, "replicas", nil, "plan with other numbers of replicas, such as catalog=3,cart=2")
+	ahead.flags(cmd)
 	return cmd
 }
 
@@ -125,7 +148,12 @@ func (c *cli) printPlan(sys *topology.System, p *plan.Plan) {
 	} else {
 		fmt.Fprintf(c.out, "No knee: %s is broken at any load.\n", p.Knee.By)
 	}
-	fmt.Fprintf(c.out, "First bottleneck: %s.\n\n", p.Bottleneck)
+	fmt.Fprintf(c.out, "First bottleneck: %s.\n", p.Bottleneck)
+	if st := p.Storm; st != nil {
+		fmt.Fprintf(c.out, "Metastable from %s requests/s (%s of what is held) on: once calls time out, retries multiply those to %s by %s and keep it so.\n",
+			digits(st.From), percent(st.Share), st.Service, digits(st.Tries))
+	}
+	fmt.Fprintln(c.out)
 	c.printChanges(p)
 	fmt.Fprintf(c.out, "\nMethod: %s.\n", p.Method)
 	if k := sys.Calibration; k != nil {
