@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -41,6 +42,18 @@ change on the replicas that run, without a restart. Returns when the change has 
 			}
 			for _, r := range requests {
 				fmt.Fprintln(c.out, describeScale(r))
+			}
+			if cpu == "" && memory == "" {
+				return nil
+			}
+			services, err := client.Replicas(cmd.Context())
+			if err != nil {
+				return err
+			}
+			for _, s := range services {
+				if s.LimitsAdvisory != "" && slices.ContainsFunc(requests, func(r control.ScaleRequest) bool { return r.Service == s.Service }) {
+					fmt.Fprintf(c.err, "note: the limits of %s are advisory: %s\n", s.Service, s.LimitsAdvisory)
+				}
 			}
 			return nil
 		},
