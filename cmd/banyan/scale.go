@@ -20,8 +20,9 @@ func (c *cli) scale() *cobra.Command {
 		Short:   "Change replicas, CPU or memory of a service while it serves",
 		Long: `Change the number of replicas (horizontally) or the limits of each replica (vertically) of a running service. Limits
 change on the replicas that run, without a restart. Returns when the change has been carried out.`,
-		Example: "  banyan scale catalog=4\n  banyan scale catalog --cpu 0.5 --memory 128MiB\n  banyan scale catalog=2 cart=3",
-		Args:    someService,
+		Example:           "  banyan scale catalog=4\n  banyan scale catalog --cpu 0.5 --memory 128MiB\n  banyan scale catalog=2 cart=3",
+		Args:              someService,
+		ValidArgsFunction: c.services(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			requests, err := scaleRequests(args, cpu, memory)
 			if err != nil {
