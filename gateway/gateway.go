@@ -64,7 +64,9 @@ func New(cfg Config) (*Gateway, error) {
 	g := &Gateway{cfg: cfg, services: map[string]*service{}, holdDocument: holdDocument, now: func() time.Duration { return time.Since(origin) }}
 	g.streams, g.cutStreams = context.WithCancel(context.Background())
 	for name, s := range cfg.System.Services {
-		g.services[name] = &service{name: name, limit: int64(s.Concurrency), now: g.now, backends: map[string]*backend{}}
+		g.services[name] = &service{
+			name: name, limit: int64(s.Concurrency), now: func() time.Duration { return g.now() }, backends: map[string]*backend{},
+		}
 	}
 	if err := g.makeRoutes(); err != nil {
 		return nil, err
@@ -124,6 +126,9 @@ func (g *Gateway) direct(t *target, name string, in topology.Inbound) error {
 	}
 	if hashing(in.Balance) {
 		t.hash = cmp.Or(in.Hash, &topology.Hash{Client: true})
+	}
+	if in.Limit != nil {
+		t.limit = newLimit(*in.Limit)
 	}
 	if in.Sticky != nil {
 		t.sticky = newSticky(name, *in.Sticky, g.cfg.Secret)

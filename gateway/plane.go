@@ -29,6 +29,7 @@ type target struct {
 	edge    *edge          // nil on a route
 	hash    *topology.Hash // nil where the policy does not hash
 	sticky  *sticky        // nil where clients are not bound
+	limit   *limit         // nil where there is none
 }
 
 // call is one request on its way: the walk from the client to a backend and back. It belongs to the goroutine of its
@@ -64,6 +65,8 @@ type call struct {
 	attempts int
 	upstream time.Duration // spent with backends
 	headAt   time.Duration // when the head of a stream without an end came; 0: count to the end
+	bounded  time.Duration // when it was let in by the service's adaptive bound
+	inBound  bool
 
 	info struct {
 		sync.Mutex
@@ -100,6 +103,9 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, to *target) {
 		g.cfg.Log.Debug("request", "method", r.Method, "path", r.URL.Path, "target", to.traffic.name, "code", code,
 			"fault", f.kind.String(), "detail", f.detail, "attempts", c.attempts, "duration", end-c.start, "request_id", c.requestID)
 	}
+	if c.bodyPending() {
+		c.abandonBody()
+	}
 	if f.kind == responseIncomplete {
 		panic(http.ErrAbortHandler) // the only way to tell the client that the answer is not whole
 	}
@@ -116,6 +122,9 @@ func (c *call) run() (code int, f fault) {
 	case dotSegments(c.r.URL.Path):
 		return c.refuse(fault{kind: requestError, detail: "the path has a segment . or .. in it"})
 	}
+	if f := c.withinLimit(); f.kind != noFault {
+		return c.refuse(f)
+	}
 	if c.target.edge != nil {
 		route := c.g.traces.route(c.trace)
 		defer func() { c.target.edge.attribute(route, c.g.now()-c.start) }()
@@ -131,14 +140,31 @@ func (c *call) run() (code int, f fault) {
 	if f := c.prepareBody(); f.kind != noFault {
 		return c.refuse(f)
 	}
-	if c.stream != nil {
-		defer c.abandonBody()
-	}
 	c.target.lane.retrier.Begin(c.start)
 	c.search.Repeatable = c.idempotent && c.stream == nil && c.target.lane.retrier.Enabled()
 	c.search.Random = rand.Uint64()
 	c.aim()
+	if bound := c.target.lane.bound; bound != nil {
+		if !bound.Acquire() {
+			return c.refuse(fault{kind: connectionLimit, detail: "the service has as many requests as it can handle, try again shortly"})
+		}
+		c.bounded = c.g.now()
+		c.inBound = true
+		code, f = c.carry()
+		c.leaveBound(f.kind == responseTimeout || f.kind == noFault && c.outcome == policy.Success)
+		return code, f
+	}
 	return c.carry()
+}
+
+// leaveBound gives the place within the service's adaptive bound back, once. A stream without an end does so when its
+// head has come: what it occupies is a connection.
+func (c *call) leaveBound(counts bool) {
+	if c.inBound {
+		c.inBound = false
+		now := c.g.now()
+		c.target.lane.bound.Release(now, now-c.bounded, counts)
+	}
 }
 
 func (c *call) expire() { c.cancel(errTimeout) }
@@ -353,11 +379,14 @@ const bodyGrace = 500 * time.Millisecond
 // only for bodies that it does not read and write at the same time.
 func (c *call) bodyPending() bool { return c.stream != nil && !c.stream.complete() }
 
-// abandonBody frees a transport that is still waiting for the client's body when the call is over.
+// abandonBody frees a transport that is still waiting for the client's body when the call is over, and reads what the
+// client sends of it for a moment. When it returns nobody reads any more and the deadline is past: otherwise the server
+// would lift the deadline, and wait for the rest for as long as the client likes.
 func (c *call) abandonBody() {
-	if c.bodyPending() {
-		c.readWithin(bodyGrace)
-	}
+	c.readWithin(bodyGrace)
+	c.flush()
+	c.stream.abandon()
+	c.readWithin(0)
 }
 
 // readWithin bounds how long the client may take to send the rest of its body.

@@ -42,6 +42,7 @@ type lane struct {
 	key     string
 	pool    *policy.Pool
 	retrier *policy.Retrier
+	bound   *policy.Adaptive // nil: there is none
 }
 
 // backend is one replica with its connections and counters. Its flags are guarded by the service's mutex.
@@ -72,6 +73,12 @@ func laneKey(in topology.Inbound) string {
 	if in.Breaker != nil {
 		key += fmt.Sprintf("|%+v", *in.Breaker)
 	}
+	if in.Outliers != nil {
+		key += fmt.Sprintf("|%+v", *in.Outliers)
+	}
+	if in.Adaptive != nil {
+		key += fmt.Sprintf("|%+v", *in.Adaptive)
+	}
 	return key
 }
 
@@ -88,7 +95,11 @@ func (s *service) lane(in topology.Inbound) (*lane, error) {
 		return nil, err
 	}
 	pool.SetSlowStart(in.SlowStart.Std())
+	pool.SetOutliers(in.Outliers)
 	l := &lane{service: s, key: key, pool: pool, retrier: policy.NewRetrier(in.Retry)}
+	if in.Adaptive != nil {
+		l.bound = policy.NewAdaptive(*in.Adaptive)
+	}
 	s.lanes = append(s.lanes, l)
 	return l, nil
 }

@@ -21,7 +21,7 @@ type Config struct {
 	Workload *topology.Workload
 	// Router names steps after the routes that they match. May be nil.
 	Router *topology.Router
-	// Dir is the directory that the trace's file is relative to.
+	// Dir is the directory that the files of the trace and the feeders are relative to.
 	Dir string
 	// Seed of everything that is drawn: arrivals, mix, think times, values. The same seed draws the same again.
 	Seed uint64
@@ -43,8 +43,19 @@ type Config struct {
 	// Progress, if not nil, is called about once a second by one goroutine, which it must not hold up.
 	Progress func(Progress)
 
+	// Workers are the addresses of Workers (HOST:PORT) that send the load in equal parts instead of this process;
+	// Connections, MaxInFlight and MaxLate then hold for each of them. Secret is the one that they know, at least 16 bytes.
+	// TLS and Dial are of this process and do not reach them.
+	Workers []string
+	Secret  []byte
+
 	newAlarm func() (alarm, error) // of the system; tests put one on a simulated clock
 	watch    func(*run)            // looks at the run under way now and then; nil: nobody does
+	part     part                  // of the load that this generator sends
+	held     map[string][]byte     // files of the workload that a coordinator has sent; nil: they are read from Dir
+	kept     kept                  // what setup has extracted elsewhere; not nil: setup and teardown are not run here
+	patience time.Duration         // with a silent worker; 0: workerPatience
+	startAt  time.Time             // when the run begins; zero: at once
 }
 
 // Bounds of a run.
@@ -148,3 +159,6 @@ func (c *Config) endpoint() (e *endpoint, host, prefix string, err error) {
 	}
 	return e, u.Host, strings.TrimSuffix(u.EscapedPath(), "/"), nil
 }
+
+// files are where the workload's files are read from.
+func (c *Config) files() files { return files{dir: c.Dir, held: c.held} }

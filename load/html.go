@@ -22,7 +22,7 @@ h1{font-size:1.4rem;margin:0 0 .2rem;overflow-wrap:anywhere}h2{font-size:1.05rem
 .wide{overflow-x:auto}table{border-collapse:collapse;font-size:.87rem;font-variant-numeric:tabular-nums;width:100%}th,td{padding:.3rem .6rem;text-align:right;border-bottom:1px solid var(--rule);white-space:nowrap}th{color:var(--dim);font-weight:500}th:first-child,td:first-child,.left td,.left th{text-align:left}
 svg{width:100%;height:auto;display:block}.grid{stroke:var(--rule);stroke-width:1}.axis{stroke:var(--dim);stroke-width:1}.tick{fill:var(--dim);font-size:11px;font-family:system-ui,sans-serif}
 .line{fill:none;stroke-width:1.8;stroke-linejoin:round;stroke-linecap:round}.heat{fill:var(--heat)}
-.line.c1{stroke:var(--c1)}.line.c2{stroke:var(--c2)}.line.c3{stroke:var(--c3)}.line.c4{stroke:var(--c4)}.line.bad{stroke:var(--bad)}
+.line.under{stroke-width:6;opacity:.4}.line.c1{stroke:var(--c1)}.line.c2{stroke:var(--c2)}.line.c3{stroke:var(--c3)}.line.c4{stroke:var(--c4)}.line.bad{stroke:var(--bad)}
 i.c1{background:var(--c1)}i.c2{background:var(--c2)}i.c3{background:var(--c3)}i.c4{background:var(--c4)}i.bad{background:var(--bad)}
 .legend{color:var(--dim);font-size:.82rem}.legend span{margin-right:1.2rem}.legend i{display:inline-block;width:.9rem;height:.2rem;margin-right:.4rem;vertical-align:middle;border-radius:2px}
 .warn{border-left:3px solid var(--c2);padding:.2rem .8rem;margin:.5rem 0}.bad{color:var(--bad)}.ok{color:var(--ok)}
@@ -120,7 +120,7 @@ func (r *Result) htmlPlots(b *strings.Builder) {
 		return out
 	}
 	rate := func(v float64) string { return number3(v) + "/s" }
-	offered := curve{"due", "c4", perSecond(func(p *Point) int64 { return p.Offered })}
+	offered := curve{"due", "c4 under", perSecond(func(p *Point) int64 { return p.Offered })}
 	sent := curve{"sent", "c2", perSecond(func(p *Point) int64 { return p.Sent })}
 	done := curve{"ended well", "c1", perSecond(func(p *Point) int64 { return p.Completed })}
 	fmt.Fprintf(b, "<h2>Rates</h2>\n<p class=\"dim\">Requests per second, each counted where it happened.</p>\n%s", lines("Rates over time", linearAxis(rate, offered, sent, done), r.Duration, width, offered, sent, done))
@@ -154,7 +154,12 @@ func (r *Result) htmlPlots(b *strings.Builder) {
 	fmt.Fprintf(b, "<h2>Heat map of the latency</h2>\n%s", heat("Heat map of the latency over time", latencyAxis(least, high), r.Duration, width, columns))
 
 	errors := curve{"errors", "bad", perSecond(func(p *Point) int64 { return p.Errors })}
-	fmt.Fprintf(b, "<h2>Errors</h2>\n%s", lines("Errors over time", linearAxis(rate, errors), r.Duration, width, errors))
+	b.WriteString("<h2>Errors</h2>\n")
+	if slices.ContainsFunc(points, func(p Point) bool { return p.Errors > 0 }) {
+		b.WriteString(lines("Errors over time", linearAxis(rate, errors), r.Duration, width, errors))
+	} else {
+		b.WriteString("<p class=\"dim\">None.</p>\n")
+	}
 	flight := curve{"most seen in flight", "c4", make([]float64, len(points))}
 	for i := range points {
 		flight.values[i] = float64(points[i].InFlight)

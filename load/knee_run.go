@@ -99,8 +99,8 @@ func ParseSLO(text string) ([]Threshold, error) {
 			if err != nil {
 				return nil, err
 			}
-			if !strings.HasPrefix(t.op, "<") || t.metric == "rate" || t.metric == "min" {
-				return nil, fmt.Errorf("threshold %q: an SLO is made of upper limits of percentiles, mean, max or errors", t.text)
+			if !strings.HasPrefix(t.op, "<") || t.metric == "rate" || t.metric == "min" || t.window > 0 {
+				return nil, fmt.Errorf("threshold %q: an SLO is made of upper limits of percentiles, mean, max or errors over a whole probe", t.text)
 			}
 			out = append(out, t)
 			from = i + 1

@@ -127,9 +127,10 @@ func (c *crew) give(a arrival) bool {
 // serve runs the scenarios that come in through ch until it is closed.
 func (c *crew) serve(s *session, ch chan arrival) {
 	for a := range ch {
-		s.seed(c.run.cfg.Seed, a.n)
+		n := c.run.cfg.part.place(a.n)
+		s.seed(c.run.cfg.Seed, n)
 		s.jar.reset()
-		s.values.user, s.values.iteration = a.n+1, a.n+1
+		s.values.user, s.values.iteration = n+1, n+1
 		s.scenario(c.run.plan.pick(s.values.rng), a.due)
 		c.mu.Lock()
 		c.idle = append(c.idle, ch)
@@ -162,8 +163,13 @@ func (rec *recorder) loseArrival(r *run, n int64, due time.Duration) {
 	if !rec.measured(due) {
 		return
 	}
-	rng := rand.New(rand.NewPCG(streamOf(r.cfg.Seed, n)))
+	rng := rand.New(rand.NewPCG(streamOf(r.cfg.Seed, r.cfg.part.place(n))))
 	sc := r.plan.pick(rng)
+	for _, f := range sc.feeders {
+		if f.order == "random" || f.order == "zipf" { // as the session would have drawn
+			f.draw(rng)
+		}
+	}
 	first := sc.steps[0]
 	for _, st := range sc.steps {
 		if st.taken(rng) {
@@ -183,13 +189,13 @@ func (rec *recorder) loseArrival(r *run, n int64, due time.Duration) {
 // runUsers runs the users of a closed workload and returns when all have ended.
 func (r *run) runUsers() {
 	var wg sync.WaitGroup
-	users := r.cfg.Workload.Users
+	users := int(r.cfg.part.share(int64(r.cfg.Workload.Users)))
 	for i := range users {
 		s := newSession(r, i)
-		if r.cfg.Connections >= users {
+		if r.cfg.Connections >= r.cfg.Workload.Users {
 			s.own = &client{to: r.to}
 		}
-		wg.Go(func() { s.user(int64(i)) })
+		wg.Go(func() { s.user(r.cfg.part.place(int64(i))) })
 	}
 	wg.Wait()
 }
@@ -207,6 +213,9 @@ func (s *session) user(i int64) {
 		next, end := s.scenario(s.run.plan.pick(s.values.rng), due)
 		if end == scenarioStopped {
 			return
+		}
+		if end == scenarioUnfed { // another scenario of the mix may still have what it needs
+			next = max(due, s.run.now()) + connectPause
 		}
 		if next == due { // no step was taken, or none could be made: time must pass all the same
 			next = max(due, s.run.now()) + time.Millisecond

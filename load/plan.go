@@ -3,6 +3,7 @@ package load
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/url"
 	"slices"
@@ -18,15 +19,23 @@ type plan struct {
 	scenarios []*scenario
 	shares    []float64 // cumulative, the last is 1
 	names     []string  // of the steps in reports, in order of their first appearance
+	tags      [][]string
+	feeders   []*feeder // that steps use
 }
 
 type scenario struct {
-	name  string
-	vars  int
-	steps []*step
+	name            string
+	vars            int
+	slots           map[string]int // of the variables, by name
+	setup, teardown []*step
+	steps           []*step
+	feeders         []*feeder // that the steps use
+	kept            map[string]keptValue
+	given           []value // what setup extracted, by slot
 }
 
 type step struct {
+	name       string
 	id         int // place of its name in plan.names
 	method     string
 	request    template // request line and headers that are known beforehand
@@ -115,24 +124,72 @@ type compiler struct {
 	workload *topology.Workload
 }
 
+// feeder returns the feeder of that name, nil if there is none.
+func (c *compiler) feeder(name string) (*feeder, error) {
+	if i := slices.IndexFunc(c.plan.feeders, func(f *feeder) bool { return f.name == name }); i >= 0 {
+		return c.plan.feeders[i], nil
+	}
+	declared := c.workload.Feeders[name]
+	if declared == nil {
+		return nil, nil
+	}
+	f, err := newFeeder(name, declared, len(c.plan.feeders))
+	if err != nil {
+		return nil, err
+	}
+	c.plan.feeders = append(c.plan.feeders, f)
+	return f, nil
+}
+
 func (c *compiler) scenario(name string, s *topology.Scenario) (*scenario, error) {
 	if s == nil || len(s.Steps) == 0 {
 		return nil, errors.New("has no steps")
 	}
 	out := &scenario{name: name}
 	sc := &scope{slots: map[string]int{}, defined: map[string]bool{}, unknown: map[string]bool{}}
-	for _, st := range s.Steps {
+	for _, st := range slices.Concat(s.Setup, s.Steps, s.Teardown) {
 		for _, v := range sortedKeys(st.Extract) {
+			if c.workload.Feeders[v] != nil {
+				return nil, fmt.Errorf("extract %s: a feeder has this name", v)
+			}
 			if _, ok := sc.slots[v]; !ok {
 				sc.slots[v] = len(sc.slots)
 			}
 		}
 	}
-	out.vars = len(sc.slots)
-	for i, st := range s.Steps {
+	out.vars, out.slots = len(sc.slots), sc.slots
+	var err error
+	if out.setup, err = c.steps("setup step", s, s.Setup, sc); err != nil {
+		return nil, err
+	}
+	after := *sc
+	after.defined = maps.Clone(sc.defined)
+	sc.feeder = c.feeder
+	if out.steps, err = c.steps("step", s, s.Steps, sc); err != nil {
+		return nil, err
+	}
+	out.feeders = sc.used
+	for i, st := range out.steps {
+		if st.id, err = c.plan.nameID(st.name, s.Steps[i].Tags); err != nil {
+			return nil, fmt.Errorf("step %d: %w", i+1, err)
+		}
+	}
+	if out.teardown, err = c.steps("teardown step", s, s.Teardown, &after); err != nil {
+		return nil, err
+	}
+	if len(sc.unknown) > 0 {
+		return nil, fmt.Errorf("unknown variable ${%s}: no earlier step extracts it, no feeder has it, and it is none of user, iteration, uuid, random:A:B, zipf:A:B, pick:A,B",
+			strings.Join(sortedKeys(sc.unknown), "}, ${"))
+	}
+	return out, nil
+}
+
+// steps compiles some steps of s, in the order in which they run.
+func (c *compiler) steps(what string, s *topology.Scenario, steps []*topology.Step, sc *scope) (out []*step, err error) {
+	for i, st := range steps {
 		compiled, err := c.step(st, sc)
 		if err != nil {
-			return nil, fmt.Errorf("step %d (%s %s): %w", i+1, methodOf(st), st.Path, err)
+			return nil, fmt.Errorf("%s %d (%s %s): %w", what, i+1, methodOf(st), st.Path, err)
 		}
 		compiled.think = c.workload.Think.Std()
 		if s.Think != nil {
@@ -141,14 +198,10 @@ func (c *compiler) scenario(name string, s *topology.Scenario) (*scenario, error
 		if st.Think != nil {
 			compiled.think = st.Think.Std()
 		}
-		out.steps = append(out.steps, compiled)
+		out = append(out, compiled)
 		for v := range st.Extract {
 			sc.defined[v] = true
 		}
-	}
-	if len(sc.unknown) > 0 {
-		return nil, fmt.Errorf("unknown variable ${%s}: no earlier step extracts it, and it is none of user, iteration, uuid, random:A:B, zipf:A:B, pick:A,B",
-			strings.Join(sortedKeys(sc.unknown), "}, ${"))
 	}
 	return out, nil
 }
@@ -179,7 +232,7 @@ func (c *compiler) step(s *topology.Step, sc *scope) (*step, error) {
 	for i := range path {
 		path[i].literal = escapeTarget(path[i].literal)
 	}
-	out.id = c.plan.nameID(c.name(s, path))
+	out.name = c.name(s, path)
 	if err := c.body(s, sc, out); err != nil {
 		return nil, err
 	}
@@ -252,12 +305,28 @@ func routeName(r *topology.Route) string {
 	return r.Path
 }
 
-func (p *plan) nameID(name string) int {
+// nameID is the place of a step's name; all steps of the name have the same tags.
+func (p *plan) nameID(name string, tags []string) (int, error) {
 	if i := slices.Index(p.names, name); i >= 0 {
-		return i
+		if !slices.Equal(p.tags[i], tags) {
+			return 0, fmt.Errorf("%q has other tags elsewhere: give the step a name of its own", name)
+		}
+		return i, nil
 	}
-	p.names = append(p.names, name)
-	return len(p.names) - 1
+	p.names, p.tags = append(p.names, name), append(p.tags, tags)
+	return len(p.names) - 1, nil
+}
+
+// allTags returns the tags of all steps, each once, in order of their first appearance.
+func (p *plan) allTags() (out []string) {
+	for _, tags := range p.tags {
+		for _, tag := range tags {
+			if !slices.Contains(out, tag) {
+				out = append(out, tag)
+			}
+		}
+	}
+	return out
 }
 
 func (c *compiler) body(s *topology.Step, sc *scope, out *step) error {

@@ -30,6 +30,7 @@ type Progress struct {
 	due            int64
 	totalCompleted int64
 	cpu            time.Duration
+	recent         *stats.Histogram
 }
 
 func (r *run) progress(last Progress, schedule Schedule, now time.Duration, recent *stats.Histogram) Progress {
@@ -37,7 +38,7 @@ func (r *run) progress(last Progress, schedule Schedule, now time.Duration, rece
 		Elapsed: now, Length: r.end, Warming: now < r.rec.warm, InFlight: r.rec.inFlight.Load(),
 		TotalSent: r.rec.sent.Load(), TotalFailed: r.rec.failed.Load(), totalCompleted: r.rec.completed.Load(),
 		P50: recent.QuantileDuration(0.5), P99: recent.QuantileDuration(0.99), Max: time.Duration(recent.Max()),
-		Cores: runtime.GOMAXPROCS(0), cpu: processCPU(), due: last.due,
+		Cores: runtime.GOMAXPROCS(0), cpu: processCPU(), due: last.due, recent: recent,
 	}
 	took := (now - last.Elapsed).Seconds()
 	if took <= 0 {

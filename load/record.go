@@ -164,6 +164,15 @@ func (r *recorder) lose(shard, step int, intended time.Duration, why lost) {
 	r.mu.Unlock()
 }
 
+// unfed counts a scenario that was not begun because a feeder had no row left.
+func (r *recorder) unfed(due time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.measured(due) {
+		r.scenarios.Unfed++
+	}
+}
+
 // arrival counts a scenario of an open workload that has been started.
 func (r *recorder) arrival(due, sent time.Duration) {
 	if r.trace == nil {

@@ -42,6 +42,8 @@ type Result struct {
 	// Total of all steps, and each by its name, in the order of the scenarios.
 	Total *Step   `json:"total"`
 	Steps []*Step `json:"steps"`
+	// Tags are the steps of each tag taken together, in order of the tags' first appearance.
+	Tags []*Step `json:"tags,omitempty"`
 	// Scenarios that were due in the measured part.
 	Scenarios ScenarioCounts `json:"scenarios"`
 	// Timeline of the requests.
@@ -50,6 +52,8 @@ type Result struct {
 	Trace *TraceReplay `json:"trace,omitempty"`
 	// Generator is what the load generator itself took.
 	Generator Generator `json:"generator"`
+	// Workers are the generators of a distributed run, nil where there was one.
+	Workers []WorkerReport `json:"workers,omitempty"`
 	// Warnings are sentences about what limits the trust in the figures.
 	Warnings []string `json:"warnings,omitempty"`
 	// Verdicts on the workload's thresholds, in their order.
@@ -69,6 +73,8 @@ type ScenarioCounts struct {
 	Completed  int64 `json:"completed"`   // every step ended well
 	Failed     int64 `json:"failed"`      // a step ended with an error
 	NotStarted int64 `json:"not_started"` // due, and never begun
+	// Unfed were not begun because a feeder had no row left for them. No request of theirs is counted anywhere.
+	Unfed int64 `json:"unfed,omitempty"`
 }
 
 // Step is what the requests of one step did: those that were due in the measured part.
@@ -158,17 +164,33 @@ func (s *Step) Quantile(q float64) (time.Duration, bool) {
 	return s.Latency.QuantileDuration(q), true
 }
 
-// Step returns the step of that name, nil if there is none.
+// Step returns the step of that name, or else all steps of that tag; nil if there is none.
 func (r *Result) Step(name string) *Step {
-	if i := slices.IndexFunc(r.Steps, func(s *Step) bool { return s.Name == name }); i >= 0 {
-		return r.Steps[i]
+	for _, steps := range [][]*Step{r.Steps, r.Tags} {
+		if i := slices.IndexFunc(steps, func(s *Step) bool { return s.Name == name }); i >= 0 {
+			return steps[i]
+		}
 	}
 	return nil
 }
 
-// OK reports whether all thresholds are kept.
+// tagged takes the steps of each tag together.
+func (p *plan) tagged(steps []*Step) (out []*Step) {
+	for _, tag := range p.allTags() {
+		all := newStep(tag)
+		for i, s := range steps {
+			if slices.Contains(p.tags[i], tag) {
+				all.merge(s)
+			}
+		}
+		out = append(out, &all)
+	}
+	return out
+}
+
+// OK reports whether all thresholds are kept and no part of the load was lost with a worker.
 func (r *Result) OK() bool {
-	return !slices.ContainsFunc(r.Verdicts, func(v Verdict) bool { return !v.OK })
+	return !r.Lost() && !slices.ContainsFunc(r.Verdicts, func(v Verdict) bool { return !v.OK })
 }
 
 func (s *Step) merge(o *Step) {
@@ -196,24 +218,10 @@ func (r *replay) bin() time.Duration {
 
 // result puts together what was counted. All sessions have ended.
 func (r *run) result(started time.Time, thresholds []Threshold) *Result {
-	ended := time.Now()
-	w := r.cfg.Workload
-	res := &Result{
-		Version: resultVersion, Target: r.cfg.Target, Start: started.Round(0).UTC(), End: ended.Round(0).UTC(),
-		Warmup: r.rec.warm, Planned: r.end - r.rec.warm, Duration: r.end - r.rec.warm, CutShort: r.ctx.Err() != nil,
-		Seed: r.cfg.Seed, Workload: w, Timeline: r.rec.timeline, Scenarios: r.rec.scenarios,
-		Limits: Limits{Connections: r.cfg.Connections, MaxInFlight: r.cfg.MaxInFlight, MaxLate: r.cfg.MaxLate},
-	}
+	res := r.frame(started)
+	res.Timeline, res.Scenarios, res.CutShort = r.rec.timeline, r.rec.scenarios, r.ctx.Err() != nil
 	if res.CutShort {
-		res.Duration = max(min(ended.Sub(started), r.end)-r.rec.warm, 0)
-	}
-	if r.closed {
-		res.Schedule = fmt.Sprintf("%d users", w.Users)
-		if w.Think > 0 {
-			res.Schedule += fmt.Sprintf(" who think %s", w.Think.Std())
-		}
-	} else {
-		res.Schedule = r.schedule().String()
+		res.Duration = max(min(res.End.Sub(res.Start), r.end)-r.rec.warm, 0)
 	}
 	total := newStep("total")
 	res.Total = &total
@@ -236,16 +244,40 @@ func (r *run) result(started time.Time, thresholds []Threshold) *Result {
 		res.Steps = append(res.Steps, &step)
 	}
 	res.Generator = gen
+	res.Tags = r.plan.tagged(res.Steps)
 	if res.Duration > 0 { // also where nothing happened at the end
 		res.Timeline.at(res.Duration - 1)
 	}
 	if r.replay != nil {
 		r.rec.trace.at(max(res.Duration-1, 0))
-		res.Trace = &TraceReplay{File: r.replay.file, Start: r.replay.start, Offset: r.replay.offset, Speed: r.replay.speed, Timeline: *r.rec.trace}
+		res.Trace = r.replayed(*r.rec.trace)
 	}
 	res.Warnings = r.warnings(res)
 	for _, t := range thresholds {
 		res.Verdicts = append(res.Verdicts, t.Judge(res))
+	}
+	return res
+}
+
+func (r *run) replayed(l Timeline) *TraceReplay {
+	return &TraceReplay{File: r.replay.file, Start: r.replay.start, Offset: r.replay.offset, Speed: r.replay.speed, Timeline: l}
+}
+
+// frame is the result of a run without anything that was counted, which ends now.
+func (r *run) frame(started time.Time) *Result {
+	w := r.cfg.Workload
+	res := &Result{
+		Version: resultVersion, Target: r.cfg.Target, Start: started.Round(0).UTC(), End: time.Now().Round(0).UTC(),
+		Warmup: r.rec.warm, Planned: r.end - r.rec.warm, Duration: r.end - r.rec.warm, Seed: r.cfg.Seed, Workload: w,
+		Limits: Limits{Connections: r.cfg.Connections, MaxInFlight: r.cfg.MaxInFlight, MaxLate: r.cfg.MaxLate},
+	}
+	if r.closed {
+		res.Schedule = fmt.Sprintf("%d users", w.Users)
+		if w.Think > 0 {
+			res.Schedule += fmt.Sprintf(" who think %s", w.Think.Std())
+		}
+	} else {
+		res.Schedule = r.schedule().String()
 	}
 	return res
 }
@@ -267,6 +299,9 @@ func (r *run) warnings(res *Result) []string {
 	}
 	if r.crewFull > 0 {
 		out = append(out, fmt.Sprintf("%s scenarios were under way at once, which is the limit: arrivals waited; the wait is in their latency", count(int64(res.Limits.MaxInFlight))))
+	}
+	if n := res.Scenarios.Unfed; n > 0 {
+		out = append(out, fmt.Sprintf("%s scenarios were not begun, for a feeder that hands out each row once had none left: less was asked of the target than the workload says", count(n)))
 	}
 	if t.NotSent > 0 {
 		out = append(out, fmt.Sprintf("%s requests were due and not sent: they have no latency, so that the percentiles of the table are too good; thresholds count them as errors and as slower than any", count(t.NotSent)))
@@ -297,7 +332,7 @@ func (r *Result) check() error {
 	if r.Total == nil || r.Workload == nil {
 		return errors.New("total or workload is missing")
 	}
-	for _, s := range append(slices.Clone(r.Steps), r.Total) {
+	for _, s := range slices.Concat(r.Steps, r.Tags, []*Step{r.Total}) {
 		if s == nil || s.Latency == nil || s.Service == nil || s.Lateness == nil || math.IsNaN(s.Rate) {
 			return errors.New("a step is not whole")
 		}

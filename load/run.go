@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 )
@@ -47,10 +48,36 @@ func (r *run) stopped() bool {
 // that of the part that was run, marked as cut short. An error is returned only where nothing was sent: a workload, a
 // target or a trace that is not right.
 func Run(ctx context.Context, cfg Config) (*Result, error) {
+	if len(cfg.Workers) > 0 {
+		return coordinate(ctx, cfg)
+	}
 	r, thresholds, err := prepare(cfg)
 	if err != nil {
 		return nil, err
 	}
+	return r.whole(ctx, thresholds)
+}
+
+// whole runs what was prepared: the setup, the load, the teardown.
+func (r *run) whole(ctx context.Context, thresholds []Threshold) (*Result, error) {
+	if r.cfg.kept != nil {
+		r.plan.restore(r.cfg.kept)
+		return r.send(ctx, thresholds)
+	}
+	if err := r.setUp(ctx); err != nil {
+		return nil, err
+	}
+	res, err := r.send(ctx, thresholds)
+	failed := r.tearDown(ctx, r.plan.scenarios)
+	if err != nil {
+		return nil, err
+	}
+	res.Warnings = append(res.Warnings, failed...)
+	return res, nil
+}
+
+// send sends the load.
+func (r *run) send(ctx context.Context, thresholds []Threshold) (*Result, error) {
 	wake, err := r.cfg.newAlarm()
 	if err != nil {
 		return nil, fmt.Errorf("load: %w", err)
@@ -62,6 +89,15 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	}
 	defer beat.close()
 	started := time.Now()
+	if !r.cfg.startAt.IsZero() {
+		started = r.cfg.startAt
+		wait := time.NewTimer(time.Until(started))
+		defer wait.Stop()
+		select {
+		case <-wait.C:
+		case <-ctx.Done():
+		}
+	}
 	r.origin = started
 	r.waker = &waker{now: r.now, alarm: wake}
 
@@ -114,7 +150,13 @@ func prepare(cfg Config) (*run, []Threshold, error) {
 	if r.plan, err = compile(w, cfg.Router, host, prefix); err != nil {
 		return nil, nil, fmt.Errorf("load: %w", err)
 	}
-	thresholds, err := parseThresholds(w.Thresholds, r.plan.names)
+	for _, f := range r.plan.feeders {
+		f.part = cfg.part
+		if err := f.load(cfg.files()); err != nil {
+			return nil, nil, fmt.Errorf("load: %w", err)
+		}
+	}
+	thresholds, err := parseThresholds(w.Thresholds, slices.Concat(r.plan.names, r.plan.allTags()))
 	if err != nil {
 		return nil, nil, fmt.Errorf("load: %w", err)
 	}
@@ -143,7 +185,7 @@ func (r *run) arrange() error {
 	switch {
 	case w.Trace != nil:
 		var s *series
-		if s, err = readTrace(w.Trace, r.cfg.Dir); err != nil {
+		if s, err = readTraceFrom(w.Trace, r.cfg.files()); err != nil {
 			return err
 		}
 		if r.replay, err = replayOf(s, w.Trace, w.Warmup.Std()); err != nil {
@@ -161,9 +203,9 @@ func (r *run) arrange() error {
 	r.end = profile.Duration()
 	r.schedule = func() Schedule {
 		if w.Arrivals == "constant" {
-			return Even{profile}
+			return r.cfg.part.schedule(Even{profile})
 		}
-		return NewPoisson(profile, r.cfg.Seed)
+		return r.cfg.part.schedule(NewPoisson(profile, r.cfg.Seed))
 	}
 	return nil
 }

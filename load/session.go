@@ -13,6 +13,7 @@ const (
 	scenarioWhole   scenarioEnd = iota // every step ended well
 	scenarioFailed                     // a step ended with an error, or could not be made
 	scenarioStopped                    // the end of the run came before its own
+	scenarioUnfed                      // it was not begun, for a feeder has no row left
 )
 
 // connectPause is the least pause of a user whose request found no connection, so that users of a target that is down
@@ -46,14 +47,34 @@ func newSession(r *run, shard int) *session {
 	return s
 }
 
-// begin makes the session ready for another scenario.
+// begin makes the session ready for another scenario: with what its setup extracted, and nothing else.
 func (s *session) begin(sc *scenario) {
 	if len(s.values.vars) < sc.vars {
 		s.values.vars = append(s.values.vars, make([]value, sc.vars-len(s.values.vars))...)
 	}
 	for i := range s.values.vars {
-		s.values.vars[i].set = false
+		v := &s.values.vars[i]
+		if v.set = i < len(sc.given) && sc.given[i].set; v.set {
+			v.text, v.raw = append(v.text[:0], sc.given[i].text...), sc.given[i].raw
+		}
 	}
+}
+
+// feed takes a row of every feeder that sc uses; false where one has none left.
+func (s *session) feed(sc *scenario) bool {
+	if len(sc.feeders) == 0 {
+		return true
+	}
+	if len(s.values.rows) == 0 {
+		s.values.rows = make([]int64, len(s.run.plan.feeders))
+	}
+	whole := true
+	for _, f := range sc.feeders {
+		row, ok := f.draw(s.values.rng)
+		s.values.rows[f.id] = row
+		whole = whole && ok
+	}
+	return whole
 }
 
 // taken draws whether this run of the scenario takes the step.
@@ -62,6 +83,10 @@ func (s *step) taken(rng *rand.Rand) bool { return s.weight >= 1 || rng.Float64(
 // scenario runs sc, whose first step is due at instant due, and returns when the step after its last is due.
 func (s *session) scenario(sc *scenario, due time.Duration) (next time.Duration, end scenarioEnd) {
 	s.begin(sc)
+	if !s.feed(sc) {
+		s.run.rec.unfed(due)
+		return due, scenarioUnfed
+	}
 	next = due
 	started := false
 	last := due

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -30,6 +31,7 @@ type segment struct {
 	zipf    *zipf    // of zipf
 	words   []string // of pick
 	bare    bool     // a JSON value of its own: numbers stay numbers
+	feeder  *feeder  // whose row is used, at column slot
 }
 
 type valueKind uint8
@@ -43,6 +45,7 @@ const (
 	valueRandom
 	valueZipf
 	valuePick
+	valueFeeder
 )
 
 // template is text with places for values, parsed once.
@@ -75,7 +78,9 @@ func (t template) sample() string {
 type scope struct {
 	slots   map[string]int // all variables of the scenario
 	defined map[string]bool
-	unknown map[string]bool // collected, so that all are reported at once
+	unknown map[string]bool                    // collected, so that all are reported at once
+	feeder  func(name string) (*feeder, error) // nil: there are none here; a nil feeder: no such one
+	used    []*feeder
 }
 
 // parse splits text at its ${...}. '$${' stands for a plain '${'. esc gives the escape for a place, from what precedes
@@ -158,10 +163,40 @@ func (sc *scope) value(expr string) (segment, error) {
 	case "uuid":
 		return segment{kind: valueUUID}, nil
 	}
+	if !sc.defined[name] && sc.feeder != nil {
+		if s, err := sc.fed(name); err != nil || s.feeder != nil {
+			return s, err
+		}
+	}
 	if !sc.defined[name] {
 		sc.unknown[name] = true
 	}
 	return segment{kind: valueVariable, slot: sc.slots[name]}, nil
+}
+
+// fed is the value of a feeder, ${NAME.COLUMN} or ${NAME}; without feeder where there is none of that name.
+func (sc *scope) fed(expr string) (segment, error) {
+	name, column, hasColumn := strings.Cut(expr, ".")
+	f, err := sc.feeder(name)
+	if err != nil {
+		return segment{}, fmt.Errorf("feeder %s: %w", name, err)
+	}
+	if f == nil {
+		return segment{}, nil
+	}
+	s := segment{kind: valueFeeder, feeder: f}
+	switch {
+	case f.file == "" && hasColumn:
+		return s, fmt.Errorf("${%s}: the feeder counts, and has no columns: want ${%s}", expr, name)
+	case f.file != "" && column == "":
+		return s, fmt.Errorf("${%s}: want a column of the feeder's file, such as ${%s.id}", expr, name)
+	case f.file != "":
+		s.slot = f.column(column)
+	}
+	if !slices.Contains(sc.used, f) {
+		sc.used = append(sc.used, f)
+	}
+	return s, nil
 }
 
 func parseRange(args string) (lo, hi int64, err error) {
@@ -188,6 +223,7 @@ type value struct {
 type values struct {
 	user, iteration int64
 	vars            []value
+	rows            []int64 // at hand, by feeder
 	rng             *rand.Rand
 }
 
@@ -215,6 +251,12 @@ func (t template) append(dst []byte, v *values) ([]byte, bool) {
 		case valuePick:
 			dst = appendEscaped(dst, s.words[v.rng.IntN(len(s.words))], s.escape, s.bare)
 			continue
+		case valueFeeder:
+			text, isNumber = s.feeder.value(v.rows[s.feeder.id], s.slot, scratch[:0])
+			if s.bare && isNumber {
+				dst = append(dst, text...)
+				continue
+			}
 		case valueVariable:
 			x := &v.vars[s.slot]
 			if !x.set {

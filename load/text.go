@@ -33,6 +33,7 @@ func (r *Result) WriteText(w io.Writer) error {
 		r.Trace.write(&b)
 	}
 	r.writeGenerator(&b)
+	r.writeWorkers(&b)
 	for _, warning := range r.Warnings {
 		fmt.Fprintf(&b, "! %s\n", warning)
 	}
@@ -66,6 +67,9 @@ func (r *Result) writeSteps(b *strings.Builder) {
 			errors = fmt.Sprintf("%s (%s)", count(n), percent(float64(n)/float64(s.Requests)))
 		}
 		line(s.Name, s, s.Latency, errors)
+	}
+	for _, s := range r.Tags {
+		line("  tag "+s.Name, s, s.Latency, percent(s.ErrorRate()))
 	}
 	line("  service time", r.Total, r.Total.Service, "")
 	t.write(b)

@@ -1,15 +1,11 @@
 package load
 
 import (
-	"bufio"
-	"bytes"
-	"compress/gzip"
 	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -46,11 +42,11 @@ var timeUnits = map[string]time.Duration{
 // is the number of arrivals in each period; under the header 'rate', 'rps' or 'qps' it is arrivals per second. Periods
 // that are missing count as 0.
 func readTrace(t *topology.Trace, dir string) (*series, error) {
-	path := t.File
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(dir, path)
-	}
-	f, err := os.Open(path)
+	return readTraceFrom(t, files{dir: dir})
+}
+
+func readTraceFrom(t *topology.Trace, from files) (*series, error) {
+	f, err := from.open(t.File)
 	if err != nil {
 		return nil, fmt.Errorf("trace: %w", err)
 	}
@@ -64,16 +60,10 @@ func readTrace(t *topology.Trace, dir string) (*series, error) {
 }
 
 func parseTrace(r io.Reader, period time.Duration) (*series, error) {
-	in := bufio.NewReader(r)
-	if magic, _ := in.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {
-		zr, err := gzip.NewReader(in)
-		if err != nil {
-			return nil, fmt.Errorf("unpacking: %w", err)
-		}
-		defer zr.Close()
-		in = bufio.NewReader(zr)
+	limited, err := unpacked(r, maxTraceBytes)
+	if err != nil {
+		return nil, err
 	}
-	limited := &io.LimitedReader{R: in, N: maxTraceBytes + 1}
 	rows := csv.NewReader(limited)
 	rows.ReuseRecord, rows.FieldsPerRecord = true, -1
 	header, err := rows.Read()

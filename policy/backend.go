@@ -48,8 +48,9 @@ type Member struct {
 	// Since is the instant from which it serves, for slow start. It is set before the member is given to Pool.Set.
 	Since time.Duration
 
-	slot atomic.Int32 // its index in the pool's newest set; a hint that must be verified
-	cost peakEWMA
+	slot   atomic.Int32 // its index in the pool's newest set; a hint that must be verified
+	cost   peakEWMA
+	record record
 }
 
 // Outcome is what a call said about the backend that handled it.
@@ -107,6 +108,7 @@ type Request struct {
 	window  time.Duration // of slow start; 0 if nothing is new
 	coin    uint64        // decides whether this request may go to a new backend
 	warmest float64       // the share that the oldest backend may take
+	judged  bool          // ejected backends are left alone
 }
 
 // rand returns the next number of a SplitMix64 sequence (G. Steele, D. Lea, C. Flood, Fast Splittable Pseudorandom
@@ -145,13 +147,16 @@ func (r *Request) Member(i int) *Member { return r.members[i] }
 // Now returns the instant of the current pick.
 func (r *Request) Now() time.Duration { return r.now }
 
-// Eligible reports whether candidate i may be picked: not tried yet, not broken, not full.
+// Eligible reports whether candidate i may be picked: not tried yet, not broken, not ejected, not full.
 func (r *Request) Eligible(i int) bool {
 	m := r.members[i]
 	if m.full() {
 		return false
 	}
 	if m.Breaker != nil && !r.panic && !m.Breaker.Admits(r.now, r.Repeatable) {
+		return false
+	}
+	if r.judged && m.record.ejected(r.now) {
 		return false
 	}
 	return r.again || (r.nTried == 0 || !r.hasTried(m)) && (r.window == 0 || r.mayWarm(m))

@@ -9,8 +9,11 @@
 //     random (weighted.go); two choices by latency (p2c.go); by probes (prequal.go); by hash of a key (hash.go)
 //   - Pool is a set of backends with a Picker, breakers, slow start (warm.go) and bound sessions (pool.go)
 //   - Breaker takes one backend out of use while it keeps failing; MayEject bounds how many may be out (breaker.go)
+//   - Pool.SetOutliers takes those out of use that are worse than their peers (outlier.go)
 //   - Retrier decides whether a failed try is repeated, and after which pause; Budget bounds retries (retry.go, budget.go)
 //   - Admission bounds how requests wait for a backend that is ready and has a place (admit.go)
+//   - RateLimiter bounds the requests of each key (limit.go)
+//   - Adaptive bounds the requests in flight to a service by their latency (adaptive.go)
 //   - Health turns check results into up and down (health.go)
 //   - Restart spaces out the restarts of a program that keeps exiting (restart.go)
 //

@@ -51,6 +51,7 @@ type Pool struct {
 	picker    Picker
 	breaker   topology.Breaker
 	slowStart time.Duration
+	outliers  *outliers // nil: none is ejected
 	view      atomic.Pointer[view]
 }
 
@@ -176,6 +177,7 @@ func (p *Pool) begin(r *Request, now time.Duration) {
 	if p.slowStart > 0 && now < r.view.newest+p.slowStart {
 		r.startSlowly(p.slowStart, hashes(p.picker))
 	}
+	r.judged = p.outliers != nil && !p.outliers.pardon(r.members, now)
 }
 
 // bound takes a place at the backend that r is bound to, if it can.
@@ -223,6 +225,13 @@ func (p *Pool) Report(g Grant, now time.Duration, o Outcome) {
 func (p *Pool) Release(g Grant, latency time.Duration, o Outcome) {
 	g.Backend.inFlight.Add(-1)
 	p.picker.Done(g, latency, o)
+	if p.outliers == nil {
+		return
+	}
+	g.record.count(latency, o)
+	if now := g.at + latency; p.outliers.due(now) {
+		p.outliers.judge(p.Members(), now)
+	}
 }
 
 // ejected returns how many members have a breaker that is not closed.

@@ -113,11 +113,29 @@ func (c *checker) inbound(s spot, v Inbound) {
 		c.at(s.child("breaker").child("open"), Problem{Found: b.Open.String(),
 			Message: fmt.Sprintf("open is more than max_open (%v)", b.MaxOpen)})
 	}
+	if a := v.Adaptive; a != nil && a.Min > a.Max {
+		c.at(s.child("adaptive").child("min"), Problem{Found: fmt.Sprint(a.Min), Message: fmt.Sprintf("min is more than max (%d)", a.Max)})
+	}
+	if v.Limit != nil {
+		c.limit(s.child("limit"), *v.Limit)
+	}
 	if v.Hash != nil {
 		c.hash(s.child("hash"), *v.Hash)
 	}
 	if v.Sticky != nil && !isToken(v.Sticky.Cookie) {
 		c.at(s.child("sticky").child("cookie"), Problem{Found: quoteFound(v.Sticky.Cookie), Expected: "the name of a cookie"})
+	}
+}
+
+// limit checks that by and header agree.
+func (c *checker) limit(s spot, v Limit) {
+	switch {
+	case v.By == "header" && v.Header == "":
+		c.at(s, Problem{Message: "no header is named", Expected: "header: NAME"})
+	case v.By != "header" && v.Header != "":
+		c.at(s.child("header"), Problem{Found: quoteFound(v.Header), Message: "the header is not looked at", Hint: "say 'by: header'"})
+	case !isToken(v.Header):
+		c.at(s.child("header"), Problem{Found: quoteFound(v.Header), Expected: "the name of a header"})
 	}
 }
 

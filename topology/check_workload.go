@@ -2,6 +2,7 @@ package topology
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -23,8 +24,15 @@ func (c *checker) workload(w *Workload) {
 	if mix := s.child("mix"); mix.node != nil && len(w.Mix) > 0 && total == 0 {
 		c.at(mix, Problem{Message: "all shares are 0", Expected: "one scenario at least with a share"})
 	}
+	for _, name := range sortedKeys(w.Feeders) {
+		if slices.Contains(ownVariables, name) {
+			c.at(s.child("feeders").name(name), Problem{Found: quoteFound(name), Message: "is a variable of Banyan's own", Expected: "another name"})
+		}
+		c.feeder(w.Feeders[name])
+	}
+	c.tags(w)
 	for _, name := range sortedKeys(w.Scenarios) {
-		c.scenario(w.Scenarios[name])
+		c.scenario(w.Scenarios[name], w.Feeders)
 	}
 	steps := c.stepNames(w)
 	for i, text := range w.Thresholds {
@@ -38,7 +46,7 @@ func (c *checker) workload(w *Workload) {
 			}
 			c.at(at, problem)
 		} else if t.Step != "" && !steps[t.Step] {
-			c.unknown(at, "route or step", t.Step, func() []string { return sortedKeys(steps) })
+			c.unknown(at, "route, step or tag", t.Step, func() []string { return sortedKeys(steps) })
 		}
 	}
 }
@@ -100,19 +108,31 @@ func (c *checker) stepNames(w *Workload) map[string]bool {
 	for _, s := range w.Scenarios {
 		for _, step := range s.Steps {
 			names[step.Name] = true
+			for _, tag := range step.Tags {
+				names[tag] = true
+			}
 		}
 	}
 	return names
 }
 
-func (c *checker) scenario(v *Scenario) {
-	extracted := map[string]bool{}
-	for _, step := range v.Steps {
+// scenario checks the steps in the order in which they run: setup and teardown know no feeder, for they run only once.
+func (c *checker) scenario(v *Scenario, feeders map[string]*Feeder) {
+	names := &stepNames{extracted: map[string]bool{}}
+	c.steps(v.Setup, names)
+	after := &stepNames{extracted: maps.Clone(names.extracted)}
+	names.feeders = feeders
+	c.steps(v.Steps, names)
+	c.steps(v.Teardown, after)
+}
+
+func (c *checker) steps(steps []*Step, names *stepNames) {
+	for _, step := range steps {
 		s := c.spots[step]
 		if s.node == nil || s.node.kind != mapKind {
 			continue
 		}
-		c.variables(step, s, extracted)
+		c.variables(step, s, names)
 		var bodies []string
 		for _, key := range []string{"body", "form", "json"} {
 			if s.child(key).node != nil {
@@ -125,7 +145,11 @@ func (c *checker) scenario(v *Scenario) {
 		}
 		for _, name := range sortedKeys(step.Extract) {
 			c.extract(c.spots[step.Extract[name]], step.Extract[name])
-			extracted[name] = true
+			if names.feeders[name] != nil {
+				c.at(s.child("extract").name(name), Problem{Found: quoteFound(name), Message: "a feeder has this name",
+					Expected: "a name of its own"})
+			}
+			names.extracted[name] = true
 		}
 	}
 }
@@ -158,67 +182,4 @@ func (c *checker) extract(s spot, v *Extract) {
 	case re.NumSubexp() == 0:
 		c.at(s.child("regex"), Problem{Found: quoteFound(v.Regex), Expected: "a group, such as id=([0-9]+)"})
 	}
-}
-
-// placeholder is a variable in a step's texts.
-var placeholder = regexp.MustCompile(`\$\{([^}]*)\}`)
-
-// variables checks that every ${name} has a value when the step runs.
-func (c *checker) variables(step *Step, s spot, extracted map[string]bool) {
-	look := func(place func() spot, text string) {
-		for _, m := range placeholder.FindAllStringSubmatch(text, 100) {
-			if problem, ok := checkVariable(m[1], extracted); !ok {
-				if problem.Hint == "" {
-					problem.Hint = c.problems.didYouMean(m[1], func() []string {
-						return append(sortedKeys(extracted), "user", "iteration", "uuid")
-					})
-				}
-				c.at(place(), problem)
-			}
-		}
-	}
-	look(func() spot { return s.child("path") }, step.Path)
-	look(func() spot { return s.child("body") }, step.Body)
-	for _, k := range sortedKeys(step.Headers) {
-		look(func() spot { return s.child("headers").child(k) }, step.Headers[k])
-	}
-	for _, k := range sortedKeys(step.Form) {
-		look(func() spot { return s.child("form").child(k) }, step.Form[k])
-	}
-	var free func(at spot, n *node)
-	free = func(at spot, n *node) {
-		switch {
-		case n == nil:
-		case n.kind == stringKind:
-			look(func() spot { return at }, n.text)
-		case n.kind == listKind:
-			for i, item := range n.items {
-				free(spot{item, item.at, at.path.item(i)}, item)
-			}
-		case n.kind == mapKind:
-			for _, e := range n.entries {
-				free(spot{e.value, e.value.at, at.path.child(e.key)}, e.value)
-			}
-		}
-	}
-	free(s.child("json"), s.child("json").node)
-}
-
-// checkVariable checks what stands between the braces of ${...}.
-func checkVariable(name string, extracted map[string]bool) (Problem, bool) {
-	found := quoteFound("${" + name + "}")
-	call, arguments, isCall := strings.Cut(name, ":")
-	switch {
-	case !isCall && (extracted[name] || slices.Contains([]string{"user", "iteration", "uuid"}, name)):
-		return Problem{}, true
-	case isCall && call == "pick":
-		return Problem{Found: found, Expected: "${pick:a,b,c}"}, arguments != ""
-	case isCall && (call == "random" || call == "zipf"):
-		var low, high int64
-		var rest string
-		n, _ := fmt.Sscanf(arguments+" ", "%d:%d%s", &low, &high, &rest)
-		return Problem{Found: found, Expected: "${" + call + ":LOW:HIGH} with whole numbers, LOW not above HIGH"},
-			n == 2 && low <= high
-	}
-	return Problem{Found: found, Message: "no earlier step extracts it, and it is none of Banyan's own variables"}, false
 }

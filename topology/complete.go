@@ -2,6 +2,7 @@ package topology
 
 import (
 	"fmt"
+	"math"
 	"net/url"
 	"reflect"
 	"slices"
@@ -85,9 +86,22 @@ func complete(sys *System, d *decoder) {
 		d.spots[dead] = at
 		sys.Queues[q.DeadLetter] = dead
 	}
+	for _, s := range sys.Services {
+		s.Inbound.Limit.complete()
+	}
+	for _, r := range sys.Routes {
+		r.Limit.complete()
+	}
 	nameRoutes(sys.Routes)
 	if sys.Workload != nil {
 		completeWorkload(sys)
+	}
+}
+
+// complete fills in the burst.
+func (l *Limit) complete() {
+	if l != nil && l.Burst == 0 {
+		l.Burst = int(min(max(math.Ceil(float64(l.Rate)), 1), 1e9))
 	}
 }
 
@@ -146,9 +160,11 @@ func completeWorkload(sys *System) {
 	}
 	router := NewRouter(sys.Routes)
 	for _, s := range w.Scenarios {
-		for _, step := range s.Steps {
-			if step.Name == "" {
-				step.Name = stepName(router, step)
+		for _, steps := range [][]*Step{s.Setup, s.Steps, s.Teardown} {
+			for _, step := range steps {
+				if step.Name == "" {
+					step.Name = stepName(router, step)
+				}
 			}
 		}
 	}

@@ -24,6 +24,8 @@ type Workload struct {
 	Timeout Duration `yaml:"timeout" schema:"default=30s,minimum=1ms,maximum=1h"`
 	// Mix gives each scenario its share. Shares are weights: they need not add up to 100%.
 	Mix map[string]Percent `yaml:"mix"`
+	// Feeders supply the steps with rows of values, by name: ${products.id} is the column id of the row at hand.
+	Feeders map[string]*Feeder `yaml:"feeders" schema:"keys=name"`
 	// Scenarios are what users do, by name.
 	Scenarios map[string]*Scenario `yaml:"scenarios" schema:"keys=name"`
 	// Thresholds that a load test must keep, such as 'p99 < 200ms', 'errors < 0.1%' or 'p99{POST /checkout} < 300ms'.
@@ -55,20 +57,45 @@ type Trace struct {
 	Period Duration `yaml:"period"`
 }
 
+// Feeder is a source of values for requests: the rows of a file or a range of whole numbers. Each run of a scenario
+// takes one row of every feeder that its steps name, before its first step, and all of them see that row. Exactly one
+// of file and from is set.
+type Feeder struct {
+	// File of rows, relative to the topology file, gzip'd or not: CSV with a header, or JSON objects, one a line (the
+	// name then ends in .jsonl, .ndjson or .json). ${NAME.COLUMN} is a value; a column of JSON may be a path: price.amount.
+	File string `yaml:"file" schema:"format=file"`
+	// From is the first of a range of whole numbers, which are used as ${NAME}.
+	From *int `yaml:"from"`
+	// To is the last number of the range. Left out: there is no end.
+	To *int `yaml:"to"`
+	// Order in which rows are taken: sequence (one after the other, then from the start again), random (each as likely),
+	// zipf (the first ones more often) or once (none twice in a run; a scenario that finds none left is not started).
+	Order string `yaml:"order" schema:"enum=sequence|random|zipf|once,default=sequence"`
+}
+
 // Scenario is what one user does, step by step.
 type Scenario struct {
 	// Think overrides the workload's pause between two steps.
 	Think *Duration `yaml:"think"`
+	// Setup is run once, before the load begins, and left out of the figures. What it extracts, every run of the scenario
+	// knows. Where a step of it fails, the load is not begun.
+	Setup []*Step `yaml:"setup" schema:"maxItems=1000"`
 	// Steps in their order.
 	Steps []*Step `yaml:"steps" schema:"required,minItems=1,maxItems=1000"`
+	// Teardown is run once, after the load has ended, however it ended, and left out of the figures. It knows what setup
+	// extracted.
+	Teardown []*Step `yaml:"teardown" schema:"maxItems=1000"`
 }
 
 // Step is one request. In path, headers, body, form and json, ${name} is replaced: by a value that an earlier step
-// extracted, or by ${user}, ${iteration}, ${uuid}, ${random:1:100} (a whole number, both ends included),
+// extracted, by ${feeder.column} of a feeder's row, or by ${user}, ${iteration}, ${uuid}, ${random:1:100} (a whole number, both ends included),
 // ${zipf:1:100} (the same, small numbers more often) or ${pick:a,b,c}.
 type Step struct {
 	// Name of the step in reports. Left out: the name of the route that it matches.
 	Name string `yaml:"name"`
+	// Tags under which reports show it together with the other steps that have them, such as read or write. Steps of one
+	// name have the same tags.
+	Tags Strings `yaml:"tags" schema:"maxItems=20"`
 	// Method of the request.
 	Method string `yaml:"method" schema:"enum=GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS,default=GET"`
 	// Path of the request, with its query.

@@ -31,6 +31,7 @@ type loadFlags struct {
 	headers                   []string
 	knee                      kneeFlags
 	out                       reportFlags
+	distributed               workerFlags
 }
 
 func (c *cli) load() *cobra.Command {
@@ -43,19 +44,26 @@ func (c *cli) load() *cobra.Command {
 that a system that stalls cannot hide it. Flags replace what the file says. With a URL, that address is loaded instead
 and no file is needed.
 
+With --workers the load is sent by other processes, each waiting with --worker, in equal parts of one schedule.
+
 The record is kept in the state directory, for 'banyan compare' and 'banyan calibrate'. Exit code 1: a threshold was
-broken. Ctrl-C ends the test and reports what was done.`,
+broken, or a worker was lost. Ctrl-C ends the test and reports what was done.`,
 		Example: `  banyan load
   banyan load --rate 200/s --duration 1m --threshold 'p99 < 200ms' --threshold 'errors < 0.1%'
   banyan load --users 500 --think 2s
   banyan load --trace requests.csv.gz --speed 60 --from 40d --length 1h
   banyan load http://127.0.0.1:8080/ --connections 64 --duration 10s
   banyan load --find-knee --slo 'p99<200ms,errors<0.1%'
-  banyan load http://127.0.0.1:8080/ --sweep users=1,2,4,8,16,32 --duration 5s`,
+  banyan load http://127.0.0.1:8080/ --sweep users=1,2,4,8,16,32 --duration 5s
+  banyan load --worker :7070 --secret-file secret
+  banyan load --workers 127.0.0.1:7070,127.0.0.1:7071 --secret-file secret --rate 5000/s`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f.seed == 0 {
 				f.seed = rand.Uint64() >> 11 // short enough for a float64, as readers of JSON may keep it
+			}
+			if cmd.Flags().Changed("worker") {
+				return c.loadWorker(cmd, args, &f.distributed)
 			}
 			if search, err := f.knee.set(cmd); err != nil {
 				return err
@@ -82,7 +90,7 @@ broken. Ctrl-C ends the test and reports what was done.`,
 	fl.Float64Var(&f.scale, "scale", 1, "of the trace: multiplies its counts")
 	fl.StringVar(&f.from, "from", "", "of the trace: offset at which the replay starts")
 	fl.StringVar(&f.length, "length", "", "of the trace: length of the part that is replayed, in its own time")
-	fl.StringArrayVar(&f.thresholds, "threshold", nil, "limit to keep, such as 'p99 < 200ms', 'errors < 0.1%' or 'p99{GET /} < 50ms'")
+	fl.StringArrayVar(&f.thresholds, "threshold", nil, "limit to keep, such as 'p99 < 200ms', 'errors < 0.1%', 'p99{GET /} < 50ms' or 'p99[10s] < 1s', in each 10s")
 	fl.Uint64Var(&f.seed, "seed", 0, "of all that is drawn: arrivals, mix, think times, values, UUIDs too; 0: another one for each test")
 	fl.DurationVar(&f.maxLate, "max-late", 0, "do not send what is due for longer than this, and count it; 0: send everything, however late")
 	fl.StringVarP(&f.method, "method", "X", "", "with a URL: the request's method")
@@ -90,6 +98,9 @@ broken. Ctrl-C ends the test and reports what was done.`,
 	fl.StringArrayVarP(&f.headers, "header", "H", nil, "with a URL: a header, such as 'Accept: text/html'")
 	f.knee.register(cmd)
 	f.out.register(cmd)
+	f.distributed.register(cmd)
+	cmd.AddCommand(c.loadDiff())
+	cmd.AddCommand(c.importRecording())
 	return cmd
 }
 
@@ -103,8 +114,13 @@ func (c *cli) loadURL(ctx context.Context, url string, f loadFlags) error {
 	if err != nil {
 		return wrongUse{err}
 	}
+	cfg := load.Config{Target: target, Workload: w, Seed: f.seed, MaxLate: f.maxLate}
+	if err := f.distributed.apply(&cfg); err != nil {
+		return err
+	}
 	progress := c.progress()
-	r, err := load.Run(ctx, load.Config{Target: target, Workload: w, Seed: f.seed, MaxLate: f.maxLate, Progress: progress.show})
+	cfg.Progress = progress.show
+	r, err := load.Run(ctx, cfg)
 	progress.end()
 	if err != nil {
 		return err
@@ -163,11 +179,15 @@ func (c *cli) loadSystem(cmd *cobra.Command, f loadFlags) error {
 	if err := f.override(cmd, sys); err != nil {
 		return err
 	}
-	progress := c.progress()
-	run, err := app.Measure(cmd.Context(), dir, sys, load.Config{
+	cfg := load.Config{
 		Router: topology.NewRouter(sys.Routes), Dir: sys.Dir, Seed: f.seed, MaxLate: f.maxLate, Connections: f.connections,
-		Progress: progress.show,
-	})
+	}
+	if err := f.distributed.apply(&cfg); err != nil {
+		return err
+	}
+	progress := c.progress()
+	cfg.Progress = progress.show
+	run, err := app.Measure(cmd.Context(), dir, sys, cfg)
 	progress.end()
 	if err != nil {
 		return err
