@@ -37,6 +37,7 @@ type capture struct {
 	out, err *os.File // read ends
 	readers  sync.WaitGroup
 	written  chan struct{}
+	failed   func(error)
 
 	mu      sync.Mutex
 	wake    *sync.Cond
@@ -54,13 +55,14 @@ type record struct {
 }
 
 // newCapture begins to write to the log file at path, and returns the write ends of the two streams for the child.
-// The caller closes these once the child has them.
-func newCapture(path string) (c *capture, stdout, stderr *os.File, err error) {
+// The caller closes these once the child has them. failed is told when lines begin to be lost because the file cannot be
+// written, once until they get through again; it must not block.
+func newCapture(path string, failed func(error)) (c *capture, stdout, stderr *os.File, err error) {
 	file, err := openLog(path)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	c = &capture{written: make(chan struct{})}
+	c = &capture{written: make(chan struct{}), failed: failed}
 	c.wake = sync.NewCond(&c.mu)
 	if c.out, stdout, err = os.Pipe(); err != nil {
 		_ = file.close()
@@ -167,6 +169,7 @@ func (c *capture) lastLines(n int) []string {
 func (c *capture) write(file *logFile) {
 	defer close(c.written)
 	defer func() { _ = file.close() }()
+	failing := false
 	for {
 		c.mu.Lock()
 		for len(c.pending) == 0 && !c.closed {
@@ -175,19 +178,28 @@ func (c *capture) write(file *logFile) {
 		batch, dropped, closed := c.pending, c.dropped, c.closed
 		c.pending, c.bytes, c.dropped = nil, 0, 0
 		c.mu.Unlock()
+		lost := dropped + len(batch) // unless they get through
 		if dropped > 0 {
-			batch = append(batch, record{time.Now().UTC(), streamNote,
-				fmt.Sprintf("%d lines were dropped: they came faster than the disk takes them", dropped)})
+			why := "they came faster than the disk takes them"
+			if failing {
+				why = "the disk did not take them"
+			}
+			batch = append(batch, record{time.Now().UTC(), streamNote, fmt.Sprintf("%d lines were dropped: %s", dropped, why)})
 		}
-		if err := file.append(batch); err != nil {
-			// Nobody to tell but the next line that gets through; what was lost is counted as dropped.
+		err := file.append(batch)
+		if err != nil {
+			if !failing {
+				c.failed(err)
+			}
+			// The next line that gets through tells of these.
 			c.mu.Lock()
-			c.dropped += len(batch)
+			c.dropped += lost
 			c.mu.Unlock()
 			if closed {
 				return
 			}
 		}
+		failing = err != nil
 		if closed && len(batch) == 0 {
 			return
 		}

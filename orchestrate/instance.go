@@ -142,7 +142,9 @@ func (in *instance) run() {
 		return
 	}
 	defer in.d.ports.release(port)
-	out, stdout, stderr, err := newCapture(logPath(in.d.dir, in.service, in.replica))
+	out, stdout, stderr, err := newCapture(logPath(in.d.dir, in.service, in.replica), func(err error) {
+		in.d.journal.add(slog.LevelError, in.service, in.replica, "log lines are lost", err.Error())
+	})
 	if err != nil {
 		in.tell(ended{in, ending{err: err}})
 		return

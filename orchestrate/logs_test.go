@@ -3,11 +3,13 @@ package orchestrate
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -88,11 +90,42 @@ func TestFollowMergesReplicas(t *testing.T) {
 	}
 }
 
+// TestFullDiskIsTold wants one word about a disk that takes nothing, however many lines are lost, and no line held back.
+func TestFullDiskIsTold(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "orders-0.log")
+	if err := os.Symlink("/dev/full", path); err != nil {
+		t.Fatal(err)
+	}
+	told := make(chan error, 100)
+	c, stdout, stderr, err := newCapture(path, func(err error) { told <- err })
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintln(stdout, "first")
+	if err := <-told; !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("told %v", err)
+	}
+	for i := range 1000 {
+		fmt.Fprintln(stdout, i)
+	}
+	_, _ = stdout.Close(), stderr.Close()
+	c.readers.Wait()
+	eventually(t, "all lines are counted as lost", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.dropped == 1001
+	})
+	c.close()
+	if len(told) > 0 {
+		t.Errorf("told %d times more", len(told))
+	}
+}
+
 // TestFollowThroughRotation writes far more than one file holds and expects each line once.
 func TestFollowThroughRotation(t *testing.T) {
 	dir := t.TempDir()
 	path := logPath(dir, "orders", "orders-0")
-	c, stdout, stderr, err := newCapture(path)
+	c, stdout, stderr, err := newCapture(path, func(err error) { t.Error(err) })
 	if err != nil {
 		t.Fatal(err)
 	}

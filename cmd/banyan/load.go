@@ -193,6 +193,8 @@ func (c *cli) loadSystem(cmd *cobra.Command, f loadFlags) error {
 		return err
 	}
 	if _, err := app.SaveRun(dir, run); err != nil {
+		// What was measured is shown all the same.
+		_ = errors.Join(f.out.write(run.Result), c.report(run.Result, &app.Run{Name: run.Name, Result: run.Result}))
 		return err
 	}
 	return errors.Join(f.out.write(run.Result), c.report(run.Result, run))

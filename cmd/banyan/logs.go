@@ -12,12 +12,13 @@ func (c *cli) logs() *cobra.Command {
 	var follow bool
 	var tail int
 	cmd := &cobra.Command{
-		Use:     "logs [SERVICE]",
-		GroupID: "run",
-		Short:   "Print what the replicas wrote, merged by time",
-		Long:    "Print what the replicas of a service (left out: of all services) wrote, merged by time. Works on a stopped system too.",
-		Example: "  banyan logs web\n  banyan logs -f\n  banyan -f prod.yaml logs -f orders",
-		Args:    cobra.MaximumNArgs(1),
+		Use:               "logs [SERVICE]",
+		GroupID:           "run",
+		Short:             "Print what the replicas wrote, merged by time",
+		Long:              "Print what the replicas of a service (left out: of all services) wrote, merged by time. Works on a stopped system too.",
+		Example:           "  banyan logs web\n  banyan logs -f\n  banyan -f prod.yaml logs -f orders",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: c.services(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			sys, err := c.open()
 			if err != nil {

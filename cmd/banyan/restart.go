@@ -8,10 +8,11 @@ import (
 
 func (c *cli) restart() *cobra.Command {
 	return &cobra.Command{
-		Use:     "restart SERVICE ...",
-		GroupID: "run",
-		Short:   "Replace the replicas of a service one after the other, without a gap",
-		Args:    someService,
+		Use:               "restart SERVICE ...",
+		GroupID:           "run",
+		Short:             "Replace the replicas of a service one after the other, without a gap",
+		Args:              someService,
+		ValidArgsFunction: c.services(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, info, err := c.running(cmd.Context())
 			if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -19,8 +20,9 @@ func (c *cli) scale() *cobra.Command {
 		Short:   "Change replicas, CPU or memory of a service while it serves",
 		Long: `Change the number of replicas (horizontally) or the limits of each replica (vertically) of a running service. Limits
 change on the replicas that run, without a restart. Returns when the change has been carried out.`,
-		Example: "  banyan scale catalog=4\n  banyan scale catalog --cpu 0.5 --memory 128MiB\n  banyan scale catalog=2 cart=3",
-		Args:    someService,
+		Example:           "  banyan scale catalog=4\n  banyan scale catalog --cpu 0.5 --memory 128MiB\n  banyan scale catalog=2 cart=3",
+		Args:              someService,
+		ValidArgsFunction: c.services(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			requests, err := scaleRequests(args, cpu, memory)
 			if err != nil {
@@ -41,6 +43,18 @@ change on the replicas that run, without a restart. Returns when the change has 
 			}
 			for _, r := range requests {
 				fmt.Fprintln(c.out, describeScale(r))
+			}
+			if cpu == "" && memory == "" {
+				return nil
+			}
+			services, err := client.Replicas(cmd.Context())
+			if err != nil {
+				return err
+			}
+			for _, s := range services {
+				if s.LimitsAdvisory != "" && slices.ContainsFunc(requests, func(r control.ScaleRequest) bool { return r.Service == s.Service }) {
+					fmt.Fprintf(c.err, "note: the limits of %s are advisory: %s\n", s.Service, s.LimitsAdvisory)
+				}
 			}
 			return nil
 		},

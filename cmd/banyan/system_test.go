@@ -261,6 +261,9 @@ func TestWrongUse(t *testing.T) {
 	if out := p.must("completion", "bash"); !strings.Contains(out, "banyan") {
 		t.Error("no completion for bash")
 	}
+	if out := p.must("__complete", "scale", "front", ""); !strings.HasPrefix(out, "back\n:") {
+		t.Errorf("completing a service: %q", out)
+	}
 	if out := p.must("schema"); !strings.Contains(out, "$schema") {
 		t.Error("no schema")
 	}

@@ -144,8 +144,8 @@ func (c *cli) waitServing(ctx context.Context, client *control.Client, child *ex
 	defer tick.Stop()
 	for {
 		select {
-		case <-exited:
-			return errors.New(lastError(path))
+		case err := <-exited:
+			return lastError(path, err)
 		case <-ctx.Done():
 			// It may have ended already: nothing is lost then.
 			_ = child.Process.Signal(syscall.SIGTERM)
@@ -166,11 +166,11 @@ func (c *cli) waitServing(ctx context.Context, client *control.Client, child *ex
 	}
 }
 
-// lastError is what the program said as it ended: its last lines from "banyan:" on.
-func lastError(path string) string {
+// lastError is what the program said as it ended with exit: its last lines from "banyan:" on.
+func lastError(path string, exit error) error {
 	f, err := os.Open(path)
 	if err != nil {
-		return "it ended without a word; its log is gone too: " + err.Error()
+		return fmt.Errorf("it ended (%v) without a word; its log is gone too: %w", exit, err)
 	}
 	defer f.Close()
 	const tail = 16 << 10
@@ -182,10 +182,10 @@ func lastError(path string) string {
 	text, _ := io.ReadAll(io.LimitReader(f, tail))
 	s := strings.TrimSpace(string(text))
 	if i := strings.LastIndex(s, "banyan: "); i >= 0 {
-		return s[i+len("banyan: "):]
+		return errors.New(s[i+len("banyan: "):])
 	}
 	if s == "" {
-		return "it ended without a word"
+		return fmt.Errorf("it ended (%v), and its log %s is empty, as on a full disk; 'banyan up' shows what it says", exit, path)
 	}
-	return s
+	return errors.New(s)
 }
