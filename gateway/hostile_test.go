@@ -169,23 +169,31 @@ func TestGivenUpAnswerIsNotWaitedFor(t *testing.T) {
 	}
 }
 
-// A backend that informs without end, to a client that does not read.
+// inform informs without end.
+func inform(n int, head string, c net.Conn) {
+	for {
+		if _, err := io.WriteString(c, "HTTP/1.1 103 Early Hints\r\nLink: "+strings.Repeat("x", 10<<10)+"\r\n\r\n"); err != nil {
+			return
+		}
+	}
+}
+
 func TestInformationWithoutEnd(t *testing.T) {
+	r := start(t, Config{})
+	r.raw("web", inform)
+	r.wantFault(r.get("/"), 502, "http_protocol_error")
+}
+
+// The same, to a client that does not read.
+func TestInformationThatNobodyReads(t *testing.T) {
 	s := eachInbound(shop(), func(in *topology.Inbound) { in.Timeout = topology.Duration(500 * time.Millisecond) })
 	r := start(t, Config{System: s})
-	r.raw("web", func(n int, head string, c net.Conn) {
-		for {
-			if _, err := io.WriteString(c, "HTTP/1.1 103 Early Hints\r\nLink: "+strings.Repeat("x", 10<<10)+"\r\n\r\n"); err != nil {
-				return
-			}
-		}
-	})
-	r.dial("GET / HTTP/1.1\r\nHost: x\r\n\r\n") // and nothing is read
+	r.raw("web", inform)
+	r.dial("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 	until(t, "given up", func() bool {
 		s := r.Stats()
 		return s.Routes[0].Requests == 1 && s.Backends[0].InFlight == 0
 	})
-	r.wantFault(r.get("/"), 502, "http_protocol_error")
 }
 
 // The absolute form of a request without a path means the root (RFC 9112, 3.2.2).
