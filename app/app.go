@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"sync/atomic"
 	"time"
 
@@ -125,12 +126,20 @@ func (a *App) built(step orchestrate.BuildStep) {
 // listen binds every address, so that a port that is taken is known before anything runs.
 func (a *App) listen() (socket net.Listener, err error) {
 	if err := a.gateway.Listen(); err != nil {
-		return nil, err
+		return nil, inUse(err, "listen")
 	}
 	if a.metrics, err = net.Listen("tcp", a.cfg.System.Admin); err != nil {
-		return nil, fmt.Errorf("opening the metrics' address: %w", err)
+		return nil, inUse(fmt.Errorf("opening the metrics' address: %w", err), "admin")
 	}
 	return control.Listen(a.cfg.Dir)
+}
+
+// inUse adds, where an address is taken by another program, the field of the file that names another.
+func inUse(err error, field string) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w; end the program that has it, or name another in '%s'", err, field)
+	}
+	return err
 }
 
 // serve runs the parts. The data plane outlives the replicas, which need it to drain; the control socket and the
@@ -171,6 +180,7 @@ func (a *App) announce(ctx context.Context) error {
 		a.stop()
 		return err
 	}
+	a.observer.Observe(a.sample()) // so that whoever is told that it serves finds the services in 'status' at once
 	a.state.CompareAndSwap(control.Starting, control.Serving)
 	a.cfg.Serving(a.Info())
 	<-ctx.Done()

@@ -10,6 +10,7 @@ import (
 	"github.com/banyanhq/banyan/load"
 	"github.com/banyanhq/banyan/observe"
 	"github.com/banyanhq/banyan/plan"
+	"github.com/banyanhq/banyan/simulate"
 	"github.com/banyanhq/banyan/stats"
 	"github.com/banyanhq/banyan/topology"
 )
@@ -108,7 +109,7 @@ func watchIdle(ctx context.Context, client *control.Client) (*observe.Window, er
 	return w, nil
 }
 
-// settledWindow waits until the observation covers the whole span.
+// settledWindow waits until the observation covers the whole span, or the system is gone.
 func settledWindow(ctx context.Context, client *control.Client, from, to time.Time) (*observe.Window, error) {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
@@ -116,6 +117,9 @@ func settledWindow(ctx context.Context, client *control.Client, from, to time.Ti
 		w, err := client.Window(ctx, from, to)
 		if err == nil && !w.End.Before(to.Add(-time.Second)) {
 			return w, nil
+		}
+		if errors.Is(err, control.ErrNotRunning) {
+			return nil, err // nobody will observe the rest
 		}
 		select {
 		case <-ctx.Done():
@@ -222,4 +226,16 @@ func PlannedLoad(sys *topology.System) (plan.Load, error) {
 		}
 	}
 	return plan.LoadOf(sys, peak)
+}
+
+// TraceArrivals is what the simulator needs of a workload that replays a trace, nil for another one.
+func TraceArrivals(sys *topology.System) (*simulate.Arrivals, error) {
+	if sys.Workload == nil || sys.Workload.Trace == nil {
+		return nil, nil
+	}
+	counts, period, err := load.TraceCounts(sys.Workload.Trace, sys.Dir)
+	if err != nil {
+		return nil, err
+	}
+	return &simulate.Arrivals{Counts: counts, Period: period}, nil
 }

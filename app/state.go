@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -119,7 +120,7 @@ func WaitGone(ctx context.Context, pid int) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if err := syscall.Kill(pid, 0); errors.Is(err, syscall.ESRCH) {
+		if err := syscall.Kill(pid, 0); errors.Is(err, syscall.ESRCH) || ended(pid) {
 			return nil
 		}
 		select {
@@ -128,4 +129,16 @@ func WaitGone(ctx context.Context, pid int) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// ended reports whether a process is over but for its parent's asking how it went. Where nobody ever asks, as in a
+// container whose first process is no init, it stays in the table of processes.
+func ended(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	// The state follows the name, which stands in parentheses and may have any in it (proc_pid_stat(5)).
+	_, state, _ := bytes.Cut(stat[bytes.LastIndexByte(stat, ')')+1:], []byte(" "))
+	return len(state) > 0 && (state[0] == 'Z' || state[0] == 'X')
 }

@@ -26,6 +26,7 @@ func (g *Gateway) Collector() prometheus.Collector {
 		backend: []*prometheus.Desc{
 			desc("backend_up", "Whether the replica may be given requests.", "service", "backend"),
 			desc("backend_breaker_state", "Breaker of the replica: 0 closed, 1 open, 2 half-open.", "service", "backend"),
+			desc("backend_ejected", "Whether the replica is left alone because it is worse than its peers.", "service", "backend"),
 			desc("backend_requests_in_flight", "Requests that the replica is handling.", "service", "backend"),
 			desc("backend_connections", "Connections open to the replica.", "service", "backend"),
 			desc("backend_requests_total", "Tries that the replica was given.", "service", "backend"),
@@ -131,10 +132,14 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		if b.Ready && !b.Draining {
 			up = 1
 		}
-		values := []float64{up, states[b.Breaker], float64(b.InFlight), float64(b.Connections), float64(b.Requests), float64(b.Failures)}
+		ejected := 0.0
+		if b.Ejected {
+			ejected = 1
+		}
+		values := []float64{up, states[b.Breaker], ejected, float64(b.InFlight), float64(b.Connections), float64(b.Requests), float64(b.Failures)}
 		for i, v := range values {
 			kind := prometheus.GaugeValue
-			if i >= 4 {
+			if i >= 5 {
 				kind = prometheus.CounterValue
 			}
 			ch <- prometheus.MustNewConstMetric(c.backend[i], kind, v, b.Service, b.ID)

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,6 +30,9 @@ type Config struct {
 	// TrustedProxies are the addresses in front of the gateway whose X-Forwarded headers are believed. From all others
 	// these headers are dropped. Default: none.
 	TrustedProxies []netip.Prefix
+	// Secret signs the cookies that bind clients to replicas; gateways that share it honour each other's. At least 16
+	// bytes. Default: drawn anew, so that such sessions end with the gateway.
+	Secret []byte
 }
 
 func (c *Config) setDefaults() error {
@@ -46,6 +50,13 @@ func (c *Config) setDefaults() error {
 	}
 	if c.DrainTimeout == 0 {
 		c.DrainTimeout = 10 * time.Second
+	}
+	if len(c.Secret) == 0 {
+		c.Secret = make([]byte, 32)
+		_, _ = rand.Read(c.Secret) // never fails
+	}
+	if len(c.Secret) < 16 {
+		return fmt.Errorf("gateway: Secret of %d bytes: want at least 16", len(c.Secret))
 	}
 	if c.MaxWaiting < 0 || c.MaxBody < 0 || c.DrainTimeout < 0 {
 		return fmt.Errorf("gateway: MaxWaiting %d, MaxBody %d, DrainTimeout %v: none may be negative", c.MaxWaiting, c.MaxBody, c.DrainTimeout)

@@ -6,7 +6,8 @@
 // package policy; this package only carries them out, on net/http. The files: gateway.go (life cycle), service.go
 // (which backends there are), plane.go (a call's walk), relay.go and upgrade.go (the answer's way back), upstream.go
 // (connections to backends and what their errors mean), header.go and trace.go (what is added, removed and read),
-// stats.go and collector.go (what is counted).
+// affinity.go (what leads a request to one backend), limit.go (what is let in), stats.go and collector.go (what is
+// counted).
 //
 // What it promises: a request that is not idempotent is never sent twice once a byte of it may have reached a backend.
 // A backend that is draining gets no new request, and Drain returns only when it has none left. Bodies stream in both

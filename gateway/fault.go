@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strconv"
+	"time"
 )
 
 // faultKind is an error that the gateway itself answers with. The names are those of RFC 9209 (Proxy-Status), 2.3, as
@@ -23,6 +24,7 @@ const (
 	requestError         // the request cannot be served as it is
 	requestTooLarge
 	requestTimeout
+	requestDenied       // more requests than the limit allows
 	destinationNotFound // no route
 	clientClosed        // the client went away
 	internalError
@@ -47,6 +49,7 @@ var faultInfo = [...]struct {
 	requestError:           {"http_request_error", http.StatusBadRequest},
 	requestTooLarge:        {"http_request_too_large", http.StatusRequestEntityTooLarge},
 	requestTimeout:         {"http_request_timeout", http.StatusRequestTimeout},
+	requestDenied:          {"http_request_denied", http.StatusTooManyRequests},
 	destinationNotFound:    {"destination_not_found", http.StatusNotFound},
 	clientClosed:           {"client_closed", 499},
 	internalError:          {"proxy_internal_error", http.StatusInternalServerError},
@@ -56,14 +59,15 @@ func (k faultKind) String() string { return faultInfo[k].name }
 
 // ofClient reports whether the client is at fault, so that it says nothing about the backend.
 func (k faultKind) ofClient() bool {
-	return k == clientClosed || k == requestError || k == requestTooLarge || k == requestTimeout
+	return k == clientClosed || k == requestError || k == requestTooLarge || k == requestTimeout || k == requestDenied
 }
 
 // fault is one such error.
 type fault struct {
 	kind   faultKind
-	detail string // for people; without anything from inside that a client should not see
-	status int    // 0: the kind's own
+	detail string        // for people; without anything from inside that a client should not see
+	status int           // 0: the kind's own
+	retry  time.Duration // after which to come again; 0: a second, where that is said at all
 }
 
 func (f fault) code() int {
@@ -82,8 +86,8 @@ type problem struct {
 	RequestID string `json:"request_id"`
 }
 
-// write sends the error.
-func (f fault) write(w http.ResponseWriter, requestID string) {
+// write sends the error; last says that the connection closes after it.
+func (f fault) write(w http.ResponseWriter, requestID string, last bool) {
 	code := f.code()
 	body, err := json.Marshal(problem{http.StatusText(code), code, f.detail, f.kind.String(), requestID})
 	if err != nil {
@@ -96,8 +100,11 @@ func (f fault) write(w http.ResponseWriter, requestID string) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("Proxy-Status", "banyan; error="+f.kind.String())
 	h.Set(headerRequestID, requestID)
-	if code == http.StatusServiceUnavailable {
-		h.Set("Retry-After", "1")
+	if code == http.StatusServiceUnavailable || code == http.StatusTooManyRequests {
+		h.Set("Retry-After", strconv.FormatInt(max(1, int64((f.retry+time.Second-1)/time.Second)), 10))
+	}
+	if last {
+		h.Set("Connection", "close")
 	}
 	w.WriteHeader(code)
 	_, _ = w.Write(body) // a client that is gone needs no error

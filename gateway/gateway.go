@@ -65,8 +65,7 @@ func New(cfg Config) (*Gateway, error) {
 	g.streams, g.cutStreams = context.WithCancel(context.Background())
 	for name, s := range cfg.System.Services {
 		g.services[name] = &service{
-			name: name, limit: int64(s.Concurrency),
-			waiting: waitlist{max: cfg.MaxWaiting}, backends: map[string]*backend{},
+			name: name, limit: int64(s.Concurrency), now: func() time.Duration { return g.now() }, backends: map[string]*backend{},
 		}
 	}
 	if err := g.makeRoutes(); err != nil {
@@ -125,8 +124,26 @@ func (g *Gateway) direct(t *target, name string, in topology.Inbound) error {
 	if t.timeout <= 0 {
 		return fmt.Errorf("time-out %v: want more than 0", t.timeout)
 	}
+	if hashing(in.Balance) {
+		t.hash = cmp.Or(in.Hash, &topology.Hash{Client: true})
+	}
+	if in.Limit != nil {
+		t.limit = newLimit(*in.Limit)
+	}
+	if in.Sticky != nil {
+		t.sticky = newSticky(name, *in.Sticky, g.cfg.Secret)
+	}
 	t.lane, err = s.lane(in)
 	return err
+}
+
+// hashing reports whether a policy looks at a request's hash.
+func hashing(b topology.Balance) bool {
+	switch b {
+	case topology.RingHash, topology.Maglev, topology.BoundedHash, topology.Rendezvous:
+		return true
+	}
+	return false
 }
 
 func routeName(r *topology.Route) string {

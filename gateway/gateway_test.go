@@ -223,7 +223,7 @@ func (r *rig) wantFault(a answer, status int, kind string) {
 		a.header.Get("Proxy-Status") != "banyan; error="+kind || a.header.Get("X-Request-Id") != p.RequestID {
 		r.t.Errorf("got %d %+v, Proxy-Status %q; want %d %s", a.status, p, a.header.Get("Proxy-Status"), status, kind)
 	}
-	if retry := a.header.Get("Retry-After"); (retry != "") != (status == 503) {
+	if retry := a.header.Get("Retry-After"); (retry != "") != (status == 503 || status == 429) {
 		r.t.Errorf("status %d: Retry-After %q", status, retry)
 	}
 }

@@ -148,7 +148,9 @@ func (c *call) prepareHeader() {
 	if hasToken(in["Te"], "trailers") {
 		h["Te"] = []string{"trailers"}
 	}
-	if protocol := upgradeOf(in); protocol != "" {
+	delete(h, "Http2-Settings")
+	if protocol := upgradeOf(in); protocol != "" && !hasToken(in["Upgrade"], "h2c") {
+		// Not to h2c: requests inside it would pass the routes by, and RFC 9113 has done away with it.
 		c.upgrading = protocol
 		h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{protocol}
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/banyanhq/banyan/policy"
+	"github.com/banyanhq/banyan/topology"
 )
 
 // maxReplay is the largest request body that is kept so that it can be sent again.
@@ -24,8 +25,11 @@ type target struct {
 	lane    *lane
 	timeout time.Duration
 	traffic *traffic
-	route   int   // index of the route, -1 on an edge
-	edge    *edge // nil on a route
+	route   int            // index of the route, -1 on an edge
+	edge    *edge          // nil on a route
+	hash    *topology.Hash // nil where the policy does not hash
+	sticky  *sticky        // nil where clients are not bound
+	limit   *limit         // nil where there is none
 }
 
 // call is one request on its way: the walk from the client to a backend and back. It belongs to the goroutine of its
@@ -61,15 +65,21 @@ type call struct {
 	attempts int
 	upstream time.Duration // spent with backends
 	headAt   time.Duration // when the head of a stream without an end came; 0: count to the end
+	bounded  time.Duration // when it was let in by the service's adaptive bound
+	inBound  bool
 
 	info struct {
 		sync.Mutex
+		n      int  // informational answers of all tries
 		closed bool // the head of the answer is due: nothing more may come before it
 	}
 }
 
 // serveOutside handles a request from outside.
 func (g *Gateway) serveOutside(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "" && r.URL.Scheme != "" && r.URL.Host != "" {
+		r.URL.Path = "/" // the absolute form of a request for the root (RFC 9112, 3.2.2)
+	}
 	t := g.table.Load()
 	to := t.unmatched
 	if route := t.router.Match(r.Method, r.Host, r.URL.Path); route != nil {
@@ -93,6 +103,9 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, to *target) {
 		g.cfg.Log.Debug("request", "method", r.Method, "path", r.URL.Path, "target", to.traffic.name, "code", code,
 			"fault", f.kind.String(), "detail", f.detail, "attempts", c.attempts, "duration", end-c.start, "request_id", c.requestID)
 	}
+	if c.bodyPending() {
+		c.abandonBody()
+	}
 	if f.kind == responseIncomplete {
 		panic(http.ErrAbortHandler) // the only way to tell the client that the answer is not whole
 	}
@@ -109,6 +122,9 @@ func (c *call) run() (code int, f fault) {
 	case dotSegments(c.r.URL.Path):
 		return c.refuse(fault{kind: requestError, detail: "the path has a segment . or .. in it"})
 	}
+	if f := c.withinLimit(); f.kind != noFault {
+		return c.refuse(f)
+	}
 	if c.target.edge != nil {
 		route := c.g.traces.route(c.trace)
 		defer func() { c.target.edge.attribute(route, c.g.now()-c.start) }()
@@ -124,13 +140,31 @@ func (c *call) run() (code int, f fault) {
 	if f := c.prepareBody(); f.kind != noFault {
 		return c.refuse(f)
 	}
-	if c.stream != nil {
-		defer c.abandonBody()
-	}
 	c.target.lane.retrier.Begin(c.start)
 	c.search.Repeatable = c.idempotent && c.stream == nil && c.target.lane.retrier.Enabled()
 	c.search.Random = rand.Uint64()
+	c.aim()
+	if bound := c.target.lane.bound; bound != nil {
+		if !bound.Acquire() {
+			return c.refuse(fault{kind: connectionLimit, detail: "the service has as many requests as it can handle, try again shortly"})
+		}
+		c.bounded = c.g.now()
+		c.inBound = true
+		code, f = c.carry()
+		c.leaveBound(f.kind == responseTimeout || f.kind == noFault && c.outcome == policy.Success)
+		return code, f
+	}
 	return c.carry()
+}
+
+// leaveBound gives the place within the service's adaptive bound back, once. A stream without an end does so when its
+// head has come: what it occupies is a connection.
+func (c *call) leaveBound(counts bool) {
+	if c.inBound {
+		c.inBound = false
+		now := c.g.now()
+		c.target.lane.bound.Release(now, now-c.bounded, counts)
+	}
 }
 
 func (c *call) expire() { c.cancel(errTimeout) }
@@ -148,7 +182,7 @@ func (c *call) carry() (code int, f fault) {
 		began := c.g.now()
 		res, f, try := c.send()
 		if res != nil {
-			c.outcome = outcomeOf(res.StatusCode)
+			c.outcome = policy.OutcomeOf(res.StatusCode)
 			if pause, again := c.decideStatus(res); again {
 				discard(res)
 				lane.pool.Report(grant, c.g.now(), c.outcome)
@@ -197,15 +231,6 @@ func (c *call) decideStatus(res *http.Response) (pause time.Duration, again bool
 	return c.decide(policy.Try{Sent: true, Status: res.StatusCode})
 }
 
-// outcomeOf says what a status tells about the backend: errors of the server count against it, but not its saying that
-// it does not do such a thing at all.
-func outcomeOf(status int) policy.Outcome {
-	if status >= 500 && status != http.StatusNotImplemented && status != http.StatusHTTPVersionNotSupported {
-		return policy.Failure
-	}
-	return policy.Success
-}
-
 // decide asks the policy whether the try is repeated.
 func (c *call) decide(t policy.Try) (pause time.Duration, again bool) {
 	t.Idempotent = c.idempotent
@@ -247,13 +272,14 @@ func (c *call) acquire() (policy.Grant, fault) {
 		return grant, fault{}
 	}
 	list := &lane.service.waiting
-	patience := min(c.g.cfg.Wait, c.left())
-	if why == policy.AllBroken || patience <= 0 {
-		return grant, unavailable(why)
-	}
-	waiter := list.join()
+	admission := policy.Admission{Wait: c.g.cfg.Wait, MaxWaiting: c.g.cfg.MaxWaiting}
+	var patience time.Duration
+	waiter := list.join(func(waiting int) bool {
+		patience, why = admission.Decide(why, c.left(), waiting)
+		return why == policy.Picked
+	})
 	if waiter == nil {
-		return grant, unavailable(policy.AllFull)
+		return grant, unavailable(why)
 	}
 	defer list.leave(waiter)
 	timer := time.NewTimer(patience)
@@ -311,7 +337,10 @@ func (c *call) refuse(f fault) (int, fault) {
 	if f.kind != clientClosed {
 		c.closeInfo()
 		c.writeWithin(0)
-		f.write(c.w, c.requestID)
+		if c.kept == nil && c.stream == nil && c.r.ContentLength != 0 {
+			c.readWithin(bodyGrace) // the server reads what is left of the body before it answers
+		}
+		f.write(c.w, c.requestID, c.bodyPending())
 	}
 	return f.code(), f
 }
@@ -326,9 +355,7 @@ func (c *call) prepareBody() fault {
 	if limit > 0 && n > limit {
 		return c.clientFault(errBodyTooLarge)
 	}
-	if d, ok := c.w.(interface{ SetReadDeadline(time.Time) error }); ok {
-		_ = d.SetReadDeadline(time.Now().Add(c.target.timeout)) // without it, only the total time-out holds
-	}
+	c.readWithin(c.target.timeout)
 	if n > 0 && n <= maxReplay && c.r.Header.Get("Expect") == "" {
 		c.kept = make([]byte, n)
 		if _, err := io.ReadFull(c.r.Body, c.kept); err != nil {
@@ -343,13 +370,29 @@ func (c *call) prepareBody() fault {
 	return fault{}
 }
 
-// abandonBody frees a transport that is still waiting for the client's body when the call is over.
+// bodyGrace is how long a client may still send of a body that is not wanted, so that it can come to read the answer:
+// closing on bytes that were not received resets the connection.
+const bodyGrace = 500 * time.Millisecond
+
+// bodyPending reports whether the client's body is passed on and has not come to its end. Where the next request begins
+// is not known then, so that the connection must close after the answer (RFC 9112, 9.3); the server itself sees to that
+// only for bodies that it does not read and write at the same time.
+func (c *call) bodyPending() bool { return c.stream != nil && !c.stream.complete() }
+
+// abandonBody frees a transport that is still waiting for the client's body when the call is over, and reads what the
+// client sends of it for a moment. When it returns nobody reads any more and the deadline is past: otherwise the server
+// would lift the deadline, and wait for the rest for as long as the client likes.
 func (c *call) abandonBody() {
-	if c.stream.complete() {
-		return
-	}
-	if d, ok := c.w.(interface{ SetReadDeadline(time.Time) error }); ok {
-		_ = d.SetReadDeadline(time.Now()) // the connection is closed after the answer in any case
+	c.readWithin(bodyGrace)
+	c.flush()
+	c.stream.abandon()
+	c.readWithin(0)
+}
+
+// readWithin bounds how long the client may take to send the rest of its body.
+func (c *call) readWithin(d time.Duration) {
+	if s, ok := c.w.(interface{ SetReadDeadline(time.Time) error }); ok {
+		_ = s.SetReadDeadline(time.Now().Add(d)) // without it, only the total time-out holds
 	}
 }
 
@@ -375,6 +418,11 @@ func (c *call) send() (*http.Response, fault, policy.Try) {
 		c.out.Body = nil
 	}
 	res, err := b.transport.RoundTrip(c.out)
+	if err == nil && (res.StatusCode < 100 || res.StatusCode > 999) {
+		// The transport takes any three characters that make a number, the server panics on what is no status.
+		_ = res.Body.Close()
+		err = errNoStatus
+	}
 	if err == nil {
 		return res, fault{}, policy.Try{}
 	}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/textproto"
@@ -8,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/banyanhq/banyan/policy"
 )
 
 const (
@@ -20,14 +23,18 @@ const (
 	holdDocument = 100 * time.Millisecond
 	// discardSize is how much of an unwanted answer is read so that its connection can be used again.
 	discardSize = 16 << 10
+	discardTime = 10 * time.Millisecond
 	// writeGrace is added to the time in which a client must receive what is written.
 	writeGrace = time.Second
 )
 
 var buffers = sync.Pool{New: func() any { return new([holdSize]byte) }}
 
-// discard gives an answer up.
+// discard gives an answer up. What is left of it is read only for as long as it comes quickly: the next try must not
+// wait for it.
 func discard(res *http.Response) {
+	late := time.AfterFunc(discardTime, func() { _ = res.Body.Close() }) // ends the reading too
+	defer late.Stop()
 	_, _ = io.CopyN(io.Discard, res.Body, discardSize) // at worst the connection is not used again
 	_ = res.Body.Close()
 }
@@ -39,14 +46,23 @@ func (c *call) closeInfo() {
 	c.info.Unlock()
 }
 
+// maxInformational is how many informational answers are passed on for one request.
+const maxInformational = 16
+
+var errInformation = errors.New("more informational answers than allowed")
+
 // passInformational passes an answer such as 103 (Early Hints) on (RFC 9110, 15.2). The server itself sends 100, when
 // the transport asks for the body. It runs on the transport's goroutine, while the handler waits for the answer.
 func (c *call) passInformational(code int, header textproto.MIMEHeader) error {
 	c.info.Lock()
 	defer c.info.Unlock()
-	if c.info.closed || code == http.StatusContinue || c.r.ProtoMinor == 0 {
-		return nil
+	if c.info.n++; c.info.n > maxInformational {
+		return errInformation // the transport leaves it to its hook to bound them
 	}
+	if c.info.closed || code == http.StatusContinue || c.r.ProtoMinor == 0 || c.r.Header.Get("Expect") != "" {
+		return nil // the last: the server may be writing its 100 at this instant
+	}
+	c.writeWithin(c.left()) // or a client that does not read would hold the mutex for good
 	h := c.w.Header()
 	for key, values := range header {
 		if !hopByHop(key) {
@@ -91,6 +107,7 @@ func document(res *http.Response) bool {
 // relayEndless passes a stream of events on until either side ends it or the gateway stops.
 func (c *call) relayEndless(res *http.Response) fault {
 	c.headAt = c.g.now()
+	c.leaveBound(c.outcome == policy.Success)
 	c.timer.Stop()
 	if d, ok := c.w.(interface{ SetReadDeadline(time.Time) error }); ok {
 		_ = d.SetReadDeadline(time.Time{}) // that of the request's body
@@ -118,6 +135,10 @@ func (c *call) writeHead(res *http.Response) {
 	c.writeWithin(c.left())
 	h := c.w.Header()
 	c.copyAnswerHeader(h, res.Header)
+	if c.bodyPending() {
+		h["Connection"] = []string{"close"}
+	}
+	c.bind(h)
 	if len(res.Trailer) > 0 {
 		h["Trailer"] = []string{strings.Join(sortedKeys(res.Trailer), ", ")}
 	}

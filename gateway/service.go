@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"fmt"
-	"hash/fnv"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -20,6 +19,8 @@ type Backend struct {
 	ID string
 	// Address on which it answers HTTP, host:port.
 	Address string
+	// Weight is its share of the requests in relation to others', under policies that weigh. 0 counts as 1.
+	Weight int
 }
 
 // service is the set of backends of one service, and the ways in which calls reach them.
@@ -27,6 +28,7 @@ type service struct {
 	name    string
 	limit   int64
 	waiting waitlist
+	now     func() time.Duration
 
 	mu       sync.Mutex
 	backends map[string]*backend
@@ -40,6 +42,7 @@ type lane struct {
 	key     string
 	pool    *policy.Pool
 	retrier *policy.Retrier
+	bound   *policy.Adaptive // nil: there is none
 }
 
 // backend is one replica with its connections and counters. Its flags are guarded by the service's mutex.
@@ -63,12 +66,18 @@ type backend struct {
 }
 
 func laneKey(in topology.Inbound) string {
-	key := string(in.Balance)
+	key := string(in.Balance) + "|" + in.SlowStart.String()
 	if in.Retry != nil {
 		key += fmt.Sprintf("|%+v", *in.Retry)
 	}
 	if in.Breaker != nil {
 		key += fmt.Sprintf("|%+v", *in.Breaker)
+	}
+	if in.Outliers != nil {
+		key += fmt.Sprintf("|%+v", *in.Outliers)
+	}
+	if in.Adaptive != nil {
+		key += fmt.Sprintf("|%+v", *in.Adaptive)
 	}
 	return key
 }
@@ -85,19 +94,22 @@ func (s *service) lane(in topology.Inbound) (*lane, error) {
 	if err != nil {
 		return nil, err
 	}
+	pool.SetSlowStart(in.SlowStart.Std())
+	pool.SetOutliers(in.Outliers)
 	l := &lane{service: s, key: key, pool: pool, retrier: policy.NewRetrier(in.Retry)}
+	if in.Adaptive != nil {
+		l.bound = policy.NewAdaptive(*in.Adaptive)
+	}
 	s.lanes = append(s.lanes, l)
 	return l, nil
 }
 
 func (s *service) add(b Backend) {
-	h := fnv.New64a()
-	h.Write([]byte(b.ID))
 	n := &backend{
 		service: s, id: b.ID, address: b.Address,
 		members: map[*lane]*policy.Member{}, empty: make(chan struct{}), latency: stats.NewRecorder(2),
 	}
-	n.Backend.Owner, n.Backend.Key, n.Backend.Limit = n, h.Sum64(), s.limit
+	n.Backend.Owner, n.Backend.Key, n.Backend.Limit, n.Backend.Weight = n, policy.HashString(b.ID), s.limit, b.Weight
 	n.transport = newTransport(n)
 	s.mu.Lock()
 	old := s.backends[b.ID]
@@ -139,6 +151,7 @@ func (s *service) rebuild() {
 		for i, b := range use {
 			if b.members[l] == nil {
 				b.members[l] = l.pool.NewMember(&b.Backend)
+				b.members[l].Since = s.now()
 			}
 			members[i] = b.members[l]
 		}
@@ -204,6 +217,7 @@ func (l *lane) pick(r *policy.Request, now time.Duration) (policy.Grant, policy.
 		}
 		b := g.Owner.(*backend)
 		if !b.closing.Load() {
+			l.probe(r, now)
 			return g, why
 		}
 		// Its draining began between the look at the set and the taking of the place. Once its service has rebuilt the
@@ -211,6 +225,15 @@ func (l *lane) pick(r *policy.Request, now time.Duration) (policy.Grant, policy.
 		l.pool.Report(g, now, policy.Neutral)
 		l.release(g, 0, policy.Neutral)
 		l.service.awaitRebuild()
+	}
+}
+
+// probe asks a few backends for their load, where the policy goes by that. All requests to a backend pass through here,
+// so that its answer is known without sending anything; what other callers do shows in the latency.
+func (l *lane) probe(r *policy.Request, now time.Duration) {
+	var targets [policy.ProbesPerCall]*policy.Member
+	for _, m := range targets[:l.pool.ProbeTargets(r, &targets)] {
+		l.pool.Feed(m, m.Load(), now)
 	}
 }
 

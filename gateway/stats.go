@@ -90,6 +90,8 @@ type BackendStats struct {
 	Draining bool `json:"draining"`
 	// Breaker is closed, half-open or open: the worst of its breakers, for each way of calling a service has its own.
 	Breaker string `json:"breaker"`
+	// Ejected is whether it is left alone, on any way of calling its service, because it is worse than its peers.
+	Ejected bool `json:"ejected"`
 	// InFlight are the requests that it is handling; Connections, those open to it, idle ones included.
 	InFlight    int64 `json:"in_flight"`
 	Connections int64 `json:"connections"`
@@ -224,8 +226,9 @@ func (s *service) snapshot() []BackendStats {
 	var all []BackendStats
 	for _, id := range sortedKeys(s.backends) {
 		b := s.backends[id]
-		worst := policy.BreakerClosed
+		worst, ejected := policy.BreakerClosed, false
 		for _, m := range b.members {
+			ejected = ejected || m.Ejected(s.now())
 			if m.Breaker == nil {
 				continue
 			}
@@ -237,7 +240,7 @@ func (s *service) snapshot() []BackendStats {
 			}
 		}
 		all = append(all, BackendStats{
-			Service: s.name, ID: id, Address: b.address, Ready: b.ready, Draining: b.closing.Load(), Breaker: worst.String(),
+			Service: s.name, ID: id, Address: b.address, Ready: b.ready, Draining: b.closing.Load(), Breaker: worst.String(), Ejected: ejected,
 			InFlight: b.InFlight(), Connections: b.conns.Load(), Requests: b.requests.Load(), Failures: b.failures.Load(),
 			Latency: b.latency.Snapshot(),
 		})

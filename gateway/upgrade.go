@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/banyanhq/banyan/policy"
 )
 
 // upgrade joins the client's connection with the backend's, which has agreed to go over to another protocol, until both
@@ -22,18 +24,21 @@ func (c *call) upgrade(res *http.Response) (f fault, passed bool) {
 		return fault{kind: internalError, detail: "this connection cannot be taken over"}, false
 	}
 	c.headAt = c.g.now()
+	c.leaveBound(c.outcome == policy.Success)
 	c.timer.Stop()
 	c.target.lane.pool.Report(c.grant, c.headAt, c.outcome)
 	conn, brw, err := hijacker.Hijack()
 	if err != nil {
 		return fault{kind: clientClosed, detail: "the client went away"}, true
 	}
+	c.stream = nil // a body that was not read is part of what the protocol says
 	defer c.target.side(c.g).conns.open.Done()
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Time{}) // fails only on a closed connection, as the next write then does
 
 	h := http.Header{}
 	c.copyAnswerHeader(h, res.Header)
+	c.bind(h)
 	delete(h, "Content-Type")
 	if ct, ok := res.Header["Content-Type"]; ok {
 		h["Content-Type"] = ct

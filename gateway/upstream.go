@@ -80,6 +80,9 @@ var (
 	errStopping = errors.New("gateway is stopping")
 )
 
+// errNoStatus is an answer whose status is no three-digit number.
+var errNoStatus = errors.New("the answer's status is not one of HTTP")
+
 // upstreamFault says what went wrong between the gateway and the backend, and whether anything may have been sent.
 func upstreamFault(err error) (f fault, sent bool) {
 	var dial *dialError
@@ -111,6 +114,9 @@ type clientBody struct {
 	length int64 // -1: not known
 	max    int64 // 0: no limit
 
+	reading sync.Mutex // held while one reads
+	over    bool       // guarded by reading: the call has ended
+
 	mu   sync.Mutex
 	read bool
 	n    int64
@@ -120,6 +126,11 @@ type clientBody struct {
 var errBodyTooLarge = errors.New("request body is larger than the limit")
 
 func (b *clientBody) Read(p []byte) (int, error) {
+	b.reading.Lock()
+	defer b.reading.Unlock()
+	if b.over {
+		return 0, errFinished
+	}
 	b.mu.Lock()
 	b.read = true
 	b.mu.Unlock()
@@ -137,6 +148,17 @@ func (b *clientBody) Read(p []byte) (int, error) {
 
 // Close does nothing: the server closes the client's body, and a retry may still need it.
 func (b *clientBody) Close() error { return nil }
+
+// maxAbandoned is how much of a body is still taken from a client once nobody wants it.
+const maxAbandoned = 256 << 10
+
+// abandon lets nobody read any more, and drops what still comes until the connection's deadline.
+func (b *clientBody) abandon() {
+	b.reading.Lock() // whoever reads now is stopped by the deadline
+	defer b.reading.Unlock()
+	b.over = true
+	_, _ = io.CopyN(io.Discard, b.body, maxAbandoned) // it ends with an error, which nobody waits for
+}
 
 // untouched reports whether none of the body was read.
 func (b *clientBody) untouched() bool {

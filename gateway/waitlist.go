@@ -6,22 +6,22 @@ import (
 	"sync/atomic"
 )
 
-// waitlist is where requests wait for a backend, first come first woken, in a bounded number.
+// waitlist is where requests wait for a backend, first come first woken. Who may wait is policy's to say.
 type waitlist struct {
 	waiting atomic.Int32 // so that nobody locks while nobody waits
 
 	mu    sync.Mutex
-	max   int
 	queue []*waiter
 }
 
 type waiter struct{ wake chan struct{} }
 
-// join returns nil if the list is full. Whoever joins must look once more for what it waits for, and must leave.
-func (l *waitlist) join() *waiter {
+// join returns nil if admit, which is told how many wait already, says no. Whoever joins must look once more for what
+// it waits for, and must leave.
+func (l *waitlist) join(admit func(waiting int) bool) *waiter {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.queue) >= l.max {
+	if !admit(len(l.queue)) {
 		return nil
 	}
 	w := &waiter{wake: make(chan struct{}, 1)}

@@ -50,6 +50,7 @@ type Config struct {
 	Secret  []byte
 
 	newAlarm func() (alarm, error) // of the system; tests put one on a simulated clock
+	watch    func(*run)            // looks at the run under way now and then; nil: nobody does
 	part     part                  // of the load that this generator sends
 	held     map[string][]byte     // files of the workload that a coordinator has sent; nil: they are read from Dir
 	kept     kept                  // what setup has extracted elsewhere; not nil: setup and teardown are not run here

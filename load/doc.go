@@ -12,6 +12,10 @@
 // allocation for a plain request in steady state. Every failure is counted under its own name, by step. Redirects are
 // answers and are not followed. HTTP/2 is not spoken.
 //
+// FindKnee searches for the highest rate that holds an SLO, by probes that end before they drown the target; RunSweep
+// runs one number of users after the other and fits the Universal Scalability Law; Compare says what differs between two
+// results beyond chance.
+//
 // The package never hides a request, never repeats one that might have been carried out (RFC 9110, 9.2.2), never
 // reports a percentile of percentiles, and leaves the warm-up out of every figure.
 //

@@ -118,6 +118,9 @@ func (r *run) send(ctx context.Context, thresholds []Threshold) (*Result, error)
 	})
 	wg.Go(func() { r.waker.run(helpers) })
 	wg.Go(func() { r.observe(helpers) })
+	if r.cfg.watch != nil {
+		wg.Go(func() { r.watching(helpers) })
+	}
 	if r.closed {
 		r.runUsers()
 	} else {

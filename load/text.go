@@ -158,7 +158,7 @@ func (t *TraceReplay) write(b *strings.Builder) {
 	if k == 0 {
 		return
 	}
-	points := merged(slices.Clone(t.Timeline.Points), k)
+	points := coarse(t.Timeline.Points, k)
 	width := t.Timeline.Width * time.Duration(k)
 	own := time.Duration(float64(width) * t.Speed).Round(time.Second)
 	fmt.Fprintf(b, "\n%s at speed %s: each line is %s of the trace, replayed in %s; scenarios per second of the replay\n", t.File, number(t.Speed), brief(own), brief(width))

@@ -2,21 +2,25 @@ package load
 
 import (
 	"fmt"
-	"regexp"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/banyanhq/banyan/topology"
 )
 
-// Threshold is a limit that a run must keep: METRIC[{STEP}] OP VALUE, such as 'p99 < 200ms', 'errors < 0.1%',
-// 'rate > 100/s' or 'p99{POST /checkout} < 300ms'. Metrics are p followed by a number up to 100, mean, min and max of the
-// latency; errors, the share of requests that failed or were not sent; rate, of requests that ended well.
+// Threshold is a limit that a run must keep, in the language of the file: METRIC[{STEP}|[WINDOW]] OP VALUE, such as
+// 'p99 < 200ms', 'errors < 0.1%', 'rate > 100/s', 'p99{POST /checkout} < 300ms' or 'p99[10s] < 300ms'. Metrics are p
+// followed by a number up to 100, mean, min and max of the latency; errors, the share of requests that failed or were not
+// sent; rate, of requests that ended well.
 type Threshold struct {
 	text   string
 	metric string
 	q      float64 // of a percentile
 	step   string  // "": the total
+	window time.Duration
 	op     string
 	limit  float64 // nanoseconds, share or per second
 }
@@ -29,79 +33,24 @@ type Verdict struct {
 	Value string `json:"value"`
 }
 
-var thresholdForm = regexp.MustCompile(`^\s*([a-z]+[0-9.]*)\s*(?:\{(.*)\})?\s*(<=|>=|<|>)\s*([^\s<>={}]+)\s*$`)
-
 // ParseThreshold reads a threshold.
 func ParseThreshold(text string) (Threshold, error) {
-	bad := func(why string) (Threshold, error) {
-		return Threshold{}, fmt.Errorf("threshold %.80q: %s", text, why)
+	p, err := topology.ParseThreshold(strings.TrimSpace(text))
+	if err != nil {
+		return Threshold{}, fmt.Errorf("threshold %.80q: %w", text, err)
 	}
-	m := thresholdForm.FindStringSubmatch(text)
-	if m == nil {
-		return bad("want METRIC[{STEP}] (<|<=|>|>=) VALUE, such as 'p99 < 200ms' or 'p99{POST /checkout} < 300ms'")
+	t := Threshold{text: strings.TrimSpace(text), metric: p.Metric, step: p.Step, window: p.Window.Std(), op: p.Op, limit: p.Limit}
+	if t.metric != "errors" && t.metric != "rate" {
+		t.limit = math.Round(p.Limit * 1e9)
 	}
-	t := Threshold{text: strings.TrimSpace(text), metric: m[1], step: strings.TrimSpace(m[2]), op: m[3]}
-	value := m[4]
-	switch t.metric {
-	case "errors":
-		share, err := parsePercent(value)
+	if t.isQuantile() {
+		x, err := strconv.ParseFloat(t.metric[1:], 64)
 		if err != nil {
-			return bad("want a share of errors, such as 0.1% or 0.001")
+			return Threshold{}, fmt.Errorf("threshold %.80q: %w", text, err)
 		}
-		t.limit = share
-	case "rate":
-		rate, err := parseRate(value)
-		if err != nil {
-			return bad("want a rate, such as 100/s")
-		}
-		t.limit = rate
-	default:
-		if p, ok := strings.CutPrefix(t.metric, "p"); ok {
-			x, err := strconv.ParseFloat(p, 64)
-			if err != nil || x < 0 || x > 100 {
-				return bad("a percentile is p followed by a number from 0 to 100")
-			}
-			t.q = x / 100
-		} else if !slices.Contains([]string{"mean", "min", "max"}, t.metric) {
-			return bad("the metrics are p50, p99 and so on, mean, min, max, errors and rate")
-		}
-		d, err := time.ParseDuration(value)
-		if err != nil || d < 0 {
-			return bad("want a duration, such as 200ms")
-		}
-		t.limit = float64(d)
+		t.q = x / 100
 	}
 	return t, nil
-}
-
-func parsePercent(s string) (float64, error) {
-	digits, percent := strings.CutSuffix(s, "%")
-	x, err := strconv.ParseFloat(digits, 64)
-	if percent {
-		x /= 100
-	}
-	if err == nil && !(x >= 0 && x <= 1) {
-		err = fmt.Errorf("%q is not between 0%% and 100%%", s)
-	}
-	return x, err
-}
-
-// parseRate reads 100/s, 6000/min or 50/h; per second without a unit.
-func parseRate(s string) (float64, error) {
-	digits, unit, _ := strings.Cut(s, "/")
-	x, err := strconv.ParseFloat(strings.TrimSpace(digits), 64)
-	if err != nil || !(x >= 0 && x < 1e12) {
-		return 0, fmt.Errorf("rate %.40q: want a number, such as 100/s, 6000/min or 50/h", s)
-	}
-	switch strings.TrimSpace(unit) {
-	case "", "s", "sec", "second":
-		return x, nil
-	case "m", "min", "minute":
-		return x / 60, nil
-	case "h", "hour":
-		return x / 3600, nil
-	}
-	return 0, fmt.Errorf("rate %.40q: want /s, /min or /h", s)
 }
 
 // parseThresholds reads all and checks that their steps exist.
@@ -137,6 +86,9 @@ func (t Threshold) Judge(r *Result) Verdict {
 		v.Value = "no requests"
 		return v
 	}
+	if t.window > 0 {
+		return t.judgeWindows(r, v)
+	}
 	var x float64
 	switch t.metric {
 	case "errors":
@@ -167,17 +119,13 @@ func (t Threshold) Judge(r *Result) Verdict {
 		x = float64(d)
 		v.Value = brief(d)
 	}
-	switch t.op {
-	case "<":
-		v.OK = x < t.limit
-	case "<=":
-		v.OK = x <= t.limit
-	case ">":
-		v.OK = x > t.limit
-	case ">=":
-		v.OK = x >= t.limit
-	}
+	v.OK = t.keeps(x)
 	return v
+}
+
+// keeps reports whether x keeps the limit.
+func (t Threshold) keeps(x float64) bool {
+	return topology.Threshold{Op: t.op, Limit: t.limit}.Holds(x)
 }
 
 // unknown is the verdict where requests that were never sent decide: they are slower than any limit.

@@ -314,6 +314,7 @@ func (in *instance) end(p *process, o stopOrder) {
 		}
 		cancel()
 	}
+	p.asked = true
 	p.signal(unix.SIGTERM)
 	if waitUntil(p.alive, deadline) {
 		return
@@ -346,6 +347,9 @@ func (in *instance) bury(p *process, group *cgroup, everReady bool) ending {
 		killAll(ctx, func() []int { return marked(envInstance, in.isMine) })
 	}
 	e := ending{ran: time.Since(p.started), how: describeExit(p.state), clash: !everReady}
+	if p.asked && signaledBy(p.state, unix.SIGTERM) {
+		e.how = "ended as asked (SIGTERM)" // not a word that alarms: most programs leave the signal to the kernel
+	}
 	var cpu time.Duration
 	if p.state != nil {
 		cpu = p.state.UserTime() + p.state.SystemTime()

@@ -32,6 +32,7 @@ type process struct {
 	started time.Time
 	alive   context.Context // done when the process has exited and was reaped
 	state   *os.ProcessState
+	asked   bool // to exit, by us; of the goroutine that ends the process
 }
 
 // spawner starts children from one operating system thread that lives as long as it runs. A child's parent-death

@@ -155,6 +155,15 @@ func (w *watchdog) start() (*exec.Cmd, io.WriteCloser, error) {
 	return cmd, pipe, nil
 }
 
+// signaledBy reports whether the process ended by that signal.
+func signaledBy(s *os.ProcessState, sig syscall.Signal) bool {
+	if s == nil {
+		return false
+	}
+	ws, ok := s.Sys().(syscall.WaitStatus)
+	return ok && ws.Signaled() && ws.Signal() == sig
+}
+
 // describeExit says in words how a process ended.
 func describeExit(s *os.ProcessState) string {
 	if s == nil {

@@ -16,6 +16,8 @@ type Plan struct {
 	// Knee is the highest throughput that keeps every SLO; without SLOs, the one at which throughput over mean latency
 	// is largest (Kleinrock's power, 1979): beyond it latency grows faster than throughput.
 	Knee Limit `json:"knee"`
+	// Storm is the metastable region; nil where no retry storm can sustain itself.
+	Storm *Storm `json:"storm,omitempty"`
 	// Changes are single changes to the system and what each would do to it.
 	Changes []Change `json:"changes"`
 }
@@ -47,34 +49,86 @@ func Make(sys *topology.System, load Load, o Options) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := m.plan(sys, load)
+	p, err := m.predict(load)
 	if err != nil {
 		return nil, err
 	}
-	for _, ch := range m.changes() {
-		changed, err := newModel(sys, load, ch.apply(o))
-		if err != nil {
-			return nil, err
-		}
-		if ch.cores > 0 {
-			changed.cores = m.cores + ch.cores
-		}
-		after, err := changed.plan(sys, load)
-		if err != nil {
-			return nil, fmt.Errorf("planning for %s: %w", ch.what, err)
-		}
-		c := Change{What: ch.what, Saturation: after.Saturation.Throughput, Knee: after.Knee.Throughput}
-		if p.Knee.Throughput > 0 {
-			c.Gain = c.Knee/p.Knee.Throughput - 1
-		}
-		c.Mean, c.P99 = summary(after.Prediction)
-		p.Changes = append(p.Changes, c)
+	s, err := m.compile(sys, m.mixOf(load))
+	if err != nil {
+		return nil, err
 	}
-	return p, nil
+	out := &Plan{Prediction: p}
+	if out.Saturation, out.Knee, err = s.limits(load); err != nil {
+		return nil, err
+	}
+	out.Storm = s.storm(sys)
+	mean, p99 := p.Latency()
+	for _, ch := range s.changes() {
+		c := Change{What: ch.what, Saturation: out.Saturation.Throughput, Knee: out.Knee.Throughput, Mean: mean, P99: p99}
+		if !ch.idle {
+			undo := ch.apply(s)
+			c, err = s.after(ch, load, out.Knee)
+			undo()
+			if err != nil {
+				return nil, fmt.Errorf("planning for %s: %w", ch.what, err)
+			}
+		}
+		if out.Knee.Throughput > 0 {
+			c.Gain = c.Knee/out.Knee.Throughput - 1
+		}
+		out.Changes = append(out.Changes, c)
+	}
+	return out, nil
 }
 
-// summary is the mean latency over all routes and the p99 of the slowest.
-func summary(p *Prediction) (mean, p99 time.Duration) {
+// limits are the saturation and the knee under the mix of the load.
+func (s *steady) limits(load Load) (saturation, knee Limit, err error) {
+	held, by := s.held()
+	saturation = Limit{Throughput: min(held, ample), By: by}
+	if knee, err = s.knee(); err != nil || load.Users == 0 {
+		return saturation, knee, err
+	}
+	think := load.Think.Seconds()
+	// N* = X (D + Z): the users beyond which the bottleneck must queue (Denning and Buzen 1978).
+	saturation.Users = int(math.Ceil(saturation.Throughput * (s.alone() + think)))
+	users, err := s.users(knee.Throughput, think)
+	if err == nil && !math.IsInf(users, 1) {
+		knee.Users = int(math.Ceil(users))
+	}
+	return saturation, knee, err
+}
+
+// after is what a change that was just made has brought; before is the knee without it.
+func (s *steady) after(ch change, load Load, before Limit) (Change, error) {
+	c := Change{What: ch.what}
+	held, _ := s.held()
+	knee, err := s.kneeAfter(before)
+	if err != nil {
+		return c, err
+	}
+	c.Saturation, c.Knee = min(held, ample), knee.Throughput
+	ok := true
+	if load.Users > 0 {
+		_, err = s.closed(load.Users, load.Think.Seconds())
+	} else {
+		ok, err = s.solve(load.Total())
+	}
+	if err != nil || !ok {
+		return c, err
+	}
+	c.Mean = seconds(s.latency())
+	for i := range s.routes {
+		v, err := s.p99(i)
+		if err != nil {
+			return c, err
+		}
+		c.P99 = max(c.P99, seconds(v))
+	}
+	return c, nil
+}
+
+// Latency is the mean latency over all routes and the p99 of the slowest; both 0 where the system is saturated.
+func (p *Prediction) Latency() (mean, p99 time.Duration) {
 	if p.Saturated || p.Throughput == 0 {
 		return 0, 0
 	}
@@ -84,28 +138,6 @@ func summary(p *Prediction) (mean, p99 time.Duration) {
 		p99 = max(p99, r.P99)
 	}
 	return seconds(sum / p.Throughput), p99
-}
-
-func (m *model) plan(sys *topology.System, load Load) (*Plan, error) {
-	p, err := m.predict(load)
-	if err != nil {
-		return nil, err
-	}
-	out := &Plan{Prediction: p}
-	mix := m.mixOf(load)
-	held := m.heldRate(mix)
-	_, by := m.busiest(m.ratesAt(mix, held))
-	out.Saturation = Limit{Throughput: held, By: by}
-	if out.Knee, err = m.knee(sys, mix, held); err != nil {
-		return nil, err
-	}
-	if load.Users > 0 {
-		out.Saturation.Users = m.usersFor(load, held, 1)
-		if out.Knee.Users, err = m.usersAt(load, out.Knee.Throughput); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
 }
 
 // mixOf is the share of each route in a load.
@@ -118,124 +150,4 @@ func (m *model) mixOf(load Load) map[string]float64 {
 		mix[r] = v / total
 	}
 	return mix
-}
-
-// knee searches open throughputs of the mix, between nothing and all that is held.
-func (m *model) knee(sys *topology.System, mix map[string]float64, held float64) (Limit, error) {
-	if len(sys.SLOs) == 0 {
-		return m.powerKnee(mix, held)
-	}
-	broken := ""
-	lo, hi := 0.0, held
-	for range 40 {
-		x := (lo + hi) / 2
-		name, err := m.brokenSLO(sys, mix, x)
-		if err != nil {
-			return Limit{}, err
-		}
-		if name == "" {
-			lo = x
-		} else {
-			hi, broken = x, name
-		}
-	}
-	if lo > 0.9999*held || broken == "" {
-		_, by := m.busiest(m.ratesAt(mix, held))
-		return Limit{Throughput: lo, By: by}, nil
-	}
-	return Limit{Throughput: lo, By: "SLO " + broken}, nil
-}
-
-// brokenSLO names the first SLO, by name, that the mix breaks at throughput x, and "" if there is none.
-func (m *model) brokenSLO(sys *topology.System, mix map[string]float64, x float64) (string, error) {
-	s, err := m.solveOpen(m.ratesAt(mix, x))
-	if err != nil {
-		return "", err
-	}
-	for _, name := range sortedKeys(sys.SLOs) {
-		slo := sys.SLOs[name]
-		for i, route := range m.routes {
-			if route != slo.Route {
-				continue
-			}
-			if s.saturated {
-				return name, nil
-			}
-			for key, limit := range slo.Latency {
-				q, err := percentile(key)
-				if err != nil {
-					return "", err
-				}
-				v, err := quantile(s.mean[i], s.variance[i], q)
-				if err != nil {
-					return "", err
-				}
-				if v > limit.Std().Seconds() {
-					return name, nil
-				}
-			}
-		}
-	}
-	return "", nil
-}
-
-// powerKnee maximises throughput / mean latency by golden-section search: power has one maximum.
-func (m *model) powerKnee(mix map[string]float64, held float64) (Limit, error) {
-	power := func(x float64) (float64, error) {
-		s, err := m.solveOpen(m.ratesAt(mix, x))
-		if err != nil || s.saturated {
-			return 0, err
-		}
-		var mean float64
-		for i, route := range m.routes {
-			mean += mix[route] * s.mean[i]
-		}
-		return x / mean, nil
-	}
-	const ratio = 0.6180339887498949
-	a, b := 0.0, held
-	for range 40 {
-		x1, x2 := b-ratio*(b-a), a+ratio*(b-a)
-		p1, err := power(x1)
-		if err != nil {
-			return Limit{}, err
-		}
-		p2, err := power(x2)
-		if err != nil {
-			return Limit{}, err
-		}
-		if p1 > p2 {
-			b = x2
-		} else {
-			a = x1
-		}
-	}
-	x := (a + b) / 2
-	_, by := m.busiest(m.ratesAt(mix, x))
-	return Limit{Throughput: x, By: by}, nil
-}
-
-// usersAt is the number of users whose requests make throughput x, by the interactive response time law N = X (R + Z).
-func (m *model) usersAt(load Load, x float64) (int, error) {
-	s, err := m.solveOpen(m.ratesAt(load.Mix, x))
-	if err != nil {
-		return 0, err
-	}
-	var mean float64
-	for i, route := range m.routes {
-		if !s.saturated {
-			mean += load.Mix[route] * s.mean[i]
-		}
-	}
-	return int(math.Ceil(x * (mean + load.Think.Seconds()))), nil
-}
-
-// usersFor is N* = X (D + Z): the users beyond which the bottleneck must queue (Denning and Buzen 1978).
-func (m *model) usersFor(load Load, held, share float64) int {
-	var alone float64
-	for _, route := range m.routes {
-		cpu, _, delay, _, _ := m.total(route, 0)
-		alone += load.Mix[route] * (cpu + delay)
-	}
-	return int(math.Ceil(share * held * (alone + load.Think.Seconds())))
 }

@@ -13,46 +13,57 @@ import (
 // change is one thing to do differently.
 type change struct {
 	what     string
-	service  string
+	service  int     // index of the service, -1 for the machine
 	replicas int     // set to, 0: unchanged
 	cpu      float64 // set to, 0: unchanged
-	cores    float64 // added to the machine
+	cores    float64 // set to, 0: unchanged
+	idle     bool    // nothing that is modelled depends on it
 }
 
-func (c change) apply(o Options) Options {
-	o.Replicas, o.CPU = maps.Clone(o.Replicas), maps.Clone(o.CPU)
+// apply makes the change; undo takes it back.
+func (c change) apply(s *steady) (undo func()) {
+	if c.service < 0 {
+		cores := s.cores
+		s.cores = c.cores
+		return func() { s.cores = cores }
+	}
+	st := &s.services[c.service]
+	old := *st
 	if c.replicas > 0 {
-		if o.Replicas == nil {
-			o.Replicas = map[string]int{}
-		}
-		o.Replicas[c.service] = c.replicas
+		st.replicas = c.replicas
 	}
 	if c.cpu > 0 {
-		if o.CPU == nil {
-			o.CPU = map[string]float64{}
-		}
-		o.CPU[c.service] = c.cpu
+		st.limit = c.cpu
 	}
-	return o
+	return func() { st.replicas, st.limit = old.replicas, old.limit }
 }
 
 // changes lists, for each service, one replica more and, where it has a limit, twice the CPU; and one core more for
 // the machine.
-func (m *model) changes() []change {
+func (s *steady) changes() []change {
 	var list []change
-	for _, s := range m.services {
-		if s.name == Gateway || s.name == Client {
+	for i, st := range s.services {
+		if st.name == Gateway || st.name == Client {
 			continue
 		}
-		list = append(list, change{what: fmt.Sprintf("%s: %d -> %d replicas", s.name, s.replicas, s.replicas+1), service: s.name, replicas: s.replicas + 1})
-		if s.limit > 0 {
-			list = append(list, change{what: fmt.Sprintf("%s: cpu %g -> %g", s.name, s.limit, 2*s.limit), service: s.name, cpu: 2 * s.limit})
+		list = append(list, change{what: fmt.Sprintf("%s: %d -> %d replicas", st.name, st.replicas, st.replicas+1), service: i,
+			replicas: st.replicas + 1, idle: st.limit <= 0})
+		if st.limit > 0 {
+			list = append(list, change{what: fmt.Sprintf("%s: cpu %g -> %g", st.name, st.limit, 2*st.limit), service: i, cpu: 2 * st.limit})
 		}
 	}
-	return append(list, change{what: fmt.Sprintf("machine: %g -> %g cores", m.cores, m.cores+1), cores: 1})
+	return append(list, change{what: fmt.Sprintf("machine: %g -> %g cores", s.cores, s.cores+1), service: -1, cores: s.cores + 1})
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// p99 of a route's latency, after a solve.
+func (s *steady) p99(route int) (float64, error) {
+	if len(s.tail) == 0 {
+		return quantile(s.mean[route], s.variance[route], 0.99)
+	}
+	return s.tail[0].at(s.mean[route], s.variance[route])
+}
 
 // percentile reads a key such as p99 or p99.9 as a share.
 func percentile(key string) (float64, error) {

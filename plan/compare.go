@@ -6,9 +6,11 @@ import (
 	"sort"
 	"strings"
 	"time"
+
+	"github.com/banyanhq/banyan/simulate"
 )
 
-// Comparison holds a prediction against a measurement.
+// Comparison holds a prediction, and a simulation where there is one, against a measurement.
 type Comparison struct {
 	System   string                     `json:"system"`
 	Source   string                     `json:"source"`
@@ -28,26 +30,70 @@ type RouteComparison struct {
 	P99        Pair `json:"p99"`
 }
 
-// Pair is a predicted and a measured figure.
+// Pair is a predicted and a measured figure, and the simulated one between them.
 type Pair struct {
 	Predicted float64 `json:"predicted"`
 	Measured  float64 `json:"measured"`
 	// Error is the predicted figure's deviation from the measured one as a share of the measured one; 0 where nothing
 	// was measured.
 	Error float64 `json:"error"`
+	// Simulated figure with its error; 0 where nothing was simulated.
+	Simulated      float64 `json:"simulated,omitempty"`
+	SimulatedError float64 `json:"simulated_error,omitempty"`
 }
 
-func pair(predicted, measured float64) Pair {
-	p := Pair{Predicted: predicted, Measured: measured}
+func pair(predicted, simulated, measured float64) Pair {
+	p := Pair{Predicted: predicted, Measured: measured, Simulated: simulated}
 	if measured != 0 {
 		p.Error = (predicted - measured) / measured
+		if simulated != 0 {
+			p.SimulatedError = (simulated - measured) / measured
+		}
 	}
 	return p
 }
 
-// Compare holds p against m. calibrated is the throughput of the run that the demands come from, 0 if they were
-// declared.
-func Compare(p *Prediction, m *Measurement, calibrated float64) *Comparison {
+// simulated looks figures of a simulation up by name; all are 0 without one.
+type simulated struct {
+	routes   map[string]*simulate.RouteResult
+	services map[string]*simulate.ServiceResult
+	machine  float64
+	total    float64
+}
+
+func index(r *simulate.Result) simulated {
+	s := simulated{routes: map[string]*simulate.RouteResult{}, services: map[string]*simulate.ServiceResult{}}
+	if r == nil {
+		return s
+	}
+	for i := range r.Routes {
+		s.routes[r.Routes[i].Route] = &r.Routes[i]
+	}
+	for i := range r.Services {
+		s.services[r.Services[i].Service] = &r.Services[i]
+	}
+	s.machine, s.total = r.Machine.CPU.Value, r.All.Throughput.Value
+	return s
+}
+
+func (s simulated) route(name string) (rate, mean, p99 float64) {
+	if r := s.routes[name]; r != nil {
+		return r.Throughput.Value, r.Mean.Value.Seconds(), r.P99.Value.Seconds()
+	}
+	return 0, 0, 0
+}
+
+func (s simulated) cpu(service string) float64 {
+	if r := s.services[service]; r != nil {
+		return r.CPU.Value
+	}
+	return 0
+}
+
+// Compare holds p, and a simulation of the same load (nil for none), against m. calibrated is the throughput of the run
+// that the demands come from, 0 if they were declared.
+func Compare(p *Prediction, sim *simulate.Result, m *Measurement, calibrated float64) *Comparison {
+	s := index(sim)
 	c := &Comparison{System: m.System, Source: m.Source, Method: p.Method,
 		Routes: map[string]RouteComparison{}, Services: map[string]Pair{}}
 	secs := m.Seconds()
@@ -58,19 +104,20 @@ func Compare(p *Prediction, m *Measurement, calibrated float64) *Comparison {
 			continue
 		}
 		total += float64(mr.Requests) / secs
+		rate, mean, p99 := s.route(r.Route)
 		c.Routes[r.Route] = RouteComparison{
-			Throughput: pair(r.Rate, float64(mr.Requests)/secs),
-			Mean:       pair(r.Mean.Seconds(), mr.Mean.Seconds()),
-			P99:        pair(r.P99.Seconds(), mr.P99.Seconds()),
+			Throughput: pair(r.Rate, rate, float64(mr.Requests)/secs),
+			Mean:       pair(r.Mean.Seconds(), mean, mr.Mean.Seconds()),
+			P99:        pair(r.P99.Seconds(), p99, mr.P99.Seconds()),
 		}
 	}
-	c.Total = pair(p.Throughput, total)
-	for _, s := range p.Services {
-		if ms, ok := m.Services[s.Service]; ok {
-			c.Services[s.Service] = pair(s.CPU, ms.CPU)
+	c.Total = pair(p.Throughput, s.total, total)
+	for _, svc := range p.Services {
+		if ms, ok := m.Services[svc.Service]; ok {
+			c.Services[svc.Service] = pair(svc.CPU, s.cpu(svc.Service), ms.CPU)
 		}
 	}
-	c.Machine = pair(p.Machine.CPU, m.MachineCPU)
+	c.Machine = pair(p.Machine.CPU, s.machine, m.MachineCPU)
 	c.Validity = validity(p, m, c, calibrated)
 	return c
 }

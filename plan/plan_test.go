@@ -203,7 +203,7 @@ func TestCalibrationReturnsTheTruth(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cmp := Compare(p, m, c.Calibration.Throughput)
+		cmp := Compare(p, nil, m, c.Calibration.Throughput)
 		for name, r := range cmp.Routes {
 			if math.Abs(r.Mean.Error) > 0.02 || math.Abs(r.Throughput.Error) > 0.01 || math.Abs(r.P99.Error) > 0.2 {
 				t.Errorf("at %gx, %s: %+v", scale, name, r)
@@ -272,7 +272,7 @@ func TestWakeIsFoundInThePulses(t *testing.T) {
 		beats[i].offered *= busy * 0.2 * 300 / offered // in CPU seconds at the mean cost
 	}
 	got, err := wakeRatio(beats, 1-busy/cores)
-	if math.Abs(got-r) > 2*err || err > 0.3 {
+	if math.Abs(got-r) > err || err > 0.3 {
 		t.Errorf("ratio %.2f +- %.2f, want %.2f", got, err, r)
 	}
 	if got, _ := wakeRatio(beats[:10], 0.5); got != 0 {

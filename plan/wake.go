@@ -8,10 +8,13 @@ import "math"
 // (1 + r i) / (1 + r), with r = w / a.
 
 // What is believed of r before the pulses are looked at, and its standard error: the example shop on two virtual cores
-// gave 1.0 over loads from 10% to 100% (docs/plan.md has the table). The pulses of half a minute weigh about as much.
+// gave 1.0 over loads from 10% to 100% (docs/plan.md has the table). The pulses weigh about half as much.
 const (
 	wakePrior      = 0.9
 	wakePriorError = 0.35
+	// A machine that stalls for a moment moves requests and CPU alike, which looks as if each request cost the same: the
+	// pulses are never believed closer than this.
+	wakePulseError = 0.5
 )
 
 // minPulses is how many pulses it takes to say anything at all.
@@ -27,7 +30,7 @@ func wakeRatio(beats []beat, i float64) (r, err float64) {
 	// r = (1 - slope) / (slope - i); where the slope comes near i the pulses say 'large' and no more.
 	distance := max(slope-i, 0.1)
 	r = min(max((1-slope)/distance, 0), 4)
-	err = max(slopeErr*(1-i)/(distance*distance), 0.02)
+	err = max(slopeErr*(1-i)/(distance*distance), wakePulseError)
 	w, prior := 1/(err*err), 1/(wakePriorError*wakePriorError)
 	return (r*w + wakePrior*prior) / (w + prior), math.Sqrt(1 / (w + prior))
 }

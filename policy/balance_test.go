@@ -17,8 +17,8 @@ func newPool(t testing.TB, balance topology.Balance, breaker *topology.Breaker, 
 		t.Fatal(err)
 	}
 	var members []*Member
-	for range n {
-		members = append(members, p.NewMember(&Backend{}))
+	for i := range n {
+		members = append(members, p.NewMember(&Backend{Key: uint64(i)}))
 	}
 	p.Set(members)
 	return p
@@ -114,7 +114,7 @@ func maxLoad(p *Pool) int64 {
 }
 
 func TestLimit(t *testing.T) {
-	for _, balance := range []topology.Balance{topology.RoundRobin, topology.LeastRequest} {
+	for _, balance := range topology.Balances() {
 		p := newPool(t, balance, nil, 2)
 		for _, m := range p.Members() {
 			m.Limit = 2
@@ -134,7 +134,7 @@ func TestLimit(t *testing.T) {
 }
 
 func TestExcludedBackendsAreTheLastResort(t *testing.T) {
-	for _, balance := range []topology.Balance{topology.RoundRobin, topology.LeastRequest} {
+	for _, balance := range topology.Balances() {
 		p := newPool(t, balance, nil, 3)
 		var r Request
 		seen := map[int]bool{}
@@ -152,7 +152,7 @@ func TestExcludedBackendsAreTheLastResort(t *testing.T) {
 }
 
 func TestEmptyPool(t *testing.T) {
-	for _, balance := range []topology.Balance{topology.RoundRobin, topology.LeastRequest} {
+	for _, balance := range topology.Balances() {
 		if _, why := newPool(t, balance, nil, 0).Pick(new(Request), 0); why != NoBackend {
 			t.Errorf("%s: %v", balance, why)
 		}
@@ -162,8 +162,8 @@ func TestEmptyPool(t *testing.T) {
 // stubborn picks the first candidate, eligible or not, as a race would have it.
 type stubborn struct{}
 
-func (stubborn) Pick(*Request) int                    { return 0 }
-func (stubborn) Done(*Member, time.Duration, Outcome) {}
+func (stubborn) Pick(*Request) int                  { return 0 }
+func (stubborn) Done(Grant, time.Duration, Outcome) {}
 
 func TestPlaceIsGivenBackWhenTheBreakerRefuses(t *testing.T) {
 	p := newPool(t, topology.LeastRequest, &topology.Breaker{Open: topology.Duration(time.Second), MaxEjected: 1}, 2)
@@ -185,8 +185,15 @@ func TestPlaceIsGivenBackWhenTheBreakerRefuses(t *testing.T) {
 
 // Under concurrency, limits hold and every place comes back.
 func TestPoolConcurrently(t *testing.T) {
-	p := newPool(t, topology.LeastRequest, &topology.Breaker{Failures: 3, MaxEjected: 0.5}, 4)
-	for _, m := range p.Members() {
+	for _, balance := range topology.Balances() {
+		t.Run(string(balance), func(t *testing.T) { poolConcurrently(t, balance) })
+	}
+}
+
+func poolConcurrently(t *testing.T, balance topology.Balance) {
+	p := newPool(t, balance, &topology.Breaker{Failures: 3, MaxEjected: 0.5}, 4)
+	all := p.Members()
+	for _, m := range all {
 		m.Limit = 3
 	}
 	var wg sync.WaitGroup
@@ -195,13 +202,20 @@ func TestPoolConcurrently(t *testing.T) {
 			rng := rand.New(rand.NewPCG(uint64(w), 5))
 			for i := range 2000 {
 				now := time.Duration(i) * time.Millisecond
-				r := Request{Repeatable: true}
+				if w == 0 && i%100 == 0 {
+					p.Set(slices.Clone(all[i/100%3:])) // the set changes meanwhile
+				}
+				r := Request{Repeatable: true, Hash: rng.Uint64(), Random: rng.Uint64()}
 				g, why := p.Pick(&r, now)
 				if why != Picked {
 					continue
 				}
 				if n := g.InFlight(); n > 3+8 { // others may be looking, but not hold
 					t.Errorf("%d in flight", n)
+				}
+				var targets [ProbesPerCall]*Member
+				for _, m := range targets[:p.ProbeTargets(&r, &targets)] {
+					p.Feed(m, m.Load(), now)
 				}
 				o := Outcome(rng.IntN(3))
 				p.Report(g, now, o)
@@ -210,7 +224,7 @@ func TestPoolConcurrently(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	for i, m := range p.Members() {
+	for i, m := range all {
 		if m.InFlight() != 0 {
 			t.Errorf("backend %d: %d in flight at the end", i, m.InFlight())
 		}
@@ -218,7 +232,7 @@ func TestPoolConcurrently(t *testing.T) {
 }
 
 func BenchmarkPick(b *testing.B) {
-	for _, balance := range []topology.Balance{topology.RoundRobin, topology.LeastRequest} {
+	for _, balance := range topology.Balances() {
 		for _, c := range []struct {
 			name string
 			n    int
@@ -228,7 +242,12 @@ func BenchmarkPick(b *testing.B) {
 				b.ReportAllocs()
 				var r Request
 				for b.Loop() {
+					r.Hash, r.Random = r.Hash+1, r.Random+1
 					g, _ := p.Pick(&r, 0)
+					var targets [ProbesPerCall]*Member
+					for _, m := range targets[:p.ProbeTargets(&r, &targets)] {
+						p.Feed(m, m.Load(), 0)
+					}
 					p.Report(g, 0, Success)
 					p.Release(g, 0, Success)
 				}

@@ -37,7 +37,9 @@ func (r Refusal) String() string {
 // Grant is a place at a backend for one try of one request.
 type Grant struct {
 	*Member
-	ticket Ticket
+	ticket   Ticket
+	inFlight int64         // requests at the backend when the place was taken, this one included
+	at       time.Duration // when it was taken
 }
 
 // Probe reports whether the try tests a broken backend.
@@ -46,10 +48,31 @@ func (g Grant) Probe() bool { return g.ticket != 0 }
 // Pool is the set of backends that can answer a request, with the policy that picks among them, a breaker for each of
 // them and the limit of each. It is safe for concurrent use; calls of Set must be serialised by the caller.
 type Pool struct {
-	picker  Picker
-	breaker topology.Breaker
-	members atomic.Pointer[[]*Member]
+	picker    Picker
+	breaker   topology.Breaker
+	slowStart time.Duration
+	outliers  *outliers // nil: none is ejected
+	view      atomic.Pointer[view]
 }
+
+// view is a set of members with what the picker has prepared for it. It never changes.
+type view struct {
+	members []*Member
+	even    bool          // all weights are equal
+	weights int64         // their sum
+	oldest  time.Duration // the earliest Since
+	newest  time.Duration // the latest Since
+
+	cycle []uint16 // members in weighted turn
+	ring  []point  // members on the circle of hashes, ascending
+	table []uint16 // Maglev's
+}
+
+// preparer is a picker that needs a table for each set of members.
+type preparer interface{ prepare(v *view) }
+
+// MaxMembers is the number of members that one pool can hold.
+const MaxMembers = 1<<16 - 1
 
 // NewPool returns an empty pool with the given balancing policy. A nil breaker breaks nothing.
 func NewPool(balance topology.Balance, breaker *topology.Breaker) (*Pool, error) {
@@ -61,35 +84,75 @@ func NewPool(balance topology.Balance, breaker *topology.Breaker) (*Pool, error)
 	if breaker != nil {
 		p.breaker = *breaker
 	}
-	p.members.Store(new([]*Member))
+	p.view.Store(new(view))
 	return p, nil
 }
+
+// SetSlowStart makes the pool raise a new member's share over the given time, from a tenth to the whole. It is called
+// before the first Set.
+func (p *Pool) SetSlowStart(window time.Duration) { p.slowStart = max(window, 0) }
 
 // NewMember returns b as a member for Set, its breaker closed.
 func (p *Pool) NewMember(b *Backend) *Member {
 	return &Member{Backend: b, Breaker: NewBreaker(p.breaker)}
 }
 
-// Set replaces the backends that may be picked. The caller gives the slice away.
-func (p *Pool) Set(members []*Member) { p.members.Store(&members) }
+// Set replaces the backends that may be picked; those beyond MaxMembers are not used. The caller gives the slice away.
+// Policies that map by hash compute their tables here: a few milliseconds for a hundred backends.
+func (p *Pool) Set(members []*Member) {
+	if len(members) > MaxMembers {
+		members = members[:MaxMembers]
+	}
+	v := &view{members: members, even: true}
+	for i, m := range members {
+		m.slot.Store(int32(i))
+		v.weights += int64(m.weight())
+		v.even = v.even && m.weight() == members[0].weight()
+		if i == 0 {
+			v.oldest, v.newest = m.Since, m.Since
+		}
+		v.oldest, v.newest = min(v.oldest, m.Since), max(v.newest, m.Since)
+	}
+	if t, ok := p.picker.(preparer); ok && len(members) > 0 {
+		t.prepare(v)
+	}
+	p.view.Store(v)
+}
 
 // Members returns the backends that may be picked; the slice must not be changed.
-func (p *Pool) Members() []*Member { return *p.members.Load() }
+func (p *Pool) Members() []*Member { return p.view.Load().members }
+
+// Has reports whether a backend of the given key may be picked, load and breakers aside.
+func (p *Pool) Has(key uint64) bool { return p.view.Load().find(key) >= 0 }
+
+func (v *view) find(key uint64) int {
+	for i, m := range v.members {
+		if m.Key == key {
+			return i
+		}
+	}
+	return -1
+}
 
 // Pick finds a backend for the next try of r, and takes a place at it: every Grant must be followed by a Report and
 // one Release. Backends that r excludes are picked only where no other is left.
 func (p *Pool) Pick(r *Request, now time.Duration) (Grant, Refusal) {
-	r.members, r.now, r.panic, r.again = p.Members(), now, false, false
-	defer func() { r.members = nil }()
+	p.begin(r, now)
+	defer func() { r.members, r.view = nil, nil }()
 	if len(r.members) == 0 {
 		return Grant{}, NoBackend
 	}
 	r.panic = !p.breaker.Off && p.ejected(r.members) > p.allowance(len(r.members))
+	if r.Bound {
+		if g, ok := p.bound(r); ok {
+			return g, Picked
+		}
+	}
 	// A round is lost only to another request that took the place at the same moment; so many losses mean a full pool.
 	for range 2*len(r.members) + 8 {
 		i := p.picker.Pick(r)
 		if i < 0 {
-			if r.nTried == 0 || r.again {
+			if r.again || r.nTried == 0 && r.window == 0 {
 				break
 			}
 			r.again = true
@@ -107,15 +170,40 @@ func (p *Pool) Pick(r *Request, now time.Duration) (Grant, Refusal) {
 	return Grant{}, AllBroken
 }
 
-func admit(r *Request, m *Member) (Grant, bool) {
-	if !m.acquire() {
+// begin sets up what r sees of the pool.
+func (p *Pool) begin(r *Request, now time.Duration) {
+	r.view = p.view.Load()
+	r.members, r.now, r.panic, r.again, r.window = r.view.members, now, false, false, 0
+	if p.slowStart > 0 && now < r.view.newest+p.slowStart {
+		r.startSlowly(p.slowStart, hashes(p.picker))
+	}
+	r.judged = p.outliers != nil && !p.outliers.pardon(r.members, now)
+}
+
+// bound takes a place at the backend that r is bound to, if it can.
+func (p *Pool) bound(r *Request) (Grant, bool) {
+	i := r.view.find(r.Prefer)
+	if i < 0 || r.hasTried(r.members[i]) {
 		return Grant{}, false
 	}
-	g := Grant{Member: m}
+	r.again = true // slow start is for those who are free to choose
+	defer func() { r.again = false }()
+	if !r.Eligible(i) {
+		return Grant{}, false
+	}
+	return admit(r, r.members[i])
+}
+
+func admit(r *Request, m *Member) (Grant, bool) {
+	n, ok := m.acquire()
+	if !ok {
+		return Grant{}, false
+	}
+	g := Grant{Member: m, inFlight: n, at: r.now}
 	if m.Breaker != nil {
 		var ok bool
 		if g.ticket, ok = m.Breaker.Admit(r.now, r.Repeatable); !ok && !r.panic {
-			m.inFlight.Add(-1)
+			m.Backend.inFlight.Add(-1)
 			return Grant{}, false
 		}
 	}
@@ -135,8 +223,15 @@ func (p *Pool) Report(g Grant, now time.Duration, o Outcome) {
 
 // Release gives the place back when the call is over, its body included.
 func (p *Pool) Release(g Grant, latency time.Duration, o Outcome) {
-	g.inFlight.Add(-1)
-	p.picker.Done(g.Member, latency, o)
+	g.Backend.inFlight.Add(-1)
+	p.picker.Done(g, latency, o)
+	if p.outliers == nil {
+		return
+	}
+	g.record.count(latency, o)
+	if now := g.at + latency; p.outliers.due(now) {
+		p.outliers.judge(p.Members(), now)
+	}
 }
 
 // ejected returns how many members have a breaker that is not closed.

@@ -148,6 +148,7 @@ func runRandom(t *testing.T, seed uint64, wild float64) (ran bool) {
 }
 
 func TestRandomSystems(t *testing.T) {
+	heavy(t)
 	ran := 0
 	for seed := range uint64(400) {
 		if runRandom(t, seed, 0) {

@@ -23,6 +23,7 @@ func firstComeFirstServed(sys *topology.System, servers int) *topology.System {
 var patient = Options{Wait: time.Hour, MaxWaiting: 1 << 20}
 
 func TestSingleStationsAgainstTheory(t *testing.T) {
+	heavy(t)
 	must := func(s *queueing.Single, err error) *queueing.Single {
 		t.Helper()
 		if err != nil {
@@ -104,6 +105,7 @@ func chainTheory(t *testing.T, users int, cores int) *queueing.Solution {
 }
 
 func TestClosedNetworksAgainstExactMVA(t *testing.T) {
+	heavy(t)
 	for _, c := range []struct{ users, cores int }{{2, 1}, {5, 1}, {12, 1}, {40, 1}, {20, 2}, {60, 4}} {
 		want := chainTheory(t, c.users, c.cores)
 		r := simulate(t, chain(c.users, float64(c.cores)), Options{Seed: 5, Replications: 4, Duration: 10 * time.Minute})
@@ -117,6 +119,7 @@ func TestClosedNetworksAgainstExactMVA(t *testing.T) {
 // TestConfidenceIntervalsHoldTheTruth runs product-form systems many times over: at least 93 % of the 95 % intervals
 // must hold the exact answer.
 func TestConfidenceIntervalsHoldTheTruth(t *testing.T) {
+	heavy(t)
 	runs := 100
 	if testing.Short() {
 		runs = 20
@@ -203,6 +206,7 @@ func throttledQueue(rng *rand.Rand, cores, limit, rate, mean, length float64) fl
 }
 
 func TestCPULimitAgainstSmallSteps(t *testing.T) {
+	heavy(t)
 	for _, c := range []struct{ cores, limit, rate, mean float64 }{
 		{1, 0.5, 30, 0.010},
 		{2, 0.8, 60, 0.010},
@@ -220,6 +224,7 @@ func TestCPULimitAgainstSmallSteps(t *testing.T) {
 }
 
 func TestLittlesLawAtEachStation(t *testing.T) {
+	heavy(t)
 	sys := twentyServices(900)
 	sys.Workload.Duration = topology.Duration(2 * time.Minute)
 	r := simulate(t, sys, Options{Seed: 4, Replications: 2})
@@ -230,6 +235,7 @@ func TestLittlesLawAtEachStation(t *testing.T) {
 }
 
 func TestDemandsAreVisitedAsOftenAsTheySay(t *testing.T) {
+	heavy(t)
 	work := func() *topology.Work { return &topology.Work{CPU: ms(1), Calls: map[string]float64{}} }
 	sys := oneService(8, 1, 1, 200)
 	sys.Services = map[string]*topology.Service{
@@ -257,6 +263,7 @@ func TestDemandsAreVisitedAsOftenAsTheySay(t *testing.T) {
 
 // TestWakingUpCostsInProportionToIdleness: CPU c and wake w for each request at rate x make a use of x(c+w(1-U)) cores.
 func TestWakingUpCostsInProportionToIdleness(t *testing.T) {
+	heavy(t)
 	for _, rate := range []float64{20, 100, 180} {
 		sys := oneService(2, 5, 1, rate)
 		sys.Demands = map[string]map[string]*topology.Demand{"GET /": {"web": {Visits: 1, CPU: ms(5), Wake: ms(4)}}}

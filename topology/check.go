@@ -59,6 +59,9 @@ func (c *checker) layers() {
 // reserved names stand for Banyan's own parts in demands.
 func reserved(name string) bool { return name == "gateway" || name == "client" }
 
+// minMemory is the least limit of memory that a replica may have.
+const minMemory Bytes = 1 << 20
+
 func (c *checker) service(name string, v *Service) {
 	s := c.spots[v]
 	if reserved(name) {
@@ -68,6 +71,10 @@ func (c *checker) service(name string, v *Service) {
 	if s.node != nil && s.node.kind == mapKind && s.child("build").node == nil && s.child("run").node == nil {
 		c.at(c.spots[c.sys].child("services").name(name), Problem{Message: "neither build nor run is given",
 			Expected: "build: FOLDER of a Go package, or run: COMMAND"})
+	}
+	if m := v.Limits.Memory; m > 0 && m < minMemory {
+		c.at(s.child("limits").child("memory"), Problem{Found: m.String(), Message: "no program runs in so little",
+			Expected: "at least 1MiB, written with its unit"})
 	}
 	if v.Layer != "" && !slices.Contains(c.sys.Layers, v.Layer) {
 		c.unknown(s.child("layer"), "layer", v.Layer, func() []string { return c.sys.Layers })
@@ -106,6 +113,61 @@ func (c *checker) inbound(s spot, v Inbound) {
 		c.at(s.child("breaker").child("open"), Problem{Found: b.Open.String(),
 			Message: fmt.Sprintf("open is more than max_open (%v)", b.MaxOpen)})
 	}
+	if a := v.Adaptive; a != nil && a.Min > a.Max {
+		c.at(s.child("adaptive").child("min"), Problem{Found: fmt.Sprint(a.Min), Message: fmt.Sprintf("min is more than max (%d)", a.Max)})
+	}
+	if v.Limit != nil {
+		c.limit(s.child("limit"), *v.Limit)
+	}
+	if v.Hash != nil {
+		c.hash(s.child("hash"), *v.Hash)
+	}
+	if v.Sticky != nil && !isToken(v.Sticky.Cookie) {
+		c.at(s.child("sticky").child("cookie"), Problem{Found: quoteFound(v.Sticky.Cookie), Expected: "the name of a cookie"})
+	}
+}
+
+// limit checks that by and header agree.
+func (c *checker) limit(s spot, v Limit) {
+	switch {
+	case v.By == "header" && v.Header == "":
+		c.at(s, Problem{Message: "no header is named", Expected: "header: NAME"})
+	case v.By != "header" && v.Header != "":
+		c.at(s.child("header"), Problem{Found: quoteFound(v.Header), Message: "the header is not looked at", Hint: "say 'by: header'"})
+	case !isToken(v.Header):
+		c.at(s.child("header"), Problem{Found: quoteFound(v.Header), Expected: "the name of a header"})
+	}
+}
+
+// hash checks that one thing is hashed, and that a request can have it.
+func (c *checker) hash(s spot, v Hash) {
+	var given []string
+	for _, f := range []struct {
+		name string
+		is   bool
+	}{{"header", v.Header != ""}, {"cookie", v.Cookie != ""}, {"query", v.Query != ""}, {"path", v.Path}, {"client", v.Client}} {
+		if f.is {
+			given = append(given, f.name)
+		}
+	}
+	if len(given) != 1 && (s.node == nil || s.node.kind == mapKind) {
+		c.at(s, Problem{Found: chainWords(given), Expected: "exactly one of header, cookie, query, path and client"})
+	}
+	for _, name := range []string{"header", "cookie"} {
+		if text := map[string]string{"header": v.Header, "cookie": v.Cookie}[name]; !isToken(text) {
+			c.at(s.child(name), Problem{Found: quoteFound(text), Expected: "the name of a " + name})
+		}
+	}
+}
+
+// isToken reports whether text can be the name of a header or a cookie (RFC 9110, 5.6.2), or is empty.
+func isToken(text string) bool {
+	for _, b := range []byte(text) {
+		if b <= ' ' || b >= 0x7f || strings.IndexByte(`"(),/:;<=>?@[\]{}`, b) >= 0 {
+			return false
+		}
+	}
+	return true
 }
 
 func (c *checker) calls(s spot, w *Work, uses []string) {

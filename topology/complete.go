@@ -2,8 +2,10 @@ package topology
 
 import (
 	"fmt"
+	"math"
 	"net/url"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -25,7 +27,12 @@ func (d *decoder) inheritInbound(root *node) *node {
 	for i, r := range routes.value.items {
 		items[i] = r
 		if to := r.get("to"); to != nil && inbounds[to.value.text] != nil {
-			items[i] = overlay(inbounds[to.value.text], r)
+			from := inbounds[to.value.text]
+			if r.get("hash") != nil {
+				// One thing is hashed: the route's own takes the whole place of the service's.
+				from = only(from, slices.DeleteFunc(inboundKeys(), func(key string) bool { return key == "hash" }))
+			}
+			items[i] = overlay(from, r)
 		}
 	}
 	list := *routes.value
@@ -36,7 +43,14 @@ func (d *decoder) inheritInbound(root *node) *node {
 	return &out
 }
 
-func inboundKeys() []string { return []string{"balance", "timeout", "retry", "breaker"} }
+// inboundKeys returns what a service can say for its routes.
+func inboundKeys() []string {
+	var keys []string
+	for _, f := range fieldsOf(reflect.TypeFor[Inbound]()) {
+		keys = append(keys, f.name)
+	}
+	return keys
+}
 
 // only returns a map with no other keys than those given.
 func only(n *node, keys []string) *node {
@@ -72,9 +86,22 @@ func complete(sys *System, d *decoder) {
 		d.spots[dead] = at
 		sys.Queues[q.DeadLetter] = dead
 	}
+	for _, s := range sys.Services {
+		s.Inbound.Limit.complete()
+	}
+	for _, r := range sys.Routes {
+		r.Limit.complete()
+	}
 	nameRoutes(sys.Routes)
 	if sys.Workload != nil {
 		completeWorkload(sys)
+	}
+}
+
+// complete fills in the burst.
+func (l *Limit) complete() {
+	if l != nil && l.Burst == 0 {
+		l.Burst = int(min(max(math.Ceil(float64(l.Rate)), 1), 1e9))
 	}
 }
 

@@ -118,7 +118,7 @@ func TestSchemaRefusesWhatTheDecoderRefuses(t *testing.T) {
 		"services: {web: {run: web, drain: 5 minutes}}",
 		"services: {web: {run: web, limits: {memory: 64mb}}}",
 		"services: {web: {run: web, limits: {cpu: -1}}}",
-		"services: {web: {run: web, inbound: {balance: random}}}",
+		"services: {web: {run: web, inbound: {balance: fastest}}}",
 		"services: {web: {run: web, health: {ready: healthz}}}",
 		"services: {web: {run: {a: b}}}",
 		"services: {web: {run: web, env: {A-B: 1}}}",

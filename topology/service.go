@@ -55,7 +55,7 @@ type Replicas struct {
 type Limits struct {
 	// CPU in cores, for example 0.5 or 500m. 0: no limit.
 	CPU CPU `yaml:"cpu" schema:"minimum=0,maximum=4096"`
-	// Memory, for example 128MiB. 0: no limit.
+	// Memory, for example 128MiB, at least 1MiB. 0: no limit.
 	Memory Bytes `yaml:"memory"`
 }
 

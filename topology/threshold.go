@@ -4,15 +4,20 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"time"
 )
 
-// Threshold is what a load test must keep, such as 'p99 < 200ms', 'errors < 0.1%' or 'p99{POST /checkout} < 300ms'.
+// Threshold is what a load test must keep, such as 'p99 < 200ms', 'errors < 0.1%', 'p99{POST /checkout} < 300ms' or
+// 'p99[10s] < 300ms'.
 type Threshold struct {
 	// Metric is p followed by a number from 0 to 100 (a percentile of the latency), mean, min or max (of the latency),
 	// errors (the share of requests that failed) or rate (good answers a second).
 	Metric string
 	// Step whose requests are meant, by the name of a step or of a route; empty: all requests.
 	Step string
+	// Window is the length of the stretches in each of which it must hold, whole seconds; 0: in the test as a whole. A
+	// threshold has a step or a window, not both.
+	Window Duration
 	// Op is <, <=, > or >=.
 	Op string
 	// Limit in seconds for latencies, as a fraction for errors, per second for rate.
@@ -43,11 +48,17 @@ func ParseThreshold(text string) (Threshold, error) {
 	}
 	t.text = strings.TrimSpace(rest)
 	t.Metric = strings.TrimSpace(text[:i])
-	if name, label, ok := strings.Cut(t.Metric, "{"); ok {
-		if label, ok = strings.CutSuffix(label, "}"); !ok || label == "" {
-			return fail("has an open brace", "")
+	if k := strings.IndexAny(t.Metric, "{["); k >= 0 {
+		name, label := strings.TrimSpace(t.Metric[:k]), t.Metric[k:]
+		reason := ""
+		if t.Metric = name; label[0] == '{' {
+			t.Step, reason = thresholdStep(label)
+		} else {
+			t.Window, reason = thresholdWindow(label)
 		}
-		t.Metric, t.Step = strings.TrimSpace(name), label
+		if reason != "" {
+			return fail(reason, "")
+		}
 	}
 	_, isPercentile := parsePercentile(t.Metric)
 	var err error
@@ -59,7 +70,9 @@ func ParseThreshold(text string) (Threshold, error) {
 	case t.Metric == "errors":
 		var p Percent
 		p, err = ParsePercent(t.text)
-		t.Limit = float64(p)
+		if t.Limit = float64(p); t.Limit > 1 {
+			return fail("has a limit above 100%", "")
+		}
 	case t.Metric == "rate":
 		var r Rate
 		r, err = ParseRate(t.text)
@@ -77,6 +90,31 @@ func ParseThreshold(text string) (Threshold, error) {
 		return Threshold{}, &unitError{text, fmt.Sprintf("its limit %s %s", quoteFound(t.text), reason), e.want, ""}
 	}
 	return t, nil
+}
+
+// thresholdStep reads {STEP}.
+func thresholdStep(label string) (step, reason string) {
+	step, ok := strings.CutSuffix(label[1:], "}")
+	if step = strings.TrimSpace(step); !ok || step == "" {
+		return "", "has an open brace"
+	}
+	return step, ""
+}
+
+// thresholdWindow reads [WINDOW].
+func thresholdWindow(label string) (window Duration, reason string) {
+	inner, ok := strings.CutSuffix(label[1:], "]")
+	if !ok {
+		if strings.Contains(inner, "{") {
+			return 0, "has a window and a step, of which it can have one"
+		}
+		return 0, "has an open bracket"
+	}
+	window, err := ParseDuration(strings.TrimSpace(inner))
+	if err != nil || window.Std() < time.Second || window.Std()%time.Second != 0 || window.Std() > 168*time.Hour {
+		return 0, "has a window " + quoteFound(inner) + " that is not whole seconds, such as [10s]"
+	}
+	return window, ""
 }
 
 // Holds says whether a measured value keeps the threshold. A value that is not a number keeps none.
@@ -101,6 +139,8 @@ func (t Threshold) String() string {
 	label := ""
 	if t.Step != "" {
 		label = "{" + t.Step + "}"
+	} else if t.Window != 0 {
+		label = "[" + t.Window.String() + "]"
 	}
 	return t.Metric + label + " " + t.Op + " " + t.text
 }

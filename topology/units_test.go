@@ -206,6 +206,9 @@ func TestThreshold(t *testing.T) {
 		"p95{POST /a > b} < 300ms": {Metric: "p95", Step: "POST /a > b", Op: "<", Limit: 0.3},
 		"rate > 600/min":           {Metric: "rate", Op: ">", Limit: 10},
 		"max{x} >= 1s":             {Metric: "max", Step: "x", Op: ">=", Limit: 1},
+		"p99[10s] < 300ms":         {Metric: "p99", Window: Duration(10 * time.Second), Op: "<", Limit: 0.3},
+		"errors [ 1m30s ] <= 1%":   {Metric: "errors", Window: Duration(90 * time.Second), Op: "<=", Limit: 0.01},
+		"p50{GET /a[b]} < 1s":      {Metric: "p50", Step: "GET /a[b]", Op: "<", Limit: 1},
 	} {
 		got, err := ParseThreshold(text)
 		again, err2 := ParseThreshold(got.String())
@@ -216,7 +219,8 @@ func TestThreshold(t *testing.T) {
 			t.Errorf("%s: got %+v", text, got)
 		}
 	}
-	for _, text := range []string{"", "p99", "p99 = 1", "p999 < 1s", "p99 < 1", "errors < 1s", "rate < 1", "p99{x < 1s", "p99{} < 1s", "< 1s"} {
+	for _, text := range []string{"", "p99", "p99 = 1", "p999 < 1s", "p99 < 1", "errors < 1s", "rate < 1", "p99{x < 1s", "p99{} < 1s", "< 1s",
+		"p99[] < 1s", "p99[10s < 1s", "p99[10] < 1s", "p99[100ms] < 1s", "p99[1500ms] < 1s", "p99[200h] < 1s", "p99[10s]{x} < 1s", "[10s] < 1s", "errors < 101%"} {
 		if got, err := ParseThreshold(text); err == nil {
 			t.Errorf("%q: got %+v", text, got)
 		}

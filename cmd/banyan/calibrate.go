@@ -26,22 +26,11 @@ record; left out, the newest.`,
 			if err != nil {
 				return err
 			}
-			dir, err := c.stateDir()
+			m, err := c.measurement(args)
 			if err != nil {
 				return err
 			}
-			name := ""
-			if len(args) > 0 {
-				name = args[0]
-			}
-			run, err := app.OpenRun(dir, name)
-			if err != nil {
-				return err
-			}
-			if run.Measurement == nil {
-				return fmt.Errorf("run %s was made against a plain URL: nothing was observed of the system", run.Name)
-			}
-			k, err := plan.Calibrate(run.Measurement)
+			k, err := plan.Calibrate(m)
 			if err != nil {
 				return err
 			}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"runtime"
@@ -11,62 +12,87 @@ import (
 
 	"github.com/banyanhq/banyan/app"
 	"github.com/banyanhq/banyan/plan"
+	"github.com/banyanhq/banyan/simulate"
 	"github.com/banyanhq/banyan/topology"
 )
 
 func (c *cli) compare() *cobra.Command {
-	return &cobra.Command{
+	var simulated bool
+	cmd := &cobra.Command{
 		Use:     "compare [RUN]",
 		GroupID: "predict",
-		Short:   "Hold the prediction against a load test",
-		Long: `Predict the system under the very load that a load test offered, and print predicted and measured side by side, with
+		Short:   "Hold prediction and simulation against a load test",
+		Long: `Predict and simulate the system under the very load that a load test offered, and print all three side by side, with
 the error of each and where the model should not be trusted. RUN is the name or file of a load test's record; left out,
 the newest.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			dir, err := c.stateDir()
-			if err != nil {
-				return err
-			}
 			sys, err := c.openCalibrated()
 			if err != nil {
 				return err
 			}
-			name := ""
-			if len(args) > 0 {
-				name = args[0]
-			}
-			run, err := app.OpenRun(dir, name)
+			m, err := c.measurement(args)
 			if err != nil {
 				return err
 			}
-			if run.Measurement == nil {
-				return fmt.Errorf("run %s was made against a plain URL: nothing was observed of the system", run.Name)
-			}
-			cmp, err := comparison(sys, run.Measurement)
+			cmp, err := comparison(cmd.Context(), sys, m, simulated)
 			if err != nil {
 				return err
 			}
 			if c.json {
 				return writeJSON(c.out, cmp)
 			}
-			c.printComparison(sys, run.Measurement, cmp)
+			c.printComparison(m, cmp)
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&simulated, "simulate", true, "simulate the load too")
+	return cmd
 }
 
-// comparison predicts the load of a measurement, with the replicas and limits that really ran.
-func comparison(sys *topology.System, m *plan.Measurement) (*plan.Comparison, error) {
-	o := plan.Options{Cores: float64(runtime.NumCPU()), Replicas: map[string]int{}, CPU: map[string]float64{}}
-	for name, s := range m.Services {
-		if sys.Services[name] != nil {
-			o.Replicas[name], o.CPU[name] = max(1, int(s.Replicas+0.5)), s.Limit
-		}
-	}
-	p, err := plan.Predict(sys, m.Load, o)
+// measurement is what was measured in the load test that args name, or in the newest.
+func (c *cli) measurement(args []string) (*plan.Measurement, error) {
+	dir, err := c.stateDir()
 	if err != nil {
 		return nil, err
+	}
+	name := ""
+	if len(args) > 0 {
+		name = args[0]
+	}
+	run, err := app.OpenRun(dir, name)
+	if err != nil {
+		return nil, err
+	}
+	if run.Measurement == nil {
+		return nil, fmt.Errorf("nothing was observed of the system in run %s: load it while it is up", run.Name)
+	}
+	return run.Measurement, nil
+}
+
+// comparison predicts and simulates the load of a measurement, with the replicas and limits that really ran.
+func comparison(ctx context.Context, sys *topology.System, m *plan.Measurement, simulated bool) (*plan.Comparison, error) {
+	cores := float64(runtime.NumCPU())
+	replicas, cpu := map[string]int{}, map[string]float64{}
+	for name, s := range m.Services {
+		if sys.Services[name] != nil {
+			replicas[name], cpu[name] = max(1, int(s.Replicas+0.5)), s.Limit
+		}
+	}
+	p, err := plan.Predict(sys, m.Load, plan.Options{Cores: cores, Replicas: replicas, CPU: cpu})
+	if err != nil {
+		return nil, err
+	}
+	var sim *simulate.Result
+	if simulated && !p.Saturated {
+		load := simulate.Load(m.Load)
+		model, err := simulate.New(sys, simulate.Options{Seed: 1, Cores: cores, Replicas: replicas, CPU: cpu, Load: &load, Duration: m.End.Sub(m.Start)})
+		if err != nil {
+			return nil, err
+		}
+		if sim, err = model.Run(ctx); err != nil {
+			return nil, err
+		}
 	}
 	var calibrated float64
 	if k := sys.Calibration; k != nil {
@@ -75,34 +101,39 @@ func comparison(sys *topology.System, m *plan.Measurement) (*plan.Comparison, er
 			p.Notes = append(p.Notes, "The demands were derived from this very run: what agrees here proves nothing. Calibrate at one load and compare at another.")
 		}
 	}
-	return plan.Compare(p, m, calibrated), nil
+	return plan.Compare(p, sim, m, calibrated), nil
 }
 
-func (c *cli) printComparison(sys *topology.System, m *plan.Measurement, cmp *plan.Comparison) {
-	fmt.Fprintf(c.out, "%s, run %s: %s for %s\n\n", cmp.System, cmp.Source, describeLoad(m.Load), duration(m.End.Sub(m.Start)))
-	t := table{head: []string{"ROUTE", "REQ/S", "MEASURED", "ERROR", "MEAN", "MEASURED", "ERROR", "P99", "MEASURED", "ERROR"}}
-	for _, name := range slices.Sorted(maps.Keys(cmp.Routes)) {
-		r := cmp.Routes[name]
-		row := []string{name, digits(r.Throughput.Predicted), digits(r.Throughput.Measured), deviation(r.Throughput.Error)}
-		for _, p := range []plan.Pair{r.Mean, r.P99} {
-			row = append(row, duration(secs(p.Predicted)), duration(secs(p.Measured)), errorOf(p))
-		}
-		t.row(row...)
+func (c *cli) printComparison(m *plan.Measurement, cmp *plan.Comparison) {
+	fmt.Fprintf(c.out, "%s, run %s: %s for %s\n", cmp.System, cmp.Source, describeLoad(m.Load), duration(m.End.Sub(m.Start)))
+	routes := slices.Sorted(maps.Keys(cmp.Routes))
+	latency := func(v float64) string { return duration(secs(v)) }
+	t := comparisonTable("REQUESTS/S")
+	for _, name := range routes {
+		t.row(cells(name, cmp.Routes[name].Throughput, digits)...)
 	}
-	t.row("all", digits(cmp.Total.Predicted), digits(cmp.Total.Measured), deviation(cmp.Total.Error), "", "", "", "", "", "")
+	t.row(cells("all", cmp.Total, digits)...)
 	t.write(c.out)
-	fmt.Fprintln(c.out)
-	t = table{head: []string{"SERVICE", "CPU", "MEASURED", "ERROR", "USED", "MEASURED"}}
+	t = comparisonTable("MEAN LATENCY")
+	for _, name := range routes {
+		t.row(cells(name, cmp.Routes[name].Mean, latency)...)
+	}
+	t.write(c.out)
+	t = comparisonTable("P99 LATENCY")
+	for _, name := range routes {
+		t.row(cells(name, cmp.Routes[name].P99, latency)...)
+	}
+	t.write(c.out)
+	t = comparisonTable("CPU, CORES")
+	t.head = append(t.head, "USED")
 	for _, name := range slices.SortedFunc(maps.Keys(cmp.Services), compareServices) {
-		s := cmp.Services[name]
 		capacity := m.Cores
 		if ms := m.Services[name]; ms.Limit > 0 {
 			capacity = ms.Limit * max(ms.Replicas, 1)
 		}
-		t.row(name, cores(s.Predicted), cores(s.Measured), deviation(s.Error), percent(s.Predicted/capacity), percent(s.Measured/capacity))
+		t.row(append(cells(name, cmp.Services[name], cores), percent(cmp.Services[name].Measured/capacity))...)
 	}
-	t.row("machine", cores(cmp.Machine.Predicted), cores(cmp.Machine.Measured), deviation(cmp.Machine.Error),
-		percent(cmp.Machine.Predicted/m.Cores), percent(cmp.Machine.Measured/m.Cores))
+	t.row(append(cells("machine", cmp.Machine, cores), percent(cmp.Machine.Measured/m.Cores))...)
 	t.write(c.out)
 	fmt.Fprintln(c.out)
 	for _, v := range cmp.Validity {
@@ -110,12 +141,20 @@ func (c *cli) printComparison(sys *topology.System, m *plan.Measurement, cmp *pl
 	}
 }
 
-// errorOf prints the error of a pair, or a dash where nothing was predicted.
-func errorOf(p plan.Pair) string {
-	if p.Predicted == 0 {
-		return "-"
+func comparisonTable(what string) table {
+	return table{gap: true, head: []string{what, "MEASURED", "PREDICTED", "ERROR", "SIMULATED", "ERROR"}}
+}
+
+// cells is a row of a comparison; what was not predicted or simulated is a dash.
+func cells(name string, p plan.Pair, format func(float64) string) []string {
+	row := []string{name, format(p.Measured), "-", "-", "-", "-"}
+	if p.Predicted != 0 {
+		row[2], row[3] = format(p.Predicted), deviation(p.Error)
 	}
-	return deviation(p.Error)
+	if p.Simulated != 0 {
+		row[4], row[5] = format(p.Simulated), deviation(p.SimulatedError)
+	}
+	return row
 }
 
 func secs(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }

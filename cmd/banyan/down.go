@@ -19,12 +19,7 @@ func (c *cli) down() *cobra.Command {
 		GroupID: "run",
 		Short:   "Stop the running system: drain, then end every replica",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			dir, err := c.stateDir()
-			if err != nil {
-				return err
-			}
-			client := control.Dial(dir)
-			info, err := client.Info(cmd.Context())
+			client, info, err := c.running(cmd.Context())
 			if errors.Is(err, control.ErrNotRunning) {
 				fmt.Fprintln(c.out, "not running")
 				return nil

@@ -24,6 +24,21 @@ func (c *cli) paths() ([]string, error) {
 	return []string{defaultFile}, nil
 }
 
+// absolute returns the topology files to read, as paths that hold in any folder.
+func (c *cli) absolute() ([]string, error) {
+	paths, err := c.paths()
+	if err != nil {
+		return nil, err
+	}
+	files := make([]string, len(paths))
+	for i, path := range paths {
+		if files[i], err = filepath.Abs(path); err != nil {
+			return nil, fmt.Errorf("finding the folder of %s: %w", path, err)
+		}
+	}
+	return files, nil
+}
+
 // open reads the topology.
 func (c *cli) open() (*topology.System, error) {
 	paths, err := c.paths()

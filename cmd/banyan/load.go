@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -28,6 +29,8 @@ type loadFlags struct {
 	maxLate                   time.Duration
 	method, body              string
 	headers                   []string
+	knee                      kneeFlags
+	out                       reportFlags
 	distributed               workerFlags
 }
 
@@ -50,6 +53,8 @@ broken, or a worker was lost. Ctrl-C ends the test and reports what was done.`,
   banyan load --users 500 --think 2s
   banyan load --trace requests.csv.gz --speed 60 --from 40d --length 1h
   banyan load http://127.0.0.1:8080/ --connections 64 --duration 10s
+  banyan load --find-knee --slo 'p99<200ms,errors<0.1%'
+  banyan load http://127.0.0.1:8080/ --sweep users=1,2,4,8,16,32 --duration 5s
   banyan load --worker :7070 --secret-file secret
   banyan load --workers 127.0.0.1:7070,127.0.0.1:7071 --secret-file secret --rate 5000/s`,
 		Args: cobra.MaximumNArgs(1),
@@ -59,6 +64,11 @@ broken, or a worker was lost. Ctrl-C ends the test and reports what was done.`,
 			}
 			if cmd.Flags().Changed("worker") {
 				return c.loadWorker(cmd, args, &f.distributed)
+			}
+			if search, err := f.knee.set(cmd); err != nil {
+				return err
+			} else if search {
+				return c.loadSearch(cmd, args, f)
 			}
 			if len(args) == 1 {
 				return c.loadURL(cmd.Context(), args[0], f)
@@ -80,13 +90,16 @@ broken, or a worker was lost. Ctrl-C ends the test and reports what was done.`,
 	fl.Float64Var(&f.scale, "scale", 1, "of the trace: multiplies its counts")
 	fl.StringVar(&f.from, "from", "", "of the trace: offset at which the replay starts")
 	fl.StringVar(&f.length, "length", "", "of the trace: length of the part that is replayed, in its own time")
-	fl.StringArrayVar(&f.thresholds, "threshold", nil, "limit to keep, such as 'p99 < 200ms', 'errors < 0.1%' or 'p99{GET /} < 50ms'")
+	fl.StringArrayVar(&f.thresholds, "threshold", nil, "limit to keep, such as 'p99 < 200ms', 'errors < 0.1%', 'p99{GET /} < 50ms' or 'p99[10s] < 1s', in each 10s")
 	fl.Uint64Var(&f.seed, "seed", 0, "of all that is drawn: arrivals, mix, think times, values, UUIDs too; 0: another one for each test")
 	fl.DurationVar(&f.maxLate, "max-late", 0, "do not send what is due for longer than this, and count it; 0: send everything, however late")
 	fl.StringVarP(&f.method, "method", "X", "", "with a URL: the request's method")
 	fl.StringVar(&f.body, "body", "", "with a URL: the request's body")
 	fl.StringArrayVarP(&f.headers, "header", "H", nil, "with a URL: a header, such as 'Accept: text/html'")
+	f.knee.register(cmd)
+	f.out.register(cmd)
 	f.distributed.register(cmd)
+	cmd.AddCommand(c.loadDiff())
 	cmd.AddCommand(c.importRecording())
 	return cmd
 }
@@ -112,7 +125,7 @@ func (c *cli) loadURL(ctx context.Context, url string, f loadFlags) error {
 	if err != nil {
 		return err
 	}
-	return c.report(r, &app.Run{Name: app.RunName(r), Result: r})
+	return errors.Join(f.out.write(r), c.report(r, &app.Run{Name: app.RunName(r), Result: r}))
 }
 
 func (f loadFlags) adHoc() (o load.AdHocOptions, err error) {
@@ -182,7 +195,7 @@ func (c *cli) loadSystem(cmd *cobra.Command, f loadFlags) error {
 	if _, err := app.SaveRun(dir, run); err != nil {
 		return err
 	}
-	return c.report(run.Result, run)
+	return errors.Join(f.out.write(run.Result), c.report(run.Result, run))
 }
 
 // override replaces what the file says of the workload by the flags.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -24,10 +25,16 @@ func main() {
 		os.Exit(orchestrate.ShimMain(os.Args))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// A second signal ends the program at once, whatever it waits for; the watchdog then ends the replicas. Signals that
+	// come together are one: 'timeout' sends its signal to the program and to its group.
+	context.AfterFunc(ctx, func() { time.AfterFunc(sameSignal, stop) })
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
+
+// sameSignal is how long after a signal another one is taken for the same.
+const sameSignal = time.Second
 
 // errNo is a negative answer that has been printed already.
 var errNo = errors.New("no")
@@ -53,6 +60,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case errors.As(err, &wrong):
 		fmt.Fprintf(stderr, "banyan: %v\n", err)
 		return 2
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		fmt.Fprintln(stderr, "banyan: interrupted")
+		return 1
 	}
 	fmt.Fprintf(stderr, "banyan: %v\n", err)
 	return 1
@@ -98,13 +108,21 @@ machine (up), measures it under load (load), and holds prediction against measur
 	)
 	root.AddCommand(
 		c.check(), c.schema(), c.explain(),
-		c.plan(), c.load(), c.calibrate(), c.compare(),
+		c.plan(), c.queueing(), c.simulate(), c.load(), c.calibrate(), c.compare(),
 		c.up(), c.status(), c.top(), c.logs(), c.scale(), c.restart(), c.down(),
 	)
 	for _, cmd := range append(root.Commands(), root) {
 		wrapArgs(cmd)
 	}
 	return root
+}
+
+// someService wants the names of services.
+func someService(_ *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return errors.New("no service is named")
+	}
+	return nil
 }
 
 // wrapArgs makes wrong arguments wrong use.

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,14 +19,20 @@ func (c *cli) plan() *cobra.Command {
 	var rate, think string
 	var users int
 	var replicas map[string]int
+	var ahead lookAhead
 	cmd := &cobra.Command{
 		Use:     "plan",
 		GroupID: "predict",
 		Short:   "Predict latency, throughput, limits and the first bottleneck",
 		Long: `Predict how the system does under its workload: latency of each route, use of each service, how much it holds, what
 fills up first, and what one change would do. Costs of requests come from a calibration beside the file where there is
-one, otherwise from 'work' and 'demands' in the file.`,
-		Example: "  banyan plan\n  banyan plan --rate 500/s --replicas catalog=3\n  banyan plan --users 2000 --think 5s --json",
+one, otherwise from 'work' and 'demands' in the file.
+
+With --for it looks ahead: when, at the file's 'growth', each resource is full and each SLO breaks, what the loss of one
+and two replicas does, what it costs by 'prices', which inputs matter most, and the cheapest changes that hold through the
+horizon. --write makes a file of these, to be laid over the topology: banyan -f banyan.yaml -f FILE up.`,
+		Example: "  banyan plan\n  banyan plan --rate 500/s --replicas catalog=3\n  banyan plan --users 2000 --think 5s --json\n" +
+			"  banyan plan --for 18months --uncertainty 20% --write larger.yaml",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			sys, err := c.openCalibrated()
 			if err != nil {
@@ -41,21 +50,37 @@ one, otherwise from 'work' and 'demands' in the file.`,
 			if err != nil {
 				return err
 			}
-			p, err := plan.Make(sys, load, plan.Options{Cores: float64(runtime.NumCPU()), Replicas: replicas})
+			options := plan.Options{Cores: float64(runtime.NumCPU()), Replicas: replicas}
+			wanted, err := ahead.options(options)
 			if err != nil {
 				return err
 			}
-			if c.json {
-				return writeJSON(c.out, p)
+			p, err := plan.Make(sys, load, options)
+			if err != nil {
+				return err
 			}
-			c.printPlan(sys, p)
-			return nil
+			if wanted == nil {
+				if c.json {
+					return writeJSON(c.out, p)
+				}
+				c.printPlan(sys, p)
+				return nil
+			}
+			grown, err := plan.Grow(sys, load, *wanted)
+			if errors.Is(err, plan.ErrNoGrowth) {
+				return wrongUse{err}
+			}
+			if err != nil {
+				return err
+			}
+			return c.lookAhead(sys, p, grown, *wanted, ahead)
 		},
 	}
 	cmd.Flags().StringVar(&rate, "rate", "", "plan for an open load of so many scenario starts, such as 200/s")
 	cmd.Flags().IntVar(&users, "users", 0, "plan for a closed load of so many users")
 	cmd.Flags().StringVar(&think, "think", "", "mean pause of a user between two requests, such as 1s")
 	cmd.Flags().StringToIntVar(&replicas, "replicas", nil, "plan with other numbers of replicas, such as catalog=3,cart=2")
+	ahead.flags(cmd)
 	return cmd
 }
 
@@ -123,12 +148,13 @@ func (c *cli) printPlan(sys *topology.System, p *plan.Plan) {
 	} else {
 		fmt.Fprintf(c.out, "No knee: %s is broken at any load.\n", p.Knee.By)
 	}
-	fmt.Fprintf(c.out, "First bottleneck: %s.\n\n", p.Bottleneck)
-	t = table{head: []string{"CHANGE", "HOLDS", "KNEE", "GAIN", "MEAN", "P99"}}
-	for _, ch := range p.Changes {
-		t.row(ch.What, digits(ch.Saturation)+"/s", digits(ch.Knee)+"/s", deviation(ch.Gain), duration(ch.Mean), duration(ch.P99))
+	fmt.Fprintf(c.out, "First bottleneck: %s.\n", p.Bottleneck)
+	if st := p.Storm; st != nil {
+		fmt.Fprintf(c.out, "Metastable from %s requests/s (%s of what is held) on: once calls time out, retries multiply those to %s by %s and keep it so.\n",
+			digits(st.From), percent(st.Share), st.Service, digits(st.Tries))
 	}
-	t.write(c.out)
+	fmt.Fprintln(c.out)
+	c.printChanges(p)
 	fmt.Fprintf(c.out, "\nMethod: %s.\n", p.Method)
 	if k := sys.Calibration; k != nil {
 		fmt.Fprintf(c.out, "Costs measured: %s, at %s requests/s on %g cores.\n", k.Source, digits(k.Throughput), float64(k.Cores))
@@ -137,6 +163,25 @@ func (c *cli) printPlan(sys *topology.System, p *plan.Plan) {
 	}
 	for _, n := range p.Notes {
 		fmt.Fprintf(c.out, "Note: %s.\n", n)
+	}
+}
+
+// printChanges prints what each single change would do; those that would do nothing share a line.
+func (c *cli) printChanges(p *plan.Plan) {
+	mean, p99 := p.Latency()
+	t := table{head: []string{"CHANGE", "HOLDS", "KNEE", "GAIN", "MEAN", "P99"}}
+	t.row("none", digits(p.Saturation.Throughput)+"/s", digits(p.Knee.Throughput)+"/s", "", duration(mean), duration(p99))
+	var idle []string
+	for _, ch := range p.Changes {
+		if math.Abs(ch.Gain) < 0.005 && math.Abs(ch.Saturation/p.Saturation.Throughput-1) < 0.005 && math.Abs(float64(ch.P99-p99)) < 0.01*float64(p99) {
+			idle = append(idle, ch.What)
+			continue
+		}
+		t.row(ch.What, digits(ch.Saturation)+"/s", digits(ch.Knee)+"/s", deviation(ch.Gain), duration(ch.Mean), duration(ch.P99))
+	}
+	t.write(c.out)
+	if len(idle) > 0 {
+		fmt.Fprintf(c.out, "No difference: %s.\n", strings.Join(idle, "; "))
 	}
 }
 

@@ -4,8 +4,6 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
-
-	"github.com/banyanhq/banyan/app/control"
 )
 
 func (c *cli) restart() *cobra.Command {
@@ -13,16 +11,16 @@ func (c *cli) restart() *cobra.Command {
 		Use:     "restart SERVICE ...",
 		GroupID: "run",
 		Short:   "Replace the replicas of a service one after the other, without a gap",
-		Args:    cobra.MinimumNArgs(1),
+		Args:    someService,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			dir, err := c.stateDir()
+			client, info, err := c.running(cmd.Context())
 			if err != nil {
 				return err
 			}
-			client := control.Dial(dir)
+			c.noteChanged(info)
 			for _, name := range args {
 				if err := client.Restart(cmd.Context(), name); err != nil {
-					return fmt.Errorf("restarting %s: %w", name, err)
+					return err // it names the service
 				}
 				if !c.json {
 					fmt.Fprintf(c.out, "%s: all replicas replaced\n", name)

@@ -20,22 +20,22 @@ func (c *cli) scale() *cobra.Command {
 		Long: `Change the number of replicas (horizontally) or the limits of each replica (vertically) of a running service. Limits
 change on the replicas that run, without a restart. Returns when the change has been carried out.`,
 		Example: "  banyan scale catalog=4\n  banyan scale catalog --cpu 0.5 --memory 128MiB\n  banyan scale catalog=2 cart=3",
-		Args:    cobra.MinimumNArgs(1),
+		Args:    someService,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			dir, err := c.stateDir()
-			if err != nil {
-				return err
-			}
 			requests, err := scaleRequests(args, cpu, memory)
 			if err != nil {
 				return err
 			}
-			client := control.Dial(dir)
+			client, info, err := c.running(cmd.Context())
+			if err != nil {
+				return err
+			}
 			for _, r := range requests {
 				if err := client.Scale(cmd.Context(), r); err != nil {
-					return fmt.Errorf("scaling %s: %w", r.Service, err)
+					return err // it names the service
 				}
 			}
+			c.noteChanged(info)
 			if c.json {
 				return writeJSON(c.out, requests)
 			}

@@ -29,15 +29,11 @@ func (c *cli) status() *cobra.Command {
 		GroupID: "run",
 		Short:   "Show the running system: replicas, rates, latencies, CPU, memory",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			dir, err := c.stateDir()
+			client, info, err := c.running(cmd.Context())
 			if err != nil {
 				return err
 			}
-			client := control.Dial(dir)
-			var a statusAnswer
-			if a.Info, err = client.Info(cmd.Context()); err != nil {
-				return err
-			}
+			a := statusAnswer{Info: info}
 			if a.Status, err = client.Status(cmd.Context(), window); err != nil {
 				return err
 			}
@@ -51,6 +47,7 @@ func (c *cli) status() *cobra.Command {
 				return writeJSON(c.out, a)
 			}
 			c.printStatus(a, events)
+			c.noteChanged(info)
 			return nil
 		},
 	}

@@ -13,12 +13,16 @@ import (
 type table struct {
 	head []string
 	left int
+	gap  bool // an empty line first
 	rows [][]string
 }
 
 func (t *table) row(cells ...string) { t.rows = append(t.rows, cells) }
 
 func (t *table) write(w io.Writer) {
+	if t.gap {
+		fmt.Fprintln(w)
+	}
 	width := make([]int, len(t.head))
 	for _, row := range append([][]string{t.head}, t.rows...) {
 		for i, cell := range row {

@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	"github.com/banyanhq/banyan/app/control"
 	"github.com/banyanhq/banyan/app/topview"
 	"github.com/banyanhq/banyan/observe"
 )
@@ -22,14 +21,13 @@ func (c *cli) top() *cobra.Command {
 		GroupID: "run",
 		Short:   "Watch the running system live",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			dir, err := c.stateDir()
-			if err != nil {
-				return err
-			}
 			if interval < 100*time.Millisecond {
 				return usagef("--interval %v: at least 100ms", interval)
 			}
-			client := control.Dial(dir)
+			client, _, err := c.running(cmd.Context())
+			if err != nil {
+				return err
+			}
 			fetch := func(ctx context.Context) (observe.Status, error) { return client.Status(ctx, window) }
 			s, err := fetch(cmd.Context())
 			if err != nil {

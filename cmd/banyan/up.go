@@ -26,8 +26,9 @@ func (c *cli) up() *cobra.Command {
 		GroupID: "run",
 		Short:   "Build and run the system on this machine",
 		Long: `Build the services and run the system on this machine: the gateway, each service's replicas, health checks, metrics.
-Ends with Ctrl-C, SIGTERM or 'banyan down': replicas finish what is in flight first. With --detach it goes on in the
-background, and the command returns once the system serves.`,
+Ends with Ctrl-C, SIGTERM or 'banyan down': replicas finish what is in flight first; a second Ctrl-C ends at once. With
+--detach it goes on in the background, and the command returns once the system serves. The file is read once: what is
+changed in it takes effect with the next up.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			dir, err := c.stateDir()
 			if err != nil {
@@ -50,7 +51,10 @@ func (c *cli) upHere(ctx context.Context, dir string, verbose bool) error {
 	if err != nil {
 		return err
 	}
-	files, err := c.paths()
+	if err := alreadyUp(ctx, control.Dial(dir)); err != nil {
+		return err
+	}
+	files, err := c.absolute()
 	if err != nil {
 		return err
 	}
@@ -77,7 +81,17 @@ func (c *cli) upHere(ctx context.Context, dir string, verbose bool) error {
 	if err != nil {
 		return err
 	}
-	return a.Run(ctx)
+	quiet := context.AfterFunc(ctx, func() {
+		fmt.Fprintln(c.err, "stopping: what is in flight is finished first; Ctrl-C again ends at once")
+	})
+	defer quiet()
+	if err := a.Run(ctx); err != nil {
+		return err
+	}
+	if !c.json {
+		fmt.Fprintf(c.out, "%s is down\n", sys.Name)
+	}
+	return nil
 }
 
 // logFile is where a detached system's own output goes, in the state directory.
@@ -89,8 +103,8 @@ func (c *cli) upDetached(ctx context.Context, dir string, verbose bool) error {
 		return err
 	}
 	client := control.Dial(dir)
-	if i, err := client.Info(ctx); err == nil {
-		return fmt.Errorf("%s is already up (pid %d) on http://%s", i.System, i.PID, i.Address)
+	if err := alreadyUp(ctx, client); err != nil {
+		return err
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("making the state directory: %w", err)
@@ -136,7 +150,7 @@ func (c *cli) waitServing(ctx context.Context, client *control.Client, child *ex
 			// It may have ended already: nothing is lost then.
 			_ = child.Process.Signal(syscall.SIGTERM)
 			<-exited
-			return fmt.Errorf("starting was broken off: %w", ctx.Err())
+			return errors.New("interrupted while starting; nothing was left running")
 		case <-tick.C:
 		}
 		i, err := client.Info(ctx)

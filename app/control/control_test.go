@@ -1,0 +1,165 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/banyanhq/banyan/observe"
+	"github.com/banyanhq/banyan/orchestrate"
+)
+
+// fake answers what it is told to, and remembers what it was asked.
+type fake struct {
+	scaled  orchestrate.Change
+	service string
+	stopped bool
+	fail    error
+}
+
+func (f *fake) Info() Info { return Info{System: "fake", State: Serving, PID: 7} }
+func (f *fake) Replicas() []orchestrate.ServiceStatus {
+	return []orchestrate.ServiceStatus{{Service: "web", Ready: 2}}
+}
+func (f *fake) Events() []orchestrate.Event               { return []orchestrate.Event{{What: "ready"}} }
+func (f *fake) Pulses(from, to time.Time) []observe.Pulse { return []observe.Pulse{{At: to}} }
+func (f *fake) Stop()                                     { f.stopped = true }
+func (f *fake) Status(window time.Duration) (observe.Status, error) {
+	return observe.Status{System: "fake", Window: window}, f.fail
+}
+func (f *fake) Window(from, to time.Time) (*observe.Window, error) {
+	return &observe.Window{Interval: observe.Interval{Start: from, End: to}}, f.fail
+}
+func (f *fake) Scale(_ context.Context, service string, c orchestrate.Change) error {
+	f.service, f.scaled = service, c
+	return f.fail
+}
+func (f *fake) Restart(_ context.Context, service string) error {
+	f.service = service
+	return f.fail
+}
+
+// serve runs the server in a state directory until the test ends.
+func serve(t *testing.T, dir string, sys System) *Client {
+	t.Helper()
+	l, err := Listen(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- Serve(ctx, l, sys) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("serving: %v", err)
+		}
+		if _, err := os.Stat(filepath.Join(dir, socketName)); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the socket is left behind: %v", err)
+		}
+	})
+	return Dial(dir)
+}
+
+func TestEveryCallArrives(t *testing.T) {
+	// Far longer than the 108 bytes that the kernel allows for a socket's path.
+	dir := filepath.Join(t.TempDir(), strings.Repeat("a folder of a long name/", 12))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	sys := &fake{}
+	c := serve(t, dir, sys)
+	ctx := t.Context()
+	if i, err := c.Info(ctx); err != nil || i.System != "fake" || i.PID != 7 {
+		t.Errorf("info: %+v %v", i, err)
+	}
+	if s, err := c.Status(ctx, 3*time.Second); err != nil || s.Window != 3*time.Second {
+		t.Errorf("status: %+v %v", s, err)
+	}
+	if r, err := c.Replicas(ctx); err != nil || len(r) != 1 || r[0].Ready != 2 {
+		t.Errorf("replicas: %+v %v", r, err)
+	}
+	if e, err := c.Events(ctx); err != nil || len(e) != 1 || e[0].What != "ready" {
+		t.Errorf("events: %+v %v", e, err)
+	}
+	from, to := time.Unix(5, 6).UTC(), time.Unix(7, 8).UTC()
+	if w, err := c.Window(ctx, from, to); err != nil || !w.Start.Equal(from) || !w.End.Equal(to) {
+		t.Errorf("window: %+v %v", w, err)
+	}
+	if p, err := c.Pulses(ctx, from, to); err != nil || len(p) != 1 || !p[0].At.Equal(to) {
+		t.Errorf("pulses: %+v %v", p, err)
+	}
+	n := 4
+	if err := c.Scale(ctx, ScaleRequest{Service: "web", Replicas: &n}); err != nil || sys.service != "web" || *sys.scaled.Replicas != 4 || sys.scaled.CPU != nil {
+		t.Errorf("scale: %+v %v", sys, err)
+	}
+	if err := c.Restart(ctx, "cart"); err != nil || sys.service != "cart" {
+		t.Errorf("restart: %+v %v", sys, err)
+	}
+	sys.fail = errors.New("there is no service web")
+	if err := c.Scale(ctx, ScaleRequest{Service: "web", Replicas: &n}); err == nil || err.Error() != sys.fail.Error() {
+		t.Errorf("an error came back as %v", err)
+	}
+	if err := c.Stop(ctx); err != nil || !sys.stopped {
+		t.Errorf("stop: %v", err)
+	}
+	if info, err := os.Stat(filepath.Join(dir, socketName)); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the socket's rights: %v %v", info, err)
+	}
+}
+
+func TestGarbageIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	c := serve(t, dir, &fake{})
+	for what, body := range map[string]string{
+		"not JSON":        "scale it!",
+		"unknown field":   `{"service":"web","replica":3}`,
+		"too long":        `{"service":"` + strings.Repeat("x", maxBody) + `"}`,
+		"wrong type":      `{"service":"web","replicas":"many"}`,
+		"wrong unit":      `{"service":"web","memory":"12 apples"}`,
+		"a list of lists": strings.Repeat("[", 10000),
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://banyan/v1/scale", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := c.http.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusBadRequest {
+			t.Errorf("%s: status %d, want 400", what, resp.StatusCode)
+		}
+	}
+	if _, err := c.Status(t.Context(), -time.Second); err == nil {
+		t.Error("a negative window is answered")
+	}
+}
+
+func TestNobodyAnswers(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := Dial(dir).Info(t.Context()); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("no socket: %v", err)
+	}
+	if _, err := Dial(filepath.Join(dir, "nowhere")).Info(t.Context()); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("no folder: %v", err)
+	}
+	// A socket whose supervisor was killed.
+	l, err := Listen(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.(*listener).Listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Dial(dir).Info(t.Context()); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("dead socket: %v", err)
+	}
+	serve(t, dir, &fake{}) // takes the dead one's place
+}

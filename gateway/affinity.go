@@ -1,0 +1,180 @@
+package gateway
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/banyanhq/banyan/policy"
+	"github.com/banyanhq/banyan/topology"
+)
+
+// hashKey returns what leads equal requests to equal backends; ok is false where the request does not have it.
+func (c *call) hashKey(on topology.Hash) (key string, ok bool) {
+	switch {
+	case on.Header != "":
+		if strings.EqualFold(on.Header, "Host") {
+			return c.r.Host, true
+		}
+		values := c.r.Header[http.CanonicalHeaderKey(on.Header)]
+		if len(values) == 0 {
+			return "", false
+		}
+		return values[0], true
+	case on.Cookie != "":
+		return cookieValue(c.r.Header["Cookie"], on.Cookie)
+	case on.Query != "":
+		return queryValue(c.r.URL.RawQuery, on.Query)
+	case on.Path:
+		return c.r.URL.Path, true
+	}
+	return c.client(), true
+}
+
+// client returns the address of the client: that of the connection, or what trusted proxies and the system's own
+// services say of it, as far as the chain can be believed.
+func (c *call) client() string {
+	chain := c.header[headerFor]
+	if len(chain) != 1 {
+		return clientIP(c.r.RemoteAddr)
+	}
+	rest, ip := chain[0], ""
+	for rest != "" {
+		i := strings.LastIndexByte(rest, ',')
+		ip = strings.TrimSpace(rest[i+1:])
+		if !c.g.trusts(ip) && (c.target.edge == nil || !loopback(ip)) {
+			break
+		}
+		rest = rest[:max(i, 0)]
+	}
+	return ip
+}
+
+func loopback(ip string) bool {
+	addr, err := netip.ParseAddr(ip)
+	return err == nil && addr.Unmap().IsLoopback()
+}
+
+// cookieValue returns the first cookie of the name.
+func cookieValue(headers []string, name string) (value string, ok bool) {
+	for _, line := range headers {
+		for line != "" {
+			var pair string
+			pair, line, _ = strings.Cut(line, ";")
+			if key, value, ok := strings.Cut(strings.TrimSpace(pair), "="); ok && key == name {
+				return strings.Trim(value, `"`), true
+			}
+		}
+	}
+	return "", false
+}
+
+// queryValue returns the first parameter of the name.
+func queryValue(query, name string) (value string, ok bool) {
+	for query != "" {
+		var pair string
+		pair, query, _ = strings.Cut(query, "&")
+		key, value, _ := strings.Cut(pair, "=")
+		if decoded(key) == name {
+			return decoded(value), true
+		}
+	}
+	return "", false
+}
+
+// decoded undoes the encoding of a part of a query; what is not validly encoded stays as it is.
+func decoded(part string) string {
+	if !strings.ContainsAny(part, "%+") {
+		return part
+	}
+	if text, err := url.QueryUnescape(part); err == nil {
+		return text
+	}
+	return part
+}
+
+// aim sets what of the request decides on its backend.
+func (c *call) aim() {
+	t := c.target
+	if t.hash != nil {
+		c.search.Hash = c.search.Random // without the key, any backend is as good
+		if key, ok := c.hashKey(*t.hash); ok {
+			c.search.Hash = policy.HashString(key)
+		}
+	}
+	if t.sticky != nil {
+		if value, ok := cookieValue(c.r.Header["Cookie"], t.sticky.cookie); ok {
+			c.search.Prefer, c.search.Bound = t.sticky.open(value)
+		}
+	}
+}
+
+// bind adds the cookie to an answer that binds the client to the backend it came from, unless the client is bound to one
+// that is still there: where that is only busy or broken for the moment, it may come back.
+func (c *call) bind(h http.Header) {
+	s := c.target.sticky
+	if s == nil || c.search.Bound && c.target.lane.pool.Has(c.search.Prefer) {
+		return
+	}
+	cookie := http.Cookie{
+		Name: s.cookie, Value: s.seal(c.grant.Key), Path: "/", MaxAge: int(s.ttl / time.Second), HttpOnly: true,
+		SameSite: http.SameSiteLaxMode, Secure: len(c.header[headerProto]) > 0 && c.header[headerProto][0] == "https",
+	}
+	h["Set-Cookie"] = append(h["Set-Cookie"][:len(h["Set-Cookie"]):len(h["Set-Cookie"])], cookie.String())
+}
+
+// sticky makes and reads the cookies that bind clients to backends: the backend's key and an HMAC-SHA256 (RFC 2104) of
+// it and the service's name, cut to 128 bits. Without the gateway's secret nobody can choose a backend.
+type sticky struct {
+	service string
+	cookie  string
+	ttl     time.Duration
+	secret  []byte
+}
+
+const (
+	stickyKey = 8
+	stickyMAC = 16
+)
+
+func newSticky(service string, cfg topology.Sticky, secret []byte) *sticky {
+	s := &sticky{service: service, cookie: cfg.Cookie, ttl: cfg.TTL.Std(), secret: secret}
+	if s.cookie == "" {
+		s.cookie = "banyan_" + service
+	}
+	return s
+}
+
+func (s *sticky) sign(key []byte) []byte {
+	mac := hmac.New(sha256.New, s.secret)
+	mac.Write(key)
+	mac.Write([]byte(s.service))
+	return mac.Sum(nil)[:stickyMAC]
+}
+
+// seal returns the value of a cookie for a backend.
+func (s *sticky) seal(key uint64) string {
+	b := binary.BigEndian.AppendUint64(make([]byte, 0, stickyKey+stickyMAC), key)
+	return base64.RawURLEncoding.EncodeToString(append(b, s.sign(b)...))
+}
+
+// open returns the key in a cookie's value; ok is false if it is not one of ours.
+func (s *sticky) open(value string) (key uint64, ok bool) {
+	var b [stickyKey + stickyMAC]byte
+	if base64.RawURLEncoding.DecodedLen(len(value)) != len(b) {
+		return 0, false
+	}
+	if _, err := base64.RawURLEncoding.Strict().Decode(b[:], []byte(value)); err != nil {
+		return 0, false
+	}
+	if !hmac.Equal(b[stickyKey:], s.sign(b[:stickyKey])) {
+		return 0, false
+	}
+	return binary.BigEndian.Uint64(b[:stickyKey]), true
+}

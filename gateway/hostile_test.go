@@ -1,0 +1,214 @@
+package gateway
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/banyanhq/banyan/topology"
+)
+
+// dial opens a connection to the gateway and writes to it.
+func (r *rig) dial(text string) net.Conn {
+	r.t.Helper()
+	c, err := net.Dial("tcp", r.Addr().String())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	if _, err := io.WriteString(c, text); err != nil {
+		r.t.Fatal(err)
+	}
+	return c
+}
+
+// After a body that did not come to its proper end nobody knows where the next request begins: what follows must never
+// be taken for one (RFC 9112, 9.3 and 11.2).
+func TestNothingFollowsABrokenBody(t *testing.T) {
+	const smuggled = "GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+	const chunked = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+	for name, request := range map[string]string{
+		"size that is no number":     chunked + "zz\r\n\r\n" + smuggled,
+		"negative size":              chunked + "-1\r\n\r\n" + smuggled,
+		"size beyond 64 bits":        chunked + "fffffffffffffffff\r\n\r\n" + smuggled,
+		"chunk longer than its size": chunked + "2\r\n{}0\r\n\r\n" + smuggled,
+		"chunk shorter":              chunked + "5\r\n{}\r\n\r\n" + smuggled,
+		"answered before its end, chunked": strings.Replace(chunked, "POST /", "POST /early", 1) +
+			"10000\r\n" + strings.Repeat("x", 40<<10) + "\r\n" + smuggled,
+		"answered before its end": fmt.Sprintf("POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s\r\n\r\n%s",
+			maxReplay+len(smuggled), strings.Repeat("x", 1000), smuggled),
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := start(t, Config{})
+			var stolen atomic.Int64
+			r.raw("web", func(n int, head string, c net.Conn) {
+				if strings.Contains(head, "/smuggled") {
+					stolen.Add(1)
+				}
+				if strings.Contains(head, "/early") {
+					io.WriteString(c, "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n")
+				}
+				io.Copy(io.Discard, c)
+			})
+			c := r.dial(request)
+			all, err := io.ReadAll(c) // to the end of the connection, perhaps by a reset
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Error("the connection stays open")
+			}
+			if n := strings.Count(string(all), "HTTP/1.1 "); n != 1 || stolen.Load() != 0 {
+				t.Errorf("%d answers, %d requests that nobody made: %q", n, stolen.Load(), all)
+			}
+			if !strings.Contains(string(all), "Connection: close\r\n") {
+				t.Errorf("the client was not told that the connection ends: %q", all)
+			}
+		})
+	}
+}
+
+// A streamed body that was read to its end leaves a connection that can be used again.
+func TestConnectionIsKeptAfterAStreamedBody(t *testing.T) {
+	r := start(t, Config{})
+	r.serve("web", func(w http.ResponseWriter, req *http.Request) {
+		n, _ := io.Copy(io.Discard, req.Body)
+		fmt.Fprint(w, n)
+	})
+	one := "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+	c := r.dial(one + one)
+	br := bufio.NewReader(c)
+	for range 2 {
+		res, err := http.ReadResponse(br, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, _ := io.ReadAll(res.Body); string(body) != "5" || res.Close {
+			t.Errorf("%q, closing %v", body, res.Close)
+		}
+	}
+}
+
+// Statuses that are none. Passed on, they would end the process.
+func TestImpossibleStatus(t *testing.T) {
+	for _, status := range []string{"000", "099", "+12", "-12", "1000", "2e2", ""} {
+		for name, rest := range map[string]string{
+			"empty":   "Content-Length: 0\r\n\r\n",
+			"short":   "Content-Length: 2\r\n\r\nhi",
+			"unknown": "Content-Type: text/plain\r\n\r\nhi", // held, and passed on by a timer
+		} {
+			r := start(t, Config{})
+			id, _ := r.raw("web", func(n int, head string, c net.Conn) {
+				fmt.Fprintf(c, "HTTP/1.1 %s What\r\n%s", status, rest)
+				if name == "unknown" {
+					time.Sleep(3 * holdTime) // a backend that is slow with the rest
+				}
+			})
+			r.wantFault(r.do(r.request("POST", "/", nil)), 502, "http_protocol_error")
+			s := r.Stats()
+			if b := s.Backends[0]; b.ID != id || b.InFlight != 0 {
+				t.Errorf("%q %s: %d in flight at %s", status, name, b.InFlight, b.ID)
+			}
+			r.stop()
+		}
+	}
+}
+
+// A client that announces a body and does not send it must not hold on to the gateway where the answer does not need
+// the body.
+func TestRefusalDoesNotWaitForTheBody(t *testing.T) {
+	s := shop()
+	s.Routes = s.Routes[:1]
+	s.Routes[0].Path, s.Routes[0].Host = "/only", ""
+	r := start(t, Config{System: s, MaxBody: 100})
+	r.serve(s.Routes[0].To, text("fine"))
+	for _, request := range []string{
+		"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n",
+		"POST /only/../x HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n",
+		"POST /only HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n",
+		"POST /nowhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n",
+	} {
+		c := r.dial(request)
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Errorf("%q: %v", request, err)
+			continue
+		}
+		if res.StatusCode < 400 || !res.Close {
+			t.Errorf("%q: %d, closing %v", request, res.StatusCode, res.Close)
+		}
+	}
+}
+
+// An answer that is given up must not cost the next try its time, however slowly its body comes.
+func TestGivenUpAnswerIsNotWaitedFor(t *testing.T) {
+	s := eachInbound(shop(), func(in *topology.Inbound) {
+		in.Balance, in.Retry.MinPerSecond, in.Timeout = topology.RoundRobin, 100, topology.Duration(5*time.Second)
+	})
+	r := start(t, Config{System: s})
+	stalled := make(chan struct{})
+	_, bad := r.raw("web", func(n int, head string, c net.Conn) {
+		io.WriteString(c, "HTTP/1.1 503 No\r\nContent-Length: 10\r\n\r\nno")
+		<-stalled
+	})
+	t.Cleanup(func() { close(stalled) })
+	r.serve("web", text("good"))
+	for range 4 {
+		if a := r.get("/"); a.status != 200 || a.body != "good" {
+			t.Fatalf("%d %q", a.status, a.body)
+		}
+	}
+	if bad() == 0 {
+		t.Fatal("the faulty backend was never tried")
+	}
+}
+
+// A backend that informs without end, to a client that does not read.
+func TestInformationWithoutEnd(t *testing.T) {
+	s := eachInbound(shop(), func(in *topology.Inbound) { in.Timeout = topology.Duration(500 * time.Millisecond) })
+	r := start(t, Config{System: s})
+	r.raw("web", func(n int, head string, c net.Conn) {
+		for {
+			if _, err := io.WriteString(c, "HTTP/1.1 103 Early Hints\r\nLink: "+strings.Repeat("x", 10<<10)+"\r\n\r\n"); err != nil {
+				return
+			}
+		}
+	})
+	r.dial("GET / HTTP/1.1\r\nHost: x\r\n\r\n") // and nothing is read
+	until(t, "given up", func() bool {
+		s := r.Stats()
+		return s.Routes[0].Requests == 1 && s.Backends[0].InFlight == 0
+	})
+	r.wantFault(r.get("/"), 502, "http_protocol_error")
+}
+
+// The absolute form of a request without a path means the root (RFC 9112, 3.2.2).
+func TestAbsoluteFormWithoutPath(t *testing.T) {
+	r := start(t, Config{})
+	r.serve("web", func(w http.ResponseWriter, req *http.Request) { fmt.Fprint(w, req.RequestURI) })
+	for target, want := range map[string]string{"http://x": "/", "http://x?a=b": "/?a=b", "http://x/y": "/y"} {
+		if a := r.raw1("GET " + target + " HTTP/1.1\r\nHost: x\r\n\r\n"); a.status != 200 || a.body != want {
+			t.Errorf("%s: %d %q, want %q", target, a.status, a.body, want)
+		}
+	}
+}
+
+// HTTP/2 in clear on an upgraded connection would carry requests past the routes, unseen: it is not offered.
+func TestNoUpgradeToH2C(t *testing.T) {
+	r := start(t, Config{})
+	r.serve("web", func(w http.ResponseWriter, req *http.Request) {
+		fmt.Fprint(w, req.Header.Get("Upgrade"), req.Header.Get("Http2-Settings"))
+	})
+	for _, value := range []string{"h2c", "H2C", "h2c, websocket", "websocket,h2c"} {
+		a := r.raw1("GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: " + value + "\r\nHTTP2-Settings: AAMAAABk\r\n\r\n")
+		if a.status != 200 || a.body != "" {
+			t.Errorf("%s: %d %q", value, a.status, a.body)
+		}
+	}
+}

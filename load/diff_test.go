@@ -1,0 +1,172 @@
+package load
+
+import (
+	"encoding/json"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/banyanhq/banyan/stats"
+	"github.com/banyanhq/banyan/topology"
+)
+
+// queued is the result of a minute at a single exponential server, by Lindley's recursion: waits hang together. A share
+// of the requests fails.
+func queued(seed uint64, rate, service, failing float64) *Result {
+	rng := rand.New(rand.NewPCG(seed, 99))
+	const length = 60
+	r := &Result{Version: resultVersion, Workload: &topology.Workload{}, Duration: length * time.Second, Planned: length * time.Second, Schedule: "Poisson"}
+	r.Timeline.Width = time.Second
+	s := newStep("GET /")
+	wait, now, good := 0.0, 0.0, 0
+	for {
+		gap := rng.ExpFloat64() / rate
+		if now += gap; now >= length {
+			break
+		}
+		wait = max(0, wait-gap) + rng.ExpFloat64()/service
+		d, at := seconds(wait), seconds(now)
+		s.Requests++
+		s.Latency.RecordDuration(d)
+		s.Service.RecordDuration(d)
+		r.Timeline.latency(at, d)
+		if rng.Float64() < failing {
+			s.Errors[BadStatus]++
+			r.Timeline.at(at).Errors++
+		} else {
+			good++
+			r.Timeline.at(at).Completed++
+		}
+	}
+	s.Rate = float64(good) / length
+	total := newStep("total")
+	total.merge(&s)
+	other := newStep("POST /")
+	other.merge(&s)
+	r.Steps, r.Total = []*Step{&s, &other}, &total
+	return r
+}
+
+func verdicts(t *testing.T, d *Diff, step string) map[string]Change {
+	t.Helper()
+	out := map[string]Change{}
+	for _, s := range d.Steps {
+		if s.Name == step {
+			for _, f := range s.Figures {
+				out[f.Name] = f.Verdict
+			}
+		}
+	}
+	if len(out) != len(figureNames) {
+		t.Fatalf("step %s: %v", step, out)
+	}
+	return out
+}
+
+func compared(t *testing.T, a, b *Result) *Diff {
+	t.Helper()
+	d, err := Compare(a, b, DiffOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func TestCompareRaisesNoFalseAlarm(t *testing.T) {
+	// Near saturation the waits of a second say little about those of the next minute: a comparison that took the requests
+	// for independent would call nearly every pair different.
+	alarms, naive := 0, 0
+	const pairs = 60
+	for i := range uint64(pairs) {
+		a, b := queued(2*i, 150, 200, 0.01), queued(2*i+1, 150, 200, 0.01)
+		if compared(t, a, b).Worse {
+			alarms++
+		}
+		a.Timeline.Points, b.Timeline.Points = nil, nil // without the timeline nothing is known of how they hang together
+		if compared(t, a, b).Worse {
+			naive++
+		}
+	}
+	t.Logf("%d false alarms in %d pairs; without the timeline %d", alarms, pairs, naive)
+	if alarms > 5 {
+		t.Errorf("%d false alarms in %d pairs of equal runs", alarms, pairs)
+	}
+	if naive <= 2*alarms {
+		t.Errorf("the timeline changes nothing: %d and %d", alarms, naive)
+	}
+}
+
+func TestCompareFindsWhatChanged(t *testing.T) {
+	base := queued(1, 100, 200, 0)
+	d := compared(t, base, queued(2, 100, 140, 0))
+	for _, step := range []string{"GET /", "POST /", "total"} {
+		v := verdicts(t, d, step)
+		if v["mean"] != Worse || v["p50"] != Worse || v["p99"] != Worse || v["errors"] != Same || v["rate"] == Worse || !d.Worse {
+			t.Errorf("a slower server, %s: %v", step, v)
+		}
+	}
+	back := compared(t, queued(2, 100, 140, 0), base)
+	if v := verdicts(t, back, "total"); v["mean"] != Better || v["p99"] != Better || back.Worse {
+		t.Errorf("a faster server: %v", v)
+	}
+	if v := verdicts(t, compared(t, base, queued(3, 100, 200, 0.02)), "total"); v["errors"] != Worse || v["mean"] == Worse {
+		t.Errorf("more errors: %v", v)
+	}
+	if v := verdicts(t, compared(t, base, queued(3, 60, 200, 0)), "total"); v["rate"] != Worse {
+		t.Errorf("a lower rate: %v", v)
+	}
+	if d := compared(t, base, base); d.Worse {
+		t.Errorf("a run is worse than itself: %+v", d)
+	}
+	again := compared(t, base, queued(2, 100, 140, 0))
+	x, _ := json.Marshal(d)
+	if y, _ := json.Marshal(again); string(x) != string(y) {
+		t.Error("the same records give another verdict")
+	}
+	var text strings.Builder
+	if err := d.WriteText(&text); err != nil || !strings.Contains(text.String(), "WORSE") || !strings.Contains(text.String(), "p99") {
+		t.Errorf("%v\n%s", err, text.String())
+	}
+}
+
+func TestCompareEdges(t *testing.T) {
+	base := queued(1, 100, 200, 0)
+	drowned := queued(2, 100, 200, 0)
+	for _, s := range append(drowned.Steps, drowned.Total) {
+		s.NotSent = s.Requests
+	}
+	if v := verdicts(t, compared(t, base, drowned), "total"); v["p99"] != Worse || v["errors"] != Worse || v["mean"] != Worse {
+		t.Errorf("half never sent: %v", v)
+	}
+	down := queued(2, 100, 200, 1)
+	for _, s := range append(down.Steps, down.Total) {
+		s.Latency = stats.NewHistogram(3)
+	}
+	for i := range down.Timeline.Points {
+		down.Timeline.Points[i].Latency = nil
+	}
+	d := compared(t, base, down)
+	if v := verdicts(t, d, "total"); v["rate"] != Worse || v["errors"] != Worse || v["p99"] != Unclear {
+		t.Errorf("a target that is down: %v", v)
+	}
+	if _, err := json.Marshal(d); err != nil {
+		t.Error(err)
+	}
+	renamed := queued(2, 100, 200, 0)
+	renamed.Steps[0].Name = "GET /new"
+	if d := compared(t, base, renamed); len(d.Warnings) < 2 {
+		t.Errorf("warnings %q", d.Warnings)
+	}
+	for _, bad := range []DiffOptions{{Tolerance: -1}, {Confidence: 1}, {ErrorTolerance: 2}} {
+		if _, err := Compare(base, base, bad); err == nil {
+			t.Errorf("%+v was accepted", bad)
+		}
+	}
+	if _, err := Compare(base, nil, DiffOptions{}); err == nil {
+		t.Error("no result was accepted")
+	}
+	if _, err := Compare(base, &Result{Version: resultVersion}, DiffOptions{}); err == nil {
+		t.Error("an empty result was accepted")
+	}
+}
