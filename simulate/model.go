@@ -354,6 +354,11 @@ func (c *compiler) note() {
 				"%s are not simulated yet: what services spend on them counts only where it is part of their own CPU time and delay", what.name))
 		}
 	}
+	for _, route := range c.sys.Routes {
+		if parts := route.Unmodelled(); len(parts) > 0 {
+			c.m.notes = append(c.m.notes, fmt.Sprintf("%s: %s not simulated yet", route.Name, list(parts)))
+		}
+	}
 	if len(c.silent) > 0 {
 		c.m.notes = append(c.m.notes, fmt.Sprintf("nothing is known of the work of %s: counted as none", list(sortedKeys(c.silent))))
 	}

@@ -175,3 +175,18 @@ type Adaptive struct {
 	// Tolerance is how many times the usual latency is still well.
 	Tolerance float64 `yaml:"tolerance" schema:"minimum=1,maximum=1000,default=1.5"`
 }
+
+// Unmodelled names what an inbound asks for that decides on what a request meets at run time, and that predictions and
+// simulations leave out: sticky, slow_start, outliers, limit, adaptive.
+func (in *Inbound) Unmodelled() []string {
+	var names []string
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{{"sticky", in.Sticky != nil}, {"slow_start", in.SlowStart > 0}, {"outliers", in.Outliers != nil}, {"limit", in.Limit != nil}, {"adaptive", in.Adaptive != nil}} {
+		if f.set {
+			names = append(names, f.name)
+		}
+	}
+	return names
+}

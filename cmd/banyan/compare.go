@@ -67,6 +67,9 @@ func (c *cli) measurement(args []string) (*plan.Measurement, error) {
 	if run.Measurement == nil {
 		return nil, fmt.Errorf("nothing was observed of the system in run %s: load it while it is up", run.Name)
 	}
+	if m := run.Measurement; !(m.Cores > 0) || !(m.Seconds() > 0) {
+		return nil, fmt.Errorf("run %s is damaged: it was measured on %v cores for %v s", run.Name, m.Cores, m.Seconds())
+	}
 	return run.Measurement, nil
 }
 
