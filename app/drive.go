@@ -109,24 +109,21 @@ func watchIdle(ctx context.Context, client *control.Client) (*observe.Window, er
 	return w, nil
 }
 
-// settledWindow waits until the observation covers the whole span, or the system is gone.
+// settledWindow waits until the observation has gone past the end of the span, and returns what lies in it.
 func settledWindow(ctx context.Context, client *control.Client, from, to time.Time) (*observe.Window, error) {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		w, err := client.Window(ctx, from, to)
-		if err == nil && !w.End.Before(to.Add(-time.Second)) {
-			return w, nil
-		}
+		last, err := client.Window(ctx, to.Add(-time.Second), to.Add(time.Second))
 		if errors.Is(err, control.ErrNotRunning) {
-			return nil, err // nobody will observe the rest
+			return nil, err
+		}
+		if err == nil && !last.End.Before(to) {
+			return client.Window(ctx, from, to)
 		}
 		select {
 		case <-ctx.Done():
-			if err == nil {
-				return w, nil // of what there is
-			}
-			return nil, err
+			return nil, fmt.Errorf("waiting for the last second's observation: %w", ctx.Err())
 		case <-tick.C:
 		}
 	}
