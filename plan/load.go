@@ -70,15 +70,6 @@ func (m Mix) Closed(users int, think time.Duration) Load {
 	return Load{Users: users, Think: think, Mix: m.share}
 }
 
-// Requests is the mean number of requests of one scenario.
-func (m Mix) Requests() float64 {
-	var n float64
-	for _, v := range m.perStart {
-		n += v
-	}
-	return n
-}
-
 // RequestMix returns how scenarios spread over routes, and the mean think time after a request.
 func RequestMix(sys *topology.System) (Mix, time.Duration, error) {
 	w := sys.Workload

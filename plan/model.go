@@ -95,12 +95,7 @@ func loadRoutes(load Load) []string {
 }
 
 func (m *model) addRoute(sys *topology.System, name string) error {
-	var route *topology.Route
-	for _, r := range sys.Routes {
-		if r.Name == name {
-			route = r
-		}
-	}
+	route := sys.RouteByName(name)
 	if route == nil {
 		return fmt.Errorf("the load names route %q, which does not exist", name)
 	}
