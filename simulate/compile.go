@@ -9,13 +9,7 @@ import (
 
 // addRoute compiles a route: what one request of it does, from the gateway down.
 func (c *compiler) addRoute(name string) error {
-	var route *topology.Route
-	for _, r := range c.sys.Routes {
-		if r.Name == name {
-			route = r
-			break
-		}
-	}
+	route := c.sys.RouteByName(name)
 	if route == nil {
 		return fmt.Errorf("the load names it, but it does not exist")
 	}
