@@ -30,6 +30,7 @@ type target struct {
 	hash    *topology.Hash // nil where the policy does not hash
 	sticky  *sticky        // nil where clients are not bound
 	limit   *limit         // nil where there is none
+	full    bool           // asks for something that only the full tier, on net/http, can do
 }
 
 // call is one request on its way: the walk from the client to a backend and back. It belongs to the goroutine of its
