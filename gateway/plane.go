@@ -41,7 +41,7 @@ type target struct {
 type call struct {
 	g      *Gateway
 	target *target
-	w      http.ResponseWriter
+	w      *meter
 	r      *http.Request
 	start  time.Duration
 
@@ -94,7 +94,7 @@ func (g *Gateway) serveOutside(w http.ResponseWriter, r *http.Request) {
 
 // serve carries one request to its target and the answer back.
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, to *target) {
-	c := &call{g: g, target: to, w: w, r: r, start: g.now(), idempotent: policy.Idempotent(r.Method)}
+	c := &call{g: g, target: to, w: &meter{ResponseWriter: w}, r: r, start: g.now(), idempotent: policy.Idempotent(r.Method)}
 	to.traffic.inFlight.Add(1)
 	code, f := c.run()
 	end := g.now()
@@ -103,6 +103,9 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, to *target) {
 	}
 	to.traffic.record(code, f.kind, end-c.start, c.upstream)
 	to.traffic.inFlight.Add(-1)
+	if to.edge == nil && g.access.on() {
+		g.access.add(c.access(code, f, end-c.start), g.origin)
+	}
 	if g.cfg.Log.Enabled(r.Context(), slog.LevelDebug) {
 		g.cfg.Log.Debug("request", "method", r.Method, "path", r.URL.Path, "target", to.traffic.name, "code", code,
 			"fault", f.kind.String(), "detail", f.detail, "attempts", c.attempts, "duration", end-c.start, "request_id", c.requestID)
@@ -113,6 +116,28 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, to *target) {
 	if f.kind == responseIncomplete {
 		panic(http.ErrAbortHandler) // the only way to tell the client that the answer is not whole
 	}
+}
+
+// access is what the access log says of the call.
+func (c *call) access(code int, f fault, took time.Duration) *access {
+	a := &access{
+		at: c.start, duration: took, upstream: c.upstream, requestID: c.requestID, trace: c.trace, client: c.client(),
+		method: c.r.Method, scheme: "http", host: c.r.Host, uri: c.r.RequestURI, protocol: c.r.Proto, status: code,
+		bytes: c.w.n, route: c.target.traffic.name, attempts: c.attempts, header: c.r.Header,
+	}
+	if c.r.TLS != nil {
+		a.scheme = "https"
+	}
+	if c.target.lane != nil {
+		a.service = c.target.lane.service.name
+	}
+	if c.grant.Member != nil {
+		a.backend = c.grant.Owner.(*backend).id
+	}
+	if f.kind != noFault {
+		a.fault = f.kind.String()
+	}
+	return a
 }
 
 // run returns the status that the client was answered with, and the gateway's own error if there was one.
@@ -367,9 +392,7 @@ func (c *call) prepareBody() fault {
 		}
 		return fault{}
 	}
-	if d, ok := c.w.(interface{ EnableFullDuplex() error }); ok {
-		_ = d.EnableFullDuplex() // without it, the answer waits for the body's end
-	}
+	_ = http.NewResponseController(c.w).EnableFullDuplex() // without it, the answer waits for the body's end
 	c.stream = &clientBody{body: c.r.Body, length: n, max: limit}
 	return fault{}
 }
@@ -395,9 +418,7 @@ func (c *call) abandonBody() {
 
 // readWithin bounds how long the client may take to send the rest of its body.
 func (c *call) readWithin(d time.Duration) {
-	if s, ok := c.w.(interface{ SetReadDeadline(time.Time) error }); ok {
-		_ = s.SetReadDeadline(time.Now().Add(d)) // without it, only the total time-out holds
-	}
+	_ = http.NewResponseController(c.w).SetReadDeadline(time.Now().Add(d)) // without it, only the total time-out holds
 }
 
 // send sends the request to the backend, and returns its answer, or what went wrong.
