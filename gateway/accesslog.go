@@ -37,7 +37,26 @@ type access struct {
 	backend   string // the last one that was tried
 	attempts  int
 	fault     string
-	header    http.Header
+	parts     parts
+}
+
+// log has the access log say of the request what a holds, which its tier knows, and what the walk knows.
+func (c *walk) log(p parts, a access, f fault) {
+	a.at, a.upstream, a.requestID, a.trace, a.client = c.start, c.upstream, c.requestID, c.trace, c.client(p.chain())
+	a.route, a.attempts, a.parts, a.scheme = c.target.traffic.name, c.attempts, p, "http"
+	if p.secure() {
+		a.scheme = "https"
+	}
+	if c.target.lane != nil {
+		a.service = c.target.lane.service.name
+	}
+	if c.grant.Member != nil {
+		a.backend = c.grant.Owner.(*backend).id
+	}
+	if f.kind != noFault {
+		a.fault = f.kind.String()
+	}
+	c.g.access.add(&a, c.g.origin)
 }
 
 const (
@@ -211,7 +230,7 @@ func appendJSON(b []byte, a *access, at time.Time, headers []string) []byte {
 	b = strconv.AppendInt(b, int64(a.attempts), 10)
 	for _, f := range [...]struct{ key, value string }{
 		{`,"route":`, a.route}, {`,"service":`, a.service}, {`,"backend":`, a.backend}, {`,"error":`, a.fault},
-		{`,"referer":`, first(a.header["Referer"])}, {`,"user_agent":`, first(a.header["User-Agent"])},
+		{`,"referer":`, field(a.parts, "Referer")}, {`,"user_agent":`, field(a.parts, "User-Agent")},
 	} {
 		if f.value != "" {
 			b = append(b, f.key...)
@@ -220,8 +239,9 @@ func appendJSON(b []byte, a *access, at time.Time, headers []string) []byte {
 	}
 	open := false
 	for _, name := range headers {
-		values := a.header[http.CanonicalHeaderKey(name)]
-		if len(values) == 0 {
+		name = http.CanonicalHeaderKey(name)
+		value, ok := a.parts.Header(name)
+		if !ok {
 			continue
 		}
 		if !open {
@@ -230,9 +250,9 @@ func appendJSON(b []byte, a *access, at time.Time, headers []string) []byte {
 		} else {
 			b = append(b, ',')
 		}
-		b = appendString(b, http.CanonicalHeaderKey(name))
+		b = appendString(b, name)
 		b = append(b, ':')
-		b = appendString(b, values[0])
+		b = appendString(b, value)
 	}
 	if open {
 		b = append(b, '}')
@@ -240,11 +260,9 @@ func appendJSON(b []byte, a *access, at time.Time, headers []string) []byte {
 	return append(b, '}')
 }
 
-func first(values []string) string {
-	if len(values) == 0 {
-		return ""
-	}
-	return values[0]
+func field(p parts, name string) string {
+	v, _ := p.Header(name)
+	return v
 }
 
 func appendMillis(b []byte, d time.Duration) []byte {
@@ -300,7 +318,7 @@ func appendCombined(b []byte, a *access, at time.Time) []byte {
 	b = appendCommon(b, a, at)
 	for _, name := range [...]string{"Referer", "User-Agent"} {
 		b = append(b, ` "`...)
-		if v := first(a.header[name]); v != "" {
+		if v := field(a.parts, name); v != "" {
 			b = appendQuotable(b, v)
 		} else {
 			b = append(b, '-')

@@ -142,7 +142,7 @@ func (b *blocked) Close() error                { return nil }
 func TestAccessLogNeverHoldsUpRequests(t *testing.T) {
 	disk := &blocked{gate: make(chan struct{})}
 	l := &accessLog{cfg: &topology.AccessLog{Format: "json", Sample: 1}, file: disk, full: make(chan struct{}, 1)}
-	a := &access{uri: strings.Repeat("x", 1<<20)}
+	a := &access{uri: strings.Repeat("x", 1<<20), parts: &call{r: new(http.Request)}}
 	for range 20 { // 20 MiB for a bound of 8
 		l.add(a, time.Now())
 	}
@@ -158,7 +158,7 @@ func TestAccessLogNeverHoldsUpRequests(t *testing.T) {
 func FuzzAccessLogIsJSON(f *testing.F) {
 	f.Add("/a", "agent", "\"\\\n\x00\x7f\xff é")
 	f.Fuzz(func(t *testing.T, uri, agent, user string) {
-		a := &access{uri: uri, header: http.Header{"User-Agent": {agent}, "X-User": {user}}}
+		a := &access{uri: uri, parts: &call{r: &http.Request{Header: http.Header{"User-Agent": {agent}, "X-User": {user}}}}}
 		line := appendJSON(nil, a, time.Unix(0, 0), []string{"x-user"})
 		var got struct {
 			URI     string
