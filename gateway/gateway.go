@@ -23,6 +23,7 @@ type Gateway struct {
 
 	origin time.Time // of the clock
 	access accessLog
+	memory memory
 
 	reloading sync.Mutex      // held while the table is replaced, and while a change must reach all of it
 	names     []string        // of routes, by their id: all that there ever were; guarded by reloading
@@ -49,6 +50,7 @@ func New(cfg Config) (*Gateway, error) {
 	origin := time.Now()
 	g := &Gateway{cfg: cfg, origin: origin, holdDocument: holdDocument, failed: make(chan error, 1), now: func() time.Duration { return time.Since(origin) }}
 	g.access.full = make(chan struct{}, 1)
+	g.memory = newMemory()
 	g.streams, g.cutStreams = context.WithCancel(context.Background())
 	t, err := g.build(cfg.System, nil)
 	if err != nil {
