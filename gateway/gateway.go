@@ -77,9 +77,10 @@ func (g *Gateway) Listen() (err error) {
 	if err := g.access.open(t.system.AccessLog, t.system.Dir); err != nil {
 		return err
 	}
-	g.listener, err = net.Listen("tcp", t.system.Listen)
-	if err != nil {
-		return fmt.Errorf("gateway: listening for requests from outside: %w", err)
+	if g.listener == nil {
+		if g.listener, err = net.Listen("tcp", t.system.Listen); err != nil {
+			return fmt.Errorf("gateway: listening for requests from outside: %w", err)
+		}
 	}
 	bound = append(bound, g.listener)
 	g.addr = g.listener.Addr()
@@ -91,6 +92,12 @@ func (g *Gateway) Listen() (err error) {
 	}
 	return nil
 }
+
+// Inherit has Listen use l for requests from outside instead of binding a socket of its own. It is called before Listen.
+func (g *Gateway) Inherit(l net.Listener) { g.listener = l }
+
+// Listener returns what requests from outside come in by, nil before Listen: for another gateway to inherit.
+func (g *Gateway) Listener() net.Listener { return g.listener }
 
 // Addr returns the address that requests from outside are answered on, nil before Listen.
 func (g *Gateway) Addr() net.Addr { return g.addr }
