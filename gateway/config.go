@@ -33,6 +33,9 @@ type Config struct {
 	// Secret signs the cookies that bind clients to replicas; gateways that share it honour each other's. At least 16
 	// bytes. Default: drawn anew, so that such sessions end with the gateway.
 	Secret []byte
+	// FullTierOnly has all requests carried by net/http. Default: those that the fast tier can carry go through it, where
+	// the platform has one (Linux on amd64 or arm64).
+	FullTierOnly bool
 }
 
 func (c *Config) setDefaults() error {

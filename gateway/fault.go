@@ -86,26 +86,33 @@ type problem struct {
 	RequestID string `json:"request_id"`
 }
 
-// write sends the error; last says that the connection closes after it.
-func (f fault) write(w http.ResponseWriter, requestID string, last bool) {
+// answer returns the body of the error, and calls set with each field that goes with it; last says that the connection
+// closes after it.
+func (f fault) answer(requestID string, last bool, set func(name, value string)) []byte {
 	code := f.code()
 	body, err := json.Marshal(problem{http.StatusText(code), code, f.detail, f.kind.String(), requestID})
 	if err != nil {
 		body = nil // strings and numbers can always be written
 	}
-	h := w.Header()
-	clear(h)
-	h.Set("Content-Type", "application/problem+json")
-	h.Set("Content-Length", strconv.Itoa(len(body)))
-	h.Set("Cache-Control", "no-store")
-	h.Set("Proxy-Status", "banyan; error="+f.kind.String())
-	h.Set(headerRequestID, requestID)
+	set("Content-Type", "application/problem+json")
+	set("Content-Length", strconv.Itoa(len(body)))
+	set("Cache-Control", "no-store")
+	set("Proxy-Status", "banyan; error="+f.kind.String())
+	set(headerRequestID, requestID)
 	if code == http.StatusServiceUnavailable || code == http.StatusTooManyRequests {
-		h.Set("Retry-After", strconv.FormatInt(max(1, int64((f.retry+time.Second-1)/time.Second)), 10))
+		set("Retry-After", strconv.FormatInt(max(1, int64((f.retry+time.Second-1)/time.Second)), 10))
 	}
 	if last {
-		h.Set("Connection", "close")
+		set("Connection", "close")
 	}
-	w.WriteHeader(code)
+	return body
+}
+
+// write sends the error; last says that the connection closes after it.
+func (f fault) write(w http.ResponseWriter, requestID string, last bool) {
+	h := w.Header()
+	clear(h)
+	body := f.answer(requestID, last, h.Set)
+	w.WriteHeader(f.code())
 	_, _ = w.Write(body) // a client that is gone needs no error
 }

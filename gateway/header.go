@@ -193,13 +193,12 @@ func (c *call) prepareHeader() {
 
 // prepareTrace continues the client's trace, or begins one.
 func (c *call) prepareTrace(h http.Header) {
-	flags := byte(1) // sampled: whether anything is recorded is for the services to say
-	ok := false
+	prior := ""
 	if parents := h[headerTraceparent]; len(parents) == 1 {
-		c.trace, flags, ok = parseTraceparent(parents[0])
+		prior = parents[0]
 	}
-	if !ok {
-		c.trace, flags = newTraceID(), 1
+	flags, fresh := c.settleTrace(prior)
+	if fresh {
 		delete(h, headerTracestate)
 	}
 	parent := traceparent(c.trace, flags)

@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
-	"math/rand/v2"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -39,19 +37,14 @@ type target struct {
 // call is one request on its way: the walk from the client to a backend and back. It belongs to the goroutine of its
 // handler; only what info guards is touched by others.
 type call struct {
-	g      *Gateway
-	target *target
-	w      http.ResponseWriter
-	r      *http.Request
-	start  time.Duration
+	walk
+	w *meter
+	r *http.Request
 
-	idempotent bool
-	header     http.Header
-	values     [8]string // behind the header's new values
-	nValues    int
-	requestID  string
-	trace      traceID
-	upgrading  string // protocol that the client asks to go over to
+	header    http.Header
+	values    [8]string // behind the header's new values
+	nValues   int
+	upgrading string // protocol that the client asks to go over to
 
 	kept   []byte      // the body, if it was read in advance
 	stream *clientBody // the body, if it is passed on as it comes
@@ -62,15 +55,6 @@ type call struct {
 	out    *http.Request
 	url    url.URL
 	hooks  httptrace.ClientTrace
-
-	search   policy.Request
-	grant    policy.Grant   // the place at the backend of the current try
-	outcome  policy.Outcome // what its answer's status says about the backend; reported when the head is passed on
-	attempts int
-	upstream time.Duration // spent with backends
-	headAt   time.Duration // when the head of a stream without an end came; 0: count to the end
-	bounded  time.Duration // when it was let in by the service's adaptive bound
-	inBound  bool
 
 	info struct {
 		sync.Mutex
@@ -94,18 +78,14 @@ func (g *Gateway) serveOutside(w http.ResponseWriter, r *http.Request) {
 
 // serve carries one request to its target and the answer back.
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, to *target) {
-	c := &call{g: g, target: to, w: w, r: r, start: g.now(), idempotent: policy.Idempotent(r.Method)}
+	c := &call{walk: walk{g: g, target: to, start: g.now(), idempotent: policy.Idempotent(r.Method)}, w: &meter{ResponseWriter: w}, r: r}
 	to.traffic.inFlight.Add(1)
 	code, f := c.run()
-	end := g.now()
-	if c.headAt != 0 {
-		end = c.headAt
-	}
-	to.traffic.record(code, f.kind, end-c.start, c.upstream)
-	to.traffic.inFlight.Add(-1)
-	if g.cfg.Log.Enabled(r.Context(), slog.LevelDebug) {
-		g.cfg.Log.Debug("request", "method", r.Method, "path", r.URL.Path, "target", to.traffic.name, "code", code,
-			"fault", f.kind.String(), "detail", f.detail, "attempts", c.attempts, "duration", end-c.start, "request_id", c.requestID)
+	took := c.count(code, f, r.Method, r.URL.Path)
+	if to.edge == nil && g.access.on() {
+		c.log(c, access{
+			duration: took, method: r.Method, host: r.Host, uri: r.RequestURI, protocol: r.Proto, status: code, bytes: c.w.n,
+		}, f)
 	}
 	if c.bodyPending() {
 		c.abandonBody()
@@ -126,15 +106,11 @@ func (c *call) run() (code int, f fault) {
 	case dotSegments(c.r.URL.Path):
 		return c.refuse(fault{kind: requestError, detail: "the path has a segment . or .. in it"})
 	}
-	if f := c.withinLimit(); f.kind != noFault {
+	if f := c.withinLimit(c); f.kind != noFault {
 		return c.refuse(f)
 	}
-	if c.target.edge != nil {
-		route := c.g.traces.route(c.trace)
-		defer func() { c.target.attribute(route, c.g.now()-c.start) }()
-	} else if c.g.traces.enter(c.trace, c.target.route) {
-		defer c.g.traces.leave(c.trace)
-	}
+	c.enterTrace()
+	defer c.leaveTrace()
 
 	c.ctx, c.cancel = context.WithCancelCause(c.r.Context())
 	defer c.cancel(errFinished)
@@ -144,31 +120,13 @@ func (c *call) run() (code int, f fault) {
 	if f := c.prepareBody(); f.kind != noFault {
 		return c.refuse(f)
 	}
-	c.target.lane.retrier.Begin(c.start)
-	c.search.Repeatable = c.idempotent && c.stream == nil && c.target.lane.retrier.Enabled()
-	c.search.Random = rand.Uint64()
-	c.aim()
-	if bound := c.target.lane.bound; bound != nil {
-		if !bound.Acquire() {
-			return c.refuse(fault{kind: connectionLimit, detail: "the service has as many requests as it can handle, try again shortly"})
-		}
-		c.bounded = c.g.now()
-		c.inBound = true
-		code, f = c.carry()
-		c.leaveBound(f.kind == responseTimeout || f.kind == noFault && c.outcome == policy.Success)
-		return code, f
+	c.enter(c, c.stream == nil)
+	if f := c.enterBound(); f.kind != noFault {
+		return c.refuse(f)
 	}
-	return c.carry()
-}
-
-// leaveBound gives the place within the service's adaptive bound back, once. A stream without an end does so when its
-// head has come: what it occupies is a connection.
-func (c *call) leaveBound(counts bool) {
-	if c.inBound {
-		c.inBound = false
-		now := c.g.now()
-		c.target.lane.bound.Release(now, now-c.bounded, counts)
-	}
+	code, f = c.carry()
+	c.leaveBound(c.countsForBound(f))
+	return code, f
 }
 
 func (c *call) expire() { c.cancel(errTimeout) }
@@ -237,24 +195,14 @@ func (c *call) decideStatus(res *http.Response) (pause time.Duration, again bool
 
 // decide asks the policy whether the try is repeated.
 func (c *call) decide(t policy.Try) (pause time.Duration, again bool) {
-	t.Idempotent = c.idempotent
 	t.Replayable = c.stream == nil || c.stream.untouched()
-	t.Attempts = c.attempts
-	t.Left = c.left()
-	t.Random = rand.Float64()
-	verdict, pause := c.target.lane.retrier.Decide(c.g.now(), t)
-	if c.ctx.Err() != nil {
-		return 0, false
-	}
-	return pause, verdict == policy.Repeat
+	pause, again = c.walk.decide(t)
+	return pause, again && c.ctx.Err() == nil
 }
-
-func (c *call) left() time.Duration { return c.target.timeout - (c.g.now() - c.start) }
 
 // pause waits before the next try, which goes to another backend if there is one.
 func (c *call) pause(d time.Duration) fault {
-	c.search.Exclude(c.grant.Member)
-	c.target.traffic.retries.Add(1)
+	c.countRetry()
 	if d <= 0 {
 		return fault{}
 	}
@@ -302,13 +250,6 @@ func (c *call) acquire() (policy.Grant, fault) {
 	}
 }
 
-func unavailable(why policy.Refusal) fault {
-	if why == policy.AllFull {
-		return fault{kind: connectionLimit, detail: "all backends of the service are busy, try again shortly"}
-	}
-	return fault{kind: destinationUnavailable, detail: "no backend of the service is ready, try again shortly"}
-}
-
 // ended says why the call's context has ended.
 func (c *call) ended() fault {
 	switch cause := context.Cause(c.ctx); {
@@ -318,22 +259,6 @@ func (c *call) ended() fault {
 		return fault{kind: responseIncomplete, detail: "the gateway is stopping"}
 	}
 	return fault{kind: clientClosed, detail: "the client went away"}
-}
-
-// finish gives the place at the backend back, and counts.
-func (c *call) finish(began time.Duration, o policy.Outcome) {
-	b := c.grant.Owner.(*backend)
-	end := c.g.now()
-	c.upstream += end - began
-	if c.headAt != 0 {
-		end = c.headAt
-	}
-	b.requests.Add(1)
-	if o == policy.Failure {
-		b.failures.Add(1)
-	}
-	b.latency.Record(end - began)
-	c.target.lane.release(c.grant, end-began, o)
 }
 
 // refuse answers with the gateway's own error.
@@ -367,9 +292,7 @@ func (c *call) prepareBody() fault {
 		}
 		return fault{}
 	}
-	if d, ok := c.w.(interface{ EnableFullDuplex() error }); ok {
-		_ = d.EnableFullDuplex() // without it, the answer waits for the body's end
-	}
+	_ = http.NewResponseController(c.w).EnableFullDuplex() // without it, the answer waits for the body's end
 	c.stream = &clientBody{body: c.r.Body, length: n, max: limit}
 	return fault{}
 }
@@ -395,9 +318,7 @@ func (c *call) abandonBody() {
 
 // readWithin bounds how long the client may take to send the rest of its body.
 func (c *call) readWithin(d time.Duration) {
-	if s, ok := c.w.(interface{ SetReadDeadline(time.Time) error }); ok {
-		_ = s.SetReadDeadline(time.Now().Add(d)) // without it, only the total time-out holds
-	}
+	_ = http.NewResponseController(c.w).SetReadDeadline(time.Now().Add(d)) // without it, only the total time-out holds
 }
 
 // send sends the request to the backend, and returns its answer, or what went wrong.

@@ -72,6 +72,11 @@ func putUint64(b []byte, v uint64) {
 // traceparent writes the header for the next hop, with a parent id of its own. The trace id stands at [3:35].
 func traceparent(id traceID, flags byte) string {
 	var b [55]byte
+	putTraceparent(&b, id, flags)
+	return string(b[:])
+}
+
+func putTraceparent(b *[55]byte, id traceID, flags byte) {
 	var parent [8]byte
 	putUint64(parent[:], rand.Uint64()|1)
 	copy(b[:], "00-")
@@ -80,7 +85,6 @@ func traceparent(id traceID, flags byte) string {
 	hex.Encode(b[36:52], parent[:])
 	b[52] = '-'
 	hex.Encode(b[53:], []byte{flags})
-	return string(b[:])
 }
 
 const (
