@@ -58,7 +58,7 @@ type Cache struct {
 	inBack  int
 }
 
-// New returns an empty cache, or one with what its disk tier holds. Close ends it.
+// New returns an empty cache. Open takes its disk tier into use, Close ends it.
 func New(cfg Config) (*Cache, error) {
 	if cfg.Memory == 0 {
 		cfg.Memory = 64 << 20
@@ -83,15 +83,21 @@ func New(cfg Config) (*Cache, error) {
 	}
 	c := &Cache{cfg: cfg, store: newStore(cfg.Memory), flights: map[string]*flight{}, byRes: map[string]map[*flight]struct{}{}}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	if cfg.Dir != "" {
-		d, err := openDisk(cfg.Dir, cfg.Disk)
-		if err != nil {
-			c.cancel()
-			return nil, err
-		}
-		c.disk = d
-	}
 	return c, nil
+}
+
+// Open takes the disk tier into use, if there is one, with what it holds. It must not be called while requests are
+// served.
+func (c *Cache) Open() error {
+	if c.cfg.Dir == "" || c.disk != nil {
+		return nil
+	}
+	d, err := openDisk(c.cfg.Dir, c.cfg.Disk)
+	if err != nil {
+		return err
+	}
+	c.disk = d
+	return nil
 }
 
 // Close cuts fetches off and returns when none is left and what was to be written is.

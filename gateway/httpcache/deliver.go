@@ -111,7 +111,7 @@ func (x *exchange) deliver(o *object, s hitStatus) Result {
 	n, err := x.w.Write(o.body)
 	x.z.served.Add(int64(n))
 	if err != nil {
-		return Result{Status: o.status, Err: errClient}
+		return Result{Status: o.status, Err: ErrClient}
 	}
 	return Result{Status: o.status}
 }
@@ -203,17 +203,17 @@ func (x *exchange) copy(ctx context.Context, f *flight, rd *reader, lead bool) e
 			return err
 		}
 		if _, err := x.w.Write(chunk); err != nil {
-			return errClient
+			return ErrClient
 		}
 		if !lead {
 			x.z.served.Add(int64(len(chunk)))
 		}
 		f.advance(rd, len(chunk))
 		f.mu.Lock()
-		flush := !f.over && rd.off-f.base >= int64(len(f.data))
+		pauses := !f.over && rd.off-f.base >= int64(len(f.data)) && len(f.header["Content-Length"]) == 0
 		f.mu.Unlock()
-		if fl, ok := x.w.(http.Flusher); ok && flush && len(f.header["Content-Length"]) == 0 {
-			fl.Flush() // the origin pauses, and may do so for long
+		if pauses {
+			flush(x.w)
 		}
 	}
 }

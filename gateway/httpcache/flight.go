@@ -432,9 +432,7 @@ func (w *fillWriter) Flush() {
 	if w.mode != passing || !w.wrote {
 		return
 	}
-	if fl, ok := w.f.leader.(http.Flusher); ok {
-		fl.Flush()
-	}
+	flush(w.f.leader)
 }
 
 // SetWriteDeadline bounds how long the leader may take, where the answer goes to it as it comes.
@@ -444,10 +442,7 @@ func (w *fillWriter) SetWriteDeadline(t time.Time) error {
 	if w.f.leader == nil {
 		return nil
 	}
-	if d, ok := w.f.leader.(interface{ SetWriteDeadline(time.Time) error }); ok {
-		return d.SetWriteDeadline(t)
-	}
-	return nil
+	return http.NewResponseController(w.f.leader).SetWriteDeadline(t)
 }
 
 // SetReadDeadline does nothing: what has a body does not come here.

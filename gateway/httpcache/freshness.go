@@ -92,7 +92,7 @@ func (r *Rules) assess(status int, h http.Header, requested, received time.Time)
 	var ok bool
 	var apparent time.Duration
 	if f.date, _, ok = dateField(h, "Date", received); ok {
-		apparent = max(0, received.Sub(f.date))
+		apparent = max(0, received.Sub(f.date)).Truncate(time.Second) // a Date has no parts of a second
 	} else {
 		f.date = received // RFC 9110, 6.6.1
 	}

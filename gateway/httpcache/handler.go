@@ -18,8 +18,8 @@ type Result struct {
 	Fetched bool
 }
 
-// errClient means that the client does not take its answer.
-var errClient = errors.New("httpcache: the client went away")
+// ErrClient means that the client does not take its answer.
+var ErrClient = errors.New("httpcache: the client does not take its answer")
 
 // exchange is one request and its answer.
 type exchange struct {
@@ -73,6 +73,12 @@ func (z *Zone) Serve(w http.ResponseWriter, r *http.Request, fetch Fetch) Result
 		return x.gatewayTimeout()
 	}
 	return x.ask("stale")
+}
+
+// Passing returns a writer for the answer to a request that the cache has no part in, but for what Invalidating does.
+func (z *Zone) Passing(w http.ResponseWriter, r *http.Request) http.ResponseWriter {
+	z.passed.Add(1)
+	return &signer{ResponseWriter: z.cache.Invalidating(w, r), cache: z.cache, why: "method"}
 }
 
 // look finds what is stored for the request, in memory or on disk.

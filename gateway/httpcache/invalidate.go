@@ -50,16 +50,6 @@ func (i *invalidator) Write(p []byte) (int, error) {
 	return i.ResponseWriter.Write(p)
 }
 
-// Flush passes on what was written.
-func (i *invalidator) Flush() {
-	if i.status == 0 {
-		i.WriteHeader(http.StatusOK)
-	}
-	if f, ok := i.ResponseWriter.(http.Flusher); ok {
-		f.Flush()
-	}
-}
-
 // invalidate drops what is stored of the URIs that an answer to an unsafe request is about.
 func (c *Cache) invalidate(r *http.Request, h http.Header) {
 	c.dropURI(r.Host, r.URL)

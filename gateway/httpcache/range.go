@@ -193,7 +193,7 @@ func (x *exchange) deliverParts(o *object, spans []span, age []string, s hitStat
 	n, err := x.w.Write(body)
 	x.z.served.Add(int64(n))
 	if err != nil {
-		return Result{Status: status, Err: errClient}
+		return Result{Status: status, Err: ErrClient}
 	}
 	return Result{Status: status}
 }
