@@ -35,7 +35,7 @@ type target struct {
 	zone    *httpcache.Zone              // nil where answers are not kept
 	// invalidates has answers to unsafe requests drop what other routes keep.
 	invalidates bool
-	full    bool                         // asks for something that only the full tier, on net/http, can do
+	full        bool // asks for something that only the full tier, on net/http, can do
 }
 
 // call is one request on its way: the walk from the client to a backend and back. It belongs to the goroutine of its

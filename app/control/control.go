@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/banyanhq/banyan/gateway/httpcache"
 	"github.com/banyanhq/banyan/observe"
 	"github.com/banyanhq/banyan/orchestrate"
 	"github.com/banyanhq/banyan/topology"
@@ -38,6 +39,10 @@ type System interface {
 	Scale(ctx context.Context, service string, change orchestrate.Change) error
 	// Restart replaces all replicas of a service, one after the other.
 	Restart(ctx context.Context, service string) error
+	// Caches counts what became of requests in the caches of routes.
+	Caches() []CacheStatus
+	// Purge drops what the caches of routes keep, and returns how many answers that were.
+	Purge(p httpcache.Purge) (int, error)
 	// Stop ends the system; it returns at once.
 	Stop()
 }

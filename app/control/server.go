@@ -66,6 +66,7 @@ func handler(sys System) http.Handler {
 		}
 		answer(w, struct{}{}, sys.Restart(r.Context(), req.Service))
 	})
+	cacheHandlers(mux, sys)
 	mux.HandleFunc("POST /v1/stop", func(w http.ResponseWriter, r *http.Request) {
 		sys.Stop()
 		answer(w, struct{}{}, nil)

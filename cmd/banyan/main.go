@@ -109,7 +109,7 @@ machine (up), measures it under load (load), and holds prediction against measur
 	root.AddCommand(
 		c.check(), c.schema(), c.explain(),
 		c.plan(), c.queueing(), c.simulate(), c.load(), c.calibrate(), c.compare(),
-		c.up(), c.status(), c.top(), c.logs(), c.scale(), c.restart(), c.down(),
+		c.up(), c.status(), c.top(), c.logs(), c.scale(), c.restart(), c.purge(), c.down(),
 	)
 	for _, cmd := range append(root.Commands(), root) {
 		wrapArgs(cmd)
