@@ -268,6 +268,7 @@ func (g *Gateway) retire(t, old *table) {
 		switch {
 		case slices.Contains(t.edges, e):
 		case e.server != nil:
+			g.inner.servers = slices.DeleteFunc(g.inner.servers, func(s *http.Server) bool { return s == e.server })
 			g.inner.serving.Go(func() {
 				deadline, cancel := context.WithTimeout(context.Background(), g.cfg.DrainTimeout)
 				defer cancel()
