@@ -83,7 +83,7 @@ func (g *Gateway) serveOutside(w http.ResponseWriter, r *http.Request) {
 	}
 	t := g.table.Load()
 	to := t.unmatched
-	if route := t.router.Match(r.Method, r.Host, r.URL.Path); route != nil {
+	if route := t.router.Match(r.Method, r.Host, r.URL.Path, requestParts{r}); route != nil {
 		to = t.targets[route]
 	}
 	g.serve(w, r, to)

@@ -314,7 +314,7 @@ func compileStep(router *topology.Router, w *topology.Workload, s *topology.Scen
 			host = st.Headers[name]
 		}
 	}
-	route := router.Match(method, host, path)
+	route := router.Match(method, host, path, st.Parts())
 	if route == nil {
 		return step{}, "", fmt.Errorf("no route answers %s %s", method, st.Path)
 	}

@@ -14,7 +14,7 @@ import (
 
 // vocabulary is the source of the types, so that their comments are the only text that documents the file.
 //
-//go:embed blocks.go route.go service.go system.go units.go workload.go
+//go:embed blocks.go route.go service.go system.go traffic.go units.go workload.go
 var vocabulary embed.FS
 
 // typeDocs are the comments of a type and of its fields, by Go name.
