@@ -17,7 +17,7 @@ type Canary struct {
 	// To is the service under test.
 	To string `yaml:"to" schema:"required"`
 	// Steps are the shares that it is given, one after the other. After the last step has passed it keeps that share.
-	Steps []Percent `yaml:"steps" schema:"default=[5%, 25%, 50%],minItems=1,maxItems=20,itemMinimum=0.001%,itemMaximum=100%"`
+	Steps []Percent `yaml:"steps" schema:"default=[5%, 25%, 50%],minItems=1,maxItems=20,itemMinimum=0.001%,itemMaximum=90%"`
 	// Interval is how long each step lasts at least. One that is undecided goes on for up to ten times as long, and has
 	// then failed.
 	Interval Duration `yaml:"interval" schema:"default=1m,minimum=100ms,maximum=24h"`
