@@ -3,8 +3,8 @@
 //
 // Every call is balanced over the ready replicas of its service, bounded in time, repeated where that is safe and the
 // budget allows it, kept away from replicas that keep failing, counted and timed. All of these decisions are made by
-// package policy; this package only carries them out, on net/http. The files: gateway.go (life cycle), service.go
-// (which backends there are), plane.go (a call's walk), relay.go and upgrade.go (the answer's way back), upstream.go
+// package policy; this package only carries them out, on net/http. The files: gateway.go (life cycle), table.go
+// (what one version of the file makes of it, and reloading), service.go (which backends there are), plane.go (a call's walk), relay.go and upgrade.go (the answer's way back), upstream.go
 // (connections to backends and what their errors mean), header.go and trace.go (what is added, removed and read),
 // affinity.go (what leads a request to one backend), limit.go (what is let in), stats.go and collector.go (what is
 // counted).

@@ -10,6 +10,7 @@ import (
 
 // limit is the rate limit of one target.
 type limit struct {
+	cfg     topology.Limit
 	limiter *policy.RateLimiter
 	seed    maphash.Seed // so that nobody can choose a value that uses up another's bucket
 	by      string
@@ -17,7 +18,7 @@ type limit struct {
 }
 
 func newLimit(cfg topology.Limit) *limit {
-	return &limit{limiter: policy.NewRateLimiter(float64(cfg.Rate), cfg.Burst), seed: maphash.MakeSeed(), by: cfg.By, header: http.CanonicalHeaderKey(cfg.Header)}
+	return &limit{cfg: cfg, limiter: policy.NewRateLimiter(float64(cfg.Rate), cfg.Burst), seed: maphash.MakeSeed(), by: cfg.By, header: http.CanonicalHeaderKey(cfg.Header)}
 }
 
 // withinLimit counts the request, and returns the fault with which it is refused if it is one too many.

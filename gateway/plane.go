@@ -11,6 +11,7 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/banyanhq/banyan/policy"
@@ -25,12 +26,14 @@ type target struct {
 	lane    *lane
 	timeout time.Duration
 	traffic *traffic
-	route   int            // index of the route, -1 on an edge
-	edge    *edge          // nil on a route
-	hash    *topology.Hash // nil where the policy does not hash
-	sticky  *sticky        // nil where clients are not bound
-	limit   *limit         // nil where there is none
-	full    bool           // asks for something that only the full tier, on net/http, can do
+	route   int                          // id of the route, -1 on an edge
+	edge    *edge                        // nil on a route
+	calls   []atomic.Pointer[attributed] // of an edge: by the route's id, the last one for calls of no known route
+	hash    *topology.Hash               // nil where the policy does not hash
+	sticky  *sticky                      // nil where clients are not bound
+	limit   *limit                       // nil where there is none
+	before  *target                      // the target that this one replaces, while a table is built
+	full    bool                         // asks for something that only the full tier, on net/http, can do
 }
 
 // call is one request on its way: the walk from the client to a backend and back. It belongs to the goroutine of its
@@ -128,7 +131,7 @@ func (c *call) run() (code int, f fault) {
 	}
 	if c.target.edge != nil {
 		route := c.g.traces.route(c.trace)
-		defer func() { c.target.edge.attribute(route, c.g.now()-c.start) }()
+		defer func() { c.target.attribute(route, c.g.now()-c.start) }()
 	} else if c.g.traces.enter(c.trace, c.target.route) {
 		defer c.g.traces.leave(c.trace)
 	}

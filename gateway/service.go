@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,13 +27,14 @@ type Backend struct {
 // service is the set of backends of one service, and the ways in which calls reach them.
 type service struct {
 	name    string
-	limit   int64
 	waiting waitlist
 	now     func() time.Duration
 
 	mu       sync.Mutex
+	limit    int64 // of requests at one backend at once; 0: none
 	backends map[string]*backend
-	lanes    []*lane // fixed once the gateway is made
+	lanes    []*lane // those of the newest table
+	retired  []*lane // those of tables before it, which calls that began under them may still use
 }
 
 // lane is one way of calling a service: a balancing policy, breakers and a retry budget, shared by all routes and
@@ -43,6 +45,9 @@ type lane struct {
 	pool    *policy.Pool
 	retrier *policy.Retrier
 	bound   *policy.Adaptive // nil: there is none
+
+	longest time.Duration // time-out of the most patient calls on this lane
+	until   time.Duration // when it has no more calls, once it is retired
 }
 
 // backend is one replica with its connections and counters. Its flags are guarded by the service's mutex.
@@ -82,36 +87,24 @@ func laneKey(in topology.Inbound) string {
 	return key
 }
 
-// lane returns the service's lane for in, made if there is none. Only New calls it.
-func (s *service) lane(in topology.Inbound) (*lane, error) {
-	key := laneKey(in)
-	for _, l := range s.lanes {
-		if l.key == key {
-			return l, nil
-		}
-	}
+// newLane returns a way of calling the service as in asks for.
+func (s *service) newLane(in topology.Inbound) (*lane, error) {
 	pool, err := policy.NewPool(in.Balance, in.Breaker)
 	if err != nil {
 		return nil, err
 	}
 	pool.SetSlowStart(in.SlowStart.Std())
 	pool.SetOutliers(in.Outliers)
-	l := &lane{service: s, key: key, pool: pool, retrier: policy.NewRetrier(in.Retry)}
+	l := &lane{service: s, key: laneKey(in), pool: pool, retrier: policy.NewRetrier(in.Retry)}
 	if in.Adaptive != nil {
 		l.bound = policy.NewAdaptive(*in.Adaptive)
 	}
-	s.lanes = append(s.lanes, l)
 	return l, nil
 }
 
 func (s *service) add(b Backend) {
-	n := &backend{
-		service: s, id: b.ID, address: b.Address,
-		members: map[*lane]*policy.Member{}, empty: make(chan struct{}), latency: stats.NewRecorder(2),
-	}
-	n.Backend.Owner, n.Backend.Key, n.Backend.Limit, n.Backend.Weight = n, policy.HashString(b.ID), s.limit, b.Weight
-	n.transport = newTransport(n)
 	s.mu.Lock()
+	n := newBackend(s, b, s.limit)
 	old := s.backends[b.ID]
 	s.backends[b.ID] = n
 	s.rebuild()
@@ -119,6 +112,16 @@ func (s *service) add(b Backend) {
 	if old != nil {
 		old.close()
 	}
+}
+
+func newBackend(s *service, b Backend, limit int64) *backend {
+	n := &backend{
+		service: s, id: b.ID, address: b.Address,
+		members: map[*lane]*policy.Member{}, empty: make(chan struct{}), latency: stats.NewRecorder(2),
+	}
+	n.Backend.Owner, n.Backend.Key, n.Backend.Limit, n.Backend.Weight = n, policy.HashString(b.ID), limit, b.Weight
+	n.transport = newTransport(n)
+	return n
 }
 
 // setReady begins a fresh chapter each time a backend becomes ready: its breakers forget what was before.
@@ -138,6 +141,49 @@ func (s *service) setReady(id string, ready bool) {
 	}
 }
 
+// forget drops the retired lanes that no call can be on any more. The caller holds the mutex.
+func (s *service) forget() {
+	s.retired = slices.DeleteFunc(s.retired, func(l *lane) bool {
+		if s.now() < l.until {
+			return false
+		}
+		l.pool.Set(nil)
+		for _, b := range s.backends {
+			delete(b.members, l)
+		}
+		return true
+	})
+}
+
+// use makes lanes those of the newest table, and limit that of each backend. Backends are replaced by others of the same
+// address where their limit changes, since it is fixed: what is in flight at them finishes, and counts no more.
+func (s *service) use(lanes []*lane, limit int64) {
+	s.mu.Lock()
+	var old []*backend
+	for _, l := range s.lanes {
+		if !slices.Contains(lanes, l) {
+			l.until = s.now() + l.longest
+			s.retired = append(s.retired, l)
+		}
+	}
+	s.lanes = lanes
+	if s.limit != limit {
+		s.limit = limit
+		for id, b := range s.backends {
+			n := newBackend(s, Backend{ID: b.id, Address: b.address, Weight: b.Weight}, limit)
+			n.ready = b.ready
+			s.backends[id] = n
+			old = append(old, b)
+		}
+	}
+	s.rebuild()
+	s.mu.Unlock()
+	for _, b := range old {
+		b.close()
+	}
+	s.waiting.wakeAll()
+}
+
 // rebuild gives every lane the backends that are ready, in the order of their ids. The caller holds the mutex.
 func (s *service) rebuild() {
 	var use []*backend
@@ -146,7 +192,8 @@ func (s *service) rebuild() {
 			use = append(use, b)
 		}
 	}
-	for _, l := range s.lanes {
+	s.forget()
+	for _, l := range slices.Concat(s.lanes, s.retired) {
 		members := make([]*policy.Member, len(use))
 		for i, b := range use {
 			if b.members[l] == nil {

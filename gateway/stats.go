@@ -158,15 +158,15 @@ type attributed struct {
 	squares atomic.Uint64 // square seconds, the bits of a float64
 }
 
-// attribute counts a call for a route; -1: for no known one.
-func (e *edge) attribute(route int, d time.Duration) {
-	if route < 0 || route >= len(e.calls)-1 {
-		route = len(e.calls) - 1
+// attribute counts a call of an edge for a route, by its id; -1: for no known one.
+func (t *target) attribute(route int, d time.Duration) {
+	if route < 0 || route >= len(t.calls)-1 {
+		route = len(t.calls) - 1
 	}
-	a := e.calls[route].Load()
+	a := t.calls[route].Load()
 	if a == nil {
-		e.calls[route].CompareAndSwap(nil, new(attributed))
-		a = e.calls[route].Load()
+		t.calls[route].CompareAndSwap(nil, new(attributed))
+		a = t.calls[route].Load()
 	}
 	a.count.Add(1)
 	a.sum.Add(int64(d))
@@ -180,14 +180,16 @@ func (e *edge) attribute(route int, d time.Duration) {
 
 // Stats returns a snapshot. It costs a copy of each histogram: meant for every second, not for every request.
 func (g *Gateway) Stats() *Stats {
-	s := &Stats{At: g.now(), Unmatched: g.table.Load().unmatched.traffic.snapshot()}
-	for _, r := range g.routes {
+	t := g.table.Load()
+	s := &Stats{At: g.now(), Unmatched: t.unmatched.traffic.snapshot()}
+	for _, r := range t.routes {
 		s.Routes = append(s.Routes, RouteStats{Route: r.traffic.name, Service: r.lane.service.name, Traffic: r.traffic.snapshot()})
 	}
-	for _, e := range g.edges {
-		s.Edges = append(s.Edges, EdgeStats{From: e.from, To: e.to, Traffic: e.target.traffic.snapshot()})
-		for i := range e.calls {
-			a := e.calls[i].Load()
+	for _, e := range t.edges {
+		to := e.target.Load()
+		s.Edges = append(s.Edges, EdgeStats{From: e.from, To: e.to, Traffic: to.traffic.snapshot()})
+		for i := range to.calls {
+			a := to.calls[i].Load()
 			if a == nil {
 				continue
 			}
@@ -195,8 +197,8 @@ func (g *Gateway) Stats() *Stats {
 				From: e.from, To: e.to, Count: a.count.Load(), Sum: time.Duration(a.sum.Load()),
 				SumSquares: math.Float64frombits(a.squares.Load()),
 			}
-			if i < len(g.routes) {
-				call.Route = g.routes[i].traffic.name
+			if i < len(t.names) {
+				call.Route = t.names[i]
 			}
 			s.Calls = append(s.Calls, call)
 		}
@@ -204,8 +206,8 @@ func (g *Gateway) Stats() *Stats {
 	slices.SortStableFunc(s.Calls, func(a, b CallStats) int {
 		return cmp.Or(cmp.Compare(a.Route, b.Route), cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To))
 	})
-	for _, name := range sortedKeys(g.services) {
-		s.Backends = append(s.Backends, g.services[name].snapshot()...)
+	for _, name := range sortedKeys(t.services) {
+		s.Backends = append(s.Backends, t.services[name].snapshot()...)
 	}
 	return s
 }
@@ -213,8 +215,9 @@ func (g *Gateway) Stats() *Stats {
 // Requests is how many requests of each route have ended since the gateway was made, in the order of the file. It is
 // cheap.
 func (g *Gateway) Requests() []int64 {
-	n := make([]int64, len(g.routes))
-	for i, r := range g.routes {
+	t := g.table.Load()
+	n := make([]int64, len(t.routes))
+	for i, r := range t.routes {
 		n[i] = r.traffic.ended.Load()
 	}
 	return n

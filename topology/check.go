@@ -68,9 +68,11 @@ func (c *checker) service(name string, v *Service) {
 		c.at(c.spots[c.sys].child("services").name(name), Problem{Found: quoteFound(name),
 			Message: "the name is reserved for Banyan's own " + name, Expected: "another name"})
 	}
-	if s.node != nil && s.node.kind == mapKind && s.child("build").node == nil && s.child("run").node == nil {
-		c.at(c.spots[c.sys].child("services").name(name), Problem{Message: "neither build nor run is given",
-			Expected: "build: FOLDER of a Go package, or run: COMMAND"})
+	if v.External() {
+		c.external(s, v)
+	} else if s.node != nil && s.node.kind == mapKind && s.child("build").node == nil && s.child("run").node == nil {
+		c.at(c.spots[c.sys].child("services").name(name), Problem{Message: "neither build, run nor backends is given",
+			Expected: "build: FOLDER of a Go package, run: COMMAND, or backends: [HOST:PORT] of a service that runs elsewhere"})
 	}
 	if m := v.Limits.Memory; m > 0 && m < minMemory {
 		c.at(s.child("limits").child("memory"), Problem{Found: m.String(), Message: "no program runs in so little",

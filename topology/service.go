@@ -10,6 +10,9 @@ type Service struct {
 	// shell; no expansion). ${PORT} and other variables of the replica's environment are replaced. With 'build' it
 	// gives the arguments of the program that was built.
 	Run Command `yaml:"run"`
+	// Backends are the replicas of a service that Banyan does not run itself: another team's, another machine's, a third
+	// party's. With them neither 'build' nor 'run' is given.
+	Backends []Backend `yaml:"backends" schema:"maxItems=10000"`
 	// Dir is the working directory of the replicas, relative to the file. Left out: the file's own folder.
 	Dir string `yaml:"dir" schema:"format=file"`
 	// Env is added to the replicas' environment.

@@ -14,6 +14,8 @@ type System struct {
 	Listen string `yaml:"listen" schema:"format=address,default=127.0.0.1:8080"`
 	// Admin is the address of the page with the Prometheus metrics (/metrics). Port 0 takes a free port.
 	Admin string `yaml:"admin" schema:"format=address,default=127.0.0.1:0"`
+	// AccessLog of the requests from outside. Left out: none is written.
+	AccessLog *AccessLog `yaml:"access_log"`
 	// Layers from top to bottom. A service may use services of its own layer and of those below it, never above.
 	Layers []string `yaml:"layers" schema:"default=[presentation, business, data]"`
 	// Services are the programs that answer requests, by name.
