@@ -37,7 +37,7 @@ func (g *Gateway) Collector() prometheus.Collector {
 
 // family is the metrics of routes, or of edges.
 type family struct {
-	requests, errors, retries, inFlight, duration, upstream *prometheus.Desc
+	requests, errors, retries, hedges, inFlight, duration, upstream *prometheus.Desc
 }
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -50,6 +50,7 @@ func newFamily(prefix, what string, labels ...string) family {
 		requests: desc(prefix+"requests_total", what+" that have ended, by status.", append(labels, "code")...),
 		errors:   desc(prefix+"errors_total", what+" that failed in the gateway or on the way to a replica, by kind.", append(labels, "error")...),
 		retries:  desc(prefix+"retries_total", what+": tries beyond the first.", labels...),
+		hedges:   desc(prefix+"hedges_total", what+": second copies of slow ones.", labels...),
 		inFlight: desc(prefix+"requests_in_flight", what+" being handled now.", labels...),
 		duration: desc(prefix+"request_duration_seconds", what+": time from the request's head to the answer's end.", labels...),
 		upstream: desc(prefix+"upstream_seconds_total", what+": time that tries took at replicas.", labels...),
@@ -57,7 +58,7 @@ func newFamily(prefix, what string, labels ...string) family {
 }
 
 func (f family) describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{f.requests, f.errors, f.retries, f.inFlight, f.duration, f.upstream} {
+	for _, d := range []*prometheus.Desc{f.requests, f.errors, f.retries, f.hedges, f.inFlight, f.duration, f.upstream} {
 		ch <- d
 	}
 }
@@ -74,6 +75,7 @@ func (f family) collect(ch chan<- prometheus.Metric, t Traffic, labels ...string
 		counter(f.errors, float64(n), append(labels, kind)...)
 	}
 	counter(f.retries, float64(t.Retries), labels...)
+	counter(f.hedges, float64(t.Hedges), labels...)
 	counter(f.upstream, t.Upstream.Seconds(), labels...)
 	ch <- prometheus.MustNewConstMetric(f.inFlight, prometheus.GaugeValue, float64(t.InFlight), labels...)
 	count, sum, buckets := classic(t.Latency)

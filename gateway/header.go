@@ -188,18 +188,23 @@ func (c *call) prepareHeader() {
 			}
 		}
 	}
+	if !trusted {
+		delete(h, headerMirror)
+	}
+	if c.rules != nil {
+		c.rules.request.apply(h)
+	}
 	c.header = h
 }
 
 // prepareTrace continues the client's trace, or begins one.
 func (c *call) prepareTrace(h http.Header) {
-	flags := byte(1) // sampled: whether anything is recorded is for the services to say
-	ok := false
+	prior := ""
 	if parents := h[headerTraceparent]; len(parents) == 1 {
-		c.trace, flags, ok = parseTraceparent(parents[0])
+		prior = parents[0]
 	}
-	if !ok {
-		c.trace, flags = newTraceID(), 1
+	flags, fresh := c.settleTrace(prior)
+	if fresh {
 		delete(h, headerTracestate)
 	}
 	parent := traceparent(c.trace, flags)
@@ -233,6 +238,7 @@ func (c *call) copyAnswerHeader(dst, src http.Header) {
 	if connection := src["Connection"]; len(connection) > 0 {
 		removeNominated(dst, connection)
 	}
+	defer c.editAnswer(dst)
 	if _, ok := src["Content-Type"]; !ok {
 		dst["Content-Type"] = nil // or the server guesses one
 	}

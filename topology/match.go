@@ -1,12 +1,13 @@
 package topology
 
 import (
+	"net/textproto"
 	"net/url"
 	"strings"
 )
 
 // Parts gives the router what only some routes look at, so that it is not taken apart for the others. Each returns the
-// first value of the name, and whether there is one.
+// first value of the name, and whether there is one; names of headers are in canonical form, and Host is one of them.
 type Parts interface {
 	Header(name string) (value string, ok bool)
 	Cookie(name string) (value string, ok bool)
@@ -44,6 +45,9 @@ func (m *Match) conditions() []condition {
 	add := func(from byte, values map[string]string) {
 		for _, name := range sortedKeys(values) {
 			value, prefix := strings.CutSuffix(values[name], "*")
+			if from == 'h' {
+				name = textproto.CanonicalMIMEHeaderKey(name)
+			}
 			out = append(out, condition{from, name, value, prefix})
 		}
 	}
@@ -57,11 +61,7 @@ func (m *Match) conditions() []condition {
 func (m *Match) key() string {
 	var b strings.Builder
 	for _, c := range m.conditions() {
-		name := c.name
-		if c.from == 'h' {
-			name = strings.ToLower(name)
-		}
-		b.WriteString("\x00" + string(c.from) + name + "\x01" + c.value)
+		b.WriteString("\x00" + string(c.from) + c.name + "\x01" + c.value)
 		if c.prefix {
 			b.WriteString("*")
 		}
