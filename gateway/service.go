@@ -53,6 +53,7 @@ type place struct {
 type lane struct {
 	service *service
 	key     string
+	balance topology.Balance
 	pool    *policy.Pool
 	retrier *policy.Retrier
 	bound   *policy.Adaptive // nil: there is none
@@ -120,7 +121,7 @@ func (s *service) newLane(in topology.Inbound) (*lane, error) {
 	pool.SetSlowStart(in.SlowStart.Std())
 	pool.SetOutliers(in.Outliers)
 	pool.SetLocality(s.place.zone, in.Locality)
-	l := &lane{service: s, key: laneKey(in), pool: pool, retrier: policy.NewSharedRetrier(in.Retry, &s.ledger), subset: in.Subset}
+	l := &lane{service: s, key: laneKey(in), balance: in.Balance, pool: pool, retrier: policy.NewSharedRetrier(in.Retry, &s.ledger), subset: in.Subset}
 	if in.Admission != nil {
 		l.feasible = policy.NewFeasibility(*in.Admission)
 	}

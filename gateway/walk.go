@@ -37,6 +37,8 @@ type walk struct {
 	headAt   time.Duration // when the head of a stream without an end came; 0: count to the end
 	bounded  time.Duration // when it was let in by the service's adaptive bound
 	inBound  bool
+
+	story *story // nil: nothing of it is remembered so far
 }
 
 // parts is what decisions look at in a request.
@@ -143,6 +145,7 @@ func (c *walk) decide(t policy.Try) (pause time.Duration, again bool) {
 	t.Left = c.left()
 	t.Random = rand.Float64()
 	verdict, pause := c.target.lane.retrier.Decide(c.g.now(), t)
+	c.judged(verdict, pause)
 	return pause, verdict == policy.Repeat
 }
 
@@ -181,8 +184,8 @@ func (c *walk) finish(began time.Duration, o policy.Outcome) {
 	c.target.lane.release(c.grant, end-began, o)
 }
 
-// count counts the request when it is over, which was begun by adding to those in flight.
-func (c *walk) count(code int, f fault, method, path string) {
+// count counts the request when it is over, which was begun by adding to those in flight, and returns how long it took.
+func (c *walk) count(code int, f fault, method, path string) (took time.Duration) {
 	end := c.g.now()
 	if c.headAt != 0 {
 		end = c.headAt
@@ -193,6 +196,8 @@ func (c *walk) count(code int, f fault, method, path string) {
 		c.g.cfg.Log.Debug("request", "method", method, "path", path, "target", c.target.traffic.name, "code", code,
 			"fault", f.kind.String(), "detail", f.detail, "attempts", c.attempts, "duration", end-c.start, "request_id", c.requestID)
 	}
+	c.remember(code, f, method, path, end-c.start)
+	return end - c.start
 }
 
 func unavailable(why policy.Refusal) fault {

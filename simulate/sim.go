@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/banyanhq/banyan/policy"
+	"github.com/banyanhq/banyan/topology"
 )
 
 // The kinds of event, and what their subject is.
@@ -21,6 +22,8 @@ const (
 	evDrained                     // replica: the time for draining is over
 	evPause                       // replica: all its threads stop
 	evResume                      // replica: they go on
+	evTimer                       // function: the clock starts it
+	evIdle                        // replica of a function: it may have had nothing to do for long enough
 	evBackground                  // service: a piece of work that no request asked for
 	evFault                       // fault: it happens
 	evRepair                      // fault: it is over
@@ -51,12 +54,22 @@ type sim struct {
 	calls    arena[call]
 	visits   arena[visit]
 	sessions arena[session]
+	messages arena[message]
+
+	blocks []block
+	groups []group
 
 	deadlines []deadlines // by the model's time-outs, then the client's, then that of waiting calls
 	clientOut int32
 	waitOut   int32
+	ackOut    int32 // of the first group
 
 	admission policy.Admission
+	targets   [policy.ProbesPerCall]*policy.Member // of probes, while they are asked
+	aims      []aim
+	bindings  []binding // of clients to replicas: by session, then by cookie
+	clients   uint64    // that have come so far
+	runs      uint64    // of scenarios that have begun
 
 	arrivals source
 	users    *stream // scenarios and steps taken, pauses
@@ -72,6 +85,8 @@ type sim struct {
 // session is a user, or one run of a scenario.
 type session struct {
 	scenario, step int32
+	client         uint64 // who it is: a number that stays for as long as the session
+	run            uint64 // which run of a scenario it is at
 }
 
 // request is one step of a scenario on its way.
@@ -95,6 +110,17 @@ func newSim(m *Model, load *workload, replication int) (*sim, error) {
 	s.clientOut = int32(len(s.deadlines))
 	s.waitOut = s.clientOut + 1
 	s.deadlines = append(s.deadlines, deadlines{after: load.timeout}, deadlines{after: int64(o.Wait)})
+	s.ackOut = int32(len(s.deadlines))
+	for i := range m.groups {
+		s.deadlines = append(s.deadlines, deadlines{after: int64(m.timeouts[m.groups[i].ackWait])})
+		s.groups = append(s.groups, group{groupModel: &m.groups[i], busy: map[int32]int32{}})
+	}
+	for i := range m.blocks {
+		s.blocks = append(s.blocks, s.newBlock(&m.blocks[i]))
+		if every := m.blocks[i].every; every > 0 {
+			s.schedule(every, evTimer, int32(i), 0)
+		}
+	}
 	for i := range m.lanes {
 		l, err := newLane(&m.lanes[i], s.stream(fmt.Sprintf("lane %d", i)))
 		if err != nil {
@@ -107,6 +133,9 @@ func newSim(m *Model, load *workload, replication int) (*sim, error) {
 	}
 	for i := range m.services {
 		s.addService(int32(i))
+	}
+	for i := range m.aims {
+		s.aims = append(s.aims, newAim(&m.aims[i]))
 	}
 	s.tally = newTally(m)
 	s.schedule(load.warmup, evWarm, 0, 0)
@@ -219,6 +248,12 @@ func (s *sim) dispatchRare(e event) {
 		if s.replicas[e.subject].stamp == e.stamp {
 			s.resume(e.subject)
 		}
+	case evTimer:
+		s.timer(e.subject)
+	case evIdle:
+		if s.replicas[e.subject].stamp == e.stamp {
+			s.idleOver(e.subject)
+		}
 	case evBackground:
 		s.background(e.subject)
 	case evFault:
@@ -248,6 +283,9 @@ func (s *sim) setDeadline(queue, subject int32, stamp uint32) {
 
 // void reports whether what a deadline is about is over.
 func (s *sim) void(queue int32, d deadline) bool {
+	if queue >= s.ackOut {
+		return s.messages.at(d.subject).stamp != d.stamp
+	}
 	switch queue {
 	case s.clientOut:
 		return s.requests.at(d.subject).stamp != d.stamp
@@ -274,11 +312,13 @@ func (s *sim) deadlinesDue(queue int32) {
 			return
 		}
 		d.pop()
-		switch queue {
-		case s.clientOut:
+		switch {
+		case queue == s.clientOut:
 			s.clientGone(first.subject)
-		case s.waitOut:
+		case queue == s.waitOut:
 			s.waitOver(first.subject)
+		case queue >= s.ackOut:
+			s.ackOver(first.subject)
 		default:
 			s.timedOut(first.subject)
 		}
@@ -290,6 +330,8 @@ type lane struct {
 	service int32
 	pool    *policy.Pool
 	retrier *policy.Retrier
+	bound   *policy.Adaptive // nil: there is none
+	probes  bool             // the policy goes by probes
 	draws   *stream
 }
 
@@ -298,7 +340,13 @@ func newLane(m *laneModel, draws *stream) (lane, error) {
 	if err != nil {
 		return lane{}, err
 	}
-	return lane{service: m.service, pool: pool, retrier: policy.NewRetrier(m.retry), draws: draws}, nil
+	pool.SetSlowStart(m.slowStart)
+	pool.SetOutliers(m.outliers)
+	l := lane{service: m.service, pool: pool, retrier: policy.NewRetrier(m.retry), probes: m.balance == topology.Prequal, draws: draws}
+	if m.adaptive != nil {
+		l.bound = policy.NewAdaptive(*m.adaptive)
+	}
+	return l, nil
 }
 
 // edge is a caller's way to a service.
