@@ -218,7 +218,7 @@ func (in *Inbound) Unmodelled() []string {
 		name string
 		set  bool
 	}{{"sticky", in.Sticky != nil}, {"slow_start", in.SlowStart > 0}, {"outliers", in.Outliers != nil}, {"limit", in.Limit != nil}, {"adaptive", in.Adaptive != nil},
-		{"hedge", in.Hedge != nil}, {"admission", in.Admission != nil}, {"priority", in.Priority != nil}, {"locality", in.Locality != nil}} {
+		{"try_timeout", in.TryTimeout > 0}, {"admission", in.Admission != nil}, {"priority", in.Priority != nil}, {"locality", in.Locality != nil}} {
 		if f.set {
 			names = append(names, f.name)
 		}

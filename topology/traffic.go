@@ -170,6 +170,18 @@ func (r *Route) Shares(promoted bool) []Share {
 	return out
 }
 
+// Unmodelled names what a route asks for that decides on what a request meets at run time, and that predictions leave out.
+func (r *Route) Unmodelled() []string {
+	names := r.Inbound.Unmodelled()
+	if r.Canary != nil {
+		names = append(names, "canary")
+	}
+	if r.Fault != nil {
+		names = append(names, "fault")
+	}
+	return names
+}
+
 // primary returns the service that a route takes its inbound over from: the one of the most weight.
 func (r *Route) primary() string {
 	best := ""
