@@ -23,6 +23,10 @@ func (g *Gateway) Collector() prometheus.Collector {
 		g:     g,
 		route: newFamily("", "Requests from outside", "route", "service"),
 		edge:  newFamily("edge_", "Calls between services", "from", "to"),
+		canary: [2]*prometheus.Desc{
+			desc("canary_share", "Share of the route's requests that the service under test is given.", "route", "service"),
+			desc("canary_state", "Where the canary stands: 0 running, 1 promoted, 2 rolled back.", "route", "service"),
+		},
 		backend: []*prometheus.Desc{
 			desc("backend_up", "Whether the replica may be given requests.", "service", "backend"),
 			desc("backend_breaker_state", "Breaker of the replica: 0 closed, 1 open, 2 half-open.", "service", "backend"),
@@ -101,12 +105,16 @@ func classic(h *stats.Histogram) (count uint64, sum float64, buckets map[float64
 type collector struct {
 	g           *Gateway
 	route, edge family
+	canary      [2]*prometheus.Desc
 	backend     []*prometheus.Desc
 }
 
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	c.route.describe(ch)
 	c.edge.describe(ch)
+	for _, d := range c.canary {
+		ch <- d
+	}
 	for _, d := range c.backend {
 		ch <- d
 	}
@@ -123,6 +131,15 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	c.route.collect(ch, s.Unmatched, "", "")
+	tested := map[string]bool{}
+	for _, v := range c.g.Canaries() {
+		if !tested[v.Route] {
+			tested[v.Route] = true
+			for i, value := range [2]float64{v.Share, float64(v.State)} {
+				ch <- prometheus.MustNewConstMetric(c.canary[i], prometheus.GaugeValue, value, v.Route, v.Service)
+			}
+		}
+	}
 	for _, e := range s.Edges {
 		c.edge.collect(ch, e.Traffic, e.From, e.To)
 	}
