@@ -274,6 +274,9 @@ func (a *App) Scale(ctx context.Context, service string, change orchestrate.Chan
 // Restart replaces all replicas of a service, one after the other.
 func (a *App) Restart(ctx context.Context, service string) error { return a.orch.Restart(ctx, service) }
 
+// Topology is the system that it goes by, as YAML with everything said.
+func (a *App) Topology() ([]byte, error) { return a.system.Load().YAML() }
+
 // Why says what was decided for a request, by its id or its trace's; ok is false if that is not remembered.
 func (a *App) Why(id string) (d gateway.Decision, ok bool) { return a.gateway.Why(id) }
 

@@ -109,6 +109,11 @@ func (c *Client) Reload(ctx context.Context) (changed []string, err error) {
 	return changed, c.call(ctx, http.MethodPost, "reload", []byte("{}"), &changed)
 }
 
+// Topology asks for the system that it goes by, as YAML with everything said.
+func (c *Client) Topology(ctx context.Context) (text string, err error) {
+	return text, c.get(ctx, "topology", nil, &text)
+}
+
 // Why asks what was decided for a request. The error says so where it is not remembered.
 func (c *Client) Why(ctx context.Context, id string) (d gateway.Decision, err error) {
 	return d, c.get(ctx, "why", url.Values{"id": {id}}, &d)

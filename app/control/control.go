@@ -41,6 +41,8 @@ type System interface {
 	Restart(ctx context.Context, service string) error
 	// Reload reads the file anew and goes by it, and returns what that changed, in words.
 	Reload() ([]string, error)
+	// Topology is the system that it goes by, as YAML with everything said.
+	Topology() ([]byte, error)
 	// Why says what was decided for a request, by its id or its trace's; ok is false if that is not remembered.
 	Why(id string) (d gateway.Decision, ok bool)
 	// HandOver returns the listeners for another gateway to take; done is called when they have arrived there. The caller

@@ -35,6 +35,7 @@ func (f *fake) Stop()                                     { f.stopped = true }
 func (f *fake) Reload() ([]string, error) {
 	return []string{"route home changed"}, f.fail
 }
+func (f *fake) Topology() ([]byte, error) { return []byte("system: fake"), f.fail }
 func (f *fake) Why(id string) (gateway.Decision, bool) {
 	return gateway.Decision{RequestID: id, Status: 200}, id == "known"
 }
@@ -113,6 +114,9 @@ func TestEveryCallArrives(t *testing.T) {
 	}
 	if changed, err := c.Reload(ctx); err != nil || len(changed) != 1 {
 		t.Errorf("reload: %v %v", changed, err)
+	}
+	if text, err := c.Topology(ctx); err != nil || text != "system: fake" {
+		t.Errorf("topology: %q %v", text, err)
 	}
 	if d, err := c.Why(ctx, "known"); err != nil || d.RequestID != "known" {
 		t.Errorf("why: %+v %v", d, err)

@@ -70,6 +70,10 @@ func handler(sys System) http.Handler {
 		changed, err := sys.Reload()
 		answer(w, changed, err)
 	})
+	mux.HandleFunc("GET /v1/topology", func(w http.ResponseWriter, _ *http.Request) {
+		text, err := sys.Topology()
+		answer(w, string(text), err)
+	})
 	mux.HandleFunc("GET /v1/why", func(w http.ResponseWriter, r *http.Request) {
 		id := r.FormValue("id")
 		d, ok := sys.Why(id)

@@ -69,7 +69,7 @@ connection, and 'banyan down' ends it.`,
 	flags.BoolVar(&f.takeOver, "take-over", false, "take the place of the gateway that runs, which finishes what it has")
 	flags.BoolVarP(&f.detach, "detach", "d", false, "return once it serves; it goes on in the background")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log every event")
-	cmd.AddCommand(c.gatewayWhy())
+	cmd.AddCommand(c.gatewayWhy(), c.gatewayDryRun())
 	return cmd
 }
 

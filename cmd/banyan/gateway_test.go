@@ -93,6 +93,10 @@ func TestReload(t *testing.T) {
 	stop := hammer(s.Info.Address, &failed)
 	moved := strings.Replace(text, "{path: /, to: one}", "{path: /, to: two}", 1)
 	p.write(moved)
+	eventually(t, "the access log has the requests", func() bool {
+		out, _, code := p.run("gateway", "dry-run")
+		return code == 1 && strings.Contains(out, "-> route / to two")
+	})
 	if out := p.must("reload"); out != "route / changed\n" {
 		t.Errorf("reload: %s", out)
 	}
@@ -106,6 +110,9 @@ func TestReload(t *testing.T) {
 		_, body, _ := get("http://" + s.Info.Address + "/")
 		return body == "three"
 	})
+	if _, errs, code := p.run("gateway", "dry-run", "banyan.yaml"); code != 1 || !strings.Contains(errs, "holds no request") {
+		t.Errorf("dry run of what is no recording: %d %s", code, errs)
+	}
 	for change, want := range map[string]string{
 		strings.Replace(moved, "listen: 127.0.0.1:0", "listen: 127.0.0.1:1", 1): "listen changed",
 		strings.Replace(moved, "to: two", "to: nobody", 1):                      "there is no such service",
