@@ -21,6 +21,7 @@ var durationBuckets = [...]float64{
 func (g *Gateway) Collector() prometheus.Collector {
 	return &collector{
 		g:     g,
+		cache: newCacheFamily(),
 		route: newFamily("", "Requests from outside", "route", "service"),
 		edge:  newFamily("edge_", "Calls between services", "from", "to"),
 		canary: [2]*prometheus.Desc{
@@ -106,6 +107,7 @@ type collector struct {
 	g           *Gateway
 	route, edge family
 	canary      [2]*prometheus.Desc
+	cache       cacheFamily
 	backend     []*prometheus.Desc
 }
 
@@ -115,6 +117,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range c.canary {
 		ch <- d
 	}
+	c.cache.describe(ch)
 	for _, d := range c.backend {
 		ch <- d
 	}
@@ -128,6 +131,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		if key := [2]string{r.Route, r.Service}; !routes[key] {
 			routes[key] = true
 			c.route.collect(ch, r.Traffic, r.Route, r.Service)
+			if r.Cache != nil {
+				c.cache.collect(ch, r.Cache, r.Route, r.Service)
+			}
 		}
 	}
 	c.route.collect(ch, s.Unmatched, "", "")

@@ -12,6 +12,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/banyanhq/banyan/gateway/httpcache"
+	"github.com/banyanhq/banyan/topology"
 )
 
 // Gateway is the HTTP data plane of one system. Its methods are safe for concurrent use, but for Listen and Run, which
@@ -29,6 +32,9 @@ type Gateway struct {
 	names     []string        // of routes, by their id: all that there ever were; guarded by reloading
 	running   context.Context // set by Run, nil before and after; guarded by reloading
 	failed    chan error      // of a server, to Run
+
+	cache   *httpcache.Cache         // of all routes that keep answers; nil: none does; guarded by reloading, and set once
+	cacheOf *topology.HTTPCacheStore // that it was made for
 
 	holdDocument time.Duration // tests on a busy machine have more
 	traces       inFlightTraces
@@ -78,6 +84,9 @@ func (g *Gateway) Listen() (err error) {
 	}()
 	t := g.table.Load()
 	if err := g.access.open(t.system.AccessLog, t.system.Dir); err != nil {
+		return err
+	}
+	if err := g.openCache(); err != nil {
 		return err
 	}
 	if g.listener == nil {
@@ -158,6 +167,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	for _, s := range slices.Concat(slices.Collect(maps.Values(t.services)), slices.Collect(maps.Values(t.departed))) {
 		s.closeAll()
 	}
+	g.closeCache()
 	return err
 }
 

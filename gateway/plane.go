@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/banyanhq/banyan/gateway/httpcache"
 	"github.com/banyanhq/banyan/policy"
 	"github.com/banyanhq/banyan/topology"
 )
@@ -37,10 +38,13 @@ type target struct {
 	tryTimeout time.Duration  // 0: as long as the call
 	hedger     *policy.Hedger // nil: nothing is hedged
 	hedging    topology.Hedge
-	priority   *priority    // nil: all are worth the same
-	mirrors    *mirrorStats // of a mirror's target
-	before     *target      // the target that this one replaces, while a table is built
-	full       bool         // asks for something that only the full tier, on net/http, can do
+	priority   *priority       // nil: all are worth the same
+	mirrors    *mirrorStats    // of a mirror's target
+	before     *target         // the target that this one replaces, while a table is built
+	full       bool            // asks for something that only the full tier, on net/http, can do
+	zone       *httpcache.Zone // nil where answers are not kept
+	// invalidates has answers to unsafe requests drop what other routes keep.
+	invalidates bool
 }
 
 // call is one request on its way: the walk from the client to a backend and back. It belongs to the goroutine of its
@@ -62,6 +66,7 @@ type call struct {
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
 	began  time.Duration // of the current try
+	outer  *time.Timer   // of the call on whose behalf the cache makes this one
 	out    *http.Request
 	url    url.URL
 	hooks  httptrace.ClientTrace
@@ -143,6 +148,9 @@ func (c *call) run() (code int, f fault) {
 	}
 	if f := c.prepareBody(); f.kind != noFault {
 		return c.refuse(f)
+	}
+	if c.cacheable() {
+		return c.fromCache()
 	}
 	c.enter(c, c.stream == nil)
 	if f := c.admit(c); f.kind != noFault {

@@ -106,6 +106,9 @@ func document(res *http.Response) bool {
 func (c *call) relayEndless(res *http.Response) fault {
 	c.endless()
 	c.timer.Stop()
+	if c.outer != nil {
+		c.outer.Stop()
+	}
 	_ = http.NewResponseController(c.w).SetReadDeadline(time.Time{}) // that of the request's body
 	stop := c.g.stopWith(c.cancel)
 	defer stop()

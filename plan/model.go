@@ -118,6 +118,9 @@ func (m *model) addRoute(sys *topology.System, name string) error {
 	if route.Hedge != nil {
 		m.notes = append(m.notes, fmt.Sprintf("%s: the load of hedges is counted, the latency that they save is not", name))
 	}
+	if route.HTTPCache != nil {
+		m.notes = append(m.notes, fmt.Sprintf("%s: http_cache not modelled yet, the prediction is as if every request reached %s", name, route.To))
+	}
 	if parts := route.Unmodelled(); len(parts) > 0 {
 		m.notes = append(m.notes, fmt.Sprintf("%s: %s not modelled yet, the prediction is without", name, strings.Join(parts, ", ")))
 	}

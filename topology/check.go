@@ -220,7 +220,9 @@ func (c *checker) routes() {
 		}
 		c.inbound(s, r.Inbound)
 		c.resilience(s, r.Inbound, c.sys.Services[r.To])
+		c.httpCache(s, r)
 	}
+	c.httpStore()
 }
 
 // where says the place of what a pointer points to.

@@ -36,6 +36,8 @@ type Route struct {
 	// MaxHeader is the most that the head of a request may have, lines and all; more is answered 431. 0: 64KiB, the
 	// most there is.
 	MaxHeader Bytes `yaml:"max_header" schema:"maximum=64KiB"`
+	// HTTPCache keeps answers, to serve them again without the service. Left out: none is kept; {} takes the defaults.
+	HTTPCache *HTTPCache `yaml:"http_cache"`
 	// Inbound overrides, for this route, how calls to the service are balanced, retried and broken.
 	Inbound `yaml:",inline"`
 }
