@@ -106,18 +106,18 @@ func classic(h *stats.Histogram) (count uint64, sum float64, buckets map[float64
 type collector struct {
 	g           *Gateway
 	route, edge family
-	canary      [2]*prometheus.Desc
 	cache       cacheFamily
+	canary      [2]*prometheus.Desc
 	backend     []*prometheus.Desc
 }
 
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	c.route.describe(ch)
 	c.edge.describe(ch)
+	c.cache.describe(ch)
 	for _, d := range c.canary {
 		ch <- d
 	}
-	c.cache.describe(ch)
 	for _, d := range c.backend {
 		ch <- d
 	}

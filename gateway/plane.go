@@ -41,10 +41,10 @@ type target struct {
 	priority   *priority       // nil: all are worth the same
 	mirrors    *mirrorStats    // of a mirror's target
 	before     *target         // the target that this one replaces, while a table is built
-	full       bool            // asks for something that only the full tier, on net/http, can do
 	zone       *httpcache.Zone // nil where answers are not kept
 	// invalidates has answers to unsafe requests drop what other routes keep.
 	invalidates bool
+	full        bool // asks for something that only the full tier, on net/http, can do
 }
 
 // call is one request on its way: the walk from the client to a backend and back. It belongs to the goroutine of its
@@ -65,8 +65,8 @@ type call struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
-	began  time.Duration // of the current try
 	outer  *time.Timer   // of the call on whose behalf the cache makes this one
+	began  time.Duration // of the current try
 	out    *http.Request
 	url    url.URL
 	hooks  httptrace.ClientTrace

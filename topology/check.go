@@ -219,8 +219,8 @@ func (c *checker) routes() {
 			names[r.Name] = r
 		}
 		c.inbound(s, r.Inbound)
-		c.resilience(s, r.Inbound, c.sys.Services[r.To])
 		c.httpCache(s, r)
+		c.resilience(s, r.Inbound, c.sys.Services[r.To])
 	}
 	c.httpStore()
 }
