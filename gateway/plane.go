@@ -115,7 +115,8 @@ func (c *call) run() (code int, f fault) {
 	if f := c.prepareBody(); f.kind != noFault {
 		return c.refuse(f)
 	}
-	c.enter(c, c.stream == nil)
+	c.aim(c)
+	c.enter(c.stream == nil)
 	if f := c.enterBound(); f.kind != noFault {
 		return c.refuse(f)
 	}
