@@ -27,6 +27,9 @@ type client struct {
 	trusted    bool      // what it says of where requests came from is believed
 	fresh      bool      // not a byte has come
 	last       bool      // the connection closes when out is empty
+	unread     bool      // something of a request was not read, and will not be
+	lingering  bool      // it only waits for the client to close
+	dropped    int       // bytes thrown away meanwhile
 	running    bool
 }
 
@@ -34,6 +37,10 @@ type client struct {
 func (c *client) Ready(*reactor.Conn) {
 	if c.conn.Failed {
 		c.gone(syscall.ECONNRESET)
+		return
+	}
+	if c.lingering {
+		c.drop()
 		return
 	}
 	if len(c.out) > 0 && c.conn.Writable && !c.flush() {
@@ -52,15 +59,18 @@ func (c *client) run() {
 		return
 	}
 	c.running = true
-	for c.conn.Open() && c.x == nil && len(c.out) == 0 {
+	for c.conn.Open() && !c.lingering && c.x == nil && len(c.out) == 0 {
 		if c.last {
-			c.close()
+			c.leave()
 			break
 		}
 		b := c.in
 		if len(b) == 0 || !h1.Whole(b, c.seen) {
 			c.seen = len(b)
 			if b = c.receive(); b == nil {
+				if c.last {
+					continue // what came was rejected
+				}
 				break
 			}
 		}
@@ -186,36 +196,34 @@ func (c *client) handOver(b []byte) {
 func (c *client) reject(err *h1.Error) {
 	status := strconv.Itoa(err.Status) + " " + http.StatusText(err.Status)
 	text := status + ": " + err.Reason
-	c.last = true
+	c.last, c.unread = true, true
 	c.in = nil
 	c.write(append(c.w.scratch[:0], "HTTP/1.1 "+status+"\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\nContent-Length: "+
 		strconv.Itoa(len(text))+"\r\n\r\n"+text...), nil, nil)
-	if c.conn.Open() {
-		c.linger()
+	if c.conn.Open() && len(c.out) > 0 {
+		c.w.loop.Set(&c.timer, writeGrace)
 	}
 }
 
-// linger gives the client a moment to read the answer: closing on bytes that were not received resets the connection.
-func (c *client) linger() {
-	if len(c.out) > 0 {
-		c.w.loop.Set(&c.timer, writeGrace)
-		return
-	}
-	c.drop()
-	if !c.conn.Readable || c.conn.Ended {
+// leave closes the connection once the last answer is with the kernel. Where bytes of the client are not wanted it is
+// given a moment to read the answer first: closing on bytes that were not received resets the connection.
+func (c *client) leave() {
+	if !c.unread || c.conn.Ended {
 		c.close()
 		return
 	}
-	c.close()
+	c.lingering = true
+	c.conn.Shutdown()
+	c.w.loop.Set(&c.timer, bodyGrace)
+	c.drop()
 }
 
 // drop reads what has come and throws it away, within bounds.
 func (c *client) drop() {
-	for range maxAbandoned / readSize {
-		if !c.conn.Readable {
-			return
-		}
-		if n, end, err := c.conn.Read(c.w.fromClient[:readSize]); n == 0 || end || err != 0 {
+	for c.conn.Readable {
+		n, end, err := c.conn.Read(c.w.fromClient[:readSize])
+		if c.dropped += n; end || err != 0 || c.dropped > maxAbandoned {
+			c.close()
 			return
 		}
 	}
@@ -283,10 +291,6 @@ func (c *client) done() {
 		c.w.loop.Set(&c.timer, headTime)
 	default:
 		c.w.loop.Set(&c.timer, keepIdleTime)
-	}
-	if c.last && len(c.out) == 0 {
-		c.linger()
-		return
 	}
 	c.run()
 }

@@ -384,6 +384,7 @@ func (x *exchange) refuse(f fault) {
 	x.w.scratch = b[:0]
 	c := x.c
 	c.last = c.last || last
+	c.unread = x.missing() > 0
 	x.end(f.code(), f)
 	c.write(b, body, nil)
 	if len(c.out) > 0 {

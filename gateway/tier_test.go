@@ -3,7 +3,6 @@ package gateway
 import (
 	"flag"
 	"fmt"
-	"os"
 	"testing"
 
 	"github.com/banyanhq/banyan/gateway/reactor"
@@ -12,16 +11,16 @@ import (
 // fullTierOnly makes start leave out the fast tier.
 var fullTierOnly bool
 
-// TestMain runs all tests with the fast tier, and once more with the full tier alone.
-func TestMain(m *testing.M) {
+// runOnBothTiers runs all tests with the fast tier, and once more with the full tier alone.
+func runOnBothTiers(m *testing.M) (code int) {
 	flag.Parse()
-	code := m.Run()
-	once := func(name string) bool { return flag.Lookup(name).Value.String() != "" }
-	if code == 0 && reactor.Supported && !once("test.bench") && !once("test.fuzz") && !once("test.list") {
-		fullTierOnly = true
-		if code = m.Run(); code != 0 {
-			fmt.Println("with the full tier alone")
-		}
+	asked := func(name string) bool { return flag.Lookup(name).Value.String() != "" }
+	if code = m.Run(); code != 0 || !reactor.Supported || asked("test.bench") || asked("test.fuzz") || asked("test.list") {
+		return code
 	}
-	os.Exit(code)
+	fullTierOnly = true
+	if code = m.Run(); code != 0 {
+		fmt.Println("with the full tier alone")
+	}
+	return code
 }

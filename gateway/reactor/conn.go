@@ -63,11 +63,10 @@ func (c *Conn) Close() {
 	}
 }
 
-// Reset closes the socket so that the peer sees the connection break (RST) rather than end.
-func (c *Conn) Reset() {
+// Shutdown tells the peer that nothing more will come; reading goes on.
+func (c *Conn) Shutdown() {
 	if c.loop != nil {
-		_ = unix.SetsockoptLinger(int(c.fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
-		c.Close()
+		_ = unix.Shutdown(int(c.fd), unix.SHUT_WR) // fails only where the peer is gone
 	}
 }
 
