@@ -338,6 +338,7 @@ func (x *exchange) write(data []byte, done bool) bool {
 	if !x.headOut {
 		b = x.finishHead(done)
 	}
+	x.bytes += int64(len(data))
 	var tail []byte
 	if x.chunked {
 		b, tail = x.frame(b, w.tail[:0], len(data), done)

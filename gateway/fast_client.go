@@ -149,6 +149,9 @@ func (c *client) begin(b []byte, n int) {
 	c.x = x
 	x.walk.g = c.w.g
 	x.begin(req)
+	if c.door.edge == nil && c.w.g.access.on() {
+		x.original = append(x.original[:0], b[:n]...)
+	}
 	body := b[n:]
 	used := min(int64(len(body)), x.missing())
 	x.req = append(x.req, body[:used]...)

@@ -37,6 +37,8 @@ type exchange struct {
 	keep      bool // the client wants to keep its connection
 	entered   bool // it is in flight as far as traces and bounds are concerned
 	refused   fault
+	original  []byte // the head as the client wrote it, where the access log is on
+	bytes     int64  // of the answer's body that were sent
 
 	total  reactor.Timer // the time-out of the whole call
 	step   reactor.Timer // what the state waits for
@@ -383,6 +385,7 @@ func (x *exchange) refuse(f fault) {
 	}
 	x.w.scratch = b[:0]
 	c := x.c
+	x.bytes += int64(len(body))
 	c.last = c.last || last
 	c.unread = x.missing() > 0
 	x.end(f.code(), f)
@@ -405,7 +408,10 @@ func (x *exchange) end(code int, f fault) {
 		x.leaveBound(x.countsForBound(f))
 		x.leaveTrace()
 	}
-	x.count(code, f, x.method, x.loggedPath())
+	took := x.count(code, f, x.method, x.loggedPath())
+	if len(x.original) > 0 {
+		x.logAccess(code, f, took)
+	}
 	x.c.x = nil
 	x.c = nil
 	x.w.put(x)

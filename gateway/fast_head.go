@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 	"unsafe"
 
 	h1 "github.com/banyanhq/banyan/gateway/http1"
@@ -200,7 +201,23 @@ func firstIs(h *h1.Head, k h1.Known, value string) bool {
 
 // Header implements parts.
 func (x *exchange) Header(name string) (value string, ok bool) {
+	return headerOf(&x.w.request, name)
+}
+
+// Cookie implements parts.
+func (x *exchange) Cookie(name string) (value string, ok bool) {
 	r := &x.w.request
+	for i := range r.Fields {
+		if r.Fields[i].Known == h1.Cookie {
+			if value, ok := cookieIn(str(r.Fields[i].Value), name); ok {
+				return value, true
+			}
+		}
+	}
+	return "", false
+}
+
+func headerOf(r *h1.Request, name string) (value string, ok bool) {
 	if name == "Host" {
 		return str(r.Host), true
 	}
@@ -229,17 +246,27 @@ func lower(c byte) byte {
 	return c
 }
 
-// Cookie implements parts.
-func (x *exchange) Cookie(name string) (value string, ok bool) {
-	r := &x.w.request
-	for i := range r.Fields {
-		if r.Fields[i].Known == h1.Cookie {
-			if value, ok := cookieIn(str(r.Fields[i].Value), name); ok {
-				return value, true
-			}
-		}
+// loggedParts is an exchange whose head is parsed once more, for the access log.
+type loggedParts struct{ *exchange }
+
+// Header implements parts.
+func (p loggedParts) Header(name string) (value string, ok bool) {
+	return headerOf(&p.w.logged, name)
+}
+
+// logAccess has the access log say of the request what there is to say.
+func (x *exchange) logAccess(code int, f fault, took time.Duration) {
+	r := &x.w.logged
+	if _, err := r.Parse(x.original); err != nil {
+		return // it was a head when it came
 	}
-	return "", false
+	protocol := "HTTP/1.1"
+	if r.Minor == 0 {
+		protocol = "HTTP/1.0"
+	}
+	x.log(loggedParts{x}, access{
+		duration: took, method: x.method, host: str(r.Host), uri: str(r.Target), protocol: protocol, status: code, bytes: x.bytes,
+	}, f)
 }
 
 // Query implements parts.

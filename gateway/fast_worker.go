@@ -34,6 +34,7 @@ type worker struct {
 	tail        []byte // the same, for behind the data
 	request     h1.Request
 	response    h1.Response
+	logged      h1.Request  // what the access log looks at
 	exchanges   []*exchange // free ones
 	buffers     [][]byte    // free ones of holdSize
 
@@ -136,11 +137,14 @@ func (w *worker) get() *exchange {
 }
 
 func (w *worker) put(x *exchange) {
-	req, trailer := x.req, x.trailer.Fields[:0]
+	req, original, trailer := x.req, x.original[:0], x.trailer.Fields[:0]
 	if cap(req) > keptBuffer {
 		req = make([]byte, 0, headBuffer)
 	}
-	*x = exchange{w: w, req: req[:0]}
+	if cap(original) > keptBuffer {
+		original = nil
+	}
+	*x = exchange{w: w, req: req[:0], original: original}
 	x.trailer.Fields = trailer
 	x.total.Owner, x.step.Owner = (*totalTimer)(x), (*stepTimer)(x)
 	if len(w.exchanges) < maxFree {

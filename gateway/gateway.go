@@ -23,6 +23,9 @@ type Gateway struct {
 	now   func() time.Duration // the clock that all policies run on; tests have their own
 	table atomic.Pointer[table]
 
+	origin time.Time // of the clock
+	access accessLog
+
 	reloading sync.Mutex      // held while the table is replaced, and while a change must reach all of it
 	names     []string        // of routes, by their id: all that there ever were; guarded by reloading
 	running   context.Context // set by Run, nil before and after; guarded by reloading
@@ -49,8 +52,9 @@ func New(cfg Config) (*Gateway, error) {
 		return nil, err
 	}
 	origin := time.Now()
-	g := &Gateway{cfg: cfg, holdDocument: holdDocument, failed: make(chan error, 1), now: func() time.Duration { return time.Since(origin) }}
+	g := &Gateway{cfg: cfg, origin: origin, holdDocument: holdDocument, failed: make(chan error, 1), now: func() time.Duration { return time.Since(origin) }}
 	g.realNow = g.now
+	g.access.full = make(chan struct{}, 1)
 	g.streams, g.cutStreams = context.WithCancel(context.Background())
 	t, err := g.build(cfg.System, nil)
 	if err != nil {
@@ -73,13 +77,17 @@ func (g *Gateway) Listen() (err error) {
 			}
 		}
 	}()
-	g.listener, err = net.Listen("tcp", g.cfg.System.Listen)
+	t := g.table.Load()
+	if err := g.access.open(t.system.AccessLog, t.system.Dir); err != nil {
+		return err
+	}
+	g.listener, err = net.Listen("tcp", t.system.Listen)
 	if err != nil {
 		return fmt.Errorf("gateway: listening for requests from outside: %w", err)
 	}
 	bound = append(bound, g.listener)
 	g.addr = g.listener.Addr()
-	for _, e := range g.table.Load().edges {
+	for _, e := range t.edges {
 		if err = e.listen(); err != nil {
 			return err
 		}
@@ -108,6 +116,11 @@ func (g *Gateway) Run(ctx context.Context) error {
 	if g.listener == nil {
 		return errors.New("gateway: Run before Listen")
 	}
+	logged, endLog := context.WithCancel(context.Background())
+	var logging sync.WaitGroup
+	logging.Go(func() { g.access.run(logged, func(err error) { g.cfg.Log.Error(err.Error()) }) })
+	defer logging.Wait()
+	defer endLog()
 	g.reloading.Lock()
 	g.running = ctx
 	g.startFast()

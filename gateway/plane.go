@@ -38,7 +38,7 @@ type target struct {
 // handler; only what info guards is touched by others.
 type call struct {
 	walk
-	w http.ResponseWriter
+	w *meter
 	r *http.Request
 
 	header    http.Header
@@ -78,10 +78,15 @@ func (g *Gateway) serveOutside(w http.ResponseWriter, r *http.Request) {
 
 // serve carries one request to its target and the answer back.
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, to *target) {
-	c := &call{walk: walk{g: g, target: to, start: g.now(), idempotent: policy.Idempotent(r.Method)}, w: w, r: r}
+	c := &call{walk: walk{g: g, target: to, start: g.now(), idempotent: policy.Idempotent(r.Method)}, w: &meter{ResponseWriter: w}, r: r}
 	to.traffic.inFlight.Add(1)
 	code, f := c.run()
-	c.count(code, f, r.Method, r.URL.Path)
+	took := c.count(code, f, r.Method, r.URL.Path)
+	if to.edge == nil && g.access.on() {
+		c.log(c, access{
+			duration: took, method: r.Method, host: r.Host, uri: r.RequestURI, protocol: r.Proto, status: code, bytes: c.w.n,
+		}, f)
+	}
 	if c.bodyPending() {
 		c.abandonBody()
 	}
@@ -288,9 +293,7 @@ func (c *call) prepareBody() fault {
 		}
 		return fault{}
 	}
-	if d, ok := c.w.(interface{ EnableFullDuplex() error }); ok {
-		_ = d.EnableFullDuplex() // without it, the answer waits for the body's end
-	}
+	_ = http.NewResponseController(c.w).EnableFullDuplex() // without it, the answer waits for the body's end
 	c.stream = &clientBody{body: c.r.Body, length: n, max: limit}
 	return fault{}
 }
@@ -316,9 +319,7 @@ func (c *call) abandonBody() {
 
 // readWithin bounds how long the client may take to send the rest of its body.
 func (c *call) readWithin(d time.Duration) {
-	if s, ok := c.w.(interface{ SetReadDeadline(time.Time) error }); ok {
-		_ = s.SetReadDeadline(time.Now().Add(d)) // without it, only the total time-out holds
-	}
+	_ = http.NewResponseController(c.w).SetReadDeadline(time.Now().Add(d)) // without it, only the total time-out holds
 }
 
 // send sends the request to the backend, and returns its answer, or what went wrong.

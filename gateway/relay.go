@@ -109,9 +109,7 @@ func (c *call) relayEndless(res *http.Response) fault {
 	c.headAt = c.g.now()
 	c.leaveBound(c.outcome == policy.Success)
 	c.timer.Stop()
-	if d, ok := c.w.(interface{ SetReadDeadline(time.Time) error }); ok {
-		_ = d.SetReadDeadline(time.Time{}) // that of the request's body
-	}
+	_ = http.NewResponseController(c.w).SetReadDeadline(time.Time{}) // that of the request's body
 	stop := c.g.stopWith(c.cancel)
 	defer stop()
 	c.writeHead(res)
@@ -162,15 +160,12 @@ func (c *call) writeTrailers(res *http.Response, announced int) {
 // writeWithin bounds how long the client may take to receive what is written next, and a little longer so that an error
 // can still reach it. The server lifts the bound after each request.
 func (c *call) writeWithin(d time.Duration) {
-	if s, ok := c.w.(interface{ SetWriteDeadline(time.Time) error }); ok {
-		_ = s.SetWriteDeadline(time.Now().Add(max(d, 0) + writeGrace)) // fails only where the next write does
-	}
+	// It fails only where the next write does.
+	_ = http.NewResponseController(c.w).SetWriteDeadline(time.Now().Add(max(d, 0) + writeGrace))
 }
 
 func (c *call) flush() {
-	if f, ok := c.w.(http.Flusher); ok {
-		f.Flush()
-	}
+	_ = http.NewResponseController(c.w).Flush() // an error is the next write's as well
 }
 
 // relaySmall reads a short answer of known length whole, and passes it on.

@@ -19,6 +19,8 @@ type Stats struct {
 	At time.Duration `json:"at"`
 	// Routes in the order of the file.
 	Routes []RouteStats `json:"routes"`
+	// LostLogLines are lines of the access log that were not written, since its file did not keep up.
+	LostLogLines int64 `json:"lost_log_lines,omitempty"`
 	// Unmatched are requests from outside that no route leads anywhere.
 	Unmatched Traffic `json:"unmatched"`
 	// Edges by caller, then callee.
@@ -181,7 +183,7 @@ func (t *target) attribute(route int, d time.Duration) {
 // Stats returns a snapshot. It costs a copy of each histogram: meant for every second, not for every request.
 func (g *Gateway) Stats() *Stats {
 	t := g.table.Load()
-	s := &Stats{At: g.now(), Unmatched: t.unmatched.traffic.snapshot()}
+	s := &Stats{At: g.now(), LostLogLines: g.access.dropped(), Unmatched: t.unmatched.traffic.snapshot()}
 	for _, r := range t.routes {
 		s.Routes = append(s.Routes, RouteStats{Route: r.traffic.name, Service: r.lane.service.name, Traffic: r.traffic.snapshot()})
 	}

@@ -82,12 +82,16 @@ func (g *Gateway) Reload(sys *topology.System) error {
 			continue
 		}
 		if err := e.listen(); err != nil {
-			for _, e := range opened {
-				_ = e.listener.Close()
-			}
+			closeEdges(opened)
 			return err
 		}
 		opened = append(opened, e)
+	}
+	if g.listener != nil { // all of it can fail no more but for this
+		if err := g.access.open(sys.AccessLog, sys.Dir); err != nil {
+			closeEdges(opened)
+			return err
+		}
 	}
 	g.commit(t, old)
 	if g.running != nil {
@@ -97,6 +101,13 @@ func (g *Gateway) Reload(sys *topology.System) error {
 	}
 	g.retire(t, old)
 	return nil
+}
+
+// closeEdges closes what was opened for a table that is not used after all.
+func closeEdges(opened []*edge) {
+	for _, e := range opened {
+		_ = e.listener.Close()
+	}
 }
 
 // build returns the table of a system. It changes nothing that is in use.
@@ -246,7 +257,9 @@ func (g *Gateway) commit(t, old *table) {
 // retire lets go of what the new table does not have any more.
 func (g *Gateway) retire(t, old *table) {
 	for _, e := range old.edges {
-		if !slices.Contains(t.edges, e) && e.server != nil {
+		switch {
+		case slices.Contains(t.edges, e):
+		case e.server != nil:
 			g.inner.serving.Go(func() {
 				deadline, cancel := context.WithTimeout(context.Background(), g.cfg.DrainTimeout)
 				defer cancel()
@@ -257,6 +270,8 @@ func (g *Gateway) retire(t, old *table) {
 					_ = e.server.Close()
 				}
 			})
+		case e.listener != nil: // Run has not come to it, and will not any more
+			_ = e.listener.Close()
 		}
 	}
 	for _, s := range old.services {

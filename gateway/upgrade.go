@@ -19,7 +19,7 @@ func (c *call) upgrade(res *http.Response) (f fault, passed bool) {
 	if !ok || c.upgrading == "" || !strings.EqualFold(upgradeOf(res.Header), c.upgrading) {
 		return fault{kind: protocolError, detail: "the backend went over to another protocol unasked"}, false
 	}
-	hijacker, ok := c.w.(http.Hijacker)
+	hijacker, ok := c.w.ResponseWriter.(http.Hijacker)
 	if !ok {
 		return fault{kind: internalError, detail: "this connection cannot be taken over"}, false
 	}

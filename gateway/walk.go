@@ -147,8 +147,8 @@ func (c *walk) finish(began time.Duration, o policy.Outcome) {
 	c.target.lane.release(c.grant, end-began, o)
 }
 
-// count counts the request when it is over, which was begun by adding to those in flight.
-func (c *walk) count(code int, f fault, method, path string) {
+// count counts the request when it is over, which was begun by adding to those in flight, and returns how long it took.
+func (c *walk) count(code int, f fault, method, path string) (took time.Duration) {
 	end := c.g.now()
 	if c.headAt != 0 {
 		end = c.headAt
@@ -159,6 +159,7 @@ func (c *walk) count(code int, f fault, method, path string) {
 		c.g.cfg.Log.Debug("request", "method", method, "path", path, "target", c.target.traffic.name, "code", code,
 			"fault", f.kind.String(), "detail", f.detail, "attempts", c.attempts, "duration", end-c.start, "request_id", c.requestID)
 	}
+	return end - c.start
 }
 
 func unavailable(why policy.Refusal) fault {

@@ -55,6 +55,24 @@ func routeInbound(route *topology.Route, svc *topology.Service) topology.Inbound
 	if in.Breaker == nil {
 		in.Breaker = svc.Inbound.Breaker
 	}
+	if in.Hash == nil {
+		in.Hash = svc.Inbound.Hash
+	}
+	if in.Sticky == nil {
+		in.Sticky = svc.Inbound.Sticky
+	}
+	if in.SlowStart == 0 {
+		in.SlowStart = svc.Inbound.SlowStart
+	}
+	if in.Outliers == nil {
+		in.Outliers = svc.Inbound.Outliers
+	}
+	if in.Limit == nil {
+		in.Limit = svc.Inbound.Limit
+	}
+	if in.Adaptive == nil {
+		in.Adaptive = svc.Inbound.Adaptive
+	}
 	return in
 }
 
@@ -205,7 +223,7 @@ func (c *compiler) callDirectly(from *node, n node, mean float64) error {
 	if err != nil {
 		return err
 	}
-	c.m.edges = append(c.m.edges, edgeModel{from: none, to: n.service, lane: none, timeout: none})
+	c.m.edges = append(c.m.edges, edgeModel{from: none, to: n.service, lane: none, timeout: none, aim: none})
 	from.calls = append(from.calls, nodeCall{node: i, edge: int32(len(c.m.edges) - 1), mean: mean})
 	return nil
 }

@@ -31,7 +31,22 @@ func randomSystem(rng *rand.Rand, wild float64) (*topology.System, Options) {
 	n := 1 + rng.IntN(6)
 	sys := &topology.System{Name: "random", Machine: &topology.Machine{Cores: topology.CPU(0.1 + number(8))}, Services: map[string]*topology.Service{}}
 	inbound := func() topology.Inbound {
-		in := topology.Inbound{Balance: []topology.Balance{"", topology.RoundRobin, topology.LeastRequest}[rng.IntN(3)], Timeout: span(time.Second)}
+		in := topology.Inbound{Balance: append(topology.Balances(), "")[rng.IntN(len(topology.Balances())+1)], Timeout: span(time.Second)}
+		switch rng.IntN(12) {
+		case 0:
+			in.Sticky = &topology.Sticky{TTL: span(time.Second)}
+		case 1:
+			in.SlowStart = span(time.Second)
+		case 2:
+			in.Outliers = &topology.Outliers{Interval: span(time.Second), Eject: span(time.Second), MaxEject: span(time.Second), MaxEjected: topology.Percent(number(1)),
+				MinReplicas: rng.IntN(3), MinRequests: rng.IntN(5), Deviations: number(2), Slower: number(4), Panic: topology.Percent(number(1))}
+		case 3:
+			in.Limit = &topology.Limit{Rate: topology.Rate(number(50)), Burst: rng.IntN(5), By: []string{"route", "client", "header"}[rng.IntN(3)], Header: "X-Key"}
+		case 4:
+			in.Adaptive = &topology.Adaptive{Initial: rng.IntN(10), Min: rng.IntN(5), Max: rng.IntN(30), Tolerance: number(3)}
+		case 5:
+			in.Hash = []*topology.Hash{{Path: true}, {Header: "X-Key"}, {Query: "q"}, {Cookie: "c"}, {Client: true}}[rng.IntN(5)]
+		}
 		if rng.IntN(2) == 0 {
 			in.Retry = &topology.Retry{Attempts: rng.IntN(5), Budget: topology.Percent(number(1)), MinPerSecond: topology.Rate(number(20)), Backoff: span(50 * time.Millisecond), On: []int{502, 503, 504, 500}}
 		}
@@ -70,7 +85,8 @@ func randomSystem(rng *rand.Rand, wild float64) (*topology.System, Options) {
 		path := "/" + name(i)
 		sys.Routes = append(sys.Routes, &topology.Route{Name: path, Path: path, To: name(rng.IntN(n)), Inbound: inbound()})
 		method := []string{"GET", "POST"}[rng.IntN(2)]
-		w.Scenarios[name(i)] = &topology.Scenario{Steps: []*topology.Step{{Method: method, Path: path, Weight: topology.Percent(rng.Float64())}, {Path: path}}}
+		w.Scenarios[name(i)] = &topology.Scenario{Steps: []*topology.Step{{Method: method, Path: path, Weight: topology.Percent(rng.Float64())},
+			{Path: path + "?q=${zipf:1:50}", Headers: map[string]string{"X-Key": "${user}-${random:1:9}", "Cookie": "a=b; c=${uuid}"}}}}
 		w.Mix[name(i)] = topology.Percent(number(1))
 		if rng.IntN(3) == 0 {
 			sys.Demands = map[string]map[string]*topology.Demand{path: {}}

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sort"
 	"time"
 
+	"github.com/banyanhq/banyan/policy"
 	"github.com/banyanhq/banyan/topology"
 )
 
@@ -31,6 +33,9 @@ type Model struct {
 	nodes    []node
 	routes   []routeModel
 	timeouts []time.Duration // distinct ones of edges
+	aims     []aimModel
+	cookies  int  // that bind clients
+	keyed    bool // something asks who a request comes from, or what it is about
 	load     *workload
 	faults   []fault
 	notes    []string
@@ -54,10 +59,13 @@ type serviceModel struct {
 // laneModel is one way of calling a service, as the gateway has them: a balancing policy, breakers and a retry budget,
 // shared by all routes and edges that ask for the same.
 type laneModel struct {
-	service int32
-	balance topology.Balance
-	retry   *topology.Retry
-	breaker *topology.Breaker
+	service   int32
+	balance   topology.Balance
+	slowStart time.Duration
+	retry     *topology.Retry
+	breaker   *topology.Breaker
+	outliers  *topology.Outliers
+	adaptive  *topology.Adaptive
 }
 
 // edgeModel is a caller's way to a service. The caller of requests from outside is none.
@@ -65,6 +73,7 @@ type edgeModel struct {
 	from, to int32
 	lane     int32 // none: straight, past all policies
 	timeout  int32 // index into timeouts
+	aim      int32 // index into aims; none: all requests are alike
 }
 
 // node is what a visit to a service does in the requests of a route.
@@ -131,7 +140,7 @@ func compile(sys *topology.System, o Options) (*Model, error) {
 	m.load = load
 	c := &compiler{
 		m: m, sys: sys, byWork: map[string]int32{}, index: map[string]int32{}, onPath: map[string]bool{}, silent: map[string]bool{},
-		byLane: map[string]int32{}, byTimeout: map[time.Duration]int32{}, byEdge: map[edgeModel]int32{},
+		byLane: map[string]int32{}, byTimeout: map[time.Duration]int32{}, byEdge: map[edgeModel]int32{}, byCookie: map[string]int32{},
 	}
 	if err := c.addServices(); err != nil {
 		return nil, err
@@ -141,6 +150,7 @@ func compile(sys *topology.System, o Options) (*Model, error) {
 			return nil, fmt.Errorf("route %s: %w", name, err)
 		}
 	}
+	c.keys()
 	if !m.costs() {
 		return nil, ErrNoDemands
 	}
@@ -176,6 +186,7 @@ type compiler struct {
 	byLane    map[string]int32
 	byTimeout map[time.Duration]int32
 	byEdge    map[edgeModel]int32
+	byCookie  map[string]int32
 }
 
 func (c *compiler) addServices() error {
@@ -254,6 +265,8 @@ func (c *compiler) service(name string, svc *topology.Service) (serviceModel, er
 		return s, fmt.Errorf("CPU limit of %v cores", s.limit)
 	case s.limit > 0 && s.limit < 0.001:
 		return s, fmt.Errorf("CPU limit of %v cores: the kernel knows none below 0.001", s.limit)
+	case s.max > policy.MaxMembers:
+		return s, fmt.Errorf("%d replicas: at most %d of one service are simulated", s.max, policy.MaxMembers)
 	case s.concurrency < 0:
 		return s, fmt.Errorf("concurrency of %d", s.concurrency)
 	case s.pause.Every < 0 || s.pause.For < 0 || (s.pause.For > 0 && s.pause.Every == 0):
@@ -268,12 +281,18 @@ func (c *compiler) lane(service int32, in topology.Inbound) int32 {
 	if balance == "" {
 		balance = topology.LeastRequest
 	}
-	key := fmt.Sprintf("%d|%s", service, balance)
+	key := fmt.Sprintf("%d|%s|%v", service, balance, in.SlowStart)
 	if in.Retry != nil {
 		key += fmt.Sprintf("|%+v", *in.Retry)
 	}
 	if in.Breaker != nil {
 		key += fmt.Sprintf("|%+v", *in.Breaker)
+	}
+	if in.Outliers != nil {
+		key += fmt.Sprintf("|%+v", *in.Outliers)
+	}
+	if in.Adaptive != nil {
+		key += fmt.Sprintf("|%+v", *in.Adaptive)
 	}
 	if l, ok := c.byLane[key]; ok {
 		return l
@@ -281,7 +300,10 @@ func (c *compiler) lane(service int32, in topology.Inbound) int32 {
 	s := &c.m.services[service]
 	i := int32(len(c.m.lanes))
 	c.byLane[key] = i
-	c.m.lanes = append(c.m.lanes, laneModel{service: service, balance: balance, retry: in.Retry, breaker: in.Breaker})
+	c.m.lanes = append(c.m.lanes, laneModel{
+		service: service, balance: balance, slowStart: in.SlowStart.Std(), retry: in.Retry, breaker: in.Breaker,
+		outliers: in.Outliers, adaptive: in.Adaptive,
+	})
 	s.lanes = append(s.lanes, i)
 	return i
 }
@@ -302,7 +324,7 @@ func (c *compiler) edge(from, to int32, in topology.Inbound) (int32, error) {
 		c.byTimeout[timeout] = t
 		c.m.timeouts = append(c.m.timeouts, timeout)
 	}
-	e := edgeModel{from: from, to: to, lane: c.lane(to, in), timeout: t}
+	e := edgeModel{from: from, to: to, lane: c.lane(to, in), timeout: t, aim: c.aim(from, to, in)}
 	i, ok := c.byEdge[e]
 	if !ok {
 		i = int32(len(c.m.edges))
@@ -313,10 +335,22 @@ func (c *compiler) edge(from, to int32, in topology.Inbound) (int32, error) {
 }
 
 func checkInbound(in topology.Inbound) error {
-	switch in.Balance {
-	case "", topology.RoundRobin, topology.LeastRequest:
-	default:
-		return fmt.Errorf("balance %q is not supported: want %s or %s", in.Balance, topology.RoundRobin, topology.LeastRequest)
+	if in.Balance != "" && !slices.Contains(topology.Balances(), in.Balance) {
+		return fmt.Errorf("balance %q is not supported: want one of %v", in.Balance, topology.Balances())
+	}
+	if in.SlowStart < 0 {
+		return fmt.Errorf("slow_start of %v", in.SlowStart)
+	}
+	if o := in.Outliers; o != nil {
+		if o.Interval < 0 || o.Eject < 0 || o.MaxEject < 0 || o.MinReplicas < 0 || o.MinRequests < 0 || !(o.MaxEjected >= 0) || !(o.Deviations >= 0) || !(o.Slower >= 0) || !(o.Panic >= 0) {
+			return errors.New("outliers: want no negative numbers")
+		}
+	}
+	if l := in.Limit; l != nil && (!(l.Rate > 0) || l.Burst < 0) {
+		return fmt.Errorf("limit of %v/s, %d at once: want a positive rate", float64(l.Rate), l.Burst)
+	}
+	if a := in.Adaptive; a != nil && (a.Initial < 0 || a.Min < 0 || a.Max < 0 || !(a.Tolerance >= 0)) {
+		return errors.New("adaptive: want no negative numbers")
 	}
 	if r := in.Retry; r != nil {
 		if r.Attempts < 0 || r.Backoff < 0 || !(r.Budget >= 0) || !(r.MinPerSecond >= 0) {
@@ -355,7 +389,7 @@ func (c *compiler) note() {
 		}
 	}
 	for _, route := range c.sys.Routes {
-		if parts := route.Unmodelled(); len(parts) > 0 {
+		if parts := unsimulated(&route.Inbound); len(parts) > 0 {
 			c.m.notes = append(c.m.notes, fmt.Sprintf("%s: %s not simulated yet", route.Name, list(parts)))
 		}
 	}
@@ -371,6 +405,16 @@ func (c *compiler) note() {
 		}
 	}
 }
+
+// assume notes an assumption, once.
+func (c *compiler) assume(format string, args ...any) {
+	if note := fmt.Sprintf(format, args...); !slices.Contains(c.m.notes, note) && len(c.m.notes) < maxNotes {
+		c.m.notes = append(c.m.notes, note)
+	}
+}
+
+// maxNotes bounds what is noted of a system with very many parts.
+const maxNotes = 200
 
 func list(names []string) string {
 	const most = 8

@@ -62,6 +62,12 @@ type Options struct {
 	// MaxWaiting is how many calls may wait for one service; further ones are refused. Default 1024.
 	MaxWaiting int
 
+	// Clients is how many client addresses the sessions come from in turn, for policies that go by them: 1 is a load test
+	// from one machine. Default 0: each session has its own.
+	Clients int
+	// Rows is how many rows the files of feeders hold, by feeder, read by the caller: keys are drawn from them.
+	Rows map[string]int
+
 	// Trace is the number of requests whose every step is recorded, in the first replication. At most 100 000.
 	Trace int
 	// Timeline is the width of the points of the time-line. Default 1s, and more where that makes over 10 000.
@@ -183,7 +189,7 @@ func (o Options) withDefaults() (Options, error) {
 		v    int64
 	}{
 		{"Replications", int64(o.Replications)}, {"MaxReplications", int64(o.MaxReplications)}, {"MaxWaiting", int64(o.MaxWaiting)},
-		{"Trace", int64(o.Trace)}, {"MaxEvents", o.MaxEvents}, {"MaxInProgress", int64(o.MaxInProgress)}, {"Workers", int64(o.Workers)},
+		{"Trace", int64(o.Trace)}, {"Clients", int64(o.Clients)}, {"MaxEvents", o.MaxEvents}, {"MaxInProgress", int64(o.MaxInProgress)}, {"Workers", int64(o.Workers)},
 		{"Duration", int64(o.Duration)}, {"Timeline", int64(o.Timeline)}, {"AutoscaleEvery", int64(o.AutoscaleEvery)},
 	} {
 		if n.v < 0 {

@@ -115,7 +115,9 @@ func (s *sim) ready(i int32) {
 	r.state, r.began = replicaReady, s.now
 	r.members = r.members[:0]
 	for _, l := range s.services[r.service].lanes {
-		r.members = append(r.members, s.lanes[l].pool.NewMember(r.backend))
+		member := s.lanes[l].pool.NewMember(r.backend)
+		member.Since = s.instant()
+		r.members = append(r.members, member)
 	}
 	s.rebuild(r.service)
 	if p := s.m.services[r.service].pause; p.For > 0 {

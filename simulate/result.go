@@ -106,6 +106,7 @@ type ServiceResult struct {
 	Refused    int64 `json:"refused,omitempty"`
 	Broken     int64 `json:"broken,omitempty"`
 	Orphans    int64 `json:"orphans,omitempty"` // visits whose caller had gone
+	Limited    int64 `json:"limited,omitempty"` // calls that were one too many for the rate limit
 }
 
 // MachineResult is what the cores that all share carried.
@@ -194,6 +195,7 @@ func (r *ServiceResult) count(c serviceCount) {
 	r.Refused += c.Refused
 	r.Broken += c.Broken
 	r.Orphans += c.Orphans
+	r.Limited += c.Limited
 }
 
 func (s *serviceSamples) add(c serviceCount, seconds float64) {

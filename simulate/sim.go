@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/banyanhq/banyan/policy"
+	"github.com/banyanhq/banyan/topology"
 )
 
 // The kinds of event, and what their subject is.
@@ -57,6 +58,11 @@ type sim struct {
 	waitOut   int32
 
 	admission policy.Admission
+	targets   [policy.ProbesPerCall]*policy.Member // of probes, while they are asked
+	aims      []aim
+	bindings  []binding // of clients to replicas: by session, then by cookie
+	clients   uint64    // that have come so far
+	runs      uint64    // of scenarios that have begun
 
 	arrivals source
 	users    *stream // scenarios and steps taken, pauses
@@ -72,6 +78,8 @@ type sim struct {
 // session is a user, or one run of a scenario.
 type session struct {
 	scenario, step int32
+	client         uint64 // who it is: a number that stays for as long as the session
+	run            uint64 // which run of a scenario it is at
 }
 
 // request is one step of a scenario on its way.
@@ -107,6 +115,9 @@ func newSim(m *Model, load *workload, replication int) (*sim, error) {
 	}
 	for i := range m.services {
 		s.addService(int32(i))
+	}
+	for i := range m.aims {
+		s.aims = append(s.aims, newAim(&m.aims[i]))
 	}
 	s.tally = newTally(m)
 	s.schedule(load.warmup, evWarm, 0, 0)
@@ -290,6 +301,8 @@ type lane struct {
 	service int32
 	pool    *policy.Pool
 	retrier *policy.Retrier
+	bound   *policy.Adaptive // nil: there is none
+	probes  bool             // the policy goes by probes
 	draws   *stream
 }
 
@@ -298,7 +311,13 @@ func newLane(m *laneModel, draws *stream) (lane, error) {
 	if err != nil {
 		return lane{}, err
 	}
-	return lane{service: m.service, pool: pool, retrier: policy.NewRetrier(m.retry), draws: draws}, nil
+	pool.SetSlowStart(m.slowStart)
+	pool.SetOutliers(m.outliers)
+	l := lane{service: m.service, pool: pool, retrier: policy.NewRetrier(m.retry), probes: m.balance == topology.Prequal, draws: draws}
+	if m.adaptive != nil {
+		l.bound = policy.NewAdaptive(*m.adaptive)
+	}
+	return l, nil
 }
 
 // edge is a caller's way to a service.

@@ -41,6 +41,7 @@ func (s *sim) startLoad() {
 	}
 	for i := range l.users {
 		u := s.sessions.take()
+		s.enter(u)
 		s.choose(u)
 		at := int64(i) % 1_000_000_000 // those who do not think come a nanosecond apart
 		if think := l.scenarios[s.sessions.at(u).scenario].steps[0].think; think > 0 {
@@ -57,7 +58,25 @@ func (s *sim) choose(u int32) {
 		x := s.users.uniform()
 		i = min(sort.Search(len(l.scenarios), func(i int) bool { return l.scenarios[i].share > x }), len(l.scenarios)-1)
 	}
-	*s.sessions.at(u) = session{scenario: int32(i)}
+	s.runs++
+	se := s.sessions.at(u)
+	*se = session{scenario: int32(i), client: se.client, run: s.runs}
+}
+
+// enter makes a session a new client's.
+func (s *sim) enter(u int32) {
+	n := s.clients
+	s.clients++
+	if most := s.m.o.Clients; most > 0 {
+		n %= uint64(most)
+	}
+	s.sessions.at(u).client = mix64(n + 1)
+	if k := s.m.cookies; k > 0 {
+		for len(s.bindings) < (int(u)+1)*k {
+			s.bindings = append(s.bindings, binding{})
+		}
+		clear(s.bindings[int(u)*k : (int(u)+1)*k])
+	}
 }
 
 // arrive starts a scenario of an open load, and schedules the next one.
@@ -66,6 +85,7 @@ func (s *sim) arrive() {
 		s.schedule(at, evArrival, 0, 0)
 	}
 	u := s.sessions.take()
+	s.enter(u)
 	s.choose(u)
 	s.nextStep(u)
 }
@@ -105,6 +125,9 @@ func (s *sim) startRequest(u int32, st *step) {
 	*s.visits.at(v) = visit{
 		started: s.now, node: s.m.routes[st.route].root, service: none, replica: none, call: none, child: none,
 		request: i, phase: phaseCalling, idempotent: st.idempotent, stamp: s.visits.at(v).stamp,
+	}
+	if s.m.keyed {
+		s.identify(v, u, st)
 	}
 	s.tally.routes[st.route].Started++
 	s.visits.at(v).trace = s.trace.begin(s, st.route)

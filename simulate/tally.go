@@ -28,8 +28,10 @@ const (
 	Disconnected
 	// Failed: a replica answered with an error.
 	Failed
+	// Limited: there were too many requests (429).
+	Limited
 
-	outcomes = int(Failed) + 1
+	outcomes = int(Limited) + 1
 )
 
 // String returns the outcome's name as it is shown to people and in JSON.
@@ -51,6 +53,8 @@ func (o Outcome) String() string {
 		return "disconnected"
 	case Failed:
 		return "failed"
+	case Limited:
+		return "limited"
 	}
 	return fmt.Sprintf("Outcome(%d)", uint8(o))
 }
@@ -60,6 +64,7 @@ type serviceCount struct {
 	Calls, Visits                          int64 // calls made to it; visits that have ended
 	Retries, OverBudget                    int64
 	Timeouts, Refused, Broken, Orphans     int64
+	Limited                                int64
 	Periods, ThrottledPeriods              int64
 	cpu                                    float64 // core-seconds; filled in by a snapshot
 	sojourn                                int64   // nanoseconds of visits that have ended; wraps around, as differences do not
@@ -79,6 +84,7 @@ func (c serviceCount) since(b serviceCount) serviceCount {
 	c.Refused -= b.Refused
 	c.Broken -= b.Broken
 	c.Orphans -= b.Orphans
+	c.Limited -= b.Limited
 	c.Periods -= b.Periods
 	c.ThrottledPeriods -= b.ThrottledPeriods
 	c.cpu -= b.cpu

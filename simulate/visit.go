@@ -23,6 +23,8 @@ type visit struct {
 	trace      int32
 	next, left int32 // call of its node that comes next, and how often the one before is still to be made
 	stamp      uint32
+	client     uint64 // who the request comes from
+	about      uint64 // what it is about: what calls behind it are mapped to replicas by
 	phase      phase
 	idempotent bool
 	orphaned   bool
@@ -41,7 +43,7 @@ func (s *sim) visit(i, replica int32) {
 	at := s.visits.at(v)
 	*at = visit{
 		started: s.now, node: c.node, service: n.service, replica: replica, call: i, child: none, request: none,
-		trace: parent.trace, idempotent: parent.idempotent, stamp: at.stamp,
+		trace: parent.trace, idempotent: parent.idempotent, stamp: at.stamp, client: parent.client, about: parent.about,
 	}
 	s.account(n.service)
 	svc := &s.services[n.service]

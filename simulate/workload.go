@@ -45,6 +45,9 @@ type step struct {
 	weight     float64
 	think      float64 // mean pause after it, seconds
 	idempotent bool
+	sent       *topology.Step // what is sent, where the file says so
+	hash       keySource      // what leads it to a replica, where its route hashes
+	limit      keySource      // what its route's limit goes by
 }
 
 // compileLoad reads the workload of the file, or the one that replaces it.
@@ -332,5 +335,5 @@ func compileStep(router *topology.Router, w *topology.Workload, s *topology.Scen
 	if think < 0 || !(weight > 0 && weight <= 1) {
 		return step{}, "", fmt.Errorf("step %s %s: think time of %v, weight of %v", method, st.Path, think.Std(), weight)
 	}
-	return step{weight: weight, think: think.Std().Seconds(), idempotent: policy.Idempotent(method)}, route.Name, nil
+	return step{weight: weight, think: think.Std().Seconds(), idempotent: policy.Idempotent(method), sent: st}, route.Name, nil
 }

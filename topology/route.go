@@ -176,8 +176,8 @@ type Adaptive struct {
 	Tolerance float64 `yaml:"tolerance" schema:"minimum=1,maximum=1000,default=1.5"`
 }
 
-// Unmodelled names what an inbound asks for that decides on what a request meets at run time, and that predictions and
-// simulations leave out: sticky, slow_start, outliers, limit, adaptive.
+// Unmodelled names what an inbound asks for that decides on what a request meets at run time, and that predictions leave
+// out: sticky, slow_start, outliers, limit, adaptive. The simulator knows which of them it models (simulate/aim.go).
 func (in *Inbound) Unmodelled() []string {
 	var names []string
 	for _, f := range []struct {
