@@ -25,6 +25,7 @@ type Gateway struct {
 
 	origin time.Time // of the clock
 	access accessLog
+	memory memory
 
 	reloading sync.Mutex      // held while the table is replaced, and while a change must reach all of it
 	names     []string        // of routes, by their id: all that there ever were; guarded by reloading
@@ -55,6 +56,7 @@ func New(cfg Config) (*Gateway, error) {
 	g := &Gateway{cfg: cfg, origin: origin, holdDocument: holdDocument, failed: make(chan error, 1), now: func() time.Duration { return time.Since(origin) }}
 	g.realNow = g.now
 	g.access.full = make(chan struct{}, 1)
+	g.memory = newMemory()
 	g.streams, g.cutStreams = context.WithCancel(context.Background())
 	t, err := g.build(cfg.System, nil)
 	if err != nil {
@@ -81,9 +83,10 @@ func (g *Gateway) Listen() (err error) {
 	if err := g.access.open(t.system.AccessLog, t.system.Dir); err != nil {
 		return err
 	}
-	g.listener, err = net.Listen("tcp", t.system.Listen)
-	if err != nil {
-		return fmt.Errorf("gateway: listening for requests from outside: %w", err)
+	if g.listener == nil {
+		if g.listener, err = net.Listen("tcp", t.system.Listen); err != nil {
+			return fmt.Errorf("gateway: listening for requests from outside: %w", err)
+		}
 	}
 	bound = append(bound, g.listener)
 	g.addr = g.listener.Addr()
@@ -95,6 +98,12 @@ func (g *Gateway) Listen() (err error) {
 	}
 	return nil
 }
+
+// Inherit has Listen use l for requests from outside instead of binding a socket of its own. It is called before Listen.
+func (g *Gateway) Inherit(l net.Listener) { g.listener = l }
+
+// Listener returns what requests from outside come in by, nil before Listen: for another gateway to inherit.
+func (g *Gateway) Listener() net.Listener { return g.listener }
 
 // Addr returns the address that requests from outside are answered on, nil before Listen.
 func (g *Gateway) Addr() net.Addr { return g.addr }

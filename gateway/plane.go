@@ -220,7 +220,7 @@ func (c *call) pause(d time.Duration) fault {
 // acquire takes a place at a backend, and waits for one a little where that can help.
 func (c *call) acquire() (policy.Grant, fault) {
 	lane := c.target.lane
-	grant, why := lane.pick(&c.search, c.g.now())
+	grant, why := c.pick()
 	if why == policy.Picked {
 		return grant, fault{}
 	}
@@ -238,7 +238,7 @@ func (c *call) acquire() (policy.Grant, fault) {
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	for {
-		if grant, why = lane.pick(&c.search, c.g.now()); why == policy.Picked {
+		if grant, why = c.pick(); why == policy.Picked {
 			return grant, fault{}
 		}
 		select {

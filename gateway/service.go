@@ -43,6 +43,7 @@ type service struct {
 type lane struct {
 	service *service
 	key     string
+	balance topology.Balance
 	pool    *policy.Pool
 	retrier *policy.Retrier
 	bound   *policy.Adaptive // nil: there is none
@@ -96,7 +97,7 @@ func (s *service) newLane(in topology.Inbound) (*lane, error) {
 	}
 	pool.SetSlowStart(in.SlowStart.Std())
 	pool.SetOutliers(in.Outliers)
-	l := &lane{service: s, key: laneKey(in), pool: pool, retrier: policy.NewRetrier(in.Retry)}
+	l := &lane{service: s, key: laneKey(in), balance: in.Balance, pool: pool, retrier: policy.NewRetrier(in.Retry)}
 	if in.Adaptive != nil {
 		l.bound = policy.NewAdaptive(*in.Adaptive)
 	}

@@ -30,6 +30,8 @@ type walk struct {
 	headAt   time.Duration // when the head of a stream without an end came; 0: count to the end
 	bounded  time.Duration // when it was let in by the service's adaptive bound
 	inBound  bool
+
+	story *story // nil: nothing of it is remembered so far
 }
 
 // parts is what decisions look at in a request.
@@ -120,6 +122,7 @@ func (c *walk) decide(t policy.Try) (pause time.Duration, again bool) {
 	t.Left = c.left()
 	t.Random = rand.Float64()
 	verdict, pause := c.target.lane.retrier.Decide(c.g.now(), t)
+	c.judged(verdict, pause)
 	return pause, verdict == policy.Repeat
 }
 
@@ -159,6 +162,7 @@ func (c *walk) count(code int, f fault, method, path string) (took time.Duration
 		c.g.cfg.Log.Debug("request", "method", method, "path", path, "target", c.target.traffic.name, "code", code,
 			"fault", f.kind.String(), "detail", f.detail, "attempts", c.attempts, "duration", end-c.start, "request_id", c.requestID)
 	}
+	c.remember(code, f, method, path, end-c.start)
 	return end - c.start
 }
 
