@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -186,7 +187,7 @@ func (t *fastTier) cutStreams() {
 }
 
 // handOver gives a connection to the full tier, with what was read from it. It runs on the loop and does not wait.
-func (d *door) handOver(fd int, read []byte) {
+func (d *door) handOver(fd int, from netip.AddrPort, read []byte) {
 	d.open.Add(1)
 	go func() { // it waits for the server to accept
 		defer d.open.Done()
@@ -202,7 +203,7 @@ func (d *door) handOver(fd int, read []byte) {
 			return
 		}
 		select {
-		case d.handed <- &handedConn{TCPConn: tcp, read: read}:
+		case d.handed <- &handedConn{TCPConn: tcp, from: from, read: read}:
 		case <-d.closed:
 			_ = c.Close()
 		}
@@ -212,7 +213,16 @@ func (d *door) handOver(fd int, read []byte) {
 // handedConn is a connection of which something has been read.
 type handedConn struct {
 	*net.TCPConn
+	from netip.AddrPort // which the socket does not tell any more once the client is gone
 	read []byte
+}
+
+// RemoteAddr is the client's address.
+func (c *handedConn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(c.from) }
+
+// WriteTo copies what is read; that of the socket alone would leave out what was read before.
+func (c *handedConn) WriteTo(w io.Writer) (int64, error) {
+	return io.Copy(w, struct{ io.Reader }{c})
 }
 
 func (c *handedConn) Read(p []byte) (int, error) {

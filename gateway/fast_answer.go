@@ -295,7 +295,7 @@ func (x *exchange) pass(data []byte, done bool) bool {
 		switch {
 		case done && len(x.held)+len(data) <= holdSize:
 			x.held = append(x.held, data...)
-			if !x.declared || x.minor == 0 {
+			if !x.declared && len(x.trailer.Fields) == 0 {
 				x.length = int64(len(x.held))
 			}
 			x.write(nil, true)
@@ -513,14 +513,10 @@ func (x *exchange) writeTop(res *h1.Response, b []byte) {
 	if !date {
 		b = append(x.w.appendDate(append(b, "Date: "...)), "\r\n"...)
 	}
-	x.declared = false
-	if res.HasField(h1.Trailer) && x.framing == byChunks {
-		x.declared = true
-		if x.minor > 0 {
-			for i := range res.Fields {
-				if res.Fields[i].Known == h1.Trailer {
-					b = appendAsIs(b, &res.Fields[i])
-				}
+	if x.declared = res.HasField(h1.Trailer) && res.Chunked; x.declared {
+		for i := range res.Fields {
+			if res.Fields[i].Known == h1.Trailer {
+				b = appendAsIs(b, &res.Fields[i])
 			}
 		}
 	}

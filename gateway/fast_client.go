@@ -5,6 +5,7 @@ package gateway
 import (
 	"bytes"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"syscall"
 
@@ -18,7 +19,8 @@ type client struct {
 	w          *worker
 	door       *door
 	next, prev *client // in the door's ring
-	ip         string
+	from       netip.AddrPort
+	ip         string // of it
 	timer      reactor.Timer
 	in         []byte    // received and not used yet; nil mostly
 	seen       int       // of in, what holds no whole head
@@ -190,7 +192,7 @@ func (c *client) keep(b []byte) {
 func (c *client) handOver(b []byte) {
 	read := append([]byte(nil), b...)
 	if fd := c.conn.Detach(); fd >= 0 {
-		c.door.handOver(fd, read)
+		c.door.handOver(fd, c.from, read)
 	}
 	c.left()
 }

@@ -118,10 +118,16 @@ func (x *exchange) prepare(r *h1.Request) {
 			x.requestID = string(id)
 		}
 	}
+	agent := false
 	for i := range r.Fields {
 		f := &r.Fields[i]
 		switch f.Known {
-		case h1.Other, h1.Cookie, h1.ContentType, h1.UserAgent, h1.Date:
+		case h1.Other, h1.Cookie, h1.ContentType, h1.Date:
+		case h1.UserAgent:
+			if agent {
+				continue // one is enough, as Go's client has it
+			}
+			agent = true
 		case h1.Forwarded, h1.ForwardedHost, h1.ForwardedProto:
 			if !trusted {
 				continue

@@ -75,7 +75,7 @@ func (w *worker) end() {
 
 // welcome takes a new connection.
 func (w *worker) welcome(d *door, fd int, from netip.AddrPort) {
-	c := &client{w: w, door: d, fresh: true}
+	c := &client{w: w, door: d, from: from, fresh: true}
 	c.timer.Owner = c
 	if d.draining[w.number] || w.loop.Add(&c.conn, fd, c) != nil {
 		if d.draining[w.number] {
