@@ -57,7 +57,7 @@ type observer struct {
 
 // ids are what differs from request to request by design.
 func ids(h http.Header) {
-	for _, key := range []string{"Traceparent", "X-Request-Id", "Date"} {
+	for _, key := range []string{"Traceparent", "X-Request-Id", "Date", headerTimeLeft} {
 		if h.Get(key) != "" {
 			h.Set(key, "(set)")
 		}

@@ -216,8 +216,7 @@ func (x *exchange) relay(res *h1.Response, rest []byte) bool {
 	switch {
 	case isEvents(res):
 		x.state = passing
-		x.headAt = x.g.now()
-		x.leaveBound(x.outcome == policy.Success)
+		x.endless()
 		x.w.loop.Unset(&x.total)
 		x.w.streams[x] = struct{}{}
 		if !x.write(nil, false) {
@@ -349,13 +348,13 @@ func (x *exchange) write(data []byte, done bool) bool {
 		ok := c.write(b, data, tail)
 		w.free(held)
 		if ok && len(c.out) > 0 && x.headAt != 0 {
-			w.loop.Set(&x.step, x.target.timeout+writeGrace)
+			w.loop.Set(&x.step, x.timeout()+writeGrace)
 		}
 		return ok && c.x == x
 	}
 	left := x.left()
 	if x.headAt != 0 {
-		left = x.target.timeout
+		left = x.timeout()
 	}
 	x.releaseConn()
 	x.finish(x.began, x.outcome)

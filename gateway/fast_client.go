@@ -4,6 +4,7 @@ package gateway
 
 import (
 	"bytes"
+	"cmp"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -131,7 +132,7 @@ func (c *client) take(b []byte) {
 // begin starts the walk of the request whose head is the first n bytes of b.
 func (c *client) begin(b []byte, n int) {
 	req := &c.w.request
-	if !fastRequest(req) || c.w.g.cfg.MaxBody > 0 && req.Length > c.w.g.cfg.MaxBody {
+	if !fastRequest(req) {
 		c.handOver(b)
 		return
 	}
@@ -143,7 +144,7 @@ func (c *client) begin(b []byte, n int) {
 		return
 	}
 	x.target = c.findTarget(req, x)
-	if x.target.full {
+	if limit := cmp.Or(x.target.maxBody, c.w.g.cfg.MaxBody); x.target.full || limit > 0 && req.Length > limit {
 		c.w.put(x)
 		c.handOver(b)
 		return
@@ -167,7 +168,7 @@ func (c *client) findTarget(req *h1.Request, x *exchange) *target {
 		return c.door.edge.target.Load()
 	}
 	t := c.w.g.table.Load()
-	if route := t.router.Match(str(req.Method), str(req.Host), x.path); route != nil {
+	if route := t.router.Match(str(req.Method), str(req.Host), x.path, x); route != nil {
 		return t.targets[route]
 	}
 	return t.unmatched

@@ -5,6 +5,7 @@ package gateway
 import (
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"syscall"
 	"time"
 
@@ -31,6 +32,7 @@ type exchange struct {
 	head      int    // length of its head
 	forAt     int    // where X-Forwarded-For stands in it
 	forLen    int
+	leftAt    int // the same for the time that is left
 	idBytes   [32]byte
 	trailers  bool // the client takes trailers
 	encrypted bool
@@ -76,13 +78,15 @@ func (x *exchange) begin(r *h1.Request) {
 	x.keep = r.Minor > 0 && !r.Close || r.Minor == 0 && r.KeepAlive && !r.Close
 	x.target.traffic.inFlight.Add(1)
 	x.prepare(r)
-	x.refused = x.check()
+	if x.refused = x.check(); x.refused.kind == noFault {
+		x.refused = x.settle(x)
+	}
 	if x.refused.kind != noFault {
 		return
 	}
 	x.enterTrace()
 	x.entered = true
-	x.w.loop.Set(&x.total, x.target.timeout)
+	x.w.loop.Set(&x.total, x.timeout())
 	x.aim(x) // now: later the head is gone
 	x.path, x.query, x.uri = "", "", ""
 }
@@ -181,7 +185,7 @@ func (x *exchange) carry() {
 // acquire takes a place at a backend, and waits for one a little where that can help.
 func (x *exchange) acquire() {
 	lane := x.target.lane
-	grant, why := lane.pick(&x.search, x.g.now())
+	grant, why := x.pick()
 	if why == policy.Picked {
 		x.granted(grant)
 		return
@@ -207,7 +211,7 @@ func (x *exchange) acquire() {
 
 // look tries again to take a place while waiting.
 func (x *exchange) look() {
-	grant, why := x.target.lane.pick(&x.search, x.g.now())
+	grant, why := x.pick()
 	if why != policy.Picked {
 		x.why = why
 		return
@@ -250,6 +254,7 @@ func (x *exchange) granted(grant policy.Grant) {
 func (x *exchange) send(anew bool) {
 	x.sent = 0
 	x.reply.reset()
+	x.tellDeadline()
 	p := x.w.pool(x.grant.Owner.(*backend))
 	if !anew {
 		if u := p.take(!x.repeatable()); u != nil {
@@ -408,7 +413,12 @@ func (x *exchange) end(code int, f fault) {
 		x.leaveBound(x.countsForBound(f))
 		x.leaveTrace()
 	}
-	took := x.count(code, f, x.method, x.loggedPath())
+	path := x.loggedPath()
+	if x.story != nil || f.kind != noFault || code >= 500 {
+		// It is remembered, and must not change with the buffers.
+		path, x.requestID = strings.Clone(path), strings.Clone(x.requestID)
+	}
+	took := x.count(code, f, x.method, path)
 	if len(x.original) > 0 {
 		x.logAccess(code, f, took)
 	}

@@ -10,6 +10,8 @@ import (
 	"unsafe"
 
 	h1 "github.com/banyanhq/banyan/gateway/http1"
+	"github.com/banyanhq/banyan/policy"
+	"github.com/banyanhq/banyan/topology"
 )
 
 // str returns b as a string that is good for as long as b is not changed.
@@ -19,8 +21,18 @@ func str(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 // protocols, bodies that are large or of unknown length, hosts and targets of other forms than the usual.
 func fastRequest(r *h1.Request) bool {
 	const special = 1<<h1.Upgrade | 1<<h1.Expect | 1<<h1.TransferEncoding
+	for i := range r.Fields {
+		if named(&r.Fields[i], headerGRPCTimeout) {
+			return false
+		}
+	}
 	return r.Has&special == 0 && !r.Nominates && r.Length <= maxReplay && len(r.Host) > 0 && r.Target[0] == '/' &&
 		string(r.Method) != http.MethodConnect
+}
+
+// named reports whether a field that the parser does not know has the name.
+func named(f *h1.Field, name string) bool {
+	return f.Known == h1.Other && len(f.Name) == len(name) && equalFold(f.Name, name)
 }
 
 // plainPath has the bytes that stand for themselves in a path, in every encoding of it.
@@ -122,7 +134,11 @@ func (x *exchange) prepare(r *h1.Request) {
 	for i := range r.Fields {
 		f := &r.Fields[i]
 		switch f.Known {
-		case h1.Other, h1.Cookie, h1.ContentType, h1.Date:
+		case h1.Other:
+			if named(f, headerTimeLeft) || !trusted && named(f, headerMirror) {
+				continue
+			}
+		case h1.Cookie, h1.ContentType, h1.Date:
 		case h1.UserAgent:
 			if agent {
 				continue // one is enough, as Go's client has it
@@ -190,8 +206,22 @@ func (x *exchange) prepare(r *h1.Request) {
 	case x.method == http.MethodPost, x.method == http.MethodPut, x.method == http.MethodPatch:
 		b = append(b, "Content-Length: 0\r\n"...)
 	}
-	b = append(b, "\r\n"...)
+	b = append(b, headerTimeLeft+": "...)
+	x.leftAt = len(b)
+	b = append(b, "              \r\n\r\n"...) // tellDeadline writes over the spaces
 	x.req, x.head = b, len(b)
+}
+
+// maxTimeLeft is the width of the field for the time that is left.
+const maxTimeLeft = 14
+
+// tellDeadline puts into the head how much time the try has.
+func (x *exchange) tellDeadline() {
+	field := x.req[x.leftAt:][:maxTimeLeft]
+	n := copy(field, policy.FormatTimeLeft(x.left()))
+	for i := range field[n:] {
+		field[n+i] = ' ' // white space behind a value is no part of it (RFC 9110, 5.5)
+	}
 }
 
 func firstIs(h *h1.Head, k h1.Known, value string) bool {
@@ -215,7 +245,7 @@ func (x *exchange) Cookie(name string) (value string, ok bool) {
 	r := &x.w.request
 	for i := range r.Fields {
 		if r.Fields[i].Known == h1.Cookie {
-			if value, ok := cookieIn(str(r.Fields[i].Value), name); ok {
+			if value, ok := topology.CookieValue(str(r.Fields[i].Value), name); ok {
 				return value, true
 			}
 		}
@@ -276,7 +306,9 @@ func (x *exchange) logAccess(code int, f fault, took time.Duration) {
 }
 
 // Query implements parts.
-func (x *exchange) Query(name string) (value string, ok bool) { return queryValue(x.query, name) }
+func (x *exchange) Query(name string) (value string, ok bool) {
+	return topology.QueryValue(x.query, name)
+}
 
 func (x *exchange) decodedPath() string { return x.path }
 

@@ -13,7 +13,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/banyanhq/banyan/gateway/httpcache"
 	"github.com/banyanhq/banyan/gateway/reactor"
+	"github.com/banyanhq/banyan/topology"
 )
 
 // Gateway is the HTTP data plane of one system. Its methods are safe for concurrent use, but for Listen and Run, which
@@ -32,6 +34,9 @@ type Gateway struct {
 	running   context.Context // set by Run, nil before and after; guarded by reloading
 	failed    chan error      // of a server, to Run
 
+	cache   *httpcache.Cache         // of all routes that keep answers; nil: none does; guarded by reloading, and set once
+	cacheOf *topology.HTTPCacheStore // that it was made for
+
 	holdDocument time.Duration // tests on a busy machine have more
 	traces       inFlightTraces
 
@@ -42,6 +47,9 @@ type Gateway struct {
 	addr     net.Addr
 	outside  side
 	inner    side
+
+	background background
+	peers      peers
 
 	streams    context.Context // ends when streams without an end are to be cut off
 	cutStreams context.CancelFunc
@@ -81,6 +89,9 @@ func (g *Gateway) Listen() (err error) {
 	}()
 	t := g.table.Load()
 	if err := g.access.open(t.system.AccessLog, t.system.Dir); err != nil {
+		return err
+	}
+	if err := g.openCache(); err != nil {
 		return err
 	}
 	if g.listener == nil {
@@ -159,10 +170,12 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 	g.outside.stop(deadline)
 	g.inner.stop(deadline)
+	g.background.stop() // they end with the streams
 	t := g.table.Load()
 	for _, s := range slices.Concat(slices.Collect(maps.Values(t.services)), slices.Collect(maps.Values(t.departed))) {
 		s.closeAll()
 	}
+	g.closeCache()
 	return err
 }
 

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/banyanhq/banyan/gateway/httpcache"
 	"github.com/banyanhq/banyan/policy"
 	"github.com/banyanhq/banyan/topology"
 )
@@ -30,8 +31,20 @@ type target struct {
 	hash    *topology.Hash               // nil where the policy does not hash
 	sticky  *sticky                      // nil where clients are not bound
 	limit   *limit                       // nil where there is none
-	before  *target                      // the target that this one replaces, while a table is built
-	full    bool                         // asks for something that only the full tier, on net/http, can do
+	rules   *rules                       // what else the route asks for; nil: nothing
+	maxBody int64                        // 0: as the gateway's
+	to      string                       // name of the service
+
+	tryTimeout time.Duration  // 0: as long as the call
+	hedger     *policy.Hedger // nil: nothing is hedged
+	hedging    topology.Hedge
+	priority   *priority       // nil: all are worth the same
+	mirrors    *mirrorStats    // of a mirror's target
+	before     *target         // the target that this one replaces, while a table is built
+	zone       *httpcache.Zone // nil where answers are not kept
+	// invalidates has answers to unsafe requests drop what other routes keep.
+	invalidates bool
+	full        bool // asks for something that only the full tier, on net/http, can do
 }
 
 // call is one request on its way: the walk from the client to a backend and back. It belongs to the goroutine of its
@@ -52,6 +65,8 @@ type call struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
+	outer  *time.Timer   // of the call on whose behalf the cache makes this one
+	began  time.Duration // of the current try
 	out    *http.Request
 	url    url.URL
 	hooks  httptrace.ClientTrace
@@ -70,7 +85,7 @@ func (g *Gateway) serveOutside(w http.ResponseWriter, r *http.Request) {
 	}
 	t := g.table.Load()
 	to := t.unmatched
-	if route := t.router.Match(r.Method, r.Host, r.URL.Path); route != nil {
+	if route := t.router.Match(r.Method, r.Host, r.URL.Path, requestParts{r}); route != nil {
 		to = t.targets[route]
 	}
 	g.serve(w, r, to)
@@ -78,9 +93,10 @@ func (g *Gateway) serveOutside(w http.ResponseWriter, r *http.Request) {
 
 // serve carries one request to its target and the answer back.
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, to *target) {
-	c := &call{walk: walk{g: g, target: to, start: g.now(), idempotent: policy.Idempotent(r.Method)}, w: &meter{ResponseWriter: w}, r: r}
+	c := &call{walk: walk{g: g, target: to, rules: to.rules, start: g.now(), idempotent: policy.Idempotent(r.Method)}, w: &meter{ResponseWriter: w}, r: r}
 	to.traffic.inFlight.Add(1)
 	code, f := c.run()
+	c.judge(code, f)
 	took := c.count(code, f, r.Method, r.URL.Path)
 	if to.edge == nil && g.access.on() {
 		c.log(c, access{
@@ -99,14 +115,21 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, to *target) {
 func (c *call) run() (code int, f fault) {
 	c.prepareHeader()
 	switch {
-	case c.target.lane == nil:
+	case c.target.lane == nil && (c.rules == nil || c.rules.redirect == nil):
 		return c.refuse(fault{kind: destinationNotFound, detail: "no route leads from this address to a service"})
 	case c.r.Method == http.MethodConnect:
 		return c.refuse(fault{kind: requestError, status: http.StatusNotImplemented, detail: "this is no tunnel: CONNECT is not supported"})
 	case dotSegments(c.r.URL.Path):
 		return c.refuse(fault{kind: requestError, detail: "the path has a segment . or .. in it"})
 	}
+	if c.headTooLarge() {
+		return c.refuse(tooLarge)
+	}
 	if f := c.withinLimit(c); f.kind != noFault {
+		return c.refuse(f)
+	}
+	c.choose()
+	if f := c.settle(c); f.kind != noFault {
 		return c.refuse(f)
 	}
 	c.enterTrace()
@@ -114,16 +137,32 @@ func (c *call) run() (code int, f fault) {
 
 	c.ctx, c.cancel = context.WithCancelCause(c.r.Context())
 	defer c.cancel(errFinished)
-	c.timer = time.AfterFunc(c.target.timeout, c.expire)
+	c.timer = time.AfterFunc(c.timeout(), c.expire)
 	defer c.timer.Stop()
 
+	if f, hurt := c.inject(); hurt {
+		return c.refuse(f)
+	}
+	if c.rules != nil && c.rules.redirect != nil {
+		return c.sendElsewhere()
+	}
 	if f := c.prepareBody(); f.kind != noFault {
 		return c.refuse(f)
 	}
+	if c.cacheable() {
+		return c.fromCache()
+	}
 	c.aim(c)
 	c.enter(c.stream == nil)
+	if f := c.admit(c); f.kind != noFault {
+		return c.refuse(f)
+	}
+	defer func() { c.leaveDoor(c.countsForBound(f)) }()
 	if f := c.enterBound(); f.kind != noFault {
 		return c.refuse(f)
+	}
+	if c.rules != nil {
+		c.rules.mirror.copyOf(c)
 	}
 	code, f = c.carry()
 	c.leaveBound(c.countsForBound(f))
@@ -142,14 +181,14 @@ func (c *call) carry() (code int, f fault) {
 		}
 		c.attempts++
 		c.grant = grant
-		began := c.g.now()
+		c.began = c.g.now()
 		res, f, try := c.send()
 		if res != nil {
 			c.outcome = policy.OutcomeOf(res.StatusCode)
 			if pause, again := c.decideStatus(res); again {
 				discard(res)
-				lane.pool.Report(grant, c.g.now(), c.outcome)
-				c.finish(began, c.outcome)
+				lane.pool.Report(c.grant, c.g.now(), c.outcome)
+				c.finish(c.began, c.outcome)
 				if f := c.pause(pause); f.kind != noFault {
 					return c.refuse(f)
 				}
@@ -159,9 +198,9 @@ func (c *call) carry() (code int, f fault) {
 			if f, passed = c.relay(res); passed {
 				if f.kind == responseIncomplete && !errors.Is(context.Cause(c.ctx), errStopping) {
 					c.outcome = policy.Failure
-					lane.pool.Report(grant, c.g.now(), c.outcome)
+					lane.pool.Report(c.grant, c.g.now(), c.outcome)
 				}
-				c.finish(began, c.outcome)
+				c.finish(c.began, c.outcome)
 				return res.StatusCode, f
 			}
 			try = policy.Try{Sent: true}
@@ -171,9 +210,9 @@ func (c *call) carry() (code int, f fault) {
 		if f.kind.ofClient() {
 			outcome = policy.Neutral
 		}
-		lane.pool.Report(grant, c.g.now(), outcome)
-		c.finish(began, outcome)
-		if outcome == policy.Neutral || f.kind == responseTimeout {
+		lane.pool.Report(c.grant, c.g.now(), outcome)
+		c.finish(c.began, outcome)
+		if outcome == policy.Neutral || f.kind == responseTimeout && !f.late {
 			return c.refuse(f)
 		}
 		pause, again := c.decide(try)
@@ -278,14 +317,14 @@ func (c *call) refuse(f fault) (int, fault) {
 // prepareBody reads a small body in advance, so that it can be sent again and does not occupy a backend while the
 // client is slow; a large one is passed on as it comes.
 func (c *call) prepareBody() fault {
-	n, limit := c.r.ContentLength, c.g.cfg.MaxBody
+	n, limit := c.r.ContentLength, c.bodyLimit()
 	if n == 0 || c.r.Body == nil || c.r.Body == http.NoBody {
 		return fault{}
 	}
 	if limit > 0 && n > limit {
 		return c.clientFault(errBodyTooLarge)
 	}
-	c.readWithin(c.target.timeout)
+	c.readWithin(c.timeout())
 	if n > 0 && n <= maxReplay && c.r.Header.Get("Expect") == "" {
 		c.kept = make([]byte, n)
 		if _, err := io.ReadFull(c.r.Body, c.kept); err != nil {
@@ -324,26 +363,53 @@ func (c *call) readWithin(d time.Duration) {
 
 // send sends the request to the backend, and returns its answer, or what went wrong.
 func (c *call) send() (*http.Response, fault, policy.Try) {
-	b := c.grant.Owner.(*backend)
 	if c.out == nil {
 		c.prepareRequest()
-	} else {
-		out := *c.out // a transport may still look at the one before
-		c.out = &out
 	}
+	c.tellDeadline()
+	if after, ok := c.hedged(); ok {
+		return c.sendHedged(after)
+	}
+	res, f, try := c.exchange(c.prepareTry(c.ctx), c.grant)
+	if h := c.target.hedger; h != nil && res != nil {
+		now := c.g.now()
+		h.Observe(now, now-c.began)
+	}
+	return res, f, try
+}
+
+// prepareTry returns the request for one try. A transport may still look at the one before.
+func (c *call) prepareTry(ctx context.Context) *http.Request {
+	out := c.out.WithContext(httptrace.WithClientTrace(ctx, &c.hooks))
 	address := c.url
-	address.Host = b.address
-	c.out.URL = &address
+	out.URL = &address
 	switch {
 	case c.stream != nil:
-		c.out.Body = c.stream
+		out.Body = c.stream
 	case c.kept != nil:
-		c.out.Body, _ = c.replay()
-		c.out.GetBody = c.replay
+		out.Body, _ = c.replay()
+		out.GetBody = c.replay
 	default:
-		c.out.Body = nil
+		out.Body = nil
 	}
-	res, err := b.transport.RoundTrip(c.out)
+	return out
+}
+
+// exchange sends a try to a backend, and waits for the head of its answer.
+func (c *call) exchange(out *http.Request, grant policy.Grant) (*http.Response, fault, policy.Try) {
+	b := grant.Owner.(*backend)
+	out.URL.Host = b.address
+	var timer *time.Timer
+	if t := c.target.tryTimeout; t > 0 && c.upgrading == "" {
+		ctx, cancel := context.WithCancelCause(out.Context())
+		timer = time.AfterFunc(t, func() { cancel(errTryTimeout) })
+		out = out.WithContext(ctx)
+	}
+	res, err := b.transport.RoundTrip(out)
+	if timer != nil && !timer.Stop() && err == nil { // from the head on, the time-out of the call counts
+		_ = res.Body.Close()
+		err = errTryTimeout
+	}
 	if err == nil && (res.StatusCode < 100 || res.StatusCode > 999) {
 		// The transport takes any three characters that make a number, the server panics on what is no status.
 		_ = res.Body.Close()
@@ -351,6 +417,9 @@ func (c *call) send() (*http.Response, fault, policy.Try) {
 	}
 	if err == nil {
 		return res, fault{}, policy.Try{}
+	}
+	if c.ctx.Err() == nil && errors.Is(context.Cause(out.Context()), errTryTimeout) {
+		return nil, fault{kind: responseTimeout, late: true, detail: "the backend took longer than a try may"}, policy.Try{Sent: true}
 	}
 	f, sent := c.diagnose(err)
 	return nil, f, policy.Try{Sent: sent}
@@ -360,13 +429,25 @@ func (c *call) replay() (io.ReadCloser, error) { return io.NopCloser(bytes.NewRe
 
 func (c *call) prepareRequest() {
 	c.hooks.Got1xxResponse = c.passInformational
-	c.out = c.r.WithContext(httptrace.WithClientTrace(c.ctx, &c.hooks))
+	c.out = c.r.WithContext(c.ctx)
 	c.out.Header = c.header
 	c.out.RequestURI = ""
 	c.out.TransferEncoding = nil
 	c.out.Close = false
+	c.url = c.address()
+	if c.rules != nil && c.rules.rewrite != nil && c.rules.rewrite.host != "" {
+		c.out.Host = c.rules.rewrite.host
+	}
+}
+
+// address is that of the request at its backend, whose host is not known yet.
+func (c *call) address() url.URL {
 	u := c.r.URL
-	c.url = url.URL{Scheme: "http", Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery, ForceQuery: u.ForceQuery}
+	address := url.URL{Scheme: "http", Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery, ForceQuery: u.ForceQuery}
+	if c.rules != nil && c.rules.rewrite != nil {
+		c.rules.rewrite.apply(&address)
+	}
+	return address
 }
 
 // diagnose tells whose fault an error is, and whether anything may have reached the backend.

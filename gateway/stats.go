@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/banyanhq/banyan/gateway/httpcache"
 	"github.com/banyanhq/banyan/policy"
 	"github.com/banyanhq/banyan/stats"
 )
@@ -36,6 +37,8 @@ type RouteStats struct {
 	Route   string `json:"route"`
 	Service string `json:"service"`
 	Traffic
+	// Cache counts what became of the requests in the route's cache; nil where it has none.
+	Cache *httpcache.Stats `json:"cache,omitempty"`
 }
 
 // EdgeStats counts the calls from one service to another, as the caller saw them.
@@ -60,6 +63,8 @@ type Traffic struct {
 	InFlight int64 `json:"in_flight"`
 	// Retries beyond the first try of each request.
 	Retries int64 `json:"retries"`
+	// Hedges are second copies of slow requests.
+	Hedges int64 `json:"hedges"`
 	// Latency of the whole call, from the request's head to the answer's end; of streams without an end, to the
 	// answer's head.
 	Latency *stats.Histogram `json:"latency"`
@@ -111,6 +116,7 @@ type traffic struct {
 	inFlight atomic.Int64
 	ended    atomic.Int64
 	retries  atomic.Int64
+	hedges   atomic.Int64
 	upstream atomic.Int64
 	codes    [600]atomic.Int64 // index 0: codes that HTTP does not have
 	faults   [faultKinds]atomic.Int64
@@ -135,7 +141,7 @@ func (t *traffic) record(code int, kind faultKind, latency, upstream time.Durati
 func (t *traffic) snapshot() Traffic {
 	s := Traffic{
 		Classes: map[string]int64{}, Codes: map[int]int64{}, Errors: map[string]int64{},
-		InFlight: t.inFlight.Load(), Retries: t.retries.Load(), Upstream: time.Duration(t.upstream.Load()),
+		InFlight: t.inFlight.Load(), Retries: t.retries.Load(), Hedges: t.hedges.Load(), Upstream: time.Duration(t.upstream.Load()),
 		Latency: t.latency.Snapshot(),
 	}
 	for code := range t.codes {
@@ -185,7 +191,7 @@ func (g *Gateway) Stats() *Stats {
 	t := g.table.Load()
 	s := &Stats{At: g.now(), LostLogLines: g.access.dropped(), Unmatched: t.unmatched.traffic.snapshot()}
 	for _, r := range t.routes {
-		s.Routes = append(s.Routes, RouteStats{Route: r.traffic.name, Service: r.lane.service.name, Traffic: r.traffic.snapshot()})
+		s.Routes = append(s.Routes, RouteStats{Route: r.traffic.name, Service: r.to, Traffic: r.traffic.snapshot(), Cache: r.cacheStats()})
 	}
 	for _, e := range t.edges {
 		to := e.target.Load()

@@ -16,6 +16,8 @@ type System struct {
 	Admin string `yaml:"admin" schema:"format=address,default=127.0.0.1:0"`
 	// AccessLog of the requests from outside. Left out: none is written.
 	AccessLog *AccessLog `yaml:"access_log"`
+	// HTTPCache bounds what all routes with an http_cache keep together.
+	HTTPCache *HTTPCacheStore `yaml:"http_cache"`
 	// Layers from top to bottom. A service may use services of its own layer and of those below it, never above.
 	Layers []string `yaml:"layers" schema:"default=[presentation, business, data]"`
 	// Services are the programs that answer requests, by name.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/banyanhq/banyan/gateway"
+	"github.com/banyanhq/banyan/gateway/httpcache"
 	"github.com/banyanhq/banyan/observe"
 	"github.com/banyanhq/banyan/orchestrate"
 	"github.com/banyanhq/banyan/topology"
@@ -39,6 +40,10 @@ type System interface {
 	Scale(ctx context.Context, service string, change orchestrate.Change) error
 	// Restart replaces all replicas of a service, one after the other.
 	Restart(ctx context.Context, service string) error
+	// Caches counts what became of requests in the caches of routes.
+	Caches() []CacheStatus
+	// Purge drops what the caches of routes keep, and returns how many answers that were.
+	Purge(p httpcache.Purge) (int, error)
 	// Reload reads the file anew and goes by it, and returns what that changed, in words.
 	Reload() ([]string, error)
 	// Topology is the system that it goes by, as YAML with everything said.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/banyanhq/banyan/gateway"
+	"github.com/banyanhq/banyan/gateway/httpcache"
 	"github.com/banyanhq/banyan/observe"
 	"github.com/banyanhq/banyan/orchestrate"
 )
@@ -50,6 +51,12 @@ func (f *fake) Scale(_ context.Context, service string, c orchestrate.Change) er
 	f.service, f.scaled = service, c
 	return f.fail
 }
+func (f *fake) Caches() []CacheStatus {
+	return []CacheStatus{{Route: "home", HitRatio: 0.5, Stats: httpcache.Stats{Hits: 1, Misses: 1}}}
+}
+
+func (f *fake) Purge(p httpcache.Purge) (int, error) { return 7, p.Validate() }
+
 func (f *fake) Restart(_ context.Context, service string) error {
 	f.service = service
 	return f.fail
@@ -108,6 +115,15 @@ func TestEveryCallArrives(t *testing.T) {
 	n := 4
 	if err := c.Scale(ctx, ScaleRequest{Service: "web", Replicas: &n}); err != nil || sys.service != "web" || *sys.scaled.Replicas != 4 || sys.scaled.CPU != nil {
 		t.Errorf("scale: %+v %v", sys, err)
+	}
+	if all, err := c.Caches(ctx); err != nil || len(all) != 1 || all[0].Route != "home" || all[0].Hits != 1 {
+		t.Errorf("caches: %+v, %v", all, err)
+	}
+	if done, err := c.Purge(ctx, httpcache.Purge{Path: "/a"}); err != nil || done.Answers != 7 {
+		t.Errorf("purge: %+v, %v", done, err)
+	}
+	if _, err := c.Purge(ctx, httpcache.Purge{}); err == nil {
+		t.Error("purge of nothing: no error")
 	}
 	if err := c.Restart(ctx, "cart"); err != nil || sys.service != "cart" {
 		t.Errorf("restart: %+v %v", sys, err)
