@@ -152,7 +152,8 @@ func (c *call) run() (code int, f fault) {
 	if c.cacheable() {
 		return c.fromCache()
 	}
-	c.enter(c, c.stream == nil)
+	c.aim(c)
+	c.enter(c.stream == nil)
 	if f := c.admit(c); f.kind != noFault {
 		return c.refuse(f)
 	}

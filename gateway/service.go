@@ -29,6 +29,7 @@ type Backend struct {
 // service is the set of backends of one service, and the ways in which calls reach them.
 type service struct {
 	name    string
+	g       *Gateway
 	waiting waitlist
 	now     func() time.Duration
 	ledger  policy.Ledger // what all lanes spent on retries and hedges
@@ -271,7 +272,9 @@ func (s *service) drain(ctx context.Context, id string) error {
 	case <-ctx.Done():
 		return fmt.Errorf("draining %s %s: %d requests in flight: %w", s.name, id, b.InFlight(), context.Cause(ctx))
 	}
-	b.transport.CloseIdleConnections()
+	closed := make(chan struct{})
+	b.closeIdle(func() { close(closed) })
+	<-closed
 	return nil
 }
 
@@ -293,7 +296,21 @@ func (s *service) remove(id string) {
 func (b *backend) close() {
 	b.closing.Store(true)
 	b.checkEmpty()
+	b.closeIdle(nil)
+}
+
+// closeIdle closes the connections on which nothing is in flight: the full tier's at once, the fast tier's soon; then it
+// calls done, unless that is nil.
+func (b *backend) closeIdle(done func()) {
+	if done == nil {
+		done = func() {}
+	}
 	b.transport.CloseIdleConnections()
+	if t := b.service.g.fast.Load(); t != nil {
+		t.closeIdle(b, done)
+	} else {
+		done()
+	}
 }
 
 func (b *backend) checkEmpty() {
@@ -345,7 +362,7 @@ func (l *lane) release(g policy.Grant, latency time.Duration, o policy.Outcome) 
 	if b.closing.Load() {
 		b.checkEmpty()
 		if b.InFlight() == 0 {
-			b.transport.CloseIdleConnections()
+			b.closeIdle(nil)
 		}
 	}
 	if b.Limit > 0 {
@@ -358,6 +375,6 @@ func (s *service) closeAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, b := range s.backends {
-		b.transport.CloseIdleConnections()
+		b.closeIdle(nil)
 	}
 }

@@ -37,6 +37,7 @@ type edge struct {
 	from, to string
 	listener net.Listener
 	server   *http.Server
+	door     *door // to the fast tier; nil: there is none
 	url      string
 	target   atomic.Pointer[target]
 }
@@ -132,7 +133,7 @@ func (g *Gateway) build(sys *topology.System, old *table) (*table, error) {
 	for name := range sys.Services {
 		t.services[name] = old.service(name)
 		if t.services[name] == nil {
-			t.services[name] = &service{name: name, now: func() time.Duration { return g.now() }, backends: map[string]*backend{}, place: place{g.cfg.Zone, g.cfg.Gateway, g.cfg.Gateways}}
+			t.services[name] = &service{name: name, g: g, now: func() time.Duration { return g.now() }, backends: map[string]*backend{}, place: place{g.cfg.Zone, g.cfg.Gateway, g.cfg.Gateways}}
 		}
 	}
 	kept := slices.Clone(old.routes)
@@ -309,6 +310,9 @@ func (g *Gateway) retire(t, old *table) {
 			g.inner.serving.Go(func() {
 				deadline, cancel := context.WithTimeout(context.Background(), g.cfg.DrainTimeout)
 				defer cancel()
+				if e.door != nil {
+					e.door.stop(deadline)
+				}
 				if e.server.Shutdown(deadline) != nil {
 					_ = e.server.Close()
 				}
