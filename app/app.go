@@ -73,7 +73,7 @@ func New(cfg Config) (*App, error) {
 	a := &App{cfg: cfg, since: time.Now()}
 	a.state.Store(control.Starting)
 	var err error
-	if a.gateway, err = gateway.New(gateway.Config{System: cfg.System, Log: cfg.Log}); err != nil {
+	if a.gateway, err = gateway.New(gateway.Config{System: cfg.System, Log: cfg.Log, StateDir: cfg.Dir}); err != nil {
 		return nil, err
 	}
 	a.orch, err = orchestrate.New(orchestrate.Config{

@@ -35,6 +35,8 @@ type Gateway struct {
 
 	listener net.Listener // outside
 	addr     net.Addr
+	tls      *encrypted  // nil: none is spoken
+	tcp      []*tcpProxy // in the file's order
 	outside  side
 	inner    side
 
@@ -71,6 +73,8 @@ func (g *Gateway) Listen() (err error) {
 			for _, l := range bound {
 				_ = l.Close()
 			}
+			g.closeTLS()
+			g.closeTCP()
 		}
 	}()
 	t := g.table.Load()
@@ -89,7 +93,10 @@ func (g *Gateway) Listen() (err error) {
 		}
 		bound = append(bound, e.listener)
 	}
-	return nil
+	if err = g.listenTLS(t.system); err != nil {
+		return err
+	}
+	return g.listenTCP(t)
 }
 
 // Addr returns the address that requests from outside are answered on, nil before Listen.
@@ -120,6 +127,8 @@ func (g *Gateway) Run(ctx context.Context) error {
 	g.reloading.Lock()
 	g.running = ctx
 	g.serveOn(&g.outside, g.listener, g.serveOutside)
+	g.serveTLS()
+	g.serveTCP()
 	for _, e := range g.table.Load().edges {
 		g.serveEdge(e)
 	}
@@ -136,6 +145,8 @@ func (g *Gateway) Run(ctx context.Context) error {
 	deadline, cancel := context.WithTimeout(context.Background(), g.cfg.DrainTimeout)
 	defer cancel()
 	g.cutStreams()
+	g.stopTCP()
+	g.stopTLS(deadline)
 	g.outside.stop(deadline)
 	g.inner.stop(deadline)
 	t := g.table.Load()
@@ -166,25 +177,23 @@ func (t *target) side(g *Gateway) *side {
 	return &g.outside
 }
 
-func (g *Gateway) serveOn(side *side, l net.Listener, h http.HandlerFunc) *http.Server {
-	s := &http.Server{
+func (g *Gateway) newServer(side *side, h http.HandlerFunc) *http.Server {
+	return &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    maxHeader,
-		Protocols:         http1(),
+		Protocols:         clientProtocols(),
+		HTTP2:             http2Config(),
 		ConnState:         side.conns.changed,
 		ErrorLog:          slog.NewLogLogger(g.cfg.Log.Handler(), slog.LevelDebug),
 	}
+}
+
+func (g *Gateway) serveOn(side *side, l net.Listener, h http.HandlerFunc) *http.Server {
+	s := g.newServer(side, h)
 	side.servers = append(side.servers, s)
-	side.serving.Go(func() {
-		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			select {
-			case g.failed <- err:
-			default: // one is enough
-			}
-		}
-	})
+	side.serving.Go(func() { g.ended(s.Serve(l)) })
 	return s
 }
 

@@ -44,6 +44,7 @@ type call struct {
 	header    http.Header
 	values    [8]string // behind the header's new values
 	nValues   int
+	grpc      bool   // a call of gRPC, to be answered as one
 	upgrading string // protocol that the client asks to go over to
 
 	kept   []byte      // the body, if it was read in advance
@@ -68,6 +69,9 @@ func (g *Gateway) serveOutside(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "" && r.URL.Scheme != "" && r.URL.Host != "" {
 		r.URL.Path = "/" // the absolute form of a request for the root (RFC 9112, 3.2.2)
 	}
+	if g.redirects(w, r) {
+		return
+	}
 	t := g.table.Load()
 	to := t.unmatched
 	if route := t.router.Match(r.Method, r.Host, r.URL.Path); route != nil {
@@ -90,13 +94,14 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, to *target) {
 	if c.bodyPending() {
 		c.abandonBody()
 	}
-	if f.kind == responseIncomplete {
+	if f.kind == responseIncomplete && !c.endGRPC(f) {
 		panic(http.ErrAbortHandler) // the only way to tell the client that the answer is not whole
 	}
 }
 
 // run returns the status that the client was answered with, and the gateway's own error if there was one.
 func (c *call) run() (code int, f fault) {
+	c.grpc = isGRPC(c.r)
 	c.prepareHeader()
 	switch {
 	case c.target.lane == nil:
@@ -116,6 +121,7 @@ func (c *call) run() (code int, f fault) {
 	defer c.cancel(errFinished)
 	c.timer = time.AfterFunc(c.target.timeout, c.expire)
 	defer c.timer.Stop()
+	defer c.startGRPC()()
 
 	if f := c.prepareBody(); f.kind != noFault {
 		return c.refuse(f)
@@ -154,8 +160,12 @@ func (c *call) carry() (code int, f fault) {
 				}
 				continue
 			}
+			if c.grpc {
+				c.outcome = outcomeGRPC(res.Header)
+			}
 			var passed bool
 			if f, passed = c.relay(res); passed {
+				c.reportGRPC(res, f)
 				if f.kind == responseIncomplete && !errors.Is(context.Cause(c.ctx), errStopping) {
 					c.outcome = policy.Failure
 					lane.pool.Report(grant, c.g.now(), c.outcome)
@@ -266,10 +276,14 @@ func (c *call) refuse(f fault) (int, fault) {
 	if f.kind != clientClosed {
 		c.closeInfo()
 		c.writeWithin(0)
-		if c.kept == nil && c.stream == nil && c.r.ContentLength != 0 {
+		if c.r.ProtoMajor == 1 && c.kept == nil && c.stream == nil && c.r.ContentLength != 0 {
 			c.readWithin(bodyGrace) // the server reads what is left of the body before it answers
 		}
-		f.write(c.w, c.requestID, c.bodyPending())
+		if c.grpc {
+			f.writeGRPC(c.w, c.requestID)
+		} else {
+			f.write(c.w, c.requestID, c.bodyPending() && c.r.ProtoMajor == 1)
+		}
 	}
 	return f.code(), f
 }
@@ -310,6 +324,10 @@ func (c *call) bodyPending() bool { return c.stream != nil && !c.stream.complete
 // client sends of it for a moment. When it returns nobody reads any more and the deadline is past: otherwise the server
 // would lift the deadline, and wait for the rest for as long as the client likes.
 func (c *call) abandonBody() {
+	if c.r.ProtoMajor > 1 { // the stream's end says that no more is wanted
+		c.stream.drop()
+		return
+	}
 	c.readWithin(bodyGrace)
 	c.flush()
 	c.stream.abandon()
@@ -365,7 +383,7 @@ func (c *call) prepareRequest() {
 	c.out.TransferEncoding = nil
 	c.out.Close = false
 	u := c.r.URL
-	c.url = url.URL{Scheme: "http", Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery, ForceQuery: u.ForceQuery}
+	c.url = url.URL{Scheme: c.target.lane.service.scheme(), Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery, ForceQuery: u.ForceQuery}
 }
 
 // diagnose tells whose fault an error is, and whether anything may have reached the backend.

@@ -43,6 +43,8 @@ type Inbound struct {
 	// Adaptive bounds the requests in flight to the service by what their latency says. Left out: nothing does; {} takes
 	// the defaults.
 	Adaptive *Adaptive `yaml:"adaptive"`
+	// Compress has answers compressed for clients that take them so. Left out: none is; {} takes the defaults.
+	Compress *Compress `yaml:"compress"`
 }
 
 // Balance names a balancing policy.
@@ -177,13 +179,13 @@ type Adaptive struct {
 }
 
 // Unmodelled names what an inbound asks for that decides on what a request meets at run time, and that predictions leave
-// out: sticky, slow_start, outliers, limit, adaptive. The simulator knows which of them it models (simulate/aim.go).
+// out: sticky, slow_start, outliers, limit, adaptive, compress. The simulator knows which of them it models (simulate/aim.go).
 func (in *Inbound) Unmodelled() []string {
 	var names []string
 	for _, f := range []struct {
 		name string
 		set  bool
-	}{{"sticky", in.Sticky != nil}, {"slow_start", in.SlowStart > 0}, {"outliers", in.Outliers != nil}, {"limit", in.Limit != nil}, {"adaptive", in.Adaptive != nil}} {
+	}{{"sticky", in.Sticky != nil}, {"slow_start", in.SlowStart > 0}, {"outliers", in.Outliers != nil}, {"limit", in.Limit != nil}, {"adaptive", in.Adaptive != nil}, {"compress", in.Compress != nil}} {
 		if f.set {
 			names = append(names, f.name)
 		}
