@@ -213,12 +213,27 @@ func (a *App) serveMetrics(ctx context.Context) error {
 	return nil
 }
 
+// endpoints are the addresses from outside besides the plain one.
+func (a *App) endpoints() (all []string) {
+	if addr := a.gateway.TLSAddr(); addr != nil {
+		line := "TLS on https://" + addr.String()
+		if root := a.gateway.TLSRoot(); root != "" {
+			line += " (clients must trust " + root + ")"
+		}
+		all = append(all, line)
+	}
+	for _, t := range a.cfg.System.TCP {
+		all = append(all, "tcp "+t.Name+" on "+a.gateway.TCPAddr(t.Name).String())
+	}
+	return all
+}
+
 // Info says what runs, and where.
 func (a *App) Info() control.Info {
 	return control.Info{
 		System: a.cfg.System.Name, State: a.state.Load().(string), PID: os.Getpid(), Since: a.since,
 		Address: a.gateway.Addr().String(), Metrics: "http://" + a.metrics.Addr().String() + "/metrics",
-		Files: a.cfg.Files, Cores: runtime.NumCPU(),
+		Endpoints: a.endpoints(), Files: a.cfg.Files, Cores: runtime.NumCPU(),
 	}
 }
 

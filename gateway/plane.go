@@ -21,17 +21,18 @@ const maxReplay = 64 << 10
 
 // target is where a request goes, and under which names it is counted.
 type target struct {
-	lane    *lane
-	timeout time.Duration
-	traffic *traffic
-	route   int                          // id of the route, -1 on an edge
-	edge    *edge                        // nil on a route
-	calls   []atomic.Pointer[attributed] // of an edge: by the route's id, the last one for calls of no known route
-	hash    *topology.Hash               // nil where the policy does not hash
-	sticky  *sticky                      // nil where clients are not bound
-	limit   *limit                       // nil where there is none
-	before  *target                      // the target that this one replaces, while a table is built
-	full    bool                         // asks for something that only the full tier, on net/http, can do
+	lane     *lane
+	timeout  time.Duration
+	traffic  *traffic
+	route    int                          // id of the route, -1 on an edge
+	edge     *edge                        // nil on a route
+	calls    []atomic.Pointer[attributed] // of an edge: by the route's id, the last one for calls of no known route
+	hash     *topology.Hash               // nil where the policy does not hash
+	sticky   *sticky                      // nil where clients are not bound
+	limit    *limit                       // nil where there is none
+	compress *topology.Compress           // nil: answers are left as they are
+	before   *target                      // the target that this one replaces, while a table is built
+	full     bool                         // asks for something that only the full tier, on net/http, can do
 }
 
 // call is one request on its way: the walk from the client to a backend and back. It belongs to the goroutine of its

@@ -78,7 +78,13 @@ func (c *call) passInformational(code int, header textproto.MIMEHeader) error {
 // client can still be given another answer.
 func (c *call) relay(res *http.Response) (f fault, passed bool) {
 	c.closeInfo()
-	defer res.Body.Close()
+	defer func() {
+		if passed && res.ProtoMajor > 1 {
+			c.cancel(errFinished) // or closing would wait for the end of a request body that nobody wants any more
+		}
+		_ = res.Body.Close()
+	}()
+	c.compress(res)
 	switch {
 	case res.StatusCode == http.StatusSwitchingProtocols:
 		return c.upgrade(res)

@@ -214,6 +214,12 @@ func (g *Gateway) direct(t *table, to *target, name string, in topology.Inbound)
 			to.limit = b.limit // or a reload would fill its buckets
 		}
 	}
+	if in.Compress != nil {
+		to.compress, to.full = in.Compress, true
+	}
+	if l := t.links[name]; l.http2() || l.config != nil || to.edge == nil && t.system.TLS != nil && t.system.TLS.Redirect {
+		to.full = true
+	}
 	if in.Sticky != nil {
 		to.sticky = newSticky(name, *in.Sticky, g.cfg.Secret)
 	}

@@ -46,7 +46,7 @@ const (
 // http2Config returns the bounds on an HTTP/2 connection.
 func http2Config() *http.HTTP2Config {
 	return &http.HTTP2Config{
-		MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerStream: streamWindow, MaxReceiveBufferPerConnection: connWindow,
+		MaxConcurrentStreams: maxStreams, MaxReadFrameSize: 16 << 10, MaxReceiveBufferPerStream: streamWindow, MaxReceiveBufferPerConnection: connWindow,
 		SendPingTimeout: http2PingAfter, PingTimeout: http2PingAnswer, WriteByteTimeout: http2Write,
 	}
 }
@@ -175,14 +175,14 @@ func (g *Gateway) serveTLS() {
 		}
 	}
 	s := g.newServer(&g.outside, handler)
-	s.TLSConfig = e.config
+	s.TLSConfig = e.config.Clone() // the server adds to it
 	g.outside.servers = append(g.outside.servers, s)
 	g.outside.serving.Go(func() { g.ended(s.ServeTLS(e.listener, "", "")) })
 	if e.packets == nil {
 		return
 	}
 	e.http3 = &http3.Server{
-		Handler: http.HandlerFunc(g.serveOutside), TLSConfig: http3.ConfigureTLSConfig(e.config), MaxHeaderBytes: maxHeader,
+		Handler: http.HandlerFunc(g.serveOutside), TLSConfig: http3.ConfigureTLSConfig(e.config.Clone()), MaxHeaderBytes: maxHeader,
 		// Early data (0-RTT) can be replayed by others, and is not taken.
 		QUICConfig: &quic.Config{
 			Allow0RTT: false, MaxIdleTimeout: http3Idle, MaxIncomingStreams: maxStreams, MaxIncomingUniStreams: 16,

@@ -71,6 +71,11 @@ func (c *checker) tls() {
 	}
 	for _, name := range c.sys.SortedServices() {
 		v := c.sys.Services[name]
+		for kind, check := range map[string]*Check{"startup": v.Health.Startup, "ready": v.Health.Ready, "live": v.Health.Live} {
+			if check != nil && check.GRPC && check.Path != "" {
+				c.at(c.spots[v].child("health").child(kind), Problem{Message: "path and grpc are both given", Expected: "one of them"})
+			}
+		}
 		if v.TLS == nil {
 			continue
 		}

@@ -76,6 +76,9 @@ func (c *cli) upHere(ctx context.Context, dir string, verbose bool) error {
 				return
 			}
 			fmt.Fprintf(c.out, "%s serves on http://%s (metrics: %s)\n", i.System, i.Address, i.Metrics)
+			for _, e := range i.Endpoints {
+				fmt.Fprintln(c.out, e)
+			}
 		},
 	})
 	if err != nil {
@@ -161,6 +164,9 @@ func (c *cli) waitServing(ctx context.Context, client *control.Client, child *ex
 			return writeJSON(c.out, i)
 		}
 		fmt.Fprintf(c.out, "%s serves on http://%s (metrics: %s)\n", i.System, i.Address, i.Metrics)
+		for _, e := range i.Endpoints {
+			fmt.Fprintln(c.out, e)
+		}
 		fmt.Fprintf(c.out, "pid %d, log %s\n", i.PID, path)
 		return nil
 	}
