@@ -21,6 +21,7 @@ var durationBuckets = [...]float64{
 func (g *Gateway) Collector() prometheus.Collector {
 	return &collector{
 		g:     g,
+		cache: newCacheFamily(),
 		route: newFamily("", "Requests from outside", "route", "service"),
 		edge:  newFamily("edge_", "Calls between services", "from", "to"),
 		backend: []*prometheus.Desc{
@@ -107,6 +108,7 @@ func classic(h *stats.Histogram) (count uint64, sum float64, buckets map[float64
 type collector struct {
 	g           *Gateway
 	route, edge family
+	cache       cacheFamily
 	backend     []*prometheus.Desc
 	tcp         []*prometheus.Desc
 }
@@ -114,6 +116,7 @@ type collector struct {
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	c.route.describe(ch)
 	c.edge.describe(ch)
+	c.cache.describe(ch)
 	for _, d := range slices.Concat(c.backend, c.tcp) {
 		ch <- d
 	}
@@ -127,6 +130,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		if key := [2]string{r.Route, r.Service}; !routes[key] {
 			routes[key] = true
 			c.route.collect(ch, r.Traffic, r.Route, r.Service)
+			if r.Cache != nil {
+				c.cache.collect(ch, r.Cache, r.Route, r.Service)
+			}
 		}
 	}
 	c.route.collect(ch, s.Unmatched, "", "")

@@ -87,7 +87,7 @@ func compressible(cfg *topology.Compress, contentType string) bool {
 // compress makes an answer one that is compressed, where the route asks for it and the client takes it.
 func (c *call) compress(res *http.Response) {
 	cfg, h := c.target.compress, res.Header
-	if cfg == nil || c.grpc || res.StatusCode < 200 || !compressible(cfg, h.Get("Content-Type")) && res.StatusCode != http.StatusNotModified {
+	if cfg == nil || c.target.zone != nil || c.grpc || res.StatusCode < 200 || !compressible(cfg, h.Get("Content-Type")) && res.StatusCode != http.StatusNotModified {
 		return
 	}
 	if !hasToken(h["Vary"], "Accept-Encoding") && !hasToken(h["Vary"], "*") {

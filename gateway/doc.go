@@ -14,7 +14,7 @@
 // directions in bounded memory. An answer that fits one buffer is read whole before its head is passed on, so that a
 // backend's death half-way can be made good by another.
 //
-// What it never does: rewrite bodies, cache, terminate TLS, speak HTTP/2, check health (it is told by SetReady), or
+// What it never does: rewrite bodies, terminate TLS, speak HTTP/2, check health (it is told by SetReady), or
 // decide anything that package policy could.
 //
 // Run owns every goroutine; when it returns, all listeners and connections are closed.

@@ -12,6 +12,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/banyanhq/banyan/gateway/httpcache"
+	"github.com/banyanhq/banyan/topology"
 )
 
 // Gateway is the HTTP data plane of one system. Its methods are safe for concurrent use, but for Listen and Run, which
@@ -29,6 +32,9 @@ type Gateway struct {
 	names     []string        // of routes, by their id: all that there ever were; guarded by reloading
 	running   context.Context // set by Run, nil before and after; guarded by reloading
 	failed    chan error      // of a server, to Run
+
+	cache   *httpcache.Cache         // of all routes that keep answers; nil: none does; guarded by reloading, and set once
+	cacheOf *topology.HTTPCacheStore // that it was made for
 
 	holdDocument time.Duration // tests on a busy machine have more
 	traces       inFlightTraces
@@ -81,9 +87,13 @@ func (g *Gateway) Listen() (err error) {
 	if err := g.access.open(t.system.AccessLog, t.system.Dir); err != nil {
 		return err
 	}
-	g.listener, err = net.Listen("tcp", t.system.Listen)
-	if err != nil {
-		return fmt.Errorf("gateway: listening for requests from outside: %w", err)
+	if err := g.openCache(); err != nil {
+		return err
+	}
+	if g.listener == nil {
+		if g.listener, err = net.Listen("tcp", t.system.Listen); err != nil {
+			return fmt.Errorf("gateway: listening for requests from outside: %w", err)
+		}
 	}
 	bound = append(bound, g.listener)
 	g.addr = g.listener.Addr()
@@ -98,6 +108,12 @@ func (g *Gateway) Listen() (err error) {
 	}
 	return g.listenTCP(t)
 }
+
+// Inherit has Listen use l for requests from outside instead of binding a socket of its own. It is called before Listen.
+func (g *Gateway) Inherit(l net.Listener) { g.listener = l }
+
+// Listener returns what requests from outside come in by, nil before Listen: for another gateway to inherit.
+func (g *Gateway) Listener() net.Listener { return g.listener }
 
 // Addr returns the address that requests from outside are answered on, nil before Listen.
 func (g *Gateway) Addr() net.Addr { return g.addr }
@@ -153,6 +169,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	for _, s := range slices.Concat(slices.Collect(maps.Values(t.services)), slices.Collect(maps.Values(t.departed))) {
 		s.closeAll()
 	}
+	g.closeCache()
 	return err
 }
 

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/banyanhq/banyan/gateway/httpcache"
 	"github.com/banyanhq/banyan/policy"
 	"github.com/banyanhq/banyan/topology"
 )
@@ -32,7 +33,10 @@ type target struct {
 	limit    *limit                       // nil where there is none
 	compress *topology.Compress           // nil: answers are left as they are
 	before   *target                      // the target that this one replaces, while a table is built
-	full     bool                         // asks for something that only the full tier, on net/http, can do
+	zone     *httpcache.Zone              // nil where answers are not kept
+	// invalidates has answers to unsafe requests drop what other routes keep.
+	invalidates bool
+	full        bool // asks for something that only the full tier, on net/http, can do
 }
 
 // call is one request on its way: the walk from the client to a backend and back. It belongs to the goroutine of its
@@ -54,6 +58,7 @@ type call struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
+	outer  *time.Timer // of the call on whose behalf the cache makes this one
 	out    *http.Request
 	url    url.URL
 	hooks  httptrace.ClientTrace
@@ -126,6 +131,9 @@ func (c *call) run() (code int, f fault) {
 
 	if f := c.prepareBody(); f.kind != noFault {
 		return c.refuse(f)
+	}
+	if c.cacheable() {
+		return c.fromCache()
 	}
 	c.enter(c, c.stream == nil)
 	if f := c.enterBound(); f.kind != noFault {

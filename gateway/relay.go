@@ -122,6 +122,9 @@ func (c *call) relayEndless(res *http.Response) fault {
 	c.headAt = c.g.now()
 	c.leaveBound(c.outcome == policy.Success)
 	c.timer.Stop()
+	if c.outer != nil {
+		c.outer.Stop()
+	}
 	_ = http.NewResponseController(c.w).SetReadDeadline(time.Time{}) // that of the request's body
 	stop := c.g.stopWith(c.cancel)
 	defer stop()

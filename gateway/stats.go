@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/banyanhq/banyan/gateway/httpcache"
 	"github.com/banyanhq/banyan/policy"
 	"github.com/banyanhq/banyan/stats"
 )
@@ -38,6 +39,8 @@ type RouteStats struct {
 	Route   string `json:"route"`
 	Service string `json:"service"`
 	Traffic
+	// Cache counts what became of the requests in the route's cache; nil where it has none.
+	Cache *httpcache.Stats `json:"cache,omitempty"`
 }
 
 // EdgeStats counts the calls from one service to another, as the caller saw them.
@@ -187,7 +190,7 @@ func (g *Gateway) Stats() *Stats {
 	t := g.table.Load()
 	s := &Stats{At: g.now(), LostLogLines: g.access.dropped(), Unmatched: t.unmatched.traffic.snapshot()}
 	for _, r := range t.routes {
-		s.Routes = append(s.Routes, RouteStats{Route: r.traffic.name, Service: r.lane.service.name, Traffic: r.traffic.snapshot()})
+		s.Routes = append(s.Routes, RouteStats{Route: r.traffic.name, Service: r.lane.service.name, Traffic: r.traffic.snapshot(), Cache: r.cacheStats()})
 	}
 	for _, e := range t.edges {
 		to := e.target.Load()

@@ -91,7 +91,12 @@ func (g *Gateway) Reload(sys *topology.System) error {
 		}
 		opened = append(opened, e)
 	}
-	if g.listener != nil { // all of it can fail no more but for this
+	if g.listener != nil {
+		if err := g.openCache(); err != nil {
+			closeEdges(opened)
+			return err
+		}
+		// All of it can fail no more but for this.
 		if err := g.access.open(sys.AccessLog, sys.Dir); err != nil {
 			closeEdges(opened)
 			return err
@@ -122,6 +127,9 @@ func (g *Gateway) build(sys *topology.System, old *table) (*table, error) {
 	}
 	if old == nil {
 		old = &table{unmatched: &target{route: -1, traffic: newTraffic("")}}
+	}
+	if err := g.cacheFor(sys, old); err != nil {
+		return nil, err
 	}
 	t.unmatched = old.unmatched
 	var err error
@@ -255,6 +263,7 @@ func (t *table) lane(s *service, in topology.Inbound) (*lane, error) {
 
 // commit puts the table into use.
 func (g *Gateway) commit(t, old *table) {
+	g.keepAnswers(t)
 	g.names = t.names
 	for i, e := range t.edges {
 		e.target.Store(t.inward[i])
@@ -277,6 +286,7 @@ func (g *Gateway) retire(t, old *table) {
 		switch {
 		case slices.Contains(t.edges, e):
 		case e.server != nil:
+			g.inner.servers = slices.DeleteFunc(g.inner.servers, func(s *http.Server) bool { return s == e.server })
 			g.inner.serving.Go(func() {
 				deadline, cancel := context.WithTimeout(context.Background(), g.cfg.DrainTimeout)
 				defer cancel()

@@ -114,6 +114,9 @@ func (m *model) addRoute(sys *topology.System, name string) error {
 			m.notes = append(m.notes, fmt.Sprintf("%s: nothing is known of the work of %s, counted as none", name, strings.Join(slices.Compact(silent), ", ")))
 		}
 	}
+	if route.HTTPCache != nil {
+		m.notes = append(m.notes, fmt.Sprintf("%s: http_cache not modelled yet, the prediction is as if every request reached %s", name, route.To))
+	}
 	if parts := route.Unmodelled(); len(parts) > 0 {
 		m.notes = append(m.notes, fmt.Sprintf("%s: %s not modelled yet, the prediction is without", name, strings.Join(parts, ", ")))
 	}

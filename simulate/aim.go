@@ -257,6 +257,9 @@ func (c *compiler) keys() {
 		for k := range c.m.load.scenarios[i].steps {
 			st := &c.m.load.scenarios[i].steps[k]
 			route := c.sys.RouteByName(c.m.load.routes[st.route])
+			if route == nil {
+				continue // a function's
+			}
 			in := routeInbound(route, c.sys.Services[route.To])
 			if in.Hash != nil && hashes(in.Balance) {
 				st.hash = c.keyOf(st.sent, *in.Hash)

@@ -37,6 +37,7 @@ type call struct {
 	// place among those that wait for the service, and why there was no other
 	why        policy.Refusal
 	inBound    bool  // within the lane's adaptive bound
+	op         op    // of a block
 	bounded    int64 // since when
 	waitStamp  uint32
 	prev, next int32
@@ -54,8 +55,8 @@ func (s *sim) tooMany() bool {
 	return true
 }
 
-// call makes a visit call another service.
-func (s *sim) call(v int32, nc *nodeCall) {
+// call makes a visit call another service, or ask something of a block.
+func (s *sim) call(v int32, nc *nodeCall, what op) {
 	if s.tooMany() {
 		return
 	}
@@ -66,8 +67,8 @@ func (s *sim) call(v int32, nc *nodeCall) {
 	p.child = i
 	e := &s.edges[nc.edge]
 	if e.lane == none {
-		c.state, c.tried = callTrying, s.now
-		s.visit(i, s.services[e.to].replicas[0])
+		c.op = what
+		s.callStraight(i, e, p)
 		return
 	}
 	l := &s.lanes[e.lane]
@@ -95,6 +96,23 @@ func (s *sim) call(v int32, nc *nodeCall) {
 	}
 	s.setDeadline(e.timeout, i, c.stamp)
 	s.try(i)
+}
+
+// callStraight makes a call past all policies: to a block, of a consumer with its message, to the gateway itself.
+func (s *sim) callStraight(i int32, e *edge, from *visit) {
+	c := s.calls.at(i)
+	c.state, c.tried = callTrying, s.now
+	if e.timeout != none {
+		s.setDeadline(e.timeout, i, c.stamp)
+	}
+	switch {
+	case e.block != none:
+		s.enterBlock(i, e)
+	case from.group != none:
+		s.visit(i, from.replica)
+	default:
+		s.visit(i, s.services[e.to].replicas[0])
+	}
 }
 
 // leaveBound gives the place within the service's adaptive bound back, once. Only calls whose time says something of the
@@ -147,7 +165,7 @@ func (s *sim) send(i int32, g policy.Grant) {
 		s.services[e.to].count.Retries++
 		s.trace.note(s, s.visits.at(c.parent).trace, e.to, replica, "try again", "")
 	}
-	if e.cuts > 0 {
+	if e.cuts > 0 || s.replicas[replica].cuts > 0 {
 		c.state = callConnecting
 		s.schedule(s.now+connectTimeout, evConnect, i, c.stamp)
 		return
@@ -182,7 +200,7 @@ func (s *sim) tryFailed(i int32, sent bool, status int) {
 	c := s.calls.at(i)
 	c.visit = none
 	if s.edges[c.edge].lane == none {
-		s.endCall(i, status, Broken)
+		s.endCall(i, status, Disconnected)
 		return
 	}
 	s.release(c, policy.Failure)
@@ -260,6 +278,13 @@ func (s *sim) endCall(i int32, status int, cause Outcome) {
 		s.proceed(parent)
 		return
 	}
+	if b := s.edges[c.edge].block; b != none && s.blocks[b].kind == blockCache {
+		if c.op != opFill {
+			v.pending = pendingWrite // without the cache, what it holds copies of is asked
+		}
+		s.proceed(parent)
+		return
+	}
 	s.trace.note(s, v.trace, s.edges[c.edge].to, none, "failed", cause.String())
 	s.answer(parent, 502, cause)
 }
@@ -305,6 +330,13 @@ type line struct {
 }
 
 func (s *sim) wait(i int32) {
+	s.joinLine(i)
+	c := s.calls.at(i)
+	s.setDeadline(s.waitOut, i, c.waitStamp)
+	s.trace.note(s, s.visits.at(c.parent).trace, s.edges[c.edge].to, none, "wait", "")
+}
+
+func (s *sim) joinLine(i int32) {
 	c := s.calls.at(i)
 	to := s.edges[c.edge].to
 	s.account(to)
@@ -319,8 +351,6 @@ func (s *sim) wait(i int32) {
 	q.last = i
 	q.n++
 	c.waitStamp++
-	s.setDeadline(s.waitOut, i, c.waitStamp)
-	s.trace.note(s, s.visits.at(c.parent).trace, to, none, "wait", "")
 }
 
 func (s *sim) leaveLine(i int32) {

@@ -9,6 +9,9 @@ import (
 
 // addRoute compiles a route: what one request of it does, from the gateway down.
 func (c *compiler) addRoute(name string) error {
+	if _, f := topology.ServiceOf(name); c.sys.RouteByName(name) == nil && c.sys.Functions[f] != nil {
+		return c.addFunctionRoute(name)
+	}
 	route := c.sys.RouteByName(name)
 	if route == nil {
 		return fmt.Errorf("the load names it, but it does not exist")
@@ -20,8 +23,9 @@ func (c *compiler) addRoute(name string) error {
 	if err != nil {
 		return err
 	}
-	root := node{service: none}
+	root := node{service: none, block: none}
 	if demands, ok := c.sys.Demands[name]; ok {
+		c.assume("where demands are given, what services spend on caches, tables, queues, topics and functions is part of them")
 		err = c.expandDemands(&root, edge, route.To, demands)
 	} else {
 		var entry int32
@@ -33,6 +37,20 @@ func (c *compiler) addRoute(name string) error {
 		return err
 	}
 	i, err := c.addNode(root)
+	if err != nil {
+		return err
+	}
+	c.m.routes = append(c.m.routes, routeModel{name: name, root: i})
+	return nil
+}
+
+// addFunctionRoute compiles requests that start a function.
+func (c *compiler) addFunctionRoute(name string) error {
+	call, err := c.blockCall(none, name, 1)
+	if err != nil {
+		return err
+	}
+	i, err := c.addNode(node{service: none, block: none, calls: []nodeCall{call}})
 	if err != nil {
 		return err
 	}
@@ -113,20 +131,36 @@ func (c *compiler) expandWork(name string) (int32, error) {
 	}
 	c.onPath[name] = true
 	defer delete(c.onPath, name)
-	svc := c.sys.Services[name]
-	n := node{service: c.index[name]}
-	if w := svc.Work; w != nil {
-		if err := c.setTimes(&n, name, &topology.Demand{CPU: w.CPU, Delay: w.Delay, SCV: w.SCV}); err != nil {
+	work, uses := c.program(name)
+	n := node{service: c.index[name], block: none}
+	if work != nil {
+		if err := c.setTimes(&n, name, &topology.Demand{CPU: work.CPU, Delay: work.Delay, SCV: work.SCV}); err != nil {
 			return none, err
 		}
 	} else {
 		c.silent[name] = true
 	}
-	for _, used := range svc.Uses {
-		mean := callsOf(svc, used)
-		if c.sys.Services[used] == nil || mean == 0 {
+	var called []string
+	for _, used := range uses {
+		mean := callsOf(work, used)
+		if mean == 0 || c.consumes(name, used) {
 			continue
 		}
+		if kind, _ := topology.ServiceOf(used); kind != "" {
+			if !c.hasBlock(used) {
+				continue
+			}
+			call, err := c.blockCall(n.service, used, mean)
+			if err != nil {
+				return none, err
+			}
+			n.calls, called = append(n.calls, call), append(called, used)
+			continue
+		}
+		if c.sys.Services[used] == nil {
+			continue
+		}
+		called = append(called, used)
 		child, err := c.expandWork(used)
 		if err != nil {
 			return none, err
@@ -137,6 +171,7 @@ func (c *compiler) expandWork(name string) (int32, error) {
 		}
 		n.calls = append(n.calls, nodeCall{node: child, edge: edge, mean: mean})
 	}
+	c.behind(&n, called)
 	i, err := c.addNode(n)
 	if err != nil {
 		return none, fmt.Errorf("service %s: %w", name, err)
@@ -145,10 +180,49 @@ func (c *compiler) expandWork(name string) (int32, error) {
 	return i, nil
 }
 
+// program is the work of a service or function, and what it uses.
+func (c *compiler) program(name string) (*topology.Work, []string) {
+	if svc := c.sys.Services[name]; svc != nil {
+		return svc.Work, svc.Uses
+	}
+	_, f := topology.ServiceOf(name)
+	return c.sys.Functions[f].Work, c.sys.Functions[f].Uses
+}
+
+// hasBlock reports whether a block exists.
+func (c *compiler) hasBlock(use string) bool {
+	switch kind, name := topology.ServiceOf(use); kind {
+	case "caches":
+		return c.sys.Caches[name] != nil
+	case "tables":
+		return c.sys.Tables[name] != nil
+	case "queues":
+		return c.sys.Queues[name] != nil
+	case "topics":
+		return c.sys.Topics[name] != nil
+	case "functions":
+		return c.sys.Functions[name] != nil
+	}
+	return false
+}
+
+// consumes reports whether a service uses a queue or topic to take messages from it.
+func (c *compiler) consumes(name, used string) bool {
+	switch kind, block := topology.ServiceOf(used); kind {
+	case "queues":
+		q := c.sys.Queues[block]
+		return q != nil && q.Consumers[name] > 0
+	case "topics":
+		t := c.sys.Topics[block]
+		return t != nil && t.Consumers[name] > 0
+	}
+	return false
+}
+
 // callsOf is how often a visit to a service calls another that it uses, by its own 'work'.
-func callsOf(svc *topology.Service, used string) float64 {
-	if svc.Work != nil {
-		if n, ok := svc.Work.Calls[used]; ok {
+func callsOf(work *topology.Work, used string) float64 {
+	if work != nil {
+		if n, ok := work.Calls[used]; ok {
 			return n
 		}
 	}
@@ -195,7 +269,7 @@ func (c *compiler) expandDemands(root *node, edge int32, entry string, demands m
 	}
 	for _, name := range []string{Client, Gateway} {
 		if d := demands[name]; d != nil && d.Visits > 0 && c.sys.Services[name] == nil {
-			n := node{service: c.index[name]}
+			n := node{service: c.index[name], block: none}
 			if err := c.setTimes(&n, name, d); err != nil {
 				return err
 			}
@@ -223,7 +297,7 @@ func (c *compiler) callDirectly(from *node, n node, mean float64) error {
 	if err != nil {
 		return err
 	}
-	c.m.edges = append(c.m.edges, edgeModel{from: none, to: n.service, lane: none, timeout: none, aim: none})
+	c.m.edges = append(c.m.edges, edgeModel{from: none, to: n.service, lane: none, timeout: none, aim: none, block: none})
 	from.calls = append(from.calls, nodeCall{node: i, edge: int32(len(c.m.edges) - 1), mean: mean})
 	return nil
 }
@@ -270,7 +344,7 @@ func (r *demandReader) offer() {
 	for _, caller := range sortedKeys(r.reached) {
 		svc := r.c.sys.Services[caller]
 		for _, used := range svc.Uses {
-			r.offered[used] += r.visits(caller) * callsOf(svc, used)
+			r.offered[used] += r.visits(caller) * callsOf(svc.Work, used)
 		}
 	}
 }
@@ -285,14 +359,14 @@ func (r *demandReader) expand(name string) (int32, error) {
 	r.c.onPath[name] = true
 	defer delete(r.c.onPath, name)
 	svc := r.c.sys.Services[name]
-	n := node{service: r.c.index[name]}
+	n := node{service: r.c.index[name], block: none}
 	if d := r.demands[name]; d != nil {
 		if err := r.c.setTimes(&n, name, d); err != nil {
 			return none, err
 		}
 	}
 	for _, used := range svc.Uses {
-		calls := callsOf(svc, used)
+		calls := callsOf(svc.Work, used)
 		if !r.reached[used] || used == r.entry || calls == 0 {
 			continue
 		}
@@ -326,7 +400,7 @@ func (r *demandReader) unreached(root *node) error {
 		if _, done := r.nodes[name]; done || d.Visits == 0 || r.c.sys.Services[name] == nil {
 			continue
 		}
-		n := node{service: r.c.index[name]}
+		n := node{service: r.c.index[name], block: none}
 		if err := r.c.setTimes(&n, name, d); err != nil {
 			return err
 		}

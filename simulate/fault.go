@@ -29,7 +29,7 @@ func (c *compiler) compileFaults(faults []Fault) ([]fault, error) {
 }
 
 func (c *compiler) compileFault(f Fault) (fault, error) {
-	if c.sys.Services[f.Service] == nil {
+	if _, ok := c.index[f.Service]; !ok || f.Service == Gateway && c.sys.Services[Gateway] == nil || f.Service == Client && c.sys.Services[Client] == nil {
 		return fault{}, fmt.Errorf("service %q does not exist", f.Service)
 	}
 	if f.At < 0 || f.Replicas < 0 || f.For > maxHorizon || (f.For < 0 && f.Kind != FaultKill) {

@@ -79,6 +79,7 @@ func randomSystem(rng *rand.Rand, wild float64) (*topology.System, Options) {
 		}
 		sys.Services[name(i)] = svc
 	}
+	randomBlocks(rng, sys, number, span)
 	w := &topology.Workload{Timeout: span(2 * time.Second), Think: span(100 * time.Millisecond), Duration: topology.Duration(time.Second) + span(2*time.Second), Scenarios: map[string]*topology.Scenario{}, Mix: map[string]topology.Percent{}}
 	sys.Workload = w
 	for i := range 1 + rng.IntN(3) {
@@ -125,6 +126,35 @@ func randomSystem(rng *rand.Rand, wild float64) (*topology.System, Options) {
 		})
 	}
 	return sys, o
+}
+
+// randomBlocks gives a system caches, tables, queues, topics and functions that its services use here and there.
+func randomBlocks(rng *rand.Rand, sys *topology.System, number func(float64) float64, span func(time.Duration) topology.Duration) {
+	if rng.IntN(2) == 0 {
+		return
+	}
+	cost := func() *topology.Cost {
+		if rng.IntN(3) == 0 {
+			return nil
+		}
+		return &topology.Cost{CPU: span(time.Millisecond), Delay: span(time.Millisecond), SCV: ptr(number(2))}
+	}
+	consumers := func() map[string]int { return map[string]int{"s0": rng.IntN(4) - 1} }
+	sys.Caches = map[string]*topology.Cache{"a": {Keys: rng.IntN(1000), Skew: ptr(number(2)), TTL: span(time.Second), Memory: topology.Bytes(rng.IntN(100_000)), Lookup: cost(), HitRatio: topology.Percent(number(1))}}
+	sys.Tables = map[string]*topology.Table{"a": {Consistency: []string{"strong", "eventual"}[rng.IntN(2)], Shards: rng.IntN(20), Replicas: rng.IntN(6), Keys: rng.IntN(1000), Skew: ptr(number(2)),
+		Read: cost(), Write: cost(), Fsync: span(10 * time.Millisecond), RoundTrip: span(time.Millisecond), Failover: span(time.Second), Writes: ptr(topology.Percent(number(1)))}}
+	sys.Queues = map[string]*topology.Queue{"a": {AckWait: span(time.Second), MaxDeliver: rng.IntN(5), DeadLetter: "b", Consumers: consumers(), Publish: cost(), Fsync: span(time.Millisecond)}, "b": {DeadLetter: []string{"", "a"}[rng.IntN(2)]}}
+	sys.Topics = map[string]*topology.Topic{"a": {Partitions: rng.IntN(4), Consumers: consumers(), Publish: cost()}}
+	on := []topology.Trigger{{}, {Queue: "a"}, {Topic: "a"}, {HTTP: "/f"}, {Every: span(time.Second)}}[rng.IntN(5)]
+	sys.Functions = map[string]*topology.Function{"a": {On: on, Timeout: span(time.Second), Concurrency: rng.IntN(4), ColdStart: span(time.Second), Idle: span(time.Second), Instances: rng.IntN(5),
+		Work: &topology.Work{CPU: span(10 * time.Millisecond), Delay: span(10 * time.Millisecond)}, Uses: []string{"tables.a", "queues.b"}}}
+	for _, name := range sortedKeys(sys.Services) {
+		for _, use := range []string{"caches.a", "tables.a", "queues.a", "topics.a", "functions.a"} {
+			if rng.IntN(2) == 0 {
+				sys.Services[name].Uses = append(sys.Services[name].Uses, use)
+			}
+		}
+	}
 }
 
 func runRandom(t *testing.T, seed uint64, wild float64) (ran bool) {

@@ -33,6 +33,8 @@ type Model struct {
 	nodes    []node
 	routes   []routeModel
 	timeouts []time.Duration // distinct ones of edges
+	blocks   []blockModel
+	groups   []groupModel
 	aims     []aimModel
 	cookies  int  // that bind clients
 	keyed    bool // something asks who a request comes from, or what it is about
@@ -54,6 +56,8 @@ type serviceModel struct {
 	idle        float64 // cores used without any request
 	pause       Pause
 	lanes       []int32
+	groups      []int32 // whose messages it handles
+	block       int32   // function whose instances these are; none: another station
 }
 
 // laneModel is one way of calling a service, as the gateway has them: a balancing policy, breakers and a retry budget,
@@ -73,12 +77,14 @@ type edgeModel struct {
 	from, to int32
 	lane     int32 // none: straight, past all policies
 	timeout  int32 // index into timeouts
+	block    int32 // that is called; none: a service
 	aim      int32 // index into aims; none: all requests are alike
 }
 
 // node is what a visit to a service does in the requests of a route.
 type node struct {
 	service           int32 // none: the request itself, which only calls
+	block             int32 // none: a service
 	cpu, async, delay distribution
 	wake              float64 // seconds of CPU that nobody waits for, times the idle share of the machine
 	calls             []nodeCall
@@ -92,6 +98,7 @@ type nodeCall struct {
 	mean       float64 // how often: so many times, and once more with the probability of the rest
 	whole      int32
 	rest       float64
+	origin     *nodeCall // of a cache: what is asked where it has nothing; nil: not known
 }
 
 type routeModel struct {
@@ -141,6 +148,7 @@ func compile(sys *topology.System, o Options) (*Model, error) {
 	c := &compiler{
 		m: m, sys: sys, byWork: map[string]int32{}, index: map[string]int32{}, onPath: map[string]bool{}, silent: map[string]bool{},
 		byLane: map[string]int32{}, byTimeout: map[time.Duration]int32{}, byEdge: map[edgeModel]int32{}, byCookie: map[string]int32{},
+		byBlock: map[string]int32{},
 	}
 	if err := c.addServices(); err != nil {
 		return nil, err
@@ -149,6 +157,9 @@ func compile(sys *topology.System, o Options) (*Model, error) {
 		if err := c.addRoute(name); err != nil {
 			return nil, fmt.Errorf("route %s: %w", name, err)
 		}
+	}
+	if err := c.afterRoutes(); err != nil {
+		return nil, err
 	}
 	c.keys()
 	if !m.costs() {
@@ -162,6 +173,23 @@ func compile(sys *topology.System, o Options) (*Model, error) {
 	}
 	c.note()
 	return m, nil
+}
+
+// afterRoutes compiles what requests do not wait for: consumers of queues and topics, and what the clock starts.
+func (c *compiler) afterRoutes() error {
+	if err := c.timers(); err != nil {
+		return err
+	}
+	for len(c.unfed) > 0 {
+		i := c.unfed[0]
+		c.unfed = c.unfed[1:]
+		use := c.m.blocks[i].name
+		_, name := topology.ServiceOf(use)
+		if err := c.groups(i, name); err != nil {
+			return fmt.Errorf("%s: %w", use, err)
+		}
+	}
+	return nil
 }
 
 func (m *Model) costs() bool {
@@ -187,6 +215,8 @@ type compiler struct {
 	byTimeout map[time.Duration]int32
 	byEdge    map[edgeModel]int32
 	byCookie  map[string]int32
+	byBlock   map[string]int32
+	unfed     []int32 // queues and topics whose consumers are still to be compiled
 }
 
 func (c *compiler) addServices() error {
@@ -197,7 +227,7 @@ func (c *compiler) addServices() error {
 	names = append(names, Gateway, Client)
 	total := 0
 	for _, name := range names {
-		s := serviceModel{name: name, replicas: 1, min: 1, max: 1}
+		s := serviceModel{name: name, replicas: 1, min: 1, max: 1, block: none}
 		if svc := c.sys.Services[name]; svc != nil {
 			var err error
 			if s, err = c.service(name, svc); err != nil {
@@ -241,7 +271,7 @@ func (c *compiler) service(name string, svc *topology.Service) (serviceModel, er
 	o := c.m.o
 	s := serviceModel{
 		name: name, replicas: max(svc.Replicas.Min, 1), limit: float64(svc.Limits.CPU), concurrency: svc.Concurrency,
-		start: o.Start, drain: svc.Drain.Std(), restart: svc.Restart, pause: o.Pauses[name],
+		start: o.Start, drain: svc.Drain.Std(), restart: svc.Restart, pause: o.Pauses[name], block: none,
 	}
 	if n, ok := o.Replicas[name]; ok {
 		s.replicas = n
@@ -318,13 +348,11 @@ func (c *compiler) edge(from, to int32, in topology.Inbound) (int32, error) {
 	if err := checkInbound(in); err != nil {
 		return none, fmt.Errorf("calls to %s: %w", c.m.services[to].name, err)
 	}
-	t, ok := c.byTimeout[timeout]
-	if !ok {
-		t = int32(len(c.m.timeouts))
-		c.byTimeout[timeout] = t
-		c.m.timeouts = append(c.m.timeouts, timeout)
+	t, err := c.timeout(timeout)
+	if err != nil {
+		return none, err
 	}
-	e := edgeModel{from: from, to: to, lane: c.lane(to, in), timeout: t, aim: c.aim(from, to, in)}
+	e := edgeModel{from: from, to: to, lane: c.lane(to, in), timeout: t, aim: c.aim(from, to, in), block: none}
 	i, ok := c.byEdge[e]
 	if !ok {
 		i = int32(len(c.m.edges))
@@ -376,18 +404,6 @@ func sortedKeys[V any](m map[string]V) []string {
 
 // note says what of the system is not simulated.
 func (c *compiler) note() {
-	for _, what := range []struct {
-		name string
-		n    int
-	}{
-		{"caches", len(c.sys.Caches)}, {"tables", len(c.sys.Tables)}, {"queues", len(c.sys.Queues)},
-		{"topics", len(c.sys.Topics)}, {"functions", len(c.sys.Functions)},
-	} {
-		if what.n > 0 {
-			c.m.notes = append(c.m.notes, fmt.Sprintf(
-				"%s are not simulated yet: what services spend on them counts only where it is part of their own CPU time and delay", what.name))
-		}
-	}
 	for _, route := range c.sys.Routes {
 		if parts := unsimulated(&route.Inbound); len(parts) > 0 {
 			c.m.notes = append(c.m.notes, fmt.Sprintf("%s: %s not simulated yet", route.Name, list(parts)))

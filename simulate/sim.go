@@ -22,6 +22,8 @@ const (
 	evDrained                     // replica: the time for draining is over
 	evPause                       // replica: all its threads stop
 	evResume                      // replica: they go on
+	evTimer                       // function: the clock starts it
+	evIdle                        // replica of a function: it may have had nothing to do for long enough
 	evBackground                  // service: a piece of work that no request asked for
 	evFault                       // fault: it happens
 	evRepair                      // fault: it is over
@@ -52,10 +54,15 @@ type sim struct {
 	calls    arena[call]
 	visits   arena[visit]
 	sessions arena[session]
+	messages arena[message]
+
+	blocks []block
+	groups []group
 
 	deadlines []deadlines // by the model's time-outs, then the client's, then that of waiting calls
 	clientOut int32
 	waitOut   int32
+	ackOut    int32 // of the first group
 
 	admission policy.Admission
 	targets   [policy.ProbesPerCall]*policy.Member // of probes, while they are asked
@@ -103,6 +110,17 @@ func newSim(m *Model, load *workload, replication int) (*sim, error) {
 	s.clientOut = int32(len(s.deadlines))
 	s.waitOut = s.clientOut + 1
 	s.deadlines = append(s.deadlines, deadlines{after: load.timeout}, deadlines{after: int64(o.Wait)})
+	s.ackOut = int32(len(s.deadlines))
+	for i := range m.groups {
+		s.deadlines = append(s.deadlines, deadlines{after: int64(m.timeouts[m.groups[i].ackWait])})
+		s.groups = append(s.groups, group{groupModel: &m.groups[i], busy: map[int32]int32{}})
+	}
+	for i := range m.blocks {
+		s.blocks = append(s.blocks, s.newBlock(&m.blocks[i]))
+		if every := m.blocks[i].every; every > 0 {
+			s.schedule(every, evTimer, int32(i), 0)
+		}
+	}
 	for i := range m.lanes {
 		l, err := newLane(&m.lanes[i], s.stream(fmt.Sprintf("lane %d", i)))
 		if err != nil {
@@ -230,6 +248,12 @@ func (s *sim) dispatchRare(e event) {
 		if s.replicas[e.subject].stamp == e.stamp {
 			s.resume(e.subject)
 		}
+	case evTimer:
+		s.timer(e.subject)
+	case evIdle:
+		if s.replicas[e.subject].stamp == e.stamp {
+			s.idleOver(e.subject)
+		}
 	case evBackground:
 		s.background(e.subject)
 	case evFault:
@@ -259,6 +283,9 @@ func (s *sim) setDeadline(queue, subject int32, stamp uint32) {
 
 // void reports whether what a deadline is about is over.
 func (s *sim) void(queue int32, d deadline) bool {
+	if queue >= s.ackOut {
+		return s.messages.at(d.subject).stamp != d.stamp
+	}
 	switch queue {
 	case s.clientOut:
 		return s.requests.at(d.subject).stamp != d.stamp
@@ -285,11 +312,13 @@ func (s *sim) deadlinesDue(queue int32) {
 			return
 		}
 		d.pop()
-		switch queue {
-		case s.clientOut:
+		switch {
+		case queue == s.clientOut:
 			s.clientGone(first.subject)
-		case s.waitOut:
+		case queue == s.waitOut:
 			s.waitOver(first.subject)
+		case queue >= s.ackOut:
+			s.ackOver(first.subject)
 		default:
 			s.timedOut(first.subject)
 		}

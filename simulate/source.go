@@ -124,7 +124,7 @@ func (s *sim) startRequest(u int32, st *step) {
 	r.root = v
 	*s.visits.at(v) = visit{
 		started: s.now, node: s.m.routes[st.route].root, service: none, replica: none, call: none, child: none,
-		request: i, phase: phaseCalling, idempotent: st.idempotent, stamp: s.visits.at(v).stamp,
+		request: i, phase: phaseCalling, idempotent: st.idempotent, safe: st.safe, message: none, group: none, stamp: s.visits.at(v).stamp,
 	}
 	if s.m.keyed {
 		s.identify(v, u, st)

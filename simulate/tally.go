@@ -142,6 +142,8 @@ type tally struct {
 	routes      []routeTally
 	base        []serviceCount // at the end of the warm-up
 	services    []serviceCount // from then to the end
+	blockBase   []blockCount
+	blocks      []blockCount
 	busyBase    float64
 	busy        float64 // core-seconds of the machine
 	scaleBase   []serviceCount
@@ -157,6 +159,7 @@ func newTally(m *Model) tally {
 	t := tally{
 		routes: make([]routeTally, len(m.routes)), base: make([]serviceCount, len(m.services)),
 		services: make([]serviceCount, len(m.services)), scaleBase: make([]serviceCount, len(m.services)),
+		blockBase: make([]blockCount, len(m.blocks)), blocks: make([]blockCount, len(m.blocks)),
 	}
 	for i := range t.routes {
 		t.routes[i].latency = stats.NewHistogram(latencyDigits)
@@ -173,6 +176,9 @@ func (t *tally) begin(s *sim) {
 	for i := range t.base {
 		t.base[i] = s.snapshot(int32(i))
 	}
+	for i := range t.blockBase {
+		t.blockBase[i] = s.accountBlock(int32(i)).count
+	}
 	t.busyBase = s.cpu.busy
 }
 
@@ -181,6 +187,9 @@ func (t *tally) finish(s *sim) {
 	t.to = s.now
 	for i := range t.services {
 		t.services[i] = s.snapshot(int32(i)).since(t.base[i])
+	}
+	for i := range t.blocks {
+		t.blocks[i] = s.accountBlock(int32(i)).count.since(t.blockBase[i])
 	}
 	t.busy = s.cpu.busy - t.busyBase
 	if t.every > 0 && len(t.timeline) > 0 && s.now > int64(t.timeline[len(t.timeline)-1].At) {

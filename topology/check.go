@@ -230,7 +230,9 @@ func (c *checker) routes() {
 			names[r.Name] = r
 		}
 		c.inbound(s, r.Inbound)
+		c.httpCache(s, r)
 	}
+	c.httpStore()
 }
 
 // where says the place of what a pointer points to.

@@ -14,6 +14,8 @@ type Route struct {
 	Exact bool `yaml:"exact"`
 	// To is the service that answers.
 	To string `yaml:"to" schema:"required"`
+	// HTTPCache keeps answers, to serve them again without the service. Left out: none is kept; {} takes the defaults.
+	HTTPCache *HTTPCache `yaml:"http_cache"`
 	// Inbound overrides, for this route, how calls to the service are balanced, retried and broken.
 	Inbound `yaml:",inline"`
 }

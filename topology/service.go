@@ -48,6 +48,16 @@ type Service struct {
 	Inbound Inbound `yaml:"inbound"`
 	// Work is what one request asks of the service, for planning before anything was measured.
 	Work *Work `yaml:"work"`
+	// Link is the network between the service and those that call it, for simulation. Left out: it takes no time.
+	Link *Link `yaml:"link"`
+}
+
+// Link is what the network adds to one call.
+type Link struct {
+	// Delay of one call, there and back.
+	Delay Duration `yaml:"delay" schema:"maximum=1h"`
+	// SCV is the squared coefficient of variation of the delay: 0 constant, 1 exponential.
+	SCV *float64 `yaml:"scv" schema:"minimum=0,maximum=1000,default=1"`
 }
 
 // Replicas bounds the number of replicas of a service.

@@ -79,6 +79,9 @@ func (c *cli) stateDir() (string, error) {
 	if c.state != "" {
 		return filepath.Abs(c.state)
 	}
+	if len(c.files) == 0 && !fileExists(defaultFile) && fileExists(app.StateDir) {
+		return filepath.Abs(app.StateDir) // of a gateway that was started from flags
+	}
 	paths, err := c.paths()
 	if err != nil {
 		return "", err
