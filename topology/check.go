@@ -231,6 +231,9 @@ func (c *checker) routes() {
 		}
 		c.inbound(s, r.Inbound)
 		c.httpCache(s, r)
+		if r.Compress != nil && r.HTTPCache != nil {
+			c.at(s, Problem{Message: "answers that are kept are not compressed: http_cache and compress exclude each other", Expected: "one of them"})
+		}
 	}
 	c.httpStore()
 }
