@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"strings"
 	"time"
 
@@ -48,7 +47,9 @@ func (c *call) Cookie(name string) (value string, ok bool) {
 }
 
 // Query implements parts.
-func (c *call) Query(name string) (value string, ok bool) { return queryValue(c.r.URL.RawQuery, name) }
+func (c *call) Query(name string) (value string, ok bool) {
+	return topology.QueryValue(c.r.URL.RawQuery, name)
+}
 
 func (c *call) decodedPath() string { return c.r.URL.Path }
 
@@ -86,46 +87,11 @@ func loopback(ip string) bool {
 // cookieValue returns the first cookie of the name.
 func cookieValue(headers []string, name string) (value string, ok bool) {
 	for _, line := range headers {
-		if value, ok := cookieIn(line, name); ok {
+		if value, ok := topology.CookieValue(line, name); ok {
 			return value, true
 		}
 	}
 	return "", false
-}
-
-func cookieIn(line, name string) (value string, ok bool) {
-	for line != "" {
-		var pair string
-		pair, line, _ = strings.Cut(line, ";")
-		if key, value, ok := strings.Cut(strings.TrimSpace(pair), "="); ok && key == name {
-			return strings.Trim(value, `"`), true
-		}
-	}
-	return "", false
-}
-
-// queryValue returns the first parameter of the name.
-func queryValue(query, name string) (value string, ok bool) {
-	for query != "" {
-		var pair string
-		pair, query, _ = strings.Cut(query, "&")
-		key, value, _ := strings.Cut(pair, "=")
-		if decoded(key) == name {
-			return decoded(value), true
-		}
-	}
-	return "", false
-}
-
-// decoded undoes the encoding of a part of a query; what is not validly encoded stays as it is.
-func decoded(part string) string {
-	if !strings.ContainsAny(part, "%+") {
-		return part
-	}
-	if text, err := url.QueryUnescape(part); err == nil {
-		return text
-	}
-	return part
 }
 
 // aim sets what of the request decides on its backend.

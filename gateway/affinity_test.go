@@ -244,7 +244,7 @@ func FuzzAffinity(f *testing.F) {
 	f.Add("a=b; user=1", "user", "user=1&b=%zz+")
 	f.Fuzz(func(t *testing.T, cookies, name, query string) {
 		cookieValue([]string{cookies}, name)
-		queryValue(query, name)
+		topology.QueryValue(query, name)
 		newSticky("web", topology.Sticky{}, make([]byte, 16)).open(cookies)
 	})
 }

@@ -24,6 +24,10 @@ func (g *Gateway) Collector() prometheus.Collector {
 		cache: newCacheFamily(),
 		route: newFamily("", "Requests from outside", "route", "service"),
 		edge:  newFamily("edge_", "Calls between services", "from", "to"),
+		canary: [2]*prometheus.Desc{
+			desc("canary_share", "Share of the route's requests that the service under test is given.", "route", "service"),
+			desc("canary_state", "Where the canary stands: 0 running, 1 promoted, 2 rolled back.", "route", "service"),
+		},
 		backend: []*prometheus.Desc{
 			desc("backend_up", "Whether the replica may be given requests.", "service", "backend"),
 			desc("backend_breaker_state", "Breaker of the replica: 0 closed, 1 open, 2 half-open.", "service", "backend"),
@@ -46,7 +50,7 @@ func (g *Gateway) Collector() prometheus.Collector {
 
 // family is the metrics of routes, or of edges.
 type family struct {
-	requests, errors, retries, inFlight, duration, upstream *prometheus.Desc
+	requests, errors, retries, hedges, inFlight, duration, upstream *prometheus.Desc
 }
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -59,6 +63,7 @@ func newFamily(prefix, what string, labels ...string) family {
 		requests: desc(prefix+"requests_total", what+" that have ended, by status.", append(labels, "code")...),
 		errors:   desc(prefix+"errors_total", what+" that failed in the gateway or on the way to a replica, by kind.", append(labels, "error")...),
 		retries:  desc(prefix+"retries_total", what+": tries beyond the first.", labels...),
+		hedges:   desc(prefix+"hedges_total", what+": second copies of slow ones.", labels...),
 		inFlight: desc(prefix+"requests_in_flight", what+" being handled now.", labels...),
 		duration: desc(prefix+"request_duration_seconds", what+": time from the request's head to the answer's end.", labels...),
 		upstream: desc(prefix+"upstream_seconds_total", what+": time that tries took at replicas.", labels...),
@@ -66,7 +71,7 @@ func newFamily(prefix, what string, labels ...string) family {
 }
 
 func (f family) describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{f.requests, f.errors, f.retries, f.inFlight, f.duration, f.upstream} {
+	for _, d := range []*prometheus.Desc{f.requests, f.errors, f.retries, f.hedges, f.inFlight, f.duration, f.upstream} {
 		ch <- d
 	}
 }
@@ -83,6 +88,7 @@ func (f family) collect(ch chan<- prometheus.Metric, t Traffic, labels ...string
 		counter(f.errors, float64(n), append(labels, kind)...)
 	}
 	counter(f.retries, float64(t.Retries), labels...)
+	counter(f.hedges, float64(t.Hedges), labels...)
 	counter(f.upstream, t.Upstream.Seconds(), labels...)
 	ch <- prometheus.MustNewConstMetric(f.inFlight, prometheus.GaugeValue, float64(t.InFlight), labels...)
 	count, sum, buckets := classic(t.Latency)
@@ -109,6 +115,7 @@ type collector struct {
 	g           *Gateway
 	route, edge family
 	cache       cacheFamily
+	canary      [2]*prometheus.Desc
 	backend     []*prometheus.Desc
 	tcp         []*prometheus.Desc
 }
@@ -117,6 +124,9 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	c.route.describe(ch)
 	c.edge.describe(ch)
 	c.cache.describe(ch)
+	for _, d := range c.canary {
+		ch <- d
+	}
 	for _, d := range slices.Concat(c.backend, c.tcp) {
 		ch <- d
 	}
@@ -136,6 +146,15 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	c.route.collect(ch, s.Unmatched, "", "")
+	tested := map[string]bool{}
+	for _, v := range c.g.Canaries() {
+		if !tested[v.Route] {
+			tested[v.Route] = true
+			for i, value := range [2]float64{v.Share, float64(v.State)} {
+				ch <- prometheus.MustNewConstMetric(c.canary[i], prometheus.GaugeValue, value, v.Route, v.Service)
+			}
+		}
+	}
 	for _, e := range s.Edges {
 		c.edge.collect(ch, e.Traffic, e.From, e.To)
 	}

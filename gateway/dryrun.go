@@ -194,7 +194,7 @@ func (r *rehearsal) decide(q Recorded, at time.Duration) fate {
 	}
 	p := &recordedParts{q, u}
 	t := r.g.table.Load()
-	route := t.router.Match(q.Method, q.Host, u.Path)
+	route := t.router.Match(q.Method, q.Host, u.Path, p)
 	if route == nil {
 		return fate{what: "no route (404)"}
 	}
@@ -204,7 +204,17 @@ func (r *rehearsal) decide(q Recorded, at time.Duration) fate {
 	if f := c.withinLimit(p); f.kind != noFault {
 		return fate{what: name + ": over its limit (429)"}
 	}
-	name += " to " + to.lane.service.name
+	switch v := to.rules; {
+	case to.lane == nil:
+		return fate{what: fmt.Sprintf("%s: sent elsewhere (%d)", name, v.redirect.Status)}
+	case v != nil && len(v.ways) > 0:
+		name += " to one of"
+		for _, w := range v.ways {
+			name += " " + w.target.to
+		}
+	default:
+		name += " to " + to.to
+	}
 	if took := time.Duration(q.Duration * float64(time.Millisecond)); took > to.timeout {
 		return fate{what: fmt.Sprintf("%s: longer than its time-out of %v (504)", name, to.timeout)}
 	}
@@ -235,11 +245,11 @@ func (p *recordedParts) Header(name string) (value string, ok bool) {
 }
 
 func (p *recordedParts) Cookie(name string) (value string, ok bool) {
-	return cookieIn(p.q.Headers["Cookie"], name)
+	return topology.CookieValue(p.q.Headers["Cookie"], name)
 }
 
 func (p *recordedParts) Query(name string) (value string, ok bool) {
-	return queryValue(p.u.RawQuery, name)
+	return topology.QueryValue(p.u.RawQuery, name)
 }
 
 func (p *recordedParts) decodedPath() string { return p.u.Path }

@@ -24,6 +24,9 @@ const (
 	requestError         // the request cannot be served as it is
 	requestTooLarge
 	requestTimeout
+	shed                // it matters less than what keeps the service busy
+	infeasible          // it would not be answered in its time
+	injected            // on purpose
 	requestDenied       // more requests than the limit allows
 	destinationNotFound // no route
 	clientClosed        // the client went away
@@ -49,6 +52,9 @@ var faultInfo = [...]struct {
 	requestError:           {"http_request_error", http.StatusBadRequest},
 	requestTooLarge:        {"http_request_too_large", http.StatusRequestEntityTooLarge},
 	requestTimeout:         {"http_request_timeout", http.StatusRequestTimeout},
+	shed:                   {"request_shed", http.StatusServiceUnavailable},
+	infeasible:             {"deadline_infeasible", http.StatusServiceUnavailable},
+	injected:               {"fault_injected", http.StatusServiceUnavailable},
 	requestDenied:          {"http_request_denied", http.StatusTooManyRequests},
 	destinationNotFound:    {"destination_not_found", http.StatusNotFound},
 	clientClosed:           {"client_closed", 499},
@@ -67,6 +73,7 @@ type fault struct {
 	kind   faultKind
 	detail string        // for people; without anything from inside that a client should not see
 	status int           // 0: the kind's own
+	late   bool          // only the try took too long: another one may do
 	retry  time.Duration // after which to come again; 0: a second, where that is said at all
 }
 

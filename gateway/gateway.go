@@ -46,6 +46,9 @@ type Gateway struct {
 	outside  side
 	inner    side
 
+	background background
+	peers      peers
+
 	streams    context.Context // ends when streams without an end are to be cut off
 	cutStreams context.CancelFunc
 }
@@ -165,6 +168,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	g.stopTLS(deadline)
 	g.outside.stop(deadline)
 	g.inner.stop(deadline)
+	g.background.stop() // they end with the streams
 	t := g.table.Load()
 	for _, s := range slices.Concat(slices.Collect(maps.Values(t.services)), slices.Collect(maps.Values(t.departed))) {
 		s.closeAll()

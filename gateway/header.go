@@ -185,6 +185,12 @@ func (c *call) prepareHeader() {
 			}
 		}
 	}
+	if !trusted {
+		delete(h, headerMirror)
+	}
+	if c.rules != nil {
+		c.rules.request.apply(h)
+	}
 	c.header = h
 }
 
@@ -229,6 +235,7 @@ func (c *call) copyAnswerHeader(dst, src http.Header) {
 	if connection := src["Connection"]; len(connection) > 0 {
 		removeNominated(dst, connection)
 	}
+	defer c.editAnswer(dst)
 	if _, ok := src["Content-Type"]; !ok {
 		dst["Content-Type"] = nil // or the server guesses one
 	}

@@ -22,18 +22,27 @@ const maxReplay = 64 << 10
 
 // target is where a request goes, and under which names it is counted.
 type target struct {
-	lane     *lane
-	timeout  time.Duration
-	traffic  *traffic
-	route    int                          // id of the route, -1 on an edge
-	edge     *edge                        // nil on a route
-	calls    []atomic.Pointer[attributed] // of an edge: by the route's id, the last one for calls of no known route
-	hash     *topology.Hash               // nil where the policy does not hash
-	sticky   *sticky                      // nil where clients are not bound
-	limit    *limit                       // nil where there is none
-	compress *topology.Compress           // nil: answers are left as they are
-	before   *target                      // the target that this one replaces, while a table is built
-	zone     *httpcache.Zone              // nil where answers are not kept
+	lane    *lane
+	timeout time.Duration
+	traffic *traffic
+	route   int                          // id of the route, -1 on an edge
+	edge    *edge                        // nil on a route
+	calls   []atomic.Pointer[attributed] // of an edge: by the route's id, the last one for calls of no known route
+	hash    *topology.Hash               // nil where the policy does not hash
+	sticky  *sticky                      // nil where clients are not bound
+	limit   *limit                       // nil where there is none
+	rules   *rules                       // what else the route asks for; nil: nothing
+	maxBody int64                        // 0: as the gateway's
+	to      string                       // name of the service
+
+	tryTimeout time.Duration  // 0: as long as the call
+	hedger     *policy.Hedger // nil: nothing is hedged
+	hedging    topology.Hedge
+	priority   *priority          // nil: all are worth the same
+	mirrors    *mirrorStats       // of a mirror's target
+	compress   *topology.Compress // nil: answers are left as they are
+	before     *target            // the target that this one replaces, while a table is built
+	zone       *httpcache.Zone    // nil where answers are not kept
 	// invalidates has answers to unsafe requests drop what other routes keep.
 	invalidates bool
 	full        bool // asks for something that only the full tier, on net/http, can do
@@ -58,7 +67,8 @@ type call struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
-	outer  *time.Timer // of the call on whose behalf the cache makes this one
+	outer  *time.Timer   // of the call on whose behalf the cache makes this one
+	began  time.Duration // of the current try
 	out    *http.Request
 	url    url.URL
 	hooks  httptrace.ClientTrace
@@ -80,7 +90,7 @@ func (g *Gateway) serveOutside(w http.ResponseWriter, r *http.Request) {
 	}
 	t := g.table.Load()
 	to := t.unmatched
-	if route := t.router.Match(r.Method, r.Host, r.URL.Path); route != nil {
+	if route := t.router.Match(r.Method, r.Host, r.URL.Path, requestParts{r}); route != nil {
 		to = t.targets[route]
 	}
 	g.serve(w, r, to)
@@ -88,9 +98,10 @@ func (g *Gateway) serveOutside(w http.ResponseWriter, r *http.Request) {
 
 // serve carries one request to its target and the answer back.
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, to *target) {
-	c := &call{walk: walk{g: g, target: to, start: g.now(), idempotent: policy.Idempotent(r.Method)}, w: &meter{ResponseWriter: w}, r: r}
+	c := &call{walk: walk{g: g, target: to, rules: to.rules, start: g.now(), idempotent: policy.Idempotent(r.Method)}, w: &meter{ResponseWriter: w}, r: r}
 	to.traffic.inFlight.Add(1)
 	code, f := c.run()
+	c.judge(code, f)
 	took := c.count(code, f, r.Method, r.URL.Path)
 	if to.edge == nil && g.access.on() {
 		c.log(c, access{
@@ -110,14 +121,21 @@ func (c *call) run() (code int, f fault) {
 	c.grpc = isGRPC(c.r)
 	c.prepareHeader()
 	switch {
-	case c.target.lane == nil:
+	case c.target.lane == nil && (c.rules == nil || c.rules.redirect == nil):
 		return c.refuse(fault{kind: destinationNotFound, detail: "no route leads from this address to a service"})
 	case c.r.Method == http.MethodConnect:
 		return c.refuse(fault{kind: requestError, status: http.StatusNotImplemented, detail: "this is no tunnel: CONNECT is not supported"})
 	case dotSegments(c.r.URL.Path):
 		return c.refuse(fault{kind: requestError, detail: "the path has a segment . or .. in it"})
 	}
+	if c.headTooLarge() {
+		return c.refuse(tooLarge)
+	}
 	if f := c.withinLimit(c); f.kind != noFault {
+		return c.refuse(f)
+	}
+	c.choose()
+	if f := c.settle(c); f.kind != noFault {
 		return c.refuse(f)
 	}
 	c.enterTrace()
@@ -125,10 +143,16 @@ func (c *call) run() (code int, f fault) {
 
 	c.ctx, c.cancel = context.WithCancelCause(c.r.Context())
 	defer c.cancel(errFinished)
-	c.timer = time.AfterFunc(c.target.timeout, c.expire)
+	c.timer = time.AfterFunc(c.timeout(), c.expire)
 	defer c.timer.Stop()
 	defer c.startGRPC()()
 
+	if f, hurt := c.inject(); hurt {
+		return c.refuse(f)
+	}
+	if c.rules != nil && c.rules.redirect != nil {
+		return c.sendElsewhere()
+	}
 	if f := c.prepareBody(); f.kind != noFault {
 		return c.refuse(f)
 	}
@@ -136,8 +160,15 @@ func (c *call) run() (code int, f fault) {
 		return c.fromCache()
 	}
 	c.enter(c, c.stream == nil)
+	if f := c.admit(c); f.kind != noFault {
+		return c.refuse(f)
+	}
+	defer func() { c.leaveDoor(c.countsForBound(f)) }()
 	if f := c.enterBound(); f.kind != noFault {
 		return c.refuse(f)
+	}
+	if c.rules != nil {
+		c.rules.mirror.copyOf(c)
 	}
 	code, f = c.carry()
 	c.leaveBound(c.countsForBound(f))
@@ -156,14 +187,14 @@ func (c *call) carry() (code int, f fault) {
 		}
 		c.attempts++
 		c.grant = grant
-		began := c.g.now()
+		c.began = c.g.now()
 		res, f, try := c.send()
 		if res != nil {
 			c.outcome = policy.OutcomeOf(res.StatusCode)
 			if pause, again := c.decideStatus(res); again {
 				discard(res)
-				lane.pool.Report(grant, c.g.now(), c.outcome)
-				c.finish(began, c.outcome)
+				lane.pool.Report(c.grant, c.g.now(), c.outcome)
+				c.finish(c.began, c.outcome)
 				if f := c.pause(pause); f.kind != noFault {
 					return c.refuse(f)
 				}
@@ -177,9 +208,9 @@ func (c *call) carry() (code int, f fault) {
 				c.reportGRPC(res, f)
 				if f.kind == responseIncomplete && !errors.Is(context.Cause(c.ctx), errStopping) {
 					c.outcome = policy.Failure
-					lane.pool.Report(grant, c.g.now(), c.outcome)
+					lane.pool.Report(c.grant, c.g.now(), c.outcome)
 				}
-				c.finish(began, c.outcome)
+				c.finish(c.began, c.outcome)
 				return res.StatusCode, f
 			}
 			try = policy.Try{Sent: true}
@@ -189,9 +220,9 @@ func (c *call) carry() (code int, f fault) {
 		if f.kind.ofClient() {
 			outcome = policy.Neutral
 		}
-		lane.pool.Report(grant, c.g.now(), outcome)
-		c.finish(began, outcome)
-		if outcome == policy.Neutral || f.kind == responseTimeout {
+		lane.pool.Report(c.grant, c.g.now(), outcome)
+		c.finish(c.began, outcome)
+		if outcome == policy.Neutral || f.kind == responseTimeout && !f.late {
 			return c.refuse(f)
 		}
 		pause, again := c.decide(try)
@@ -300,14 +331,14 @@ func (c *call) refuse(f fault) (int, fault) {
 // prepareBody reads a small body in advance, so that it can be sent again and does not occupy a backend while the
 // client is slow; a large one is passed on as it comes.
 func (c *call) prepareBody() fault {
-	n, limit := c.r.ContentLength, c.g.cfg.MaxBody
+	n, limit := c.r.ContentLength, c.bodyLimit()
 	if n == 0 || c.r.Body == nil || c.r.Body == http.NoBody {
 		return fault{}
 	}
 	if limit > 0 && n > limit {
 		return c.clientFault(errBodyTooLarge)
 	}
-	c.readWithin(c.target.timeout)
+	c.readWithin(c.timeout())
 	if n > 0 && n <= maxReplay && c.r.Header.Get("Expect") == "" {
 		c.kept = make([]byte, n)
 		if _, err := io.ReadFull(c.r.Body, c.kept); err != nil {
@@ -350,26 +381,53 @@ func (c *call) readWithin(d time.Duration) {
 
 // send sends the request to the backend, and returns its answer, or what went wrong.
 func (c *call) send() (*http.Response, fault, policy.Try) {
-	b := c.grant.Owner.(*backend)
 	if c.out == nil {
 		c.prepareRequest()
-	} else {
-		out := *c.out // a transport may still look at the one before
-		c.out = &out
 	}
+	c.tellDeadline()
+	if after, ok := c.hedged(); ok {
+		return c.sendHedged(after)
+	}
+	res, f, try := c.exchange(c.prepareTry(c.ctx), c.grant)
+	if h := c.target.hedger; h != nil && res != nil {
+		now := c.g.now()
+		h.Observe(now, now-c.began)
+	}
+	return res, f, try
+}
+
+// prepareTry returns the request for one try. A transport may still look at the one before.
+func (c *call) prepareTry(ctx context.Context) *http.Request {
+	out := c.out.WithContext(httptrace.WithClientTrace(ctx, &c.hooks))
 	address := c.url
-	address.Host = b.address
-	c.out.URL = &address
+	out.URL = &address
 	switch {
 	case c.stream != nil:
-		c.out.Body = c.stream
+		out.Body = c.stream
 	case c.kept != nil:
-		c.out.Body, _ = c.replay()
-		c.out.GetBody = c.replay
+		out.Body, _ = c.replay()
+		out.GetBody = c.replay
 	default:
-		c.out.Body = nil
+		out.Body = nil
 	}
-	res, err := b.transport.RoundTrip(c.out)
+	return out
+}
+
+// exchange sends a try to a backend, and waits for the head of its answer.
+func (c *call) exchange(out *http.Request, grant policy.Grant) (*http.Response, fault, policy.Try) {
+	b := grant.Owner.(*backend)
+	out.URL.Host = b.address
+	var timer *time.Timer
+	if t := c.target.tryTimeout; t > 0 && c.upgrading == "" {
+		ctx, cancel := context.WithCancelCause(out.Context())
+		timer = time.AfterFunc(t, func() { cancel(errTryTimeout) })
+		out = out.WithContext(ctx)
+	}
+	res, err := b.transport.RoundTrip(out)
+	if timer != nil && !timer.Stop() && err == nil { // from the head on, the time-out of the call counts
+		_ = res.Body.Close()
+		err = errTryTimeout
+	}
 	if err == nil && (res.StatusCode < 100 || res.StatusCode > 999) {
 		// The transport takes any three characters that make a number, the server panics on what is no status.
 		_ = res.Body.Close()
@@ -377,6 +435,9 @@ func (c *call) send() (*http.Response, fault, policy.Try) {
 	}
 	if err == nil {
 		return res, fault{}, policy.Try{}
+	}
+	if c.ctx.Err() == nil && errors.Is(context.Cause(out.Context()), errTryTimeout) {
+		return nil, fault{kind: responseTimeout, late: true, detail: "the backend took longer than a try may"}, policy.Try{Sent: true}
 	}
 	f, sent := c.diagnose(err)
 	return nil, f, policy.Try{Sent: sent}
@@ -386,13 +447,25 @@ func (c *call) replay() (io.ReadCloser, error) { return io.NopCloser(bytes.NewRe
 
 func (c *call) prepareRequest() {
 	c.hooks.Got1xxResponse = c.passInformational
-	c.out = c.r.WithContext(httptrace.WithClientTrace(c.ctx, &c.hooks))
+	c.out = c.r.WithContext(c.ctx)
 	c.out.Header = c.header
 	c.out.RequestURI = ""
 	c.out.TransferEncoding = nil
 	c.out.Close = false
+	c.url = c.address()
+	if c.rules != nil && c.rules.rewrite != nil && c.rules.rewrite.host != "" {
+		c.out.Host = c.rules.rewrite.host
+	}
+}
+
+// address is that of the request at its backend, whose host is not known yet.
+func (c *call) address() url.URL {
 	u := c.r.URL
-	c.url = url.URL{Scheme: c.target.lane.service.scheme(), Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery, ForceQuery: u.ForceQuery}
+	address := url.URL{Scheme: c.target.lane.service.scheme(), Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery, ForceQuery: u.ForceQuery}
+	if c.rules != nil && c.rules.rewrite != nil {
+		c.rules.rewrite.apply(&address)
+	}
+	return address
 }
 
 // diagnose tells whose fault an error is, and whether anything may have reached the backend.

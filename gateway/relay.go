@@ -9,8 +9,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/banyanhq/banyan/policy"
 )
 
 const (
@@ -119,8 +117,7 @@ func document(res *http.Response) bool {
 
 // relayEndless passes a stream of events on until either side ends it or the gateway stops.
 func (c *call) relayEndless(res *http.Response) fault {
-	c.headAt = c.g.now()
-	c.leaveBound(c.outcome == policy.Success)
+	c.endless()
 	c.timer.Stop()
 	if c.outer != nil {
 		c.outer.Stop()

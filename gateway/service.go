@@ -22,6 +22,8 @@ type Backend struct {
 	Address string
 	// Weight is its share of the requests in relation to others', under policies that weigh. 0 counts as 1.
 	Weight int
+	// Zone that it runs in; empty: not known.
+	Zone string
 }
 
 // service is the set of backends of one service, and the ways in which calls reach them.
@@ -29,6 +31,8 @@ type service struct {
 	name    string
 	waiting waitlist
 	now     func() time.Duration
+	ledger  policy.Ledger // what all lanes spent on retries and hedges
+	place   place
 
 	mu       sync.Mutex
 	link     link
@@ -36,6 +40,13 @@ type service struct {
 	backends map[string]*backend
 	lanes    []*lane // those of the newest table
 	retired  []*lane // those of tables before it, which calls that began under them may still use
+}
+
+// place is where the gateway stands among others.
+type place struct {
+	zone     string
+	gateway  int
+	gateways int
 }
 
 // lane is one way of calling a service: a balancing policy, breakers and a retry budget, shared by all routes and
@@ -47,6 +58,10 @@ type lane struct {
 	pool    *policy.Pool
 	retrier *policy.Retrier
 	bound   *policy.Adaptive // nil: there is none
+	subset  int              // backends that are used; 0: all
+
+	feasible *policy.Feasibility // nil: nothing is refused for being late
+	inFlight atomic.Int64        // let in at the door; counted only with feasible
 
 	longest time.Duration // time-out of the most patient calls on this lane
 	until   time.Duration // when it has no more calls, once it is retired
@@ -86,6 +101,15 @@ func laneKey(in topology.Inbound) string {
 	if in.Adaptive != nil {
 		key += fmt.Sprintf("|%+v", *in.Adaptive)
 	}
+	if in.Admission != nil {
+		key += fmt.Sprintf("|admission %+v", *in.Admission)
+	}
+	if in.Locality != nil {
+		key += fmt.Sprintf("|locality %+v", *in.Locality)
+	}
+	if in.Subset > 0 {
+		key += fmt.Sprintf("|subset %d", in.Subset)
+	}
 	return key
 }
 
@@ -97,7 +121,11 @@ func (s *service) newLane(in topology.Inbound) (*lane, error) {
 	}
 	pool.SetSlowStart(in.SlowStart.Std())
 	pool.SetOutliers(in.Outliers)
-	l := &lane{service: s, key: laneKey(in), balance: in.Balance, pool: pool, retrier: policy.NewRetrier(in.Retry)}
+	pool.SetLocality(s.place.zone, in.Locality)
+	l := &lane{service: s, key: laneKey(in), balance: in.Balance, pool: pool, retrier: policy.NewSharedRetrier(in.Retry, &s.ledger), subset: in.Subset}
+	if in.Admission != nil {
+		l.feasible = policy.NewFeasibility(*in.Admission)
+	}
 	if in.Adaptive != nil {
 		l.bound = policy.NewAdaptive(*in.Adaptive)
 	}
@@ -122,6 +150,7 @@ func newBackend(s *service, b Backend, limit int64) *backend {
 		members: map[*lane]*policy.Member{}, empty: make(chan struct{}), latency: stats.NewRecorder(2),
 	}
 	n.Backend.Owner, n.Backend.Key, n.Backend.Limit, n.Backend.Weight = n, policy.HashString(b.ID), limit, b.Weight
+	n.Zone = b.Zone
 	n.transport = newTransport(n)
 	return n
 }
@@ -172,7 +201,7 @@ func (s *service) use(lanes []*lane, limit int64, to link) {
 	if s.limit != limit || !s.link.same(to) {
 		s.limit, s.link = limit, to
 		for id, b := range s.backends {
-			n := newBackend(s, Backend{ID: b.id, Address: b.address, Weight: b.Weight}, limit)
+			n := newBackend(s, Backend{ID: b.id, Address: b.address, Weight: b.Weight, Zone: b.Zone}, limit)
 			n.ready = b.ready
 			s.backends[id] = n
 			old = append(old, b)
@@ -196,8 +225,9 @@ func (s *service) rebuild() {
 	}
 	s.forget()
 	for _, l := range slices.Concat(s.lanes, s.retired) {
-		members := make([]*policy.Member, len(use))
-		for i, b := range use {
+		some := l.some(use)
+		members := make([]*policy.Member, len(some))
+		for i, b := range some {
 			if b.members[l] == nil {
 				b.members[l] = l.pool.NewMember(&b.Backend)
 				b.members[l].Since = s.now()
@@ -206,6 +236,22 @@ func (s *service) rebuild() {
 		}
 		l.pool.Set(members)
 	}
+}
+
+// some returns those of the backends that the lane uses.
+func (l *lane) some(use []*backend) []*backend {
+	if l.subset == 0 {
+		return use
+	}
+	keys := make([]uint64, len(use))
+	for i, b := range use {
+		keys[i] = b.Key
+	}
+	var out []*backend
+	for _, i := range policy.Subset(keys, l.subset, l.service.place.gateway, l.service.place.gateways) {
+		out = append(out, use[i])
+	}
+	return out
 }
 
 // drain takes the backend out, and waits until it has nothing in flight.
@@ -296,6 +342,7 @@ func (s *service) awaitRebuild() {
 func (l *lane) release(g policy.Grant, latency time.Duration, o policy.Outcome) {
 	b := g.Owner.(*backend)
 	l.pool.Release(g, latency, o)
+	l.service.ledger.Outcome(l.service.now(), o)
 	if b.closing.Load() {
 		b.checkEmpty()
 		if b.InFlight() == 0 {

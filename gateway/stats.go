@@ -65,6 +65,8 @@ type Traffic struct {
 	InFlight int64 `json:"in_flight"`
 	// Retries beyond the first try of each request.
 	Retries int64 `json:"retries"`
+	// Hedges are second copies of slow requests.
+	Hedges int64 `json:"hedges"`
 	// Latency of the whole call, from the request's head to the answer's end; of streams without an end, to the
 	// answer's head.
 	Latency *stats.Histogram `json:"latency"`
@@ -116,6 +118,7 @@ type traffic struct {
 	inFlight atomic.Int64
 	ended    atomic.Int64
 	retries  atomic.Int64
+	hedges   atomic.Int64
 	upstream atomic.Int64
 	codes    [600]atomic.Int64 // index 0: codes that HTTP does not have
 	faults   [faultKinds]atomic.Int64
@@ -140,7 +143,7 @@ func (t *traffic) record(code int, kind faultKind, latency, upstream time.Durati
 func (t *traffic) snapshot() Traffic {
 	s := Traffic{
 		Classes: map[string]int64{}, Codes: map[int]int64{}, Errors: map[string]int64{},
-		InFlight: t.inFlight.Load(), Retries: t.retries.Load(), Upstream: time.Duration(t.upstream.Load()),
+		InFlight: t.inFlight.Load(), Retries: t.retries.Load(), Hedges: t.hedges.Load(), Upstream: time.Duration(t.upstream.Load()),
 		Latency: t.latency.Snapshot(),
 	}
 	for code := range t.codes {
@@ -190,7 +193,7 @@ func (g *Gateway) Stats() *Stats {
 	t := g.table.Load()
 	s := &Stats{At: g.now(), LostLogLines: g.access.dropped(), Unmatched: t.unmatched.traffic.snapshot()}
 	for _, r := range t.routes {
-		s.Routes = append(s.Routes, RouteStats{Route: r.traffic.name, Service: r.lane.service.name, Traffic: r.traffic.snapshot(), Cache: r.cacheStats()})
+		s.Routes = append(s.Routes, RouteStats{Route: r.traffic.name, Service: r.to, Traffic: r.traffic.snapshot(), Cache: r.cacheStats()})
 	}
 	for _, e := range t.edges {
 		to := e.target.Load()

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/banyanhq/banyan/policy"
 	"github.com/banyanhq/banyan/topology"
 )
 
@@ -140,13 +141,23 @@ func (g *Gateway) build(sys *topology.System, old *table) (*table, error) {
 	for name := range sys.Services {
 		t.services[name] = old.service(name)
 		if t.services[name] == nil {
-			t.services[name] = &service{name: name, now: func() time.Duration { return g.now() }, backends: map[string]*backend{}}
+			t.services[name] = &service{name: name, now: func() time.Duration { return g.now() }, backends: map[string]*backend{}, place: place{g.cfg.Zone, g.cfg.Gateway, g.cfg.Gateways}}
 		}
 	}
 	kept := slices.Clone(old.routes)
 	for _, r := range sys.Routes {
 		to := t.newRoute(routeName(r), &kept)
-		if err := g.direct(t, to, r.To, r.Inbound); err != nil {
+		if r.Redirect == nil {
+			if err := g.direct(t, to, r.To, r.Inbound); err != nil {
+				return nil, fmt.Errorf("gateway: route %s: %w", to.traffic.name, err)
+			}
+		} else {
+			to.timeout = redirectTimeout
+			if r.Limit != nil {
+				to.limit = to.keptLimit(*r.Limit)
+			}
+		}
+		if err := g.ruled(t, to, r); err != nil {
 			return nil, fmt.Errorf("gateway: route %s: %w", to.traffic.name, err)
 		}
 		t.targets[r] = to
@@ -217,10 +228,7 @@ func (g *Gateway) direct(t *table, to *target, name string, in topology.Inbound)
 		to.hash = cmp.Or(in.Hash, &topology.Hash{Client: true})
 	}
 	if in.Limit != nil {
-		to.limit = newLimit(*in.Limit)
-		if b := to.before; b != nil && b.limit != nil && b.limit.cfg == *in.Limit {
-			to.limit = b.limit // or a reload would fill its buckets
-		}
+		to.limit = to.keptLimit(*in.Limit)
 	}
 	if in.Compress != nil {
 		to.compress, to.full = in.Compress, true
@@ -231,9 +239,33 @@ func (g *Gateway) direct(t *table, to *target, name string, in topology.Inbound)
 	if in.Sticky != nil {
 		to.sticky = newSticky(name, *in.Sticky, g.cfg.Secret)
 	}
+	to.to = name
+	to.tryTimeout = in.TryTimeout.Std()
+	to.priority = newPriority(in.Priority)
+	to.hedger, to.mirrors = nil, new(mirrorStats)
+	if cfg := in.Hedge; cfg != nil {
+		to.hedging = *cfg
+		if b := to.before; b != nil && b.hedger != nil && b.hedging == *cfg && b.to == name {
+			to.hedger = b.hedger // or a reload would forget what it learned
+		} else {
+			to.hedger = policy.NewHedger(*cfg, &s.ledger)
+		}
+	}
+	to.full = to.full || to.hedger != nil || to.priority != nil || to.tryTimeout > 0 || in.Admission != nil
 	var err error
 	to.lane, err = t.lane(s, in)
 	return err
+}
+
+// redirectTimeout bounds a request that no service answers.
+const redirectTimeout = 30 * time.Second
+
+// keptLimit returns the target's rate limit: the one it had, where that is the same, or a reload would fill its buckets.
+func (to *target) keptLimit(cfg topology.Limit) *limit {
+	if b := to.before; b != nil && b.limit != nil && b.limit.cfg == cfg {
+		return b.limit
+	}
+	return newLimit(cfg)
 }
 
 // lane returns the way of calling a service on the terms of in: one for all who ask for the same.
@@ -270,9 +302,14 @@ func (g *Gateway) commit(t, old *table) {
 	}
 	for _, to := range slices.Concat(t.routes, t.inward) {
 		to.before = nil // or all tables that ever were would stay in memory
-		to.lane.service.mu.Lock()
-		to.lane.longest = max(to.lane.longest, to.timeout)
-		to.lane.service.mu.Unlock()
+		for _, to := range to.all() {
+			if to.lane == nil {
+				continue // a redirect
+			}
+			to.lane.service.mu.Lock()
+			to.lane.longest = max(to.lane.longest, to.timeout)
+			to.lane.service.mu.Unlock()
+		}
 	}
 	for name, s := range t.services {
 		s.use(t.lanes[s], int64(t.system.Services[name].Concurrency), t.links[name])

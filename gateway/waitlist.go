@@ -16,6 +16,9 @@ type waitlist struct {
 
 type waiter struct{ wake chan struct{} }
 
+// len returns how many wait.
+func (l *waitlist) len() int { return int(l.waiting.Load()) }
+
 // join returns nil if admit, which is told how many wait already, says no. Whoever joins must look once more for what
 // it waits for, and must leave.
 func (l *waitlist) join(admit func(waiting int) bool) *waiter {

@@ -15,6 +15,13 @@ type walk struct {
 	g      *Gateway
 	target *target
 	start  time.Duration
+	rules  *rules // of the route; nil: none
+	tested bool   // the route's canary serves it
+
+	allowed  time.Duration // for the whole call; 0: as long as the target allows
+	class    policy.Class
+	met      int64         // requests at the door when it was let in, itself included; 0: it is not within
+	admitted time.Duration // when that was
 
 	idempotent bool
 	requestID  string
@@ -60,6 +67,18 @@ func (c *walk) settleTrace(parent string) (flags byte, fresh bool) {
 	return 1, true // sampled: whether anything is recorded is for the services to say
 }
 
+// settle finds out how much time the request has, and what it is worth.
+func (c *walk) settle(p parts) fault {
+	if c.target.lane == nil {
+		return fault{} // a redirect
+	}
+	f := c.settleDeadline(p)
+	if c.target.priority != nil {
+		c.class = c.classOf(p)
+	}
+	return f
+}
+
 // enterTrace makes calls between services that are part of this request known as such; on an edge, it looks whose part
 // this call is.
 func (c *walk) enterTrace() {
@@ -67,7 +86,9 @@ func (c *walk) enterTrace() {
 		c.route = c.g.traces.route(c.trace)
 		return
 	}
-	c.traced = c.g.traces.enter(c.trace, c.target.route)
+	c.traced = c.g.traces.enter(c.trace, traceEntry{
+		route: int32(c.target.route), deadline: c.start + c.timeout(), classed: c.target.priority != nil, class: c.class,
+	})
 }
 
 // leaveTrace is called when a request that entered is over.
@@ -128,7 +149,18 @@ func (c *walk) decide(t policy.Try) (pause time.Duration, again bool) {
 	return pause, verdict == policy.Repeat
 }
 
-func (c *walk) left() time.Duration { return c.target.timeout - (c.g.now() - c.start) }
+func (c *walk) left() time.Duration { return c.timeout() - (c.g.now() - c.start) }
+
+// endless is called when the head of a stream without an end has come: what it occupies from here on is a connection, and
+// what is called on its behalf is not bound by its time-out.
+func (c *walk) endless() {
+	c.headAt = c.g.now()
+	c.leaveBound(c.outcome == policy.Success)
+	c.leaveDoor(c.outcome == policy.Success)
+	if c.traced {
+		c.g.traces.unbind(c.trace)
+	}
+}
 
 // countRetry counts a repetition, which goes to another backend if there is one.
 func (c *walk) countRetry() {
