@@ -58,7 +58,6 @@ type blockModel struct {
 	every    int64
 	invoke   int32 // node of a root that only invokes it
 	entry    int32 // node of what an invocation does
-	entryWay int32 // edge to it
 }
 
 // blockCount is what has happened at a block since the start of the run.
@@ -294,7 +293,7 @@ func (c *compiler) blockCall(from int32, use string, mean float64) (nodeCall, er
 		return nodeCall{}, err
 	}
 	b := &c.m.blocks[i]
-	e := edgeModel{from: from, to: b.service, lane: none, timeout: none, aim: none, block: i}
+	e := edgeModel{from: from, to: b.service, lane: none, timeout: none, aim: none, block: i, link: none}
 	if b.kind == blockFunction {
 		if e.timeout, err = c.timeout(c.sys.Functions[use[len("functions."):]].Timeout.Std()); err != nil {
 			return nodeCall{}, err
