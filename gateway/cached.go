@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -195,11 +196,11 @@ func (c *call) fromCache() (int, fault) {
 // fetcher returns how the cache asks the backends on behalf of the call. It uses nothing of the call that changes, for
 // it may go on when that is over.
 func (c *call) fetcher(own *fetched) httpcache.Fetch {
-	g, to, id, trace, outer := c.g, c.target, c.requestID, c.trace, c.timer
+	g, to, id, trace, outer, rules, class := c.g, c.target, c.requestID, c.trace, c.timer, c.rules, c.class
 	return func(w http.ResponseWriter, r *http.Request) error {
 		s := &call{
-			walk: walk{g: g, target: to, start: g.now(), idempotent: policy.Idempotent(r.Method), requestID: id, trace: trace},
-			w:    &meter{ResponseWriter: w}, r: r, header: r.Header, outer: outer,
+			walk: walk{g: g, target: to, start: g.now(), idempotent: policy.Idempotent(r.Method), requestID: id, trace: trace, rules: rules, class: class},
+			w:    &meter{ResponseWriter: w}, r: r, header: maps.Clone(r.Header), outer: outer, // each try tells its deadline in the header
 		}
 		f := s.fetch()
 		own.Lock()
@@ -220,11 +221,17 @@ func (c *call) fetch() fault {
 	defer c.timer.Stop()
 	c.aim(c)
 	c.enter(true)
+	if f := c.admit(c); f.kind != noFault {
+		_, f = c.refuse(f)
+		return f
+	}
 	if f := c.enterBound(); f.kind != noFault {
+		c.leaveDoor(false)
 		_, f = c.refuse(f)
 		return f
 	}
 	_, f := c.carry()
 	c.leaveBound(c.countsForBound(f))
+	c.leaveDoor(c.countsForBound(f))
 	return f
 }

@@ -149,6 +149,11 @@ func (g *Gateway) Run(ctx context.Context) error {
 		g.serveEdge(e)
 	}
 	g.reloading.Unlock()
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	watched, unwatch := context.WithCancel(ctx)
+	defer unwatch()
+	watching.Go(func() { g.watch(watched) })
 	var err error
 	select {
 	case <-ctx.Done():
