@@ -45,6 +45,8 @@ type Gateway struct {
 
 	listener net.Listener // outside
 	addr     net.Addr
+	tls      *encrypted  // nil: none is spoken
+	tcp      []*tcpProxy // in the file's order
 	outside  side
 	inner    side
 
@@ -85,6 +87,8 @@ func (g *Gateway) Listen() (err error) {
 			for _, l := range bound {
 				_ = l.Close()
 			}
+			g.closeTLS()
+			g.closeTCP()
 		}
 	}()
 	t := g.table.Load()
@@ -107,7 +111,10 @@ func (g *Gateway) Listen() (err error) {
 		}
 		bound = append(bound, e.listener)
 	}
-	return nil
+	if err = g.listenTLS(t.system); err != nil {
+		return err
+	}
+	return g.listenTCP(t)
 }
 
 // Inherit has Listen use l for requests from outside instead of binding a socket of its own. It is called before Listen.
@@ -145,6 +152,8 @@ func (g *Gateway) Run(ctx context.Context) error {
 	g.running = ctx
 	g.startFast()
 	g.serveOn(&g.outside, g.listener, nil, g.serveOutside)
+	g.serveTLS()
+	g.serveTCP()
 	for _, e := range g.table.Load().edges {
 		g.serveEdge(e)
 	}
@@ -173,6 +182,8 @@ func (g *Gateway) Run(ctx context.Context) error {
 			g.fast.Store(nil)
 		}()
 	}
+	g.stopTCP()
+	g.stopTLS(deadline)
 	g.outside.stop(deadline)
 	g.inner.stop(deadline)
 	g.background.stop() // they end with the streams
@@ -227,18 +238,23 @@ func (t *target) side(g *Gateway) *side {
 	return &g.outside
 }
 
-// serveOn answers what comes in at a listener, on an edge or from outside: through the fast tier, which hands to the full
-// tier's server what is not for it, or through the latter alone.
-func (g *Gateway) serveOn(side *side, l net.Listener, e *edge, h http.HandlerFunc) (*http.Server, *door) {
-	s := &http.Server{
+func (g *Gateway) newServer(side *side, h http.HandlerFunc) *http.Server {
+	return &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    maxHeader,
-		Protocols:         http1(),
+		Protocols:         clientProtocols(),
+		HTTP2:             http2Config(),
 		ConnState:         side.conns.changed,
 		ErrorLog:          slog.NewLogLogger(g.cfg.Log.Handler(), slog.LevelDebug),
 	}
+}
+
+// serveOn answers what comes in at a listener, on an edge or from outside: through the fast tier, which hands to the full
+// tier's server what is not for it, or through the latter alone.
+func (g *Gateway) serveOn(side *side, l net.Listener, e *edge, h http.HandlerFunc) (*http.Server, *door) {
+	s := g.newServer(side, h)
 	var d *door
 	if tcp, ok := l.(*net.TCPListener); ok {
 		if t := g.fast.Load(); t != nil {
@@ -249,8 +265,8 @@ func (g *Gateway) serveOn(side *side, l net.Listener, e *edge, h http.HandlerFun
 	}
 	side.servers = append(side.servers, s)
 	side.serving.Go(func() {
-		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) && (d == nil || !errors.Is(err, net.ErrClosed)) {
-			g.fail(err)
+		if err := s.Serve(l); d == nil || !errors.Is(err, net.ErrClosed) {
+			g.ended(err)
 		}
 	})
 	return s, d

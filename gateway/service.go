@@ -36,6 +36,7 @@ type service struct {
 	place   place
 
 	mu       sync.Mutex
+	link     link
 	limit    int64 // of requests at one backend at once; 0: none
 	backends map[string]*backend
 	lanes    []*lane // those of the newest table
@@ -186,9 +187,9 @@ func (s *service) forget() {
 	})
 }
 
-// use makes lanes those of the newest table, and limit that of each backend. Backends are replaced by others of the same
-// address where their limit changes, since it is fixed: what is in flight at them finishes, and counts no more.
-func (s *service) use(lanes []*lane, limit int64) {
+// use makes lanes those of the newest table, and limit that of each backend, which is reached as link says. Backends are
+// replaced by others of the same address where that changes, since it is fixed: what is in flight at them finishes, and counts no more.
+func (s *service) use(lanes []*lane, limit int64, to link) {
 	s.mu.Lock()
 	var old []*backend
 	for _, l := range s.lanes {
@@ -198,8 +199,8 @@ func (s *service) use(lanes []*lane, limit int64) {
 		}
 	}
 	s.lanes = lanes
-	if s.limit != limit {
-		s.limit = limit
+	if s.limit != limit || !s.link.same(to) {
+		s.limit, s.link = limit, to
 		for id, b := range s.backends {
 			n := newBackend(s, Backend{ID: b.id, Address: b.address, Weight: b.Weight, Zone: b.Zone}, limit)
 			n.ready = b.ready
