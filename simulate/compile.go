@@ -17,6 +17,9 @@ func (c *compiler) addRoute(name string) error {
 	if route == nil {
 		return fmt.Errorf("the load names it, but it does not exist")
 	}
+	if route.Redirect != nil {
+		return fmt.Errorf("it sends clients elsewhere: no service answers it")
+	}
 	if c.sys.Services[route.To] == nil {
 		return fmt.Errorf("it leads to service %q, which does not exist", route.To)
 	}

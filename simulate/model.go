@@ -419,7 +419,7 @@ func sortedKeys[V any](m map[string]V) []string {
 // note says what of the system is not simulated.
 func (c *compiler) note() {
 	for _, route := range c.sys.Routes {
-		if parts := unsimulated(&route.Inbound); len(parts) > 0 {
+		if parts := append(unsimulated(&route.Inbound), unsimulatedRoute(route)...); len(parts) > 0 {
 			c.m.notes = append(c.m.notes, fmt.Sprintf("%s: %s not simulated yet", route.Name, list(parts)))
 		}
 	}

@@ -320,7 +320,7 @@ func compileStep(router *topology.Router, functions map[string]*topology.Functio
 		}
 	}
 	name := ""
-	if route := router.Match(method, host, path); route != nil {
+	if route := router.Match(method, host, path, st.Parts()); route != nil {
 		name = route.Name
 	} else if name = functionAt(functions, path); name == "" {
 		return step{}, "", fmt.Errorf("no route answers %s %s", method, st.Path)
