@@ -8,6 +8,7 @@ import (
 	"sort"
 	"strings"
 
+	"github.com/banyanhq/banyan/policy"
 	"github.com/banyanhq/banyan/topology"
 )
 
@@ -108,11 +109,17 @@ func (m *model) addRoute(sys *topology.System, name string) error {
 			}
 		}
 	} else {
-		silent := expandWork(sys, route.To, 1, demands)
+		silent := expandRoute(sys, route, demands)
 		if len(silent) > 0 {
 			slices.Sort(silent)
 			m.notes = append(m.notes, fmt.Sprintf("%s: nothing is known of the work of %s, counted as none", name, strings.Join(slices.Compact(silent), ", ")))
 		}
+	}
+	if route.HTTPCache != nil {
+		m.notes = append(m.notes, fmt.Sprintf("%s: http_cache not modelled yet, the prediction is as if every request reached %s", name, route.To))
+	}
+	if route.Hedge != nil {
+		m.notes = append(m.notes, fmt.Sprintf("%s: the load of hedges is counted, the latency that they save is not", name))
 	}
 	if parts := route.Unmodelled(); len(parts) > 0 {
 		m.notes = append(m.notes, fmt.Sprintf("%s: %s not modelled yet, the prediction is without", name, strings.Join(parts, ", ")))
@@ -120,6 +127,36 @@ func (m *model) addRoute(sys *topology.System, name string) error {
 	m.routes = append(m.routes, name)
 	m.demands[name] = demands
 	return nil
+}
+
+// expandRoute adds what the services of a route are asked, by their own 'work': each has its share of the requests.
+// Nobody waits for copies (of mirrors and hedges), but they cost CPU all the same.
+func expandRoute(sys *topology.System, route *topology.Route, into map[string]demand) (silent []string) {
+	for _, s := range route.Shares(false) {
+		silent = append(silent, expandWork(sys, s.Service, s.Share, into)...)
+	}
+	aside := func(to string, share float64) {
+		extra := map[string]demand{}
+		silent = append(silent, expandWork(sys, to, share, extra)...)
+		for name, e := range extra {
+			d, ok := into[name]
+			if !ok || d.visits == 0 {
+				d = demand{visits: e.visits, scv: 1, delaySCV: 1}
+			}
+			d.async += e.visits * e.cpu / d.visits
+			into[name] = d
+		}
+	}
+	if h := route.Hedge; h != nil && (route.Method == "" || policy.Idempotent(route.Method)) {
+		share := math.Min(float64(h.Budget), 1-float64(h.Quantile))
+		for _, s := range route.Shares(false) {
+			aside(s.Service, share*s.Share)
+		}
+	}
+	if m := route.Mirror; m != nil {
+		aside(m.To, float64(m.Share))
+	}
+	return silent
 }
 
 // expandWork follows the calls from a service down and adds what each asks. The loader has made sure that there are

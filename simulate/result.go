@@ -27,6 +27,7 @@ type Result struct {
 	All      RouteResult     `json:"all"` // all routes together
 	Routes   []RouteResult   `json:"routes"`
 	Services []ServiceResult `json:"services"`
+	Blocks   []BlockResult   `json:"blocks,omitempty"`
 	Machine  MachineResult   `json:"machine"`
 	// Timeline and Trace are of the first replication, from its very start.
 	Timeline []Point      `json:"timeline"`
@@ -38,6 +39,7 @@ type Result struct {
 		all      latencySamples
 		routes   []latencySamples
 		services []serviceSamples
+		blocks   []blockSamples
 		machine  sample
 	}
 }
@@ -106,6 +108,7 @@ type ServiceResult struct {
 	Refused    int64 `json:"refused,omitempty"`
 	Broken     int64 `json:"broken,omitempty"`
 	Orphans    int64 `json:"orphans,omitempty"` // visits whose caller had gone
+	Limited    int64 `json:"limited,omitempty"` // calls that were one too many for the rate limit
 }
 
 // MachineResult is what the cores that all share carried.
@@ -128,6 +131,7 @@ func newResult(m *Model) *Result {
 	for _, s := range m.services {
 		r.Services = append(r.Services, ServiceResult{Service: s.name, Limit: s.limit})
 	}
+	r.newBlocks(m)
 	r.samples.routes = make([]latencySamples, len(m.routes))
 	r.samples.services = make([]serviceSamples, len(m.services))
 	return r
@@ -160,6 +164,10 @@ func (r *Result) add(s *sim) error {
 	for i := range t.services {
 		r.Services[i].count(t.services[i])
 		r.samples.services[i].add(t.services[i], seconds)
+	}
+	for i := range t.blocks {
+		r.Blocks[i].count(&t.blocks[i])
+		r.samples.blocks[i].add(&t.blocks[i], seconds)
 	}
 	r.samples.machine.add(t.busy / seconds)
 	if s.replication == 0 {
@@ -194,6 +202,7 @@ func (r *ServiceResult) count(c serviceCount) {
 	r.Refused += c.Refused
 	r.Broken += c.Broken
 	r.Orphans += c.Orphans
+	r.Limited += c.Limited
 }
 
 func (s *serviceSamples) add(c serviceCount, seconds float64) {
@@ -227,6 +236,12 @@ func (r *Result) complete(m *Model, load *workload) {
 			capacity = s.Limit * s.Replicas.Value
 		}
 		s.Utilisation = estimate(&from.cpu, 1/capacity)
+	}
+	for i := range r.Blocks {
+		r.Blocks[i].complete(&r.samples.blocks[i])
+		if r.Blocks[i].kind == blockFunction {
+			r.Blocks[i].Instances = r.Services[r.Blocks[i].service].Replicas
+		}
 	}
 	r.Machine = MachineResult{Cores: m.cores, CPU: estimate(&r.samples.machine, 1), Utilisation: estimate(&r.samples.machine, 1/m.cores)}
 	r.judge()

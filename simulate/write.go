@@ -23,6 +23,7 @@ func (r *Result) WriteText(w io.Writer) error {
 	r.writeRoutes(&b)
 	b.WriteByte('\n')
 	r.writeServices(&b)
+	r.writeBlocks(&b)
 	fmt.Fprintf(&b, "\nmachine: %s of %.3g cores, %s used\n", plusMinus(r.Machine.CPU.Value, r.Machine.CPU.HalfWidth, "%.3f"),
 		r.Machine.Cores, percent(r.Machine.Utilisation))
 	for _, n := range r.Notes {
