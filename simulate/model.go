@@ -34,13 +34,15 @@ type Model struct {
 	routes   []routeModel
 	timeouts []time.Duration // distinct ones of edges
 	blocks   []blockModel
-	groups   []groupModel
-	aims     []aimModel
-	cookies  int  // that bind clients
-	keyed    bool // something asks who a request comes from, or what it is about
-	load     *workload
-	faults   []fault
-	notes    []string
+
+	httpCaches []httpCacheModel
+	groups     []groupModel
+	aims       []aimModel
+	cookies    int  // that bind clients
+	keyed      bool // something asks who a request comes from, or what it is about
+	load       *workload
+	faults     []fault
+	notes      []string
 }
 
 // serviceModel is a station: a service, or the gateway or the client.
@@ -102,8 +104,10 @@ type nodeCall struct {
 }
 
 type routeModel struct {
-	name string
-	root int32 // node
+	name  string
+	root  int32 // node
+	cache int32 // index into httpCaches; none: the gateway keeps nothing
+	hit   int32 // node of requests that are answered from the cache
 }
 
 // Limits of what is simulated.
@@ -160,6 +164,9 @@ func compile(sys *topology.System, o Options) (*Model, error) {
 	}
 	if err := c.afterRoutes(); err != nil {
 		return nil, err
+	}
+	if err := c.shareMemory(); err != nil {
+		return nil, fmt.Errorf("http_cache: %w", err)
 	}
 	c.keys()
 	if !m.costs() {
