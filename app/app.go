@@ -91,7 +91,7 @@ func New(cfg Config) (*App, error) {
 	a.loaded.Store(&a.since)
 	a.state.Store(control.Starting)
 	var err error
-	if a.gateway, err = gateway.New(gateway.Config{System: cfg.System, Log: cfg.Log}); err != nil {
+	if a.gateway, err = gateway.New(gateway.Config{System: cfg.System, Log: cfg.Log, StateDir: cfg.Dir}); err != nil {
 		return nil, err
 	}
 	a.orch, err = orchestrate.New(orchestrate.Config{
@@ -239,12 +239,27 @@ func (a *App) serveMetrics(ctx context.Context) error {
 	return nil
 }
 
+// endpoints are the addresses from outside besides the plain one.
+func (a *App) endpoints() (all []string) {
+	if addr := a.gateway.TLSAddr(); addr != nil {
+		line := "TLS on https://" + addr.String()
+		if root := a.gateway.TLSRoot(); root != "" {
+			line += " (clients must trust " + root + ")"
+		}
+		all = append(all, line)
+	}
+	for _, t := range a.cfg.System.TCP {
+		all = append(all, "tcp "+t.Name+" on "+a.gateway.TCPAddr(t.Name).String())
+	}
+	return all
+}
+
 // Info says what runs, and where.
 func (a *App) Info() control.Info {
 	return control.Info{
 		System: a.system.Load().Name, State: a.state.Load().(string), PID: os.Getpid(), Since: a.since, Loaded: *a.loaded.Load(),
 		Address: a.gateway.Addr().String(), Metrics: "http://" + a.metrics.Addr().String() + "/metrics",
-		Files: a.cfg.Files, Cores: runtime.NumCPU(),
+		Endpoints: a.endpoints(), Files: a.cfg.Files, Cores: runtime.NumCPU(),
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"math/rand/v2"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -97,6 +98,7 @@ func cookieValue(headers []string, name string) (value string, ok bool) {
 // aim sets what of the request decides on its backend.
 func (c *walk) aim(p parts) {
 	t := c.target
+	c.search.Random = rand.Uint64()
 	if t.hash != nil {
 		c.search.Hash = c.search.Random // without the key, any backend is as good
 		if key, ok := c.hashKey(p, *t.hash); ok {

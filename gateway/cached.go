@@ -219,7 +219,8 @@ func (c *call) fetch() fault {
 	defer c.cancel(errFinished)
 	c.timer = time.AfterFunc(c.target.timeout, c.expire)
 	defer c.timer.Stop()
-	c.enter(c, true)
+	c.aim(c)
+	c.enter(true)
 	if f := c.admit(c); f.kind != noFault {
 		_, f = c.refuse(f)
 		return f

@@ -37,6 +37,14 @@ func (g *Gateway) Collector() prometheus.Collector {
 			desc("backend_requests_total", "Tries that the replica was given.", "service", "backend"),
 			desc("backend_failures_total", "Tries that count against the replica.", "service", "backend"),
 		},
+		tcp: []*prometheus.Desc{
+			desc("tcp_connections", "TCP connections open now.", "name", "service"),
+			desc("tcp_accepted_total", "TCP connections that came.", "name", "service"),
+			desc("tcp_refused_total", "TCP connections closed as they came.", "name", "service"),
+			desc("tcp_failed_total", "TCP connections for which no replica could be connected to.", "name", "service"),
+			desc("tcp_received_bytes_total", "Bytes from clients, of TCP connections that have ended.", "name", "service"),
+			desc("tcp_sent_bytes_total", "Bytes to clients, of TCP connections that have ended.", "name", "service"),
+		},
 	}
 }
 
@@ -109,6 +117,7 @@ type collector struct {
 	cache       cacheFamily
 	canary      [2]*prometheus.Desc
 	backend     []*prometheus.Desc
+	tcp         []*prometheus.Desc
 }
 
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
@@ -118,7 +127,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range c.canary {
 		ch <- d
 	}
-	for _, d := range c.backend {
+	for _, d := range slices.Concat(c.backend, c.tcp) {
 		ch <- d
 	}
 }
@@ -168,6 +177,15 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 				kind = prometheus.CounterValue
 			}
 			ch <- prometheus.MustNewConstMetric(c.backend[i], kind, v, b.Service, b.ID)
+		}
+	}
+	for _, t := range s.TCP {
+		for i, v := range []int64{t.Open, t.Accepted, t.Refused, t.Failed, t.Received, t.Sent} {
+			kind := prometheus.CounterValue
+			if i == 0 {
+				kind = prometheus.GaugeValue
+			}
+			ch <- prometheus.MustNewConstMetric(c.tcp[i], kind, float64(v), t.Name, t.Service)
 		}
 	}
 }

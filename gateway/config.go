@@ -31,6 +31,8 @@ type Config struct {
 	// TrustedProxies are the addresses in front of the gateway whose X-Forwarded headers are believed. From all others
 	// these headers are dropped. Default: none.
 	TrustedProxies []netip.Prefix
+	// StateDir is the folder for what outlives the gateway: the local authority of TLS without certificates.
+	StateDir string
 	// Secret signs the cookies that bind clients to replicas; gateways that share it honour each other's. At least 16
 	// bytes. Default: drawn anew, so that such sessions end with the gateway.
 	Secret []byte

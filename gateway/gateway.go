@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/banyanhq/banyan/gateway/httpcache"
+	"github.com/banyanhq/banyan/gateway/reactor"
 	"github.com/banyanhq/banyan/topology"
 )
 
@@ -39,8 +40,13 @@ type Gateway struct {
 	holdDocument time.Duration // tests on a busy machine have more
 	traces       inFlightTraces
 
+	fast    atomic.Pointer[fastTier] // nil: the full tier carries all
+	realNow func() time.Duration     // what the fast tier's timers run on
+
 	listener net.Listener // outside
 	addr     net.Addr
+	tls      *encrypted  // nil: none is spoken
+	tcp      []*tcpProxy // in the file's order
 	outside  side
 	inner    side
 
@@ -58,6 +64,7 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	origin := time.Now()
 	g := &Gateway{cfg: cfg, origin: origin, holdDocument: holdDocument, failed: make(chan error, 1), now: func() time.Duration { return time.Since(origin) }}
+	g.realNow = g.now
 	g.access.full = make(chan struct{}, 1)
 	g.memory = newMemory()
 	g.streams, g.cutStreams = context.WithCancel(context.Background())
@@ -80,6 +87,8 @@ func (g *Gateway) Listen() (err error) {
 			for _, l := range bound {
 				_ = l.Close()
 			}
+			g.closeTLS()
+			g.closeTCP()
 		}
 	}()
 	t := g.table.Load()
@@ -102,7 +111,10 @@ func (g *Gateway) Listen() (err error) {
 		}
 		bound = append(bound, e.listener)
 	}
-	return nil
+	if err = g.listenTLS(t.system); err != nil {
+		return err
+	}
+	return g.listenTCP(t)
 }
 
 // Inherit has Listen use l for requests from outside instead of binding a socket of its own. It is called before Listen.
@@ -138,7 +150,10 @@ func (g *Gateway) Run(ctx context.Context) error {
 	defer endLog()
 	g.reloading.Lock()
 	g.running = ctx
-	g.serveOn(&g.outside, g.listener, g.serveOutside)
+	g.startFast()
+	g.serveOn(&g.outside, g.listener, nil, g.serveOutside)
+	g.serveTLS()
+	g.serveTCP()
 	for _, e := range g.table.Load().edges {
 		g.serveEdge(e)
 	}
@@ -160,6 +175,15 @@ func (g *Gateway) Run(ctx context.Context) error {
 	deadline, cancel := context.WithTimeout(context.Background(), g.cfg.DrainTimeout)
 	defer cancel()
 	g.cutStreams()
+	if t := g.fast.Load(); t != nil {
+		t.cutStreams()
+		defer func() {
+			t.stop()
+			g.fast.Store(nil)
+		}()
+	}
+	g.stopTCP()
+	g.stopTLS(deadline)
 	g.outside.stop(deadline)
 	g.inner.stop(deadline)
 	g.background.stop() // they end with the streams
@@ -171,15 +195,37 @@ func (g *Gateway) Run(ctx context.Context) error {
 	return err
 }
 
+// startFast starts the fast tier, unless it is not wanted or not to be had.
+func (g *Gateway) startFast() {
+	if g.cfg.FullTierOnly || !reactor.Supported {
+		return
+	}
+	t, err := startFast(g)
+	if err != nil {
+		g.cfg.Log.Warn("the fast tier cannot start: all requests go through the full tier", "error", err)
+		return
+	}
+	g.fast.Store(t)
+}
+
+// fail makes Run end with an error.
+func (g *Gateway) fail(err error) {
+	select {
+	case g.failed <- err:
+	default: // one is enough
+	}
+}
+
 // serveEdge answers the calls on an edge, by whatever target the edge has when they come.
 func (g *Gateway) serveEdge(e *edge) {
-	e.server = g.serveOn(&g.inner, e.listener, func(w http.ResponseWriter, r *http.Request) { g.serve(w, r, e.target.Load()) })
+	e.server, e.door = g.serveOn(&g.inner, e.listener, e, func(w http.ResponseWriter, r *http.Request) { g.serve(w, r, e.target.Load()) })
 }
 
 // side is a set of servers that are stopped together: those for requests from outside, or those for calls between
 // services.
 type side struct {
 	servers []*http.Server
+	doors   []*door // to the fast tier
 	serving sync.WaitGroup
 	conns   connections
 }
@@ -192,31 +238,46 @@ func (t *target) side(g *Gateway) *side {
 	return &g.outside
 }
 
-func (g *Gateway) serveOn(side *side, l net.Listener, h http.HandlerFunc) *http.Server {
-	s := &http.Server{
+func (g *Gateway) newServer(side *side, h http.HandlerFunc) *http.Server {
+	return &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    maxHeader,
-		Protocols:         http1(),
+		Protocols:         clientProtocols(),
+		HTTP2:             http2Config(),
 		ConnState:         side.conns.changed,
 		ErrorLog:          slog.NewLogLogger(g.cfg.Log.Handler(), slog.LevelDebug),
 	}
+}
+
+// serveOn answers what comes in at a listener, on an edge or from outside: through the fast tier, which hands to the full
+// tier's server what is not for it, or through the latter alone.
+func (g *Gateway) serveOn(side *side, l net.Listener, e *edge, h http.HandlerFunc) (*http.Server, *door) {
+	s := g.newServer(side, h)
+	var d *door
+	if tcp, ok := l.(*net.TCPListener); ok {
+		if t := g.fast.Load(); t != nil {
+			d = t.open(tcp, side, e)
+			l = d
+			side.doors = append(side.doors, d)
+		}
+	}
 	side.servers = append(side.servers, s)
 	side.serving.Go(func() {
-		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			select {
-			case g.failed <- err:
-			default: // one is enough
-			}
+		if err := s.Serve(l); d == nil || !errors.Is(err, net.ErrClosed) {
+			g.ended(err)
 		}
 	})
-	return s
+	return s, d
 }
 
 // stop ends the servers, politely until ctx ends, and returns when the last connection is gone.
 func (s *side) stop(ctx context.Context) {
 	var stopping sync.WaitGroup
+	for _, d := range s.doors {
+		stopping.Go(func() { d.stop(ctx) })
+	}
 	for _, srv := range s.servers {
 		stopping.Go(func() {
 			if srv.Shutdown(ctx) != nil {

@@ -149,7 +149,7 @@ func (c *call) prepareHeader() {
 		h["Te"] = []string{"trailers"}
 	}
 	delete(h, "Http2-Settings")
-	if protocol := upgradeOf(in); protocol != "" && !hasToken(in["Upgrade"], "h2c") {
+	if protocol := upgradeOf(in); protocol != "" && c.canUpgrade() && !hasToken(in["Upgrade"], "h2c") {
 		// Not to h2c: requests inside it would pass the routes by, and RFC 9113 has done away with it.
 		c.upgrading = protocol
 		h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{protocol}
@@ -167,12 +167,9 @@ func (c *call) prepareHeader() {
 		c.set(h, headerHost, c.r.Host)
 	}
 	if len(h[headerProto]) == 0 {
-		c.set(h, headerProto, "http")
+		c.set(h, headerProto, c.scheme())
 	}
-	via := "1.1 banyan"
-	if c.r.ProtoMinor == 0 {
-		via = "1.0 banyan"
-	}
+	via := c.via()
 	if prior := h[headerVia]; len(prior) > 0 {
 		via = strings.Join(prior, ", ") + ", " + via
 	}

@@ -59,6 +59,7 @@ func (m *mirror) copyOf(c *call) {
 	h[headerTraceparent] = []string{traceparent(newTraceID(), 0)}
 	delete(h, headerTracestate)
 	u := c.address()
+	u.Scheme = m.target.lane.service.scheme()
 	req := &http.Request{Method: c.r.Method, URL: &u, Host: c.r.Host, Header: h, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
 	body := c.kept
 	go func() {

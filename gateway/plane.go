@@ -38,10 +38,11 @@ type target struct {
 	tryTimeout time.Duration  // 0: as long as the call
 	hedger     *policy.Hedger // nil: nothing is hedged
 	hedging    topology.Hedge
-	priority   *priority       // nil: all are worth the same
-	mirrors    *mirrorStats    // of a mirror's target
-	before     *target         // the target that this one replaces, while a table is built
-	zone       *httpcache.Zone // nil where answers are not kept
+	priority   *priority          // nil: all are worth the same
+	mirrors    *mirrorStats       // of a mirror's target
+	compress   *topology.Compress // nil: answers are left as they are
+	before     *target            // the target that this one replaces, while a table is built
+	zone       *httpcache.Zone    // nil where answers are not kept
 	// invalidates has answers to unsafe requests drop what other routes keep.
 	invalidates bool
 	full        bool // asks for something that only the full tier, on net/http, can do
@@ -57,6 +58,7 @@ type call struct {
 	header    http.Header
 	values    [8]string // behind the header's new values
 	nValues   int
+	grpc      bool   // a call of gRPC, to be answered as one
 	upgrading string // protocol that the client asks to go over to
 
 	kept   []byte      // the body, if it was read in advance
@@ -83,6 +85,9 @@ func (g *Gateway) serveOutside(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "" && r.URL.Scheme != "" && r.URL.Host != "" {
 		r.URL.Path = "/" // the absolute form of a request for the root (RFC 9112, 3.2.2)
 	}
+	if g.redirects(w, r) {
+		return
+	}
 	t := g.table.Load()
 	to := t.unmatched
 	if route := t.router.Match(r.Method, r.Host, r.URL.Path, requestParts{r}); route != nil {
@@ -106,13 +111,14 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, to *target) {
 	if c.bodyPending() {
 		c.abandonBody()
 	}
-	if f.kind == responseIncomplete {
+	if f.kind == responseIncomplete && !c.endGRPC(f) {
 		panic(http.ErrAbortHandler) // the only way to tell the client that the answer is not whole
 	}
 }
 
 // run returns the status that the client was answered with, and the gateway's own error if there was one.
 func (c *call) run() (code int, f fault) {
+	c.grpc = isGRPC(c.r)
 	c.prepareHeader()
 	switch {
 	case c.target.lane == nil && (c.rules == nil || c.rules.redirect == nil):
@@ -139,6 +145,7 @@ func (c *call) run() (code int, f fault) {
 	defer c.cancel(errFinished)
 	c.timer = time.AfterFunc(c.timeout(), c.expire)
 	defer c.timer.Stop()
+	defer c.startGRPC()()
 
 	if f, hurt := c.inject(); hurt {
 		return c.refuse(f)
@@ -152,7 +159,8 @@ func (c *call) run() (code int, f fault) {
 	if c.cacheable() {
 		return c.fromCache()
 	}
-	c.enter(c, c.stream == nil)
+	c.aim(c)
+	c.enter(c.stream == nil)
 	if f := c.admit(c); f.kind != noFault {
 		return c.refuse(f)
 	}
@@ -193,8 +201,12 @@ func (c *call) carry() (code int, f fault) {
 				}
 				continue
 			}
+			if c.grpc {
+				c.outcome = outcomeGRPC(res.Header)
+			}
 			var passed bool
 			if f, passed = c.relay(res); passed {
+				c.reportGRPC(res, f)
 				if f.kind == responseIncomplete && !errors.Is(context.Cause(c.ctx), errStopping) {
 					c.outcome = policy.Failure
 					lane.pool.Report(c.grant, c.g.now(), c.outcome)
@@ -305,10 +317,14 @@ func (c *call) refuse(f fault) (int, fault) {
 	if f.kind != clientClosed {
 		c.closeInfo()
 		c.writeWithin(0)
-		if c.kept == nil && c.stream == nil && c.r.ContentLength != 0 {
+		if c.r.ProtoMajor == 1 && c.kept == nil && c.stream == nil && c.r.ContentLength != 0 {
 			c.readWithin(bodyGrace) // the server reads what is left of the body before it answers
 		}
-		f.write(c.w, c.requestID, c.bodyPending())
+		if c.grpc {
+			f.writeGRPC(c.w, c.requestID)
+		} else {
+			f.write(c.w, c.requestID, c.bodyPending() && c.r.ProtoMajor == 1)
+		}
 	}
 	return f.code(), f
 }
@@ -349,6 +365,10 @@ func (c *call) bodyPending() bool { return c.stream != nil && !c.stream.complete
 // client sends of it for a moment. When it returns nobody reads any more and the deadline is past: otherwise the server
 // would lift the deadline, and wait for the rest for as long as the client likes.
 func (c *call) abandonBody() {
+	if c.r.ProtoMajor > 1 { // the stream's end says that no more is wanted
+		c.stream.drop()
+		return
+	}
 	c.readWithin(bodyGrace)
 	c.flush()
 	c.stream.abandon()
@@ -442,7 +462,7 @@ func (c *call) prepareRequest() {
 // address is that of the request at its backend, whose host is not known yet.
 func (c *call) address() url.URL {
 	u := c.r.URL
-	address := url.URL{Scheme: "http", Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery, ForceQuery: u.ForceQuery}
+	address := url.URL{Scheme: c.target.lane.service.scheme(), Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery, ForceQuery: u.ForceQuery}
 	if c.rules != nil && c.rules.rewrite != nil {
 		c.rules.rewrite.apply(&address)
 	}

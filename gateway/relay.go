@@ -57,7 +57,7 @@ func (c *call) passInformational(code int, header textproto.MIMEHeader) error {
 	if c.info.n++; c.info.n > maxInformational {
 		return errInformation // the transport leaves it to its hook to bound them
 	}
-	if c.info.closed || code == http.StatusContinue || c.r.ProtoMinor == 0 || c.r.Header.Get("Expect") != "" {
+	if c.info.closed || code == http.StatusContinue || c.r.ProtoMajor == 1 && c.r.ProtoMinor == 0 || c.r.Header.Get("Expect") != "" {
 		return nil // the last: the server may be writing its 100 at this instant
 	}
 	c.writeWithin(c.left()) // or a client that does not read would hold the mutex for good
@@ -76,14 +76,27 @@ func (c *call) passInformational(code int, header textproto.MIMEHeader) error {
 // client can still be given another answer.
 func (c *call) relay(res *http.Response) (f fault, passed bool) {
 	c.closeInfo()
-	defer res.Body.Close()
+	defer func() {
+		if passed && res.ProtoMajor > 1 {
+			c.cancel(errFinished) // or closing would wait for the end of a request body that nobody wants any more
+		}
+		_ = res.Body.Close()
+	}()
+	c.compress(res)
 	switch {
 	case res.StatusCode == http.StatusSwitchingProtocols:
 		return c.upgrade(res)
+	case len(res.Trailer) > 0 && res.ContentLength > 0 && c.r.Method != http.MethodHead:
+		// HTTP/2 has trailers after a body of known length; HTTP/1.1 has them only after one that is chunked.
+		res.ContentLength = -1
+		delete(res.Header, "Content-Length")
+		if endless(res) || c.grpc {
+			return c.relayEndless(res), true
+		}
 	case c.r.Method == http.MethodHead || res.ContentLength == 0 || res.Body == http.NoBody:
 		c.writeHead(res)
 		return fault{}, true
-	case endless(res):
+	case c.grpc || endless(res):
 		return c.relayEndless(res), true
 	case res.ContentLength > holdSize:
 		c.writeHead(res)
@@ -129,11 +142,13 @@ func endless(res *http.Response) bool {
 // writeHead passes the head on: from here on the answer is the client's. Trailers that the backend announced are
 // announced.
 func (c *call) writeHead(res *http.Response) {
-	c.target.lane.pool.Report(c.grant, c.g.now(), c.outcome)
+	if !c.grpc { // of which the trailers say how it went
+		c.target.lane.pool.Report(c.grant, c.g.now(), c.outcome)
+	}
 	c.writeWithin(c.left())
 	h := c.w.Header()
 	c.copyAnswerHeader(h, res.Header)
-	if c.bodyPending() {
+	if c.bodyPending() && c.r.ProtoMajor == 1 {
 		h["Connection"] = []string{"close"}
 	}
 	c.bind(h)

@@ -29,12 +29,14 @@ type Backend struct {
 // service is the set of backends of one service, and the ways in which calls reach them.
 type service struct {
 	name    string
+	g       *Gateway
 	waiting waitlist
 	now     func() time.Duration
 	ledger  policy.Ledger // what all lanes spent on retries and hedges
 	place   place
 
 	mu       sync.Mutex
+	link     link
 	limit    int64 // of requests at one backend at once; 0: none
 	backends map[string]*backend
 	lanes    []*lane // those of the newest table
@@ -185,9 +187,9 @@ func (s *service) forget() {
 	})
 }
 
-// use makes lanes those of the newest table, and limit that of each backend. Backends are replaced by others of the same
-// address where their limit changes, since it is fixed: what is in flight at them finishes, and counts no more.
-func (s *service) use(lanes []*lane, limit int64) {
+// use makes lanes those of the newest table, and limit that of each backend, which is reached as link says. Backends are
+// replaced by others of the same address where that changes, since it is fixed: what is in flight at them finishes, and counts no more.
+func (s *service) use(lanes []*lane, limit int64, to link) {
 	s.mu.Lock()
 	var old []*backend
 	for _, l := range s.lanes {
@@ -197,8 +199,8 @@ func (s *service) use(lanes []*lane, limit int64) {
 		}
 	}
 	s.lanes = lanes
-	if s.limit != limit {
-		s.limit = limit
+	if s.limit != limit || !s.link.same(to) {
+		s.limit, s.link = limit, to
 		for id, b := range s.backends {
 			n := newBackend(s, Backend{ID: b.id, Address: b.address, Weight: b.Weight, Zone: b.Zone}, limit)
 			n.ready = b.ready
@@ -271,7 +273,9 @@ func (s *service) drain(ctx context.Context, id string) error {
 	case <-ctx.Done():
 		return fmt.Errorf("draining %s %s: %d requests in flight: %w", s.name, id, b.InFlight(), context.Cause(ctx))
 	}
-	b.transport.CloseIdleConnections()
+	closed := make(chan struct{})
+	b.closeIdle(func() { close(closed) })
+	<-closed
 	return nil
 }
 
@@ -293,7 +297,21 @@ func (s *service) remove(id string) {
 func (b *backend) close() {
 	b.closing.Store(true)
 	b.checkEmpty()
+	b.closeIdle(nil)
+}
+
+// closeIdle closes the connections on which nothing is in flight: the full tier's at once, the fast tier's soon; then it
+// calls done, unless that is nil.
+func (b *backend) closeIdle(done func()) {
+	if done == nil {
+		done = func() {}
+	}
 	b.transport.CloseIdleConnections()
+	if t := b.service.g.fast.Load(); t != nil {
+		t.closeIdle(b, done)
+	} else {
+		done()
+	}
 }
 
 func (b *backend) checkEmpty() {
@@ -345,7 +363,7 @@ func (l *lane) release(g policy.Grant, latency time.Duration, o policy.Outcome) 
 	if b.closing.Load() {
 		b.checkEmpty()
 		if b.InFlight() == 0 {
-			b.transport.CloseIdleConnections()
+			b.closeIdle(nil)
 		}
 	}
 	if b.Limit > 0 {
@@ -358,6 +376,6 @@ func (s *service) closeAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, b := range s.backends {
-		b.transport.CloseIdleConnections()
+		b.closeIdle(nil)
 	}
 }

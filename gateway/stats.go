@@ -30,6 +30,8 @@ type Stats struct {
 	Calls []CallStats `json:"calls"`
 	// Backends by service, then id; only those known now.
 	Backends []BackendStats `json:"backends"`
+	// TCP listeners in the order of the file.
+	TCP []TCPStats `json:"tcp,omitempty"`
 }
 
 // RouteStats counts the requests of one route, as its clients saw them.
@@ -216,6 +218,9 @@ func (g *Gateway) Stats() *Stats {
 	})
 	for _, name := range sortedKeys(t.services) {
 		s.Backends = append(s.Backends, t.services[name].snapshot()...)
+	}
+	for _, p := range g.tcp {
+		s.TCP = append(s.TCP, p.stats())
 	}
 	return s
 }

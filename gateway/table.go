@@ -30,6 +30,8 @@ type table struct {
 	services  map[string]*service
 	departed  map[string]*service // of tables before, which still have backends
 	lanes     map[*service][]*lane
+	links     map[string]link // of services, by name
+	tcp       map[string]*tcpTarget
 }
 
 // edge is the way from one service to another.
@@ -37,6 +39,7 @@ type edge struct {
 	from, to string
 	listener net.Listener
 	server   *http.Server
+	door     *door // to the fast tier; nil: there is none
 	url      string
 	target   atomic.Pointer[target]
 }
@@ -71,6 +74,9 @@ func (g *Gateway) Reload(sys *topology.System) error {
 	old := g.table.Load()
 	if sys.Listen != old.system.Listen {
 		return fmt.Errorf("gateway: reloading: listen is %s and would become %s: that takes a restart", old.system.Listen, sys.Listen)
+	}
+	if err := sameListeners(old.system, sys); err != nil {
+		return err
 	}
 	t, err := g.build(sys, old)
 	if err != nil {
@@ -128,11 +134,15 @@ func (g *Gateway) build(sys *topology.System, old *table) (*table, error) {
 		return nil, err
 	}
 	t.unmatched = old.unmatched
+	var err error
+	if t.links, err = newLinks(sys); err != nil {
+		return nil, err
+	}
 	defer t.depart(old)
 	for name := range sys.Services {
 		t.services[name] = old.service(name)
 		if t.services[name] == nil {
-			t.services[name] = &service{name: name, now: func() time.Duration { return g.now() }, backends: map[string]*backend{}, place: place{g.cfg.Zone, g.cfg.Gateway, g.cfg.Gateways}}
+			t.services[name] = &service{name: name, g: g, now: func() time.Duration { return g.now() }, backends: map[string]*backend{}, place: place{g.cfg.Zone, g.cfg.Gateway, g.cfg.Gateways}}
 		}
 	}
 	kept := slices.Clone(old.routes)
@@ -153,6 +163,9 @@ func (g *Gateway) build(sys *topology.System, old *table) (*table, error) {
 		}
 		t.targets[r] = to
 		t.routes = append(t.routes, to)
+	}
+	if err := t.buildTCP(); err != nil {
+		return nil, err
 	}
 	return t, g.buildEdges(t, old)
 }
@@ -217,6 +230,12 @@ func (g *Gateway) direct(t *table, to *target, name string, in topology.Inbound)
 	}
 	if in.Limit != nil {
 		to.limit = to.keptLimit(*in.Limit)
+	}
+	if in.Compress != nil {
+		to.compress, to.full = in.Compress, true
+	}
+	if l := t.links[name]; l.http2() || l.config != nil || to.edge == nil && t.system.TLS != nil && t.system.TLS.Redirect {
+		to.full = true
 	}
 	if in.Sticky != nil {
 		to.sticky = newSticky(name, *in.Sticky, g.cfg.Secret)
@@ -294,7 +313,7 @@ func (g *Gateway) commit(t, old *table) {
 		}
 	}
 	for name, s := range t.services {
-		s.use(t.lanes[s], int64(t.system.Services[name].Concurrency))
+		s.use(t.lanes[s], int64(t.system.Services[name].Concurrency), t.links[name])
 	}
 	g.table.Store(t)
 }
@@ -309,6 +328,9 @@ func (g *Gateway) retire(t, old *table) {
 			g.inner.serving.Go(func() {
 				deadline, cancel := context.WithTimeout(context.Background(), g.cfg.DrainTimeout)
 				defer cancel()
+				if e.door != nil {
+					e.door.stop(deadline)
+				}
 				if e.server.Shutdown(deadline) != nil {
 					_ = e.server.Close()
 				}
@@ -319,7 +341,7 @@ func (g *Gateway) retire(t, old *table) {
 	}
 	for _, s := range old.services {
 		if t.services[s.name] == nil {
-			s.use(nil, s.limit)
+			s.use(nil, s.limit, s.link)
 		}
 	}
 }

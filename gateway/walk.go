@@ -102,11 +102,9 @@ func (c *walk) leaveTrace() {
 }
 
 // enter begins the search for a backend.
-func (c *walk) enter(p parts, replayable bool) {
+func (c *walk) enter(replayable bool) {
 	c.target.lane.retrier.Begin(c.start)
 	c.search.Repeatable = c.idempotent && replayable && c.target.lane.retrier.Enabled()
-	c.search.Random = rand.Uint64()
-	c.aim(p)
 }
 
 // enterBound takes a place within the service's adaptive bound, if it has one.

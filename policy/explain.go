@@ -56,7 +56,9 @@ type Candidate struct {
 }
 
 // scorer is a picker that compares candidates by a number.
-type scorer interface{ score(r *Request, i int) float64 }
+type scorer interface {
+	score(r *Request, i int) float64
+}
 
 func (p *leastRequest) score(r *Request, i int) float64 {
 	return float64(r.members[i].InFlight()) / r.weight(i)

@@ -17,7 +17,7 @@ func TestCandidatesAgreeWithEligible(t *testing.T) {
 		p.SetSlowStart(time.Second)
 		var members []*Member
 		for i := range 6 {
-			m := p.NewMember(&Backend{Key: uint64(i)*golden, Limit: 2})
+			m := p.NewMember(&Backend{Key: uint64(i) * golden, Limit: 2})
 			m.Since = -time.Minute
 			members = append(members, m)
 		}

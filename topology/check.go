@@ -24,6 +24,8 @@ func check(sys *System, d *decoder) {
 	}
 	c.uses()
 	c.routes()
+	c.tls()
+	c.tcp()
 	c.blocks()
 	for _, name := range sortedKeys(sys.Functions) {
 		c.function(name, sys.Functions[name])
@@ -118,6 +120,9 @@ func (c *checker) inbound(s spot, v Inbound) {
 	}
 	if a := v.Adaptive; a != nil && a.Min > a.Max {
 		c.at(s.child("adaptive").child("min"), Problem{Found: fmt.Sprint(a.Min), Message: fmt.Sprintf("min is more than max (%d)", a.Max)})
+	}
+	if v.Compress != nil {
+		c.compress(s.child("compress"), *v.Compress)
 	}
 	if v.Limit != nil {
 		c.limit(s.child("limit"), *v.Limit)
@@ -220,6 +225,9 @@ func (c *checker) routes() {
 		}
 		c.inbound(s, r.Inbound)
 		c.httpCache(s, r)
+		if r.Compress != nil && r.HTTPCache != nil {
+			c.at(s, Problem{Message: "answers that are kept are not compressed: http_cache and compress exclude each other", Expected: "one of them"})
+		}
 		c.resilience(s, r.Inbound, c.sys.Services[r.To])
 	}
 	c.httpStore()

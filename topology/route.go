@@ -69,6 +69,8 @@ type Inbound struct {
 	// Adaptive bounds the requests in flight to the service by what their latency says. Left out: nothing does; {} takes
 	// the defaults.
 	Adaptive *Adaptive `yaml:"adaptive"`
+	// Compress has answers compressed for clients that take them so. Left out: none is; {} takes the defaults.
+	Compress *Compress `yaml:"compress"`
 	// Hedge sends slow requests a second time. Left out: none is; {} takes the defaults.
 	Hedge *Hedge `yaml:"hedge"`
 	// Admission refuses what cannot finish in time. Left out: nothing is refused for that; {} takes the defaults.
@@ -220,7 +222,8 @@ func (in *Inbound) Unmodelled() []string {
 		name string
 		set  bool
 	}{{"sticky", in.Sticky != nil}, {"slow_start", in.SlowStart > 0}, {"outliers", in.Outliers != nil}, {"limit", in.Limit != nil}, {"adaptive", in.Adaptive != nil},
-		{"try_timeout", in.TryTimeout > 0}, {"admission", in.Admission != nil}, {"priority", in.Priority != nil}, {"locality", in.Locality != nil}} {
+		{"try_timeout", in.TryTimeout > 0}, {"admission", in.Admission != nil}, {"priority", in.Priority != nil}, {"locality", in.Locality != nil},
+		{"compress", in.Compress != nil}} {
 		if f.set {
 			names = append(names, f.name)
 		}

@@ -69,6 +69,8 @@ type Info struct {
 	Loaded time.Time `json:"loaded"`
 	// Address of the gateway, host:port.
 	Address string `json:"address"`
+	// Endpoints says, for people, which addresses there are besides: TLS and TCP.
+	Endpoints []string `json:"endpoints,omitempty"`
 	// Metrics is the URL of the Prometheus metrics.
 	Metrics string `json:"metrics"`
 	// Files of the topology, absolute.

@@ -94,6 +94,9 @@ func (c *cli) serve(ctx context.Context, cfg app.Config) error {
 			return
 		}
 		fmt.Fprintf(c.out, "%s serves on http://%s (metrics: %s)\n", i.System, i.Address, i.Metrics)
+		for _, e := range i.Endpoints {
+			fmt.Fprintln(c.out, e)
+		}
 	}
 	a, err := app.New(cfg)
 	if err != nil {
@@ -175,6 +178,9 @@ func (c *cli) waitServing(ctx context.Context, client *control.Client, child *ex
 			return writeJSON(c.out, i)
 		}
 		fmt.Fprintf(c.out, "%s serves on http://%s (metrics: %s)\n", i.System, i.Address, i.Metrics)
+		for _, e := range i.Endpoints {
+			fmt.Fprintln(c.out, e)
+		}
 		fmt.Fprintf(c.out, "pid %d, log %s\n", i.PID, path)
 		return nil
 	}

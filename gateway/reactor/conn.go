@@ -47,6 +47,9 @@ func (l *Loop) Add(c *Conn, fd int, h Handler) error {
 	return nil
 }
 
+// FD returns the socket, which stays the loop's.
+func (c *Conn) FD() int { return int(c.fd) }
+
 // Open reports whether the connection is in a loop.
 func (c *Conn) Open() bool { return c.loop != nil }
 
@@ -60,11 +63,10 @@ func (c *Conn) Close() {
 	}
 }
 
-// Reset closes the socket so that the peer sees the connection break (RST) rather than end.
-func (c *Conn) Reset() {
+// Shutdown tells the peer that nothing more will come; reading goes on.
+func (c *Conn) Shutdown() {
 	if c.loop != nil {
-		_ = unix.SetsockoptLinger(int(c.fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
-		c.Close()
+		_ = unix.Shutdown(int(c.fd), unix.SHUT_WR) // fails only where the peer is gone
 	}
 }
 
@@ -155,18 +157,21 @@ func (c *Conn) Write(p []byte) (n int, err syscall.Errno) {
 	}
 }
 
-// Writev writes what fits of two pieces, in one system call.
-func (c *Conn) Writev(a, b []byte) (n int, err syscall.Errno) {
+// Writev writes what fits of three pieces, in one system call.
+func (c *Conn) Writev(a, b, d []byte) (n int, err syscall.Errno) {
+	if len(b)+len(d) == 0 {
+		return c.Write(a)
+	}
 	l := c.loop
 	l.iov[0] = syscall.Iovec{Base: unsafe.SliceData(a), Len: uint64(len(a))}
 	l.iov[1] = syscall.Iovec{Base: unsafe.SliceData(b), Len: uint64(len(b))}
-	l.msg = syscall.Msghdr{Iov: &l.iov[0], Iovlen: 2}
-	defer func() { l.iov = [2]syscall.Iovec{} }()
+	l.iov[2] = syscall.Iovec{Base: unsafe.SliceData(d), Len: uint64(len(d))}
+	l.msg = syscall.Msghdr{Iov: &l.iov[0], Iovlen: 3}
 	for {
 		r, _, errno := syscall.RawSyscall(syscall.SYS_SENDMSG, uintptr(c.fd), uintptr(unsafe.Pointer(&l.msg)), syscall.MSG_NOSIGNAL)
 		switch errno {
 		case 0:
-			c.Writable = int(r) == len(a)+len(b)
+			c.Writable = int(r) == len(a)+len(b)+len(d)
 			return int(r), 0
 		case syscall.EINTR:
 		case syscall.EAGAIN:

@@ -22,7 +22,7 @@ type Loop struct {
 	events      [256]unix.EpollEvent
 	wheel       wheel
 	stopped     bool
-	iov         [2]syscall.Iovec // of Writev
+	iov         [3]syscall.Iovec // of Writev
 	msg         syscall.Msghdr
 	last        time.Duration // when the scheduler was last given a chance
 
