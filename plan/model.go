@@ -32,6 +32,7 @@ type model struct {
 	routes   []string           // sorted
 	demands  map[string]map[string]demand
 	services []service // sorted by name; the gateway and the client last
+	caches   []*cachedRoute
 	notes    []string
 }
 
@@ -68,6 +69,9 @@ func newModel(sys *topology.System, load Load, o Options) (*model, error) {
 			m.idle[name] = cores
 		}
 		m.burst = burstOf(c)
+	}
+	if err := m.settleCaches(sys, load); err != nil {
+		return nil, err
 	}
 	return m, nil
 }
@@ -115,8 +119,8 @@ func (m *model) addRoute(sys *topology.System, name string) error {
 			m.notes = append(m.notes, fmt.Sprintf("%s: nothing is known of the work of %s, counted as none", name, strings.Join(slices.Compact(silent), ", ")))
 		}
 	}
-	if route.HTTPCache != nil {
-		m.notes = append(m.notes, fmt.Sprintf("%s: http_cache not modelled yet, the prediction is as if every request reached %s", name, route.To))
+	if err := m.addCache(sys, route, demands); err != nil {
+		return err
 	}
 	if route.Hedge != nil {
 		m.notes = append(m.notes, fmt.Sprintf("%s: the load of hedges is counted, the latency that they save is not", name))

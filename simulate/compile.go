@@ -40,11 +40,22 @@ func (c *compiler) addRoute(name string) error {
 	if err != nil {
 		return err
 	}
+	cache, err := c.httpCache(route)
+	if err != nil {
+		return err
+	}
+	hit := none
+	if cache != none {
+		if hit, err = c.hitRoot(&root); err != nil {
+			return err
+		}
+		c.missRoot(&root)
+	}
 	i, err := c.addNode(root)
 	if err != nil {
 		return err
 	}
-	c.m.routes = append(c.m.routes, routeModel{name: name, root: i})
+	c.m.routes = append(c.m.routes, routeModel{name: name, root: i, cache: cache, hit: hit})
 	return nil
 }
 
@@ -58,7 +69,7 @@ func (c *compiler) addFunctionRoute(name string) error {
 	if err != nil {
 		return err
 	}
-	c.m.routes = append(c.m.routes, routeModel{name: name, root: i})
+	c.m.routes = append(c.m.routes, routeModel{name: name, root: i, cache: none})
 	return nil
 }
 

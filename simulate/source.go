@@ -236,6 +236,10 @@ func (s *sim) startRequest(u int32, st *step) {
 		started: s.now, node: s.m.routes[st.route].root, service: none, replica: none, call: none, child: none,
 		request: i, phase: phaseCalling, idempotent: st.idempotent, safe: st.safe, message: none, group: none, stamp: s.visits.at(v).stamp,
 	}
+	r.key = 0
+	if s.m.routes[st.route].cache != none {
+		s.fromCache(r, s.visits.at(v), st)
+	}
 	if s.m.keyed {
 		s.identify(v, u, st)
 	}
@@ -249,6 +253,7 @@ func (s *sim) startRequest(u int32, st *step) {
 func (s *sim) endRequest(i int32, outcome Outcome) {
 	r := s.requests.at(i)
 	r.stamp++
+	s.keepAnswer(r, outcome)
 	latency := s.now - r.started
 	s.tally.requestDone(s, r.route, latency, outcome)
 	if s.probe != nil {

@@ -19,7 +19,7 @@ type HTTPCache struct {
 	StaleIfError Duration `yaml:"stale_if_error" schema:"maximum=365d"`
 	// Key says what of a request tells answers apart. Left out: its host, path and whole query.
 	Key HTTPCacheKey `yaml:"key"`
-	// Objects that the route has, for planning. Left out: what the workload's paths say.
+	// Objects that the route has, for planning. Count and zipf hold where the workload's paths have no variables that tell.
 	Objects *HTTPObjects `yaml:"objects"`
 }
 
