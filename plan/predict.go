@@ -126,7 +126,7 @@ func (m *model) describeUse(p *Prediction, rates map[string]float64) {
 	p.Machine.Cores = m.cores
 	idle := m.idleShare(rates)
 	for _, s := range m.services {
-		sp := ServicePrediction{Service: s.name, Replicas: s.replicas, Limit: s.limit, CPU: m.use(s.name, rates, idle)}
+		sp := ServicePrediction{Service: s.name, Replicas: s.replicas, Limit: s.limit, CPU: m.useAwake(s.name, rates, m.asleep(s, rates, idle))}
 		for route, rate := range rates {
 			sp.Rate += rate * m.demands[route][s.name].visits
 		}
