@@ -25,8 +25,13 @@
 // directions in bounded memory. An answer that fits one buffer is read whole before its head is passed on, so that a
 // backend's death half-way can be made good by another.
 //
-// What it never does: rewrite bodies, terminate TLS, speak HTTP/2, check health (it is told by SetReady), or
-// decide anything that package policy could.
+// Beside these: accesslog.go, why.go and dryrun.go (what is said of requests, afterwards and in advance), rules.go,
+// route.go, rewrite.go, mirror.go, hedge.go, deadline.go, shed.go (what a route may ask for besides), cached.go with package
+// httpcache, compress.go, grpc.go, tls.go with package certs, tcp.go with package proxyproto, health.go (backends that no
+// supervisor checks).
+//
+// What it never does: rewrite bodies other than by compressing them, start or stop backends, or decide anything that
+// package policy could.
 //
 // Run owns every goroutine; when it returns, all listeners and connections are closed.
 package gateway
