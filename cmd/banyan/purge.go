@@ -6,8 +6,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/banyanhq/banyan/app/control"
-	"github.com/banyanhq/banyan/topology"
 	"github.com/banyanhq/banyan/gateway/httpcache"
+	"github.com/banyanhq/banyan/topology"
 )
 
 func (c *cli) purge() *cobra.Command {
