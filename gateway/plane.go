@@ -93,6 +93,9 @@ func (g *Gateway) serveOutside(w http.ResponseWriter, r *http.Request) {
 	if route := t.router.Match(r.Method, r.Host, r.URL.Path, requestParts{r}); route != nil {
 		to = t.targets[route]
 	}
+	if to.zone != nil && g.serveHit(w, r, to) {
+		return
+	}
 	g.serve(w, r, to)
 }
 
