@@ -11,7 +11,7 @@ import "math"
 // through the gateway, which does nothing else, shows what that is on this machine: a service's visit spends no more on it.
 
 // What is believed of r for a bare hop before the pulses are looked at, and its standard error: services of one to three
-// milliseconds on two virtual cores gave 0.4 to 1.2, the example shop 1.0 (docs/plan.md has the table). The pulses weigh
+// milliseconds on two virtual cores gave 0.4 to 1.2, the example shop 1.0. The pulses weigh
 // about half as much.
 const (
 	wakePrior      = 0.8
