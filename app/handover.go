@@ -17,8 +17,11 @@ func (a *App) HandOver() (h control.HandOver, done func(), err error) {
 	if !a.cfg.GatewayOnly {
 		return h, nil, errors.New("only a gateway that stands alone can be taken over: it was started by 'banyan up'")
 	}
-	if sys := a.system.Load(); sys.TLS != nil || len(sys.TCP) > 0 {
+	switch sys := a.system.Load(); {
+	case sys.TLS != nil, len(sys.TCP) > 0:
 		return h, nil, errors.New("a gateway with 'tls' or 'tcp' cannot be taken over yet: end it and start it anew")
+	case sys.HTTPCache != nil && sys.HTTPCache.Dir != "":
+		return h, nil, errors.New("a gateway with 'http_cache: {dir}' cannot be taken over, for two would write there: end it and start it anew")
 	}
 	h.Listen, h.Admin = a.system.Load().Listen, a.system.Load().Admin
 	for _, l := range []net.Listener{a.gateway.Listener(), a.metrics} {
