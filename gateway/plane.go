@@ -315,8 +315,11 @@ func (c *call) ended() fault {
 	return fault{kind: clientClosed, detail: "the client went away"}
 }
 
-// parting reports whether the client's connection is to end with this answer, since another gateway takes over.
-func (c *call) parting() bool { return c.target.edge == nil && c.g.parting.Load() }
+// last reports whether the client's connection ends with this answer: where its next request begins is not known, or
+// another gateway takes over. In HTTP/2 and 3 connections end in another way.
+func (c *call) last() bool {
+	return c.r.ProtoMajor == 1 && (c.bodyPending() || c.target.edge == nil && c.g.parting.Load())
+}
 
 // refuse answers with the gateway's own error.
 func (c *call) refuse(f fault) (int, fault) {
@@ -329,7 +332,7 @@ func (c *call) refuse(f fault) (int, fault) {
 		if c.grpc {
 			f.writeGRPC(c.w, c.requestID)
 		} else {
-			f.write(c.w, c.requestID, c.bodyPending() && c.r.ProtoMajor == 1)
+			f.write(c.w, c.requestID, c.last())
 		}
 	}
 	return f.code(), f

@@ -148,7 +148,7 @@ func (c *call) writeHead(res *http.Response) {
 	c.writeWithin(c.left())
 	h := c.w.Header()
 	c.copyAnswerHeader(h, res.Header)
-	if c.bodyPending() && c.r.ProtoMajor == 1 {
+	if c.last() {
 		h["Connection"] = []string{"close"}
 	}
 	c.bind(h)
