@@ -315,6 +315,9 @@ func (c *call) ended() fault {
 	return fault{kind: clientClosed, detail: "the client went away"}
 }
 
+// parting reports whether the client's connection is to end with this answer, since another gateway takes over.
+func (c *call) parting() bool { return c.target.edge == nil && c.g.parting.Load() }
+
 // refuse answers with the gateway's own error.
 func (c *call) refuse(f fault) (int, fault) {
 	if f.kind != clientClosed {
