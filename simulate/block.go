@@ -294,7 +294,7 @@ func (c *compiler) blockCall(from int32, use string, mean float64) (nodeCall, er
 		return nodeCall{}, err
 	}
 	b := &c.m.blocks[i]
-	e := edgeModel{from: from, to: b.service, lane: none, timeout: none, aim: none, block: i}
+	e := edgeModel{from: from, to: b.service, lane: none, timeout: none, aim: none, block: i, link: none}
 	if b.kind == blockFunction {
 		if e.timeout, err = c.timeout(c.sys.Functions[use[len("functions."):]].Timeout.Std()); err != nil {
 			return nodeCall{}, err
