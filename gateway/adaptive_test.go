@@ -28,7 +28,7 @@ func TestAdaptiveBound(t *testing.T) {
 			<-leave
 		}
 	})
-	bound := r.routes[0].lane.bound
+	bound := r.table.Load().routes[0].lane.bound
 	stream, err := r.client.Get(r.url + "/stream")
 	if err != nil {
 		t.Fatal(err)

@@ -118,8 +118,8 @@ func TestClientAddress(t *testing.T) {
 		{"127.0.0.1:99", "192.0.2.1, 127.0.0.1", inner, "192.0.2.1"},
 		{"127.0.0.1:99", "127.0.0.1", inner, "127.0.0.1"},
 	} {
-		call := &call{g: g, target: c.to, r: &http.Request{RemoteAddr: c.remote}, header: http.Header{headerFor: {c.chain}}}
-		if got := call.client(); got != c.want {
+		call := &call{walk: walk{g: g, target: c.to}, r: &http.Request{RemoteAddr: c.remote}, header: http.Header{headerFor: {c.chain}}}
+		if got := call.client(call.chain()); got != c.want {
 			t.Errorf("%s, %q: %q, want %q", c.remote, c.chain, got, c.want)
 		}
 	}
@@ -200,7 +200,7 @@ func TestStickyDoesNotHoldRetries(t *testing.T) {
 	r := start(t, Config{System: s})
 	r.serve("web", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
 	r.serve("web", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "well") })
-	broken := r.routes[0].sticky.seal(r.services["web"].backends["web-1"].Key)
+	broken := r.table.Load().routes[0].sticky.seal(r.table.Load().services["web"].backends["web-1"].Key)
 	if who, fresh := r.ask("/", func(req *http.Request) { req.AddCookie(&http.Cookie{Name: "banyan_web", Value: broken}) }); who != "well" || len(fresh) != 0 {
 		t.Errorf("got %q, cookies %v", who, fresh)
 	}
@@ -228,7 +228,7 @@ func TestBackendWeights(t *testing.T) {
 	counts := [2]int{}
 	for i := range counts {
 		id := r.serve("web", func(http.ResponseWriter, *http.Request) { counts[i]++ })
-		address := r.services["web"].backends[id].address
+		address := r.table.Load().services["web"].backends[id].address
 		r.Add("web", Backend{ID: id, Address: address, Weight: 1 + 2*i})
 		r.SetReady("web", id, true)
 	}
@@ -244,7 +244,7 @@ func FuzzAffinity(f *testing.F) {
 	f.Add("a=b; user=1", "user", "user=1&b=%zz+")
 	f.Fuzz(func(t *testing.T, cookies, name, query string) {
 		cookieValue([]string{cookies}, name)
-		queryValue(query, name)
+		topology.QueryValue(query, name)
 		newSticky("web", topology.Sticky{}, make([]byte, 16)).open(cookies)
 	})
 }

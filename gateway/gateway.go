@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,45 +13,48 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/banyanhq/banyan/gateway/httpcache"
+	"github.com/banyanhq/banyan/gateway/reactor"
 	"github.com/banyanhq/banyan/topology"
 )
 
 // Gateway is the HTTP data plane of one system. Its methods are safe for concurrent use, but for Listen and Run, which
 // are called once each, in this order.
 type Gateway struct {
-	cfg      Config
-	now      func() time.Duration // the clock that all policies run on; tests have their own
-	services map[string]*service  // fixed
-	edges    []*edge              // fixed; sorted by caller, then callee
-	table    atomic.Pointer[table]
-	routes   []*target // fixed; in the file's order
+	cfg   Config
+	now   func() time.Duration // the clock that all policies run on; tests have their own
+	table atomic.Pointer[table]
+
+	origin time.Time // of the clock
+	access accessLog
+	memory memory
+
+	reloading sync.Mutex      // held while the table is replaced, and while a change must reach all of it
+	names     []string        // of routes, by their id: all that there ever were; guarded by reloading
+	running   context.Context // set by Run, nil before and after; guarded by reloading
+	failed    chan error      // of a server, to Run
+
+	cache   *httpcache.Cache         // of all routes that keep answers; nil: none does; guarded by reloading, and set once
+	cacheOf *topology.HTTPCacheStore // that it was made for
 
 	holdDocument time.Duration // tests on a busy machine have more
 	traces       inFlightTraces
 
+	fast    atomic.Pointer[fastTier] // nil: the full tier carries all
+	realNow func() time.Duration     // what the fast tier's timers run on
+
 	listener net.Listener // outside
 	addr     net.Addr
+	tls      *encrypted  // nil: none is spoken
+	tcp      []*tcpProxy // in the file's order
 	outside  side
 	inner    side
 
+	background background
+	peers      peers
+
 	streams    context.Context // ends when streams without an end are to be cut off
 	cutStreams context.CancelFunc
-}
-
-// table is how requests from outside find their target. It is replaced as a whole.
-type table struct {
-	router    *topology.Router
-	targets   map[*topology.Route]*target
-	unmatched *target
-}
-
-// edge is the way from one service to another.
-type edge struct {
-	from, to string
-	target   *target
-	listener net.Listener
-	url      string
-	calls    []atomic.Pointer[attributed] // by route, the last one for calls of no known route
 }
 
 // New returns a gateway for the system. It has no backends yet, and no listeners.
@@ -61,96 +63,17 @@ func New(cfg Config) (*Gateway, error) {
 		return nil, err
 	}
 	origin := time.Now()
-	g := &Gateway{cfg: cfg, services: map[string]*service{}, holdDocument: holdDocument, now: func() time.Duration { return time.Since(origin) }}
+	g := &Gateway{cfg: cfg, origin: origin, holdDocument: holdDocument, failed: make(chan error, 1), now: func() time.Duration { return time.Since(origin) }}
+	g.realNow = g.now
+	g.access.full = make(chan struct{}, 1)
+	g.memory = newMemory()
 	g.streams, g.cutStreams = context.WithCancel(context.Background())
-	for name, s := range cfg.System.Services {
-		g.services[name] = &service{
-			name: name, limit: int64(s.Concurrency), now: func() time.Duration { return g.now() }, backends: map[string]*backend{},
-		}
-	}
-	if err := g.makeRoutes(); err != nil {
+	t, err := g.build(cfg.System, nil)
+	if err != nil {
 		return nil, err
 	}
-	return g, g.makeEdges()
-}
-
-func (g *Gateway) makeRoutes() error {
-	routes := g.cfg.System.Routes
-	t := &table{
-		router:    topology.NewRouter(routes),
-		targets:   make(map[*topology.Route]*target, len(routes)),
-		unmatched: &target{route: -1, traffic: newTraffic("")},
-	}
-	for i, r := range routes {
-		to := &target{route: i, traffic: newTraffic(routeName(r))}
-		if err := g.direct(to, r.To, r.Inbound); err != nil {
-			return fmt.Errorf("gateway: route %s: %w", to.traffic.name, err)
-		}
-		t.targets[r] = to
-		g.routes = append(g.routes, to)
-	}
-	g.table.Store(t)
-	return nil
-}
-
-func (g *Gateway) makeEdges() error {
-	for _, from := range sortedKeys(g.cfg.System.Services) {
-		uses := slices.Clone(g.cfg.System.Services[from].Uses)
-		slices.Sort(uses)
-		for _, to := range slices.Compact(uses) {
-			callee := g.cfg.System.Services[to]
-			if callee == nil {
-				continue // a cache, a table, a queue: not the gateway's
-			}
-			e := &edge{from: from, to: to, calls: make([]atomic.Pointer[attributed], len(g.routes)+1)}
-			e.target = &target{route: -1, edge: e, traffic: newTraffic(from + " -> " + to)}
-			if err := g.direct(e.target, to, callee.Inbound); err != nil {
-				return fmt.Errorf("gateway: %s used by %s: %w", to, from, err)
-			}
-			g.edges = append(g.edges, e)
-		}
-	}
-	return nil
-}
-
-// direct points a target at a service.
-func (g *Gateway) direct(t *target, name string, in topology.Inbound) error {
-	s := g.services[name]
-	if s == nil {
-		return fmt.Errorf("there is no service %q", name)
-	}
-	var err error
-	t.timeout = in.Timeout.Std()
-	if t.timeout <= 0 {
-		return fmt.Errorf("time-out %v: want more than 0", t.timeout)
-	}
-	if hashing(in.Balance) {
-		t.hash = cmp.Or(in.Hash, &topology.Hash{Client: true})
-	}
-	if in.Limit != nil {
-		t.limit = newLimit(*in.Limit)
-	}
-	if in.Sticky != nil {
-		t.sticky = newSticky(name, *in.Sticky, g.cfg.Secret)
-	}
-	t.lane, err = s.lane(in)
-	return err
-}
-
-// hashing reports whether a policy looks at a request's hash.
-func hashing(b topology.Balance) bool {
-	switch b {
-	case topology.RingHash, topology.Maglev, topology.BoundedHash, topology.Rendezvous:
-		return true
-	}
-	return false
-}
-
-func routeName(r *topology.Route) string {
-	if r.Name == "" && r.Method != "" {
-		return r.Method + " " + r.Path
-	}
-	return cmp.Or(r.Name, r.Path)
+	g.commit(t, nil)
+	return g, nil
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
@@ -164,23 +87,41 @@ func (g *Gateway) Listen() (err error) {
 			for _, l := range bound {
 				_ = l.Close()
 			}
+			g.closeTLS()
+			g.closeTCP()
 		}
 	}()
-	g.listener, err = net.Listen("tcp", g.cfg.System.Listen)
-	if err != nil {
-		return fmt.Errorf("gateway: listening for requests from outside: %w", err)
+	t := g.table.Load()
+	if err := g.access.open(t.system.AccessLog, t.system.Dir); err != nil {
+		return err
+	}
+	if err := g.openCache(); err != nil {
+		return err
+	}
+	if g.listener == nil {
+		if g.listener, err = net.Listen("tcp", t.system.Listen); err != nil {
+			return fmt.Errorf("gateway: listening for requests from outside: %w", err)
+		}
 	}
 	bound = append(bound, g.listener)
 	g.addr = g.listener.Addr()
-	for _, e := range g.edges {
-		if e.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-			return fmt.Errorf("gateway: listening for calls from %s to %s: %w", e.from, e.to, err)
+	for _, e := range t.edges {
+		if err = e.listen(); err != nil {
+			return err
 		}
 		bound = append(bound, e.listener)
-		e.url = "http://" + e.listener.Addr().String()
 	}
-	return nil
+	if err = g.listenTLS(t.system); err != nil {
+		return err
+	}
+	return g.listenTCP(t)
 }
+
+// Inherit has Listen use l for requests from outside instead of binding a socket of its own. It is called before Listen.
+func (g *Gateway) Inherit(l net.Listener) { g.listener = l }
+
+// Listener returns what requests from outside come in by, nil before Listen: for another gateway to inherit.
+func (g *Gateway) Listener() net.Listener { return g.listener }
 
 // Addr returns the address that requests from outside are answered on, nil before Listen.
 func (g *Gateway) Addr() net.Addr { return g.addr }
@@ -188,10 +129,8 @@ func (g *Gateway) Addr() net.Addr { return g.addr }
 // EdgeURL returns where one service finds another, such as http://127.0.0.1:41234; empty before Listen, or if from does
 // not use to.
 func (g *Gateway) EdgeURL(from, to string) string {
-	for _, e := range g.edges {
-		if e.from == from && e.to == to {
-			return e.url
-		}
+	if e := g.table.Load().edge(from, to); e != nil {
+		return e.url
 	}
 	return ""
 }
@@ -204,32 +143,89 @@ func (g *Gateway) Run(ctx context.Context) error {
 	if g.listener == nil {
 		return errors.New("gateway: Run before Listen")
 	}
-	failed := make(chan error, 1+len(g.edges))
-	g.serveOn(&g.outside, g.listener, g.serveOutside, failed)
-	for _, e := range g.edges {
-		g.serveOn(&g.inner, e.listener, func(w http.ResponseWriter, r *http.Request) { g.serve(w, r, e.target) }, failed)
+	logged, endLog := context.WithCancel(context.Background())
+	var logging sync.WaitGroup
+	logging.Go(func() { g.access.run(logged, func(err error) { g.cfg.Log.Error(err.Error()) }) })
+	defer logging.Wait()
+	defer endLog()
+	g.reloading.Lock()
+	g.running = ctx
+	g.startFast()
+	g.serveOn(&g.outside, g.listener, nil, g.serveOutside)
+	g.serveTLS()
+	g.serveTCP()
+	for _, e := range g.table.Load().edges {
+		g.serveEdge(e)
 	}
+	g.reloading.Unlock()
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	watched, unwatch := context.WithCancel(ctx)
+	defer unwatch()
+	watching.Go(func() { g.watch(watched) })
 	var err error
 	select {
 	case <-ctx.Done():
-	case err = <-failed:
+	case err = <-g.failed:
 		err = fmt.Errorf("gateway: serving: %w", err)
 	}
+	g.reloading.Lock()
+	g.running = nil // no edge is added any more
+	g.reloading.Unlock()
 	deadline, cancel := context.WithTimeout(context.Background(), g.cfg.DrainTimeout)
 	defer cancel()
 	g.cutStreams()
+	if t := g.fast.Load(); t != nil {
+		t.cutStreams()
+		defer func() {
+			t.stop()
+			g.fast.Store(nil)
+		}()
+	}
+	g.stopTCP()
+	g.stopTLS(deadline)
 	g.outside.stop(deadline)
 	g.inner.stop(deadline)
-	for _, s := range g.services {
+	g.background.stop() // they end with the streams
+	t := g.table.Load()
+	for _, s := range slices.Concat(slices.Collect(maps.Values(t.services)), slices.Collect(maps.Values(t.departed))) {
 		s.closeAll()
 	}
+	g.closeCache()
 	return err
+}
+
+// startFast starts the fast tier, unless it is not wanted or not to be had.
+func (g *Gateway) startFast() {
+	if g.cfg.FullTierOnly || !reactor.Supported {
+		return
+	}
+	t, err := startFast(g)
+	if err != nil {
+		g.cfg.Log.Warn("the fast tier cannot start: all requests go through the full tier", "error", err)
+		return
+	}
+	g.fast.Store(t)
+}
+
+// fail makes Run end with an error.
+func (g *Gateway) fail(err error) {
+	select {
+	case g.failed <- err:
+	default: // one is enough
+	}
+}
+
+// serveEdge answers the calls on an edge, by whatever target the edge has when they come.
+func (g *Gateway) serveEdge(e *edge) {
+	e.server, e.door = g.serveOn(&g.inner, e.listener, e, func(w http.ResponseWriter, r *http.Request) { g.serve(w, r, e.target.Load()) })
 }
 
 // side is a set of servers that are stopped together: those for requests from outside, or those for calls between
 // services.
 type side struct {
 	servers []*http.Server
+	doors   []*door // to the fast tier
 	serving sync.WaitGroup
 	conns   connections
 }
@@ -242,27 +238,46 @@ func (t *target) side(g *Gateway) *side {
 	return &g.outside
 }
 
-func (g *Gateway) serveOn(side *side, l net.Listener, h http.HandlerFunc, failed chan<- error) {
-	s := &http.Server{
+func (g *Gateway) newServer(side *side, h http.HandlerFunc) *http.Server {
+	return &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    maxHeader,
-		Protocols:         http1(),
+		Protocols:         clientProtocols(),
+		HTTP2:             http2Config(),
 		ConnState:         side.conns.changed,
 		ErrorLog:          slog.NewLogLogger(g.cfg.Log.Handler(), slog.LevelDebug),
 	}
+}
+
+// serveOn answers what comes in at a listener, on an edge or from outside: through the fast tier, which hands to the full
+// tier's server what is not for it, or through the latter alone.
+func (g *Gateway) serveOn(side *side, l net.Listener, e *edge, h http.HandlerFunc) (*http.Server, *door) {
+	s := g.newServer(side, h)
+	var d *door
+	if tcp, ok := l.(*net.TCPListener); ok {
+		if t := g.fast.Load(); t != nil {
+			d = t.open(tcp, side, e)
+			l = d
+			side.doors = append(side.doors, d)
+		}
+	}
 	side.servers = append(side.servers, s)
 	side.serving.Go(func() {
-		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			failed <- err
+		if err := s.Serve(l); d == nil || !errors.Is(err, net.ErrClosed) {
+			g.ended(err)
 		}
 	})
+	return s, d
 }
 
 // stop ends the servers, politely until ctx ends, and returns when the last connection is gone.
 func (s *side) stop(ctx context.Context) {
 	var stopping sync.WaitGroup
+	for _, d := range s.doors {
+		stopping.Go(func() { d.stop(ctx) })
+	}
 	for _, srv := range s.servers {
 		stopping.Go(func() {
 			if srv.Shutdown(ctx) != nil {
@@ -333,7 +348,7 @@ func (c *connections) closeFresh() {
 // Add makes a replica of a service known. It gets requests once SetReady says that it is ready. A replica of the same id
 // is replaced. A service that the system does not have is ignored.
 func (g *Gateway) Add(service string, b Backend) {
-	if s := g.services[service]; s != nil {
+	if s := g.table.Load().service(service); s != nil {
 		s.add(b)
 	}
 }
@@ -341,7 +356,7 @@ func (g *Gateway) Add(service string, b Backend) {
 // SetReady says whether a replica may be given requests. Those in flight are not affected. Becoming ready closes its
 // breakers, for it may be another process than before.
 func (g *Gateway) SetReady(service, id string, ready bool) {
-	if s := g.services[service]; s != nil {
+	if s := g.table.Load().service(service); s != nil {
 		s.setReady(id, ready)
 	}
 }
@@ -349,7 +364,7 @@ func (g *Gateway) SetReady(service, id string, ready bool) {
 // Drain gives a replica no new request, for good, and returns when none is in flight and its idle connections are
 // closed; or with an error that wraps ctx's when that ends first.
 func (g *Gateway) Drain(ctx context.Context, service, id string) error {
-	s := g.services[service]
+	s := g.table.Load().service(service)
 	if s == nil {
 		return fmt.Errorf("draining: there is no service %q", service)
 	}
@@ -359,7 +374,7 @@ func (g *Gateway) Drain(ctx context.Context, service, id string) error {
 // Remove forgets a replica. It gets no new request; those in flight go on, and its connections are closed as they
 // become idle.
 func (g *Gateway) Remove(service, id string) {
-	if s := g.services[service]; s != nil {
+	if s := g.table.Load().service(service); s != nil {
 		s.remove(id)
 	}
 }

@@ -71,6 +71,7 @@ func start(t testing.TB, cfg Config, prepare ...func(*Gateway)) *rig {
 	if cfg.System == nil {
 		cfg.System = shop()
 	}
+	cfg.FullTierOnly = cfg.FullTierOnly || fullTierOnly
 	g, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -347,14 +348,14 @@ func TestWaysOfCallingAreShared(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := len(g.services["catalog"].lanes); n != 1 {
+	if n := len(g.table.Load().services["catalog"].lanes); n != 1 {
 		t.Errorf("equal policies make %d lanes", n)
 	}
 	s.Routes[1].Breaker = &topology.Breaker{Off: true}
 	if g, err = New(Config{System: s}); err != nil {
 		t.Fatal(err)
 	}
-	if n := len(g.services["catalog"].lanes); n != 2 {
+	if n := len(g.table.Load().services["catalog"].lanes); n != 2 {
 		t.Errorf("unequal policies make %d lanes", n)
 	}
 }

@@ -211,7 +211,7 @@ func TestNoPlaceAtAClosingBackend(t *testing.T) {
 	}
 	g.Add("web", Backend{ID: "a", Address: "127.0.0.1:1"})
 	g.SetReady("web", "a", true)
-	s := g.services["web"]
+	s := g.table.Load().services["web"]
 	s.mu.Lock()
 	s.backends["a"].closing.Store(true)
 	picked := make(chan policy.Refusal)

@@ -10,6 +10,7 @@ import (
 
 // limit is the rate limit of one target.
 type limit struct {
+	cfg     topology.Limit
 	limiter *policy.RateLimiter
 	seed    maphash.Seed // so that nobody can choose a value that uses up another's bucket
 	by      string
@@ -17,11 +18,11 @@ type limit struct {
 }
 
 func newLimit(cfg topology.Limit) *limit {
-	return &limit{limiter: policy.NewRateLimiter(float64(cfg.Rate), cfg.Burst), seed: maphash.MakeSeed(), by: cfg.By, header: http.CanonicalHeaderKey(cfg.Header)}
+	return &limit{cfg: cfg, limiter: policy.NewRateLimiter(float64(cfg.Rate), cfg.Burst), seed: maphash.MakeSeed(), by: cfg.By, header: http.CanonicalHeaderKey(cfg.Header)}
 }
 
 // withinLimit counts the request, and returns the fault with which it is refused if it is one too many.
-func (c *call) withinLimit() fault {
+func (c *walk) withinLimit(p parts) fault {
 	l := c.target.limit
 	if l == nil {
 		return fault{}
@@ -29,10 +30,10 @@ func (c *call) withinLimit() fault {
 	var key uint64
 	switch l.by {
 	case "client":
-		key = maphash.String(l.seed, c.client())
+		key = maphash.String(l.seed, c.client(p.chain()))
 	case "header":
-		if values := c.r.Header[l.header]; len(values) > 0 {
-			key = maphash.String(l.seed, values[0])
+		if value, ok := p.Header(l.header); ok {
+			key = maphash.String(l.seed, value)
 		}
 	}
 	wait, ok := l.limiter.Allow(key, c.start)

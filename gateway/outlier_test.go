@@ -77,7 +77,7 @@ func TestOutlierIsEjected(t *testing.T) {
 func (r *rig) settle() {
 	r.t.Helper()
 	until(r.t, "the end of all requests", func() bool {
-		for _, route := range r.routes {
+		for _, route := range r.table.Load().routes {
 			if route.traffic.inFlight.Load() > 0 {
 				return false
 			}

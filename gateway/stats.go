@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/banyanhq/banyan/gateway/httpcache"
 	"github.com/banyanhq/banyan/policy"
 	"github.com/banyanhq/banyan/stats"
 )
@@ -19,6 +20,8 @@ type Stats struct {
 	At time.Duration `json:"at"`
 	// Routes in the order of the file.
 	Routes []RouteStats `json:"routes"`
+	// LostLogLines are lines of the access log that were not written, since its file did not keep up.
+	LostLogLines int64 `json:"lost_log_lines,omitempty"`
 	// Unmatched are requests from outside that no route leads anywhere.
 	Unmatched Traffic `json:"unmatched"`
 	// Edges by caller, then callee.
@@ -27,6 +30,8 @@ type Stats struct {
 	Calls []CallStats `json:"calls"`
 	// Backends by service, then id; only those known now.
 	Backends []BackendStats `json:"backends"`
+	// TCP listeners in the order of the file.
+	TCP []TCPStats `json:"tcp,omitempty"`
 }
 
 // RouteStats counts the requests of one route, as its clients saw them.
@@ -34,6 +39,8 @@ type RouteStats struct {
 	Route   string `json:"route"`
 	Service string `json:"service"`
 	Traffic
+	// Cache counts what became of the requests in the route's cache; nil where it has none.
+	Cache *httpcache.Stats `json:"cache,omitempty"`
 }
 
 // EdgeStats counts the calls from one service to another, as the caller saw them.
@@ -58,6 +65,8 @@ type Traffic struct {
 	InFlight int64 `json:"in_flight"`
 	// Retries beyond the first try of each request.
 	Retries int64 `json:"retries"`
+	// Hedges are second copies of slow requests.
+	Hedges int64 `json:"hedges"`
 	// Latency of the whole call, from the request's head to the answer's end; of streams without an end, to the
 	// answer's head.
 	Latency *stats.Histogram `json:"latency"`
@@ -109,6 +118,7 @@ type traffic struct {
 	inFlight atomic.Int64
 	ended    atomic.Int64
 	retries  atomic.Int64
+	hedges   atomic.Int64
 	upstream atomic.Int64
 	codes    [600]atomic.Int64 // index 0: codes that HTTP does not have
 	faults   [faultKinds]atomic.Int64
@@ -133,7 +143,7 @@ func (t *traffic) record(code int, kind faultKind, latency, upstream time.Durati
 func (t *traffic) snapshot() Traffic {
 	s := Traffic{
 		Classes: map[string]int64{}, Codes: map[int]int64{}, Errors: map[string]int64{},
-		InFlight: t.inFlight.Load(), Retries: t.retries.Load(), Upstream: time.Duration(t.upstream.Load()),
+		InFlight: t.inFlight.Load(), Retries: t.retries.Load(), Hedges: t.hedges.Load(), Upstream: time.Duration(t.upstream.Load()),
 		Latency: t.latency.Snapshot(),
 	}
 	for code := range t.codes {
@@ -158,15 +168,15 @@ type attributed struct {
 	squares atomic.Uint64 // square seconds, the bits of a float64
 }
 
-// attribute counts a call for a route; -1: for no known one.
-func (e *edge) attribute(route int, d time.Duration) {
-	if route < 0 || route >= len(e.calls)-1 {
-		route = len(e.calls) - 1
+// attribute counts a call of an edge for a route, by its id; -1: for no known one.
+func (t *target) attribute(route int, d time.Duration) {
+	if route < 0 || route >= len(t.calls)-1 {
+		route = len(t.calls) - 1
 	}
-	a := e.calls[route].Load()
+	a := t.calls[route].Load()
 	if a == nil {
-		e.calls[route].CompareAndSwap(nil, new(attributed))
-		a = e.calls[route].Load()
+		t.calls[route].CompareAndSwap(nil, new(attributed))
+		a = t.calls[route].Load()
 	}
 	a.count.Add(1)
 	a.sum.Add(int64(d))
@@ -180,14 +190,16 @@ func (e *edge) attribute(route int, d time.Duration) {
 
 // Stats returns a snapshot. It costs a copy of each histogram: meant for every second, not for every request.
 func (g *Gateway) Stats() *Stats {
-	s := &Stats{At: g.now(), Unmatched: g.table.Load().unmatched.traffic.snapshot()}
-	for _, r := range g.routes {
-		s.Routes = append(s.Routes, RouteStats{Route: r.traffic.name, Service: r.lane.service.name, Traffic: r.traffic.snapshot()})
+	t := g.table.Load()
+	s := &Stats{At: g.now(), LostLogLines: g.access.dropped(), Unmatched: t.unmatched.traffic.snapshot()}
+	for _, r := range t.routes {
+		s.Routes = append(s.Routes, RouteStats{Route: r.traffic.name, Service: r.to, Traffic: r.traffic.snapshot(), Cache: r.cacheStats()})
 	}
-	for _, e := range g.edges {
-		s.Edges = append(s.Edges, EdgeStats{From: e.from, To: e.to, Traffic: e.target.traffic.snapshot()})
-		for i := range e.calls {
-			a := e.calls[i].Load()
+	for _, e := range t.edges {
+		to := e.target.Load()
+		s.Edges = append(s.Edges, EdgeStats{From: e.from, To: e.to, Traffic: to.traffic.snapshot()})
+		for i := range to.calls {
+			a := to.calls[i].Load()
 			if a == nil {
 				continue
 			}
@@ -195,8 +207,8 @@ func (g *Gateway) Stats() *Stats {
 				From: e.from, To: e.to, Count: a.count.Load(), Sum: time.Duration(a.sum.Load()),
 				SumSquares: math.Float64frombits(a.squares.Load()),
 			}
-			if i < len(g.routes) {
-				call.Route = g.routes[i].traffic.name
+			if i < len(t.names) {
+				call.Route = t.names[i]
 			}
 			s.Calls = append(s.Calls, call)
 		}
@@ -204,8 +216,11 @@ func (g *Gateway) Stats() *Stats {
 	slices.SortStableFunc(s.Calls, func(a, b CallStats) int {
 		return cmp.Or(cmp.Compare(a.Route, b.Route), cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To))
 	})
-	for _, name := range sortedKeys(g.services) {
-		s.Backends = append(s.Backends, g.services[name].snapshot()...)
+	for _, name := range sortedKeys(t.services) {
+		s.Backends = append(s.Backends, t.services[name].snapshot()...)
+	}
+	for _, p := range g.tcp {
+		s.TCP = append(s.TCP, p.stats())
 	}
 	return s
 }
@@ -213,8 +228,9 @@ func (g *Gateway) Stats() *Stats {
 // Requests is how many requests of each route have ended since the gateway was made, in the order of the file. It is
 // cheap.
 func (g *Gateway) Requests() []int64 {
-	n := make([]int64, len(g.routes))
-	for i, r := range g.routes {
+	t := g.table.Load()
+	n := make([]int64, len(t.routes))
+	for i, r := range t.routes {
 		n[i] = r.traffic.ended.Load()
 	}
 	return n

@@ -56,6 +56,20 @@ func unsimulated(in *topology.Inbound) (names []string) {
 	return names
 }
 
+// unsimulatedRoute names what a route does with its requests and the simulation leaves out: there, all of them go to the
+// service that 'to' names, once.
+func unsimulatedRoute(r *topology.Route) (names []string) {
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{{"split", len(r.Split) > 0}, {"canary", r.Canary != nil}, {"mirror", r.Mirror != nil}, {"fault", r.Fault != nil}, {"hedge", r.Hedge != nil}} {
+		if f.set {
+			names = append(names, f.name)
+		}
+	}
+	return names
+}
+
 // hashes reports whether a balancing policy maps requests to replicas.
 func hashes(b topology.Balance) bool {
 	switch b {

@@ -17,6 +17,9 @@ func (c *compiler) addRoute(name string) error {
 	if route == nil {
 		return fmt.Errorf("the load names it, but it does not exist")
 	}
+	if route.Redirect != nil {
+		return fmt.Errorf("it sends clients elsewhere: no service answers it")
+	}
 	if c.sys.Services[route.To] == nil {
 		return fmt.Errorf("it leads to service %q, which does not exist", route.To)
 	}
@@ -37,11 +40,22 @@ func (c *compiler) addRoute(name string) error {
 	if err != nil {
 		return err
 	}
+	cache, err := c.httpCache(route)
+	if err != nil {
+		return err
+	}
+	hit := none
+	if cache != none {
+		if hit, err = c.hitRoot(&root); err != nil {
+			return err
+		}
+		c.missRoot(&root)
+	}
 	i, err := c.addNode(root)
 	if err != nil {
 		return err
 	}
-	c.m.routes = append(c.m.routes, routeModel{name: name, root: i})
+	c.m.routes = append(c.m.routes, routeModel{name: name, root: i, cache: cache, hit: hit})
 	return nil
 }
 
@@ -55,7 +69,7 @@ func (c *compiler) addFunctionRoute(name string) error {
 	if err != nil {
 		return err
 	}
-	c.m.routes = append(c.m.routes, routeModel{name: name, root: i})
+	c.m.routes = append(c.m.routes, routeModel{name: name, root: i, cache: none})
 	return nil
 }
 

@@ -24,23 +24,24 @@ const none int32 = -1
 // Model is a system made ready for simulation. It is not changed by Run, which may be called more than once, and from
 // several goroutines at once unless the options' functions forbid it.
 type Model struct {
-	o        Options
-	system   string
-	cores    float64
-	services []serviceModel
-	lanes    []laneModel
-	edges    []edgeModel
-	nodes    []node
-	routes   []routeModel
-	timeouts []time.Duration // distinct ones of edges
-	blocks   []blockModel
-	groups   []groupModel
-	links    []distribution
-	aims     []aimModel
-	cookies  int  // that bind clients
-	keyed    bool // something asks who a request comes from, or what it is about
-	load     *workload
-	faults   []fault
+	o          Options
+	system     string
+	cores      float64
+	services   []serviceModel
+	lanes      []laneModel
+	edges      []edgeModel
+	nodes      []node
+	routes     []routeModel
+	timeouts   []time.Duration // distinct ones of edges
+	blocks     []blockModel
+	httpCaches []httpCacheModel
+	groups     []groupModel
+	links      []distribution
+	aims       []aimModel
+	cookies    int  // that bind clients
+	keyed      bool // something asks who a request comes from, or what it is about
+	load       *workload
+	faults     []fault
 
 	dispersion float64 // of the work, as it was calibrated; 0: not known
 	notes      []string
@@ -107,8 +108,10 @@ type nodeCall struct {
 }
 
 type routeModel struct {
-	name string
-	root int32 // node
+	name  string
+	root  int32 // node
+	cache int32 // index into httpCaches; none: the gateway keeps nothing
+	hit   int32 // node of requests that are answered from the cache
 }
 
 // Limits of what is simulated.
@@ -165,6 +168,9 @@ func compile(sys *topology.System, o Options) (*Model, error) {
 	}
 	if err := c.afterRoutes(); err != nil {
 		return nil, err
+	}
+	if err := c.shareMemory(); err != nil {
+		return nil, fmt.Errorf("http_cache: %w", err)
 	}
 	c.keys()
 	if !m.costs() {
@@ -419,9 +425,12 @@ func sortedKeys[V any](m map[string]V) []string {
 // note says what of the system is not simulated.
 func (c *compiler) note() {
 	for _, route := range c.sys.Routes {
-		if parts := unsimulated(&route.Inbound); len(parts) > 0 {
+		if parts := append(unsimulated(&route.Inbound), unsimulatedRoute(route)...); len(parts) > 0 {
 			c.m.notes = append(c.m.notes, fmt.Sprintf("%s: %s not simulated yet", route.Name, list(parts)))
 		}
+	}
+	if left := c.sys.Workload.Unmodelled(); left != "" {
+		c.m.notes = append(c.m.notes, left)
 	}
 	if len(c.silent) > 0 {
 		c.m.notes = append(c.m.notes, fmt.Sprintf("nothing is known of the work of %s: counted as none", list(sortedKeys(c.silent))))

@@ -61,6 +61,8 @@ type sim struct {
 	blocks []block
 	groups []group
 
+	httpCaches []httpCache
+
 	deadlines []deadlines // by the model's time-outs, then the client's, then that of waiting calls
 	clientOut int32
 	waitOut   int32
@@ -101,6 +103,7 @@ type request struct {
 	root    int32 // visit
 	session int32
 	stamp   uint32
+	key     uint64 // of the answer that the gateway's cache did not have, and one; 0: none is kept
 }
 
 func newSim(m *Model, load *workload, replication int) (*sim, error) {
@@ -124,6 +127,12 @@ func newSim(m *Model, load *workload, replication int) (*sim, error) {
 		s.blocks = append(s.blocks, s.newBlock(&m.blocks[i]))
 		if every := m.blocks[i].every; every > 0 {
 			s.schedule(every, evTimer, int32(i), 0)
+		}
+	}
+	s.httpCaches = make([]httpCache, len(m.httpCaches))
+	for _, r := range m.routes {
+		if r.cache != none {
+			s.httpCaches[r.cache] = s.newHTTPCache(&m.httpCaches[r.cache], r.name)
 		}
 	}
 	for i := range m.lanes {

@@ -3,6 +3,8 @@ package simulate
 import (
 	"math"
 	"sort"
+
+	"github.com/banyanhq/banyan/stats"
 )
 
 // source draws the arrivals of an open load.
@@ -99,21 +101,20 @@ type ahead struct {
 	think float64 // the mean of that pause
 }
 
-// think draws the pause of a user, in nanoseconds. Pauses are exponential, and what is left of one is as long as a new
-// one: so a user may come with another who is thinking already, and its own pause has the right length all the same.
+// think draws the pause of a user, in nanoseconds. What is left of an exponential pause is as long as a new one: so a
+// user may come with another who is thinking already, and its own pause has the right length all the same. Pauses that
+// are not exponential are not moved.
 func (s *sim) think(mean float64) int64 {
-	if s.arrivals.batch > 1 {
-		a := s.arrivals.draws
-		if l := s.ahead; l.wakes > s.now && l.think == mean && a.uniform()*s.arrivals.batch >= 1 {
-			spread := min(s.spread, mean/4) * a.ExpFloat64()
-			if a.uniform() < 0.5 {
-				spread = -spread
-			}
-			return max(l.wakes-s.now+int64(spread*1e9), 1)
+	clusters := s.arrivals.batch > 1 && (s.load.thinkTimes == "" || s.load.thinkTimes == "exponential")
+	if l := s.ahead; clusters && l.wakes > s.now && l.think == mean && s.arrivals.draws.uniform()*s.arrivals.batch >= 1 {
+		spread := min(s.spread, mean/4) * s.arrivals.draws.ExpFloat64()
+		if s.arrivals.draws.uniform() < 0.5 {
+			spread = -spread
 		}
+		return max(l.wakes-s.now+int64(spread*1e9), 1)
 	}
-	d := nanoseconds(mean * s.users.ExpFloat64())
-	if s.arrivals.batch > 1 {
+	d := nanoseconds(stats.Pause(s.load.thinkTimes, mean, s.users))
+	if clusters {
 		s.ahead = ahead{wakes: s.now + d, think: mean}
 	}
 	return d
@@ -149,7 +150,7 @@ func (s *sim) startLoad() {
 		s.choose(u)
 		at := int64(i) % 1_000_000_000 // those who do not think come a nanosecond apart
 		if think := l.scenarios[s.sessions.at(u).scenario].steps[0].think; think > 0 {
-			at = nanoseconds(think * s.users.ExpFloat64())
+			at = nanoseconds(stats.RemainingPause(l.thinkTimes, think, s.users))
 		}
 		s.schedule(at, evStep, u, 0)
 	}
@@ -240,6 +241,10 @@ func (s *sim) startRequest(u int32, st *step) {
 		started: s.now, node: s.m.routes[st.route].root, service: none, replica: none, call: none, child: none,
 		request: i, phase: phaseCalling, idempotent: st.idempotent, safe: st.safe, message: none, group: none, stamp: s.visits.at(v).stamp,
 	}
+	r.key = 0
+	if s.m.routes[st.route].cache != none {
+		s.fromCache(r, s.visits.at(v), st)
+	}
 	if s.m.keyed {
 		s.identify(v, u, st)
 	}
@@ -253,6 +258,7 @@ func (s *sim) startRequest(u int32, st *step) {
 func (s *sim) endRequest(i int32, outcome Outcome) {
 	r := s.requests.at(i)
 	r.stamp++
+	s.keepAnswer(r, outcome)
 	latency := s.now - r.started
 	s.tally.requestDone(s, r.route, latency, outcome)
 	if s.probe != nil {

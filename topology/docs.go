@@ -14,7 +14,7 @@ import (
 
 // vocabulary is the source of the types, so that their comments are the only text that documents the file.
 //
-//go:embed blocks.go route.go service.go system.go units.go workload.go
+//go:embed *.go
 var vocabulary embed.FS
 
 // typeDocs are the comments of a type and of its fields, by Go name.
@@ -31,6 +31,9 @@ func readDocs() (map[string]typeDocs, error) {
 	}
 	docs := map[string]typeDocs{}
 	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), "_test.go") {
+			continue
+		}
 		src, err := vocabulary.ReadFile(e.Name())
 		if err != nil {
 			return nil, fmt.Errorf("reading the documentation: %w", err)

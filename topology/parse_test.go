@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -363,4 +364,25 @@ func FuzzParse(f *testing.F) {
 			t.Fatal(firstDifference(string(text), string(second)))
 		}
 	})
+}
+
+func TestAddressesInFlowLists(t *testing.T) {
+	sys, err := Parse(Source{Name: "a.yaml", Data: []byte(`
+system: a
+services: {x: {backends: [127.0.0.1:80, h:81, {address: h:82}, "h:83"]}}
+`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, b := range sys.Services["x"].Backends {
+		got = append(got, b.Address)
+	}
+	if want := []string{"127.0.0.1:80", "h:81", "h:82", "h:83"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	// A quoted key may be followed by its value at once (YAML 1.2.2, 7.4.2).
+	if _, err := Parse(Source{Name: "a.yaml", Data: []byte(`{system: a, services: {x: {backends: [{"address":"h:1"}]}}}`)}); err != nil {
+		t.Error(err)
+	}
 }

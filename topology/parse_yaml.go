@@ -255,6 +255,10 @@ func (b *builder) build(n ast.Node, depth int) *node {
 	}
 	switch n := n.(type) {
 	case *ast.MappingNode:
+		if text, ok := plainPairIn(n); ok {
+			out.kind, out.text = stringKind, text
+			return out
+		}
 		if n.Start != nil && n.IsFlowStyle {
 			out.at = b.tokenAt(n.Start)
 		} else if len(n.Values) > 0 {
@@ -292,6 +296,50 @@ func (b *builder) build(n ast.Node, depth int) *node {
 		b.scalar(out, n.GetToken(), "")
 	}
 	return out
+}
+
+// plainPairIn returns the text of a plain scalar with a colon in it, such as 127.0.0.1:80, which the parser takes for a map
+// where it stands in a list within braces. A colon after a plain key must be followed by a space (YAML 1.2.2, 7.3.3).
+func plainPairIn(n ast.Node) (text string, ok bool) {
+	switch n := n.(type) {
+	case *ast.MappingNode:
+		if n.IsFlowStyle || len(n.Values) != 1 {
+			return "", false
+		}
+		return plainPair(n.Values[0])
+	case *ast.MappingValueNode:
+		return plainPair(n)
+	}
+	return "", false
+}
+
+func plainPair(n *ast.MappingValueNode) (text string, ok bool) {
+	key, colon := n.Key.GetToken(), n.Start
+	if key == nil || colon == nil || n.Value == nil || n.Value.GetToken() == nil || !plain(key) || !follows(key, colon) {
+		return "", false
+	}
+	if rest, ok := plainPairIn(n.Value); ok {
+		return key.Value + ":" + rest, true // a colon more; what follows it is not held to stand close
+	}
+	value := n.Value.GetToken()
+	if _, scalar := n.Value.(ast.ScalarNode); !scalar || !plain(value) || !follows(colon, value) {
+		return "", false
+	}
+	return key.Value + ":" + value.Value, true
+}
+
+// plain reports whether a scalar stands without quotes.
+func plain(tk *token.Token) bool {
+	switch tk.Type {
+	case token.StringType, token.IntegerType, token.FloatType, token.BoolType, token.OctetIntegerType, token.HexIntegerType:
+		return true
+	}
+	return false
+}
+
+// follows reports whether b stands right behind a.
+func follows(a, b *token.Token) bool {
+	return a.Position.Line == b.Position.Line && a.Position.Column+utf8.RuneCountInString(a.Value) == b.Position.Column
 }
 
 // scalar fills in a scalar. value is the text of a string, without quotes and with its escapes read.

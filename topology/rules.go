@@ -117,6 +117,8 @@ func shortForm(t reflect.Type) (key, want string) {
 		return "min", "a number or {min, max}"
 	case reflect.TypeFor[Check]():
 		return "path", "a path such as /healthz, or {path, interval, ...}"
+	case reflect.TypeFor[Backend]():
+		return "address", "an address such as 10.0.0.7:8080, or {address, weight}"
 	}
 	return "", ""
 }

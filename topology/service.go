@@ -10,6 +10,9 @@ type Service struct {
 	// shell; no expansion). ${PORT} and other variables of the replica's environment are replaced. With 'build' it
 	// gives the arguments of the program that was built.
 	Run Command `yaml:"run"`
+	// Backends are the replicas of a service that Banyan does not run itself: another team's, another machine's, a third
+	// party's. With them neither 'build' nor 'run' is given.
+	Backends []Backend `yaml:"backends" schema:"maxItems=10000"`
 	// Dir is the working directory of the replicas, relative to the file. Left out: the file's own folder.
 	Dir string `yaml:"dir" schema:"format=file"`
 	// Env is added to the replicas' environment.
@@ -37,6 +40,10 @@ type Service struct {
 	Metrics string `yaml:"metrics" schema:"format=path"`
 	// Concurrency is how many requests one replica is given at once; further ones wait or are refused. 0: no limit.
 	Concurrency int `yaml:"concurrency" schema:"minimum=0,maximum=1000000"`
+	// Protocol that the replicas speak: http1, h2c (HTTP/2), or grpc (HTTP/2 with calls of gRPC in it).
+	Protocol string `yaml:"protocol" schema:"enum=http1|h2c|grpc,default=http1"`
+	// TLS is spoken with the replicas. Left out: it is not.
+	TLS *BackendTLS `yaml:"tls"`
 	// Inbound says how calls to this service are balanced, retried and broken. Routes may override it.
 	Inbound Inbound `yaml:"inbound"`
 	// Work is what one request asks of the service, for planning before anything was measured.
@@ -105,6 +112,8 @@ type Health struct {
 type Check struct {
 	// Path that answers an HTTP GET with a status from 200 to 399. Left out: a TCP connection is enough.
 	Path string `yaml:"path" schema:"format=path"`
+	// GRPC asks by gRPC's own protocol for health checks (grpc.health.v1) instead, and passes on SERVING.
+	GRPC bool `yaml:"grpc"`
 	// Interval between two checks.
 	Interval Duration `yaml:"interval" schema:"default=1s,minimum=10ms,maximum=1h"`
 	// Timeout of one check.

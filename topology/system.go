@@ -12,8 +12,16 @@ type System struct {
 	Machine *Machine `yaml:"machine"`
 	// Listen is the address on which the gateway answers requests from outside. Port 0 takes a free port.
 	Listen string `yaml:"listen" schema:"format=address,default=127.0.0.1:8080"`
+	// TLS answers requests from outside over TLS too. Left out: plain HTTP only.
+	TLS *TLS `yaml:"tls"`
+	// TCP leads connections from outside to services as they are.
+	TCP []*TCP `yaml:"tcp" schema:"maxItems=1000"`
 	// Admin is the address of the page with the Prometheus metrics (/metrics). Port 0 takes a free port.
 	Admin string `yaml:"admin" schema:"format=address,default=127.0.0.1:0"`
+	// AccessLog of the requests from outside. Left out: none is written.
+	AccessLog *AccessLog `yaml:"access_log"`
+	// HTTPCache bounds what all routes with an http_cache keep together.
+	HTTPCache *HTTPCacheStore `yaml:"http_cache"`
 	// Layers from top to bottom. A service may use services of its own layer and of those below it, never above.
 	Layers []string `yaml:"layers" schema:"default=[presentation, business, data]"`
 	// Services are the programs that answer requests, by name.
