@@ -19,3 +19,25 @@ func (a *App) Caches() []control.CacheStatus {
 
 // Purge drops what the caches of routes keep, and returns how many answers that were.
 func (a *App) Purge(p httpcache.Purge) (int, error) { return a.gateway.Purge(p) }
+
+// hitRatios is the share of requests, by route, that services were not asked for between two readings.
+func hitRatios(before, after []control.CacheStatus) map[string]float64 {
+	was := map[string]httpcache.Stats{}
+	for _, c := range before {
+		was[c.Route] = c.Stats
+	}
+	var ratios map[string]float64
+	for _, c := range after {
+		b := was[c.Route]
+		saved := c.Hits + c.Stale + c.Coalesced - b.Hits - b.Stale - b.Coalesced
+		all := saved + c.Misses + c.Passed - b.Misses - b.Passed
+		if saved < 0 || all <= 0 { // a counter began anew, or there was nothing to count
+			continue
+		}
+		if ratios == nil {
+			ratios = map[string]float64{}
+		}
+		ratios[c.Route] = float64(saved) / float64(all)
+	}
+	return ratios
+}

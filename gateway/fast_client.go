@@ -132,7 +132,8 @@ func (c *client) take(b []byte) {
 // begin starts the walk of the request whose head is the first n bytes of b.
 func (c *client) begin(b []byte, n int) {
 	req := &c.w.request
-	if !fastRequest(req) {
+	// All that is to be redirected to TLS is the full tier's, whatever route it would take.
+	if encrypted := c.w.g.tls; !fastRequest(req) || c.door.edge == nil && encrypted != nil && encrypted.cfg.Redirect {
 		c.handOver(b)
 		return
 	}

@@ -52,13 +52,12 @@ type blockModel struct {
 	groups    []int32 // of a queue or topic
 
 	// function
-	places   int // invocations that an instance handles at once
-	most     int // instances
-	idle     int64
-	every    int64
-	invoke   int32 // node of a root that only invokes it
-	entry    int32 // node of what an invocation does
-	entryWay int32 // edge to it
+	places int // invocations that an instance handles at once
+	most   int // instances
+	idle   int64
+	every  int64
+	invoke int32 // node of a root that only invokes it
+	entry  int32 // node of what an invocation does
 }
 
 // blockCount is what has happened at a block since the start of the run.
@@ -294,7 +293,7 @@ func (c *compiler) blockCall(from int32, use string, mean float64) (nodeCall, er
 		return nodeCall{}, err
 	}
 	b := &c.m.blocks[i]
-	e := edgeModel{from: from, to: b.service, lane: none, timeout: none, aim: none, block: i}
+	e := edgeModel{from: from, to: b.service, lane: none, timeout: none, aim: none, block: i, link: none}
 	if b.kind == blockFunction {
 		if e.timeout, err = c.timeout(c.sys.Functions[use[len("functions."):]].Timeout.Std()); err != nil {
 			return nodeCall{}, err

@@ -3,6 +3,7 @@ package simulate
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/banyanhq/banyan/topology"
 )
@@ -28,7 +29,9 @@ func (c *compiler) addRoute(name string) error {
 	}
 	root := node{service: none, block: none}
 	if demands, ok := c.sys.Demands[name]; ok {
-		c.assume("where demands are given, what services spend on caches, tables, queues, topics and functions is part of them")
+		if s := c.sys; len(s.Caches)+len(s.Tables)+len(s.Queues)+len(s.Topics)+len(s.Functions) > 0 {
+			c.assume("where demands are given, what services spend on caches, tables, queues, topics and functions is part of them")
+		}
 		err = c.expandDemands(&root, edge, route.To, demands)
 	} else {
 		var entry int32
@@ -39,11 +42,22 @@ func (c *compiler) addRoute(name string) error {
 	if err != nil {
 		return err
 	}
+	cache, err := c.httpCache(route)
+	if err != nil {
+		return err
+	}
+	hit := none
+	if cache != none {
+		if hit, err = c.hitRoot(&root); err != nil {
+			return err
+		}
+		c.missRoot(&root)
+	}
 	i, err := c.addNode(root)
 	if err != nil {
 		return err
 	}
-	c.m.routes = append(c.m.routes, routeModel{name: name, root: i})
+	c.m.routes = append(c.m.routes, routeModel{name: name, root: i, cache: cache, hit: hit})
 	return nil
 }
 
@@ -57,7 +71,7 @@ func (c *compiler) addFunctionRoute(name string) error {
 	if err != nil {
 		return err
 	}
-	c.m.routes = append(c.m.routes, routeModel{name: name, root: i})
+	c.m.routes = append(c.m.routes, routeModel{name: name, root: i, cache: none})
 	return nil
 }
 
@@ -95,6 +109,34 @@ func routeInbound(route *topology.Route, svc *topology.Service) topology.Inbound
 		in.Adaptive = svc.Inbound.Adaptive
 	}
 	return in
+}
+
+// link is what the network adds to a call; none where that is nothing.
+func (c *compiler) link(from, to int32) (int32, error) {
+	caller, callee := "", c.m.services[to].name
+	if from != none {
+		caller = c.m.services[from].name
+	}
+	l, ok := c.m.o.Links[caller+">"+callee]
+	if !ok {
+		svc := c.sys.Services[callee]
+		if svc == nil || svc.Link == nil {
+			return none, nil
+		}
+		l = *svc.Link
+	}
+	d, err := newDistribution(c.m.o.Shape, l.Delay.Std().Seconds(), scvOf(l.SCV))
+	if err != nil {
+		return none, fmt.Errorf("link from %q to %s: %w", caller, callee, err)
+	}
+	if d.mean == 0 {
+		return none, nil
+	}
+	if i := slices.Index(c.m.links, d); i >= 0 {
+		return int32(i), nil
+	}
+	c.m.links = append(c.m.links, d)
+	return int32(len(c.m.links) - 1), nil
 }
 
 // addNode adds a node whose children are there already.
@@ -238,8 +280,12 @@ func (c *compiler) setTimes(n *node, name string, d *topology.Demand) error {
 		what string
 		mean topology.Duration
 		scv  *float64
-	}{{&n.cpu, "CPU time", d.CPU, d.SCV}, {&n.async, "asynchronous CPU time", d.Async, d.SCV}, {&n.delay, "delay", d.Delay, d.DelaySCV}} {
+		like map[string]topology.Duration
+	}{{&n.cpu, "CPU time", d.CPU, d.SCV, d.Quantiles}, {&n.async, "asynchronous CPU time", d.Async, d.SCV, nil}, {&n.delay, "delay", d.Delay, d.DelaySCV, d.DelayQuantiles}} {
 		drawn, err := newDistribution(c.m.o.Shape, t.mean.Std().Seconds(), scvOf(t.scv))
+		if err == nil && len(t.like) > 0 {
+			drawn, err = newEmpirical(t.like, t.mean.Std().Seconds())
+		}
 		if err != nil {
 			return fmt.Errorf("service %s: %s: %w", name, t.what, err)
 		}
@@ -300,7 +346,7 @@ func (c *compiler) callDirectly(from *node, n node, mean float64) error {
 	if err != nil {
 		return err
 	}
-	c.m.edges = append(c.m.edges, edgeModel{from: none, to: n.service, lane: none, timeout: none, aim: none, block: none})
+	c.m.edges = append(c.m.edges, edgeModel{from: none, to: n.service, lane: none, timeout: none, aim: none, block: none, link: none})
 	from.calls = append(from.calls, nodeCall{node: i, edge: int32(len(c.m.edges) - 1), mean: mean})
 	return nil
 }

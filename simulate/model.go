@@ -24,23 +24,27 @@ const none int32 = -1
 // Model is a system made ready for simulation. It is not changed by Run, which may be called more than once, and from
 // several goroutines at once unless the options' functions forbid it.
 type Model struct {
-	o        Options
-	system   string
-	cores    float64
-	services []serviceModel
-	lanes    []laneModel
-	edges    []edgeModel
-	nodes    []node
-	routes   []routeModel
-	timeouts []time.Duration // distinct ones of edges
-	blocks   []blockModel
-	groups   []groupModel
-	aims     []aimModel
-	cookies  int  // that bind clients
-	keyed    bool // something asks who a request comes from, or what it is about
-	load     *workload
-	faults   []fault
-	notes    []string
+	o          Options
+	system     string
+	cores      float64
+	services   []serviceModel
+	lanes      []laneModel
+	edges      []edgeModel
+	nodes      []node
+	routes     []routeModel
+	timeouts   []time.Duration // distinct ones of edges
+	blocks     []blockModel
+	httpCaches []httpCacheModel
+	groups     []groupModel
+	links      []distribution
+	aims       []aimModel
+	cookies    int  // that bind clients
+	keyed      bool // something asks who a request comes from, or what it is about
+	load       *workload
+	faults     []fault
+
+	dispersion float64 // of the work, as it was calibrated; 0: not known
+	notes      []string
 }
 
 // serviceModel is a station: a service, or the gateway or the client.
@@ -55,6 +59,7 @@ type serviceModel struct {
 	restart     topology.Restart
 	idle        float64 // cores used without any request
 	pause       Pause
+	failures    Failures
 	lanes       []int32
 	groups      []int32 // whose messages it handles
 	block       int32   // function whose instances these are; none: another station
@@ -78,6 +83,7 @@ type edgeModel struct {
 	lane     int32 // none: straight, past all policies
 	timeout  int32 // index into timeouts
 	block    int32 // that is called; none: a service
+	link     int32 // index into links: what the network adds; none: nothing
 	aim      int32 // index into aims; none: all requests are alike
 }
 
@@ -102,8 +108,10 @@ type nodeCall struct {
 }
 
 type routeModel struct {
-	name string
-	root int32 // node
+	name  string
+	root  int32 // node
+	cache int32 // index into httpCaches; none: the gateway keeps nothing
+	hit   int32 // node of requests that are answered from the cache
 }
 
 // Limits of what is simulated.
@@ -161,6 +169,9 @@ func compile(sys *topology.System, o Options) (*Model, error) {
 	if err := c.afterRoutes(); err != nil {
 		return nil, err
 	}
+	if err := c.shareMemory(); err != nil {
+		return nil, fmt.Errorf("http_cache: %w", err)
+	}
 	c.keys()
 	if !m.costs() {
 		return nil, ErrNoDemands
@@ -170,6 +181,9 @@ func compile(sys *topology.System, o Options) (*Model, error) {
 	}
 	if total := m.load.expected(); total > float64(o.MaxEvents) {
 		return nil, fmt.Errorf("%w: the load starts %.3g scenarios, and MaxEvents is %d", ErrTooManyEvents, total, o.MaxEvents)
+	}
+	if k := sys.Calibration; k != nil && k.Dispersion > 0 && k.Dispersion <= 1000 {
+		m.dispersion = k.Dispersion
 	}
 	c.note()
 	return m, nil
@@ -257,7 +271,7 @@ func (c *compiler) checkNames() error {
 	for _, by := range []struct {
 		option string
 		names  []string
-	}{{"Replicas", sortedKeys(o.Replicas)}, {"CPU", sortedKeys(o.CPU)}, {"Starts", sortedKeys(o.Starts)}, {"Pauses", sortedKeys(o.Pauses)}} {
+	}{{"Replicas", sortedKeys(o.Replicas)}, {"CPU", sortedKeys(o.CPU)}, {"Starts", sortedKeys(o.Starts)}, {"Pauses", sortedKeys(o.Pauses)}, {"Failures", sortedKeys(o.Failures)}} {
 		for _, name := range by.names {
 			if c.sys.Services[name] == nil {
 				return fmt.Errorf("%s names service %q, which does not exist", by.option, name)
@@ -271,7 +285,8 @@ func (c *compiler) service(name string, svc *topology.Service) (serviceModel, er
 	o := c.m.o
 	s := serviceModel{
 		name: name, replicas: max(svc.Replicas.Min, 1), limit: float64(svc.Limits.CPU), concurrency: svc.Concurrency,
-		start: o.Start, drain: svc.Drain.Std(), restart: svc.Restart, pause: o.Pauses[name], block: none,
+		start: o.Start, drain: svc.Drain.Std(), restart: svc.Restart, pause: o.Pauses[name],
+		failures: o.Failures[name], block: none,
 	}
 	if n, ok := o.Replicas[name]; ok {
 		s.replicas = n
@@ -299,6 +314,8 @@ func (c *compiler) service(name string, svc *topology.Service) (serviceModel, er
 		return s, fmt.Errorf("%d replicas: at most %d of one service are simulated", s.max, policy.MaxMembers)
 	case s.concurrency < 0:
 		return s, fmt.Errorf("concurrency of %d", s.concurrency)
+	case s.failures.MTBF < 0 || s.failures.MTTR < 0:
+		return s, fmt.Errorf("failures every %v for %v: want positive times", s.failures.MTBF, s.failures.MTTR)
 	case s.pause.Every < 0 || s.pause.For < 0 || (s.pause.For > 0 && s.pause.Every == 0):
 		return s, fmt.Errorf("pauses of %v every %v: want both positive", s.pause.For, s.pause.Every)
 	}
@@ -352,7 +369,10 @@ func (c *compiler) edge(from, to int32, in topology.Inbound) (int32, error) {
 	if err != nil {
 		return none, err
 	}
-	e := edgeModel{from: from, to: to, lane: c.lane(to, in), timeout: t, aim: c.aim(from, to, in), block: none}
+	e := edgeModel{from: from, to: to, lane: c.lane(to, in), timeout: t, aim: c.aim(from, to, in), block: none, link: none}
+	if e.link, err = c.link(from, to); err != nil {
+		return none, err
+	}
 	i, ok := c.byEdge[e]
 	if !ok {
 		i = int32(len(c.m.edges))
@@ -408,6 +428,9 @@ func (c *compiler) note() {
 		if parts := append(unsimulated(&route.Inbound), unsimulatedRoute(route)...); len(parts) > 0 {
 			c.m.notes = append(c.m.notes, fmt.Sprintf("%s: %s not simulated yet", route.Name, list(parts)))
 		}
+	}
+	if left := c.sys.Workload.Unmodelled(); left != "" {
+		c.m.notes = append(c.m.notes, left)
 	}
 	if len(c.silent) > 0 {
 		c.m.notes = append(c.m.notes, fmt.Sprintf("nothing is known of the work of %s: counted as none", list(sortedKeys(c.silent))))

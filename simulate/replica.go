@@ -48,6 +48,7 @@ type replica struct {
 	present int              // visits
 	cuts    int              // faults that keep everybody from reaching it
 	lost    int64            // when its last life ended
+	stalled int64            // until when it stands still
 	// of a function's instance: since when it has had nothing to do, and whether an event will look at that
 	idleFrom int64
 	idling   bool
@@ -126,6 +127,9 @@ func (s *sim) ready(i int32) {
 		r.members = append(r.members, member)
 	}
 	s.rebuild(r.service)
+	if f := s.m.services[r.service].failures; f.MTBF > 0 {
+		s.schedule(s.now+nanoseconds(f.MTBF.Seconds()*s.services[r.service].disturbances.ExpFloat64()), evFail, i, r.stamp)
+	}
 	if p := s.m.services[r.service].pause; p.For > 0 {
 		s.schedule(s.now+s.pauseAfter(r.service, p), evPause, i, r.stamp)
 	}

@@ -75,8 +75,18 @@ type RouteResult struct {
 	P95  Span `json:"p95"`
 	P99  Span `json:"p99"`
 	P999 Span `json:"p999"`
+	// Hits are the requests that the gateway's cache answered.
+	Hits int64 `json:"hits,omitempty"`
 	// Latency in nanoseconds.
 	Latency *stats.Histogram `json:"latency"`
+}
+
+// HitRatio is the share of requests that the gateway's cache answered.
+func (r *RouteResult) HitRatio() float64 {
+	if r.Requests == 0 {
+		return 0
+	}
+	return min(float64(r.Hits)/float64(r.Requests), 1)
 }
 
 // Quantile of the latency, 0 <= q <= 1.
@@ -180,6 +190,7 @@ func (r *Result) add(s *sim) error {
 }
 
 func (r *RouteResult) count(t *routeTally) (bad int64) {
+	r.Hits += t.hits
 	for o, n := range t.outcomes {
 		r.Requests += n
 		if Outcome(o) == OK || n == 0 {

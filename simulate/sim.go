@@ -13,6 +13,7 @@ import (
 const (
 	evArrival    eventKind = iota // the next scenario of an open load starts
 	evStep                        // session: its next request is due
+	evGo                          // session: it is sent, as one of a cluster
 	evDelay                       // visit: its delay is over
 	evRetry                       // call: the pause before its next try is over
 	evConnect                     // call: connecting has timed out
@@ -22,6 +23,7 @@ const (
 	evDrained                     // replica: the time for draining is over
 	evPause                       // replica: all its threads stop
 	evResume                      // replica: they go on
+	evFail                        // replica: it fails by itself
 	evTimer                       // function: the clock starts it
 	evIdle                        // replica of a function: it may have had nothing to do for long enough
 	evBackground                  // service: a piece of work that no request asked for
@@ -59,6 +61,8 @@ type sim struct {
 	blocks []block
 	groups []group
 
+	httpCaches []httpCache
+
 	deadlines []deadlines // by the model's time-outs, then the client's, then that of waiting calls
 	clientOut int32
 	waitOut   int32
@@ -68,7 +72,10 @@ type sim struct {
 	targets   [policy.ProbesPerCall]*policy.Member // of probes, while they are asked
 	aims      []aim
 	bindings  []binding // of clients to replicas: by session, then by cookie
+	hit       [][]int32 // replicas that each fault has hit
 	clients   uint64    // that have come so far
+	ahead     ahead     // whom users follow who come in a cluster
+	spread    float64   // seconds over which a cluster comes
 	runs      uint64    // of scenarios that have begun
 
 	arrivals source
@@ -96,6 +103,7 @@ type request struct {
 	root    int32 // visit
 	session int32
 	stamp   uint32
+	key     uint64 // of the answer that the gateway's cache did not have, and one; 0: none is kept
 }
 
 func newSim(m *Model, load *workload, replication int) (*sim, error) {
@@ -121,6 +129,12 @@ func newSim(m *Model, load *workload, replication int) (*sim, error) {
 			s.schedule(every, evTimer, int32(i), 0)
 		}
 	}
+	s.httpCaches = make([]httpCache, len(m.httpCaches))
+	for _, r := range m.routes {
+		if r.cache != none {
+			s.httpCaches[r.cache] = s.newHTTPCache(&m.httpCaches[r.cache], r.name)
+		}
+	}
 	for i := range m.lanes {
 		l, err := newLane(&m.lanes[i], s.stream(fmt.Sprintf("lane %d", i)))
 		if err != nil {
@@ -140,6 +154,7 @@ func newSim(m *Model, load *workload, replication int) (*sim, error) {
 	s.tally = newTally(m)
 	s.schedule(load.warmup, evWarm, 0, 0)
 	s.schedule(load.end, evEnd, 0, 0)
+	s.hit = make([][]int32, len(m.faults))
 	for i, f := range m.faults {
 		s.schedule(f.at, evFault, int32(i), 0)
 	}
@@ -203,6 +218,8 @@ func (s *sim) dispatch(e event) {
 		s.arrive()
 	case evStep:
 		s.nextStep(e.subject)
+	case evGo:
+		s.nextStep(e.subject)
 	case evDelay:
 		if s.visits.at(e.subject).stamp == e.stamp {
 			s.delayDone(e.subject)
@@ -247,6 +264,10 @@ func (s *sim) dispatchRare(e event) {
 	case evResume:
 		if s.replicas[e.subject].stamp == e.stamp {
 			s.resume(e.subject)
+		}
+	case evFail:
+		if s.replicas[e.subject].stamp == e.stamp {
+			s.fail(e.subject)
 		}
 	case evTimer:
 		s.timer(e.subject)

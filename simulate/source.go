@@ -1,6 +1,11 @@
 package simulate
 
-import "sort"
+import (
+	"math"
+	"sort"
+
+	"github.com/banyanhq/banyan/stats"
+)
 
 // source draws the arrivals of an open load.
 type source struct {
@@ -8,14 +13,38 @@ type source struct {
 	draws *stream
 	count float64 // expected arrivals by the instant of the last one: the load's own clock
 	piece int
+
+	batch  float64 // mean number of sessions that come together; 1: each comes alone
+	phases []Phase // of the rate
+	phase  int
+	turns  int64   // when the next phase begins
+	most   float64 // factor of all phases
 }
 
 // next is the instant of the next arrival, never if none comes any more.
 func (a *source) next() int64 {
+	for {
+		at := a.candidate()
+		if len(a.phases) == 0 || at == never {
+			return at
+		}
+		// Thinning (P. Lewis and G. Shedler, Simulation of nonhomogeneous Poisson processes by thinning, 1979).
+		for at >= a.turns {
+			a.phase = (a.phase + 1) % len(a.phases)
+			a.turns += max(1, nanoseconds(a.phases[a.phase].Mean.Seconds()*a.draws.ExpFloat64()))
+		}
+		if a.draws.uniform()*a.most < a.phases[a.phase].Factor {
+			return at
+		}
+	}
+}
+
+// candidate is the next arrival at the highest rate that the phases make it.
+func (a *source) candidate() int64 {
 	if a.load.constant {
-		a.count++
+		a.count += 1 / a.most
 	} else {
-		a.count += a.draws.ExpFloat64()
+		a.count += a.draws.ExpFloat64() * a.batch / a.most
 	}
 	pieces := a.load.pieces
 	for a.piece < len(pieces) && a.count >= pieces[a.piece].before+pieces[a.piece].area() {
@@ -27,9 +56,85 @@ func (a *source) next() int64 {
 	return nanoseconds(pieces[a.piece].when(a.count))
 }
 
+// Clusters: the work that comes to the CPU of a real system varies more than independent requests make it. How much more
+// is measured as its dispersion (plan.Calibrate). Here, sessions come in clusters of a geometrically distributed number
+// with a mean of half the dispersion, spread over a short time: the variance of the work of a span that is long against
+// that is then what was measured, and so is what it waits for a busy CPU. Users who think end their pauses together.
+
+// clusterSpread is how long a cluster takes to arrive, in units of the CPU time of one session.
+const clusterSpread = 8
+
+// cluster sets up what comes together.
+func (s *sim) cluster() {
+	d := s.m.o.Dispersion
+	if d == 0 {
+		d = s.m.dispersion
+	}
+	s.arrivals.batch = 1
+	if d <= 2 || s.load.constant {
+		return
+	}
+	s.arrivals.batch = d / 2
+	seconds, requests := s.m.perScenario()
+	if s.load.users > 0 {
+		seconds /= max(requests, 1)
+	}
+	s.spread = clusterSpread * seconds
+}
+
+// together returns how many sessions come at once, at least one.
+func (s *sim) together() int {
+	n := 1
+	if b := s.arrivals.batch; b > 1 {
+		// Geometric: n with probability (1/b) (1 - 1/b)^(n-1).
+		n += int(min(s.arrivals.draws.ExpFloat64()/-math.Log1p(-1/b), 1e6))
+	}
+	return n
+}
+
+// delayed is when a member of a cluster comes.
+func (s *sim) delayed() int64 { return s.now + nanoseconds(s.spread*s.arrivals.draws.ExpFloat64()) }
+
+// ahead is the user whom those who come with it follow.
+type ahead struct {
+	wakes int64   // when its pause ends
+	think float64 // the mean of that pause
+}
+
+// think draws the pause of a user, in nanoseconds. What is left of an exponential pause is as long as a new one: so a
+// user may come with another who is thinking already, and its own pause has the right length all the same. Pauses that
+// are not exponential are not moved.
+func (s *sim) think(mean float64) int64 {
+	clusters := s.arrivals.batch > 1 && (s.load.thinkTimes == "" || s.load.thinkTimes == "exponential")
+	if l := s.ahead; clusters && l.wakes > s.now && l.think == mean && s.arrivals.draws.uniform()*s.arrivals.batch >= 1 {
+		spread := min(s.spread, mean/4) * s.arrivals.draws.ExpFloat64()
+		if s.arrivals.draws.uniform() < 0.5 {
+			spread = -spread
+		}
+		return max(l.wakes-s.now+int64(spread*1e9), 1)
+	}
+	d := nanoseconds(stats.Pause(s.load.thinkTimes, mean, s.users))
+	if clusters {
+		s.ahead = ahead{wakes: s.now + d, think: mean}
+	}
+	return d
+}
+
 // startLoad schedules the first arrival, or lets all users begin as if each had been thinking all along.
 func (s *sim) startLoad() {
 	l := s.load
+	s.cluster()
+	s.arrivals.phases, s.arrivals.most = s.m.o.Phases, 1
+	for i, p := range s.m.o.Phases {
+		if i == 0 {
+			s.arrivals.most = p.Factor
+			s.arrivals.turns = nanoseconds(p.Mean.Seconds() * s.arrivals.draws.ExpFloat64())
+		}
+		s.arrivals.most = max(s.arrivals.most, p.Factor)
+	}
+	if !(s.arrivals.most > 0) {
+		return
+	}
 	if l.users == 0 {
 		if l.constant {
 			s.arrivals.count = -1
@@ -45,7 +150,7 @@ func (s *sim) startLoad() {
 		s.choose(u)
 		at := int64(i) % 1_000_000_000 // those who do not think come a nanosecond apart
 		if think := l.scenarios[s.sessions.at(u).scenario].steps[0].think; think > 0 {
-			at = nanoseconds(think * s.users.ExpFloat64())
+			at = nanoseconds(stats.RemainingPause(l.thinkTimes, think, s.users))
 		}
 		s.schedule(at, evStep, u, 0)
 	}
@@ -84,10 +189,20 @@ func (s *sim) arrive() {
 	if at := s.arrivals.next(); at != never {
 		s.schedule(at, evArrival, 0, 0)
 	}
-	u := s.sessions.take()
-	s.enter(u)
-	s.choose(u)
-	s.nextStep(u)
+	n := s.together()
+	for range n {
+		if s.tooMany() {
+			return
+		}
+		u := s.sessions.take()
+		s.enter(u)
+		s.choose(u)
+		if n == 1 {
+			s.nextStep(u)
+		} else {
+			s.schedule(s.delayed(), evGo, u, 0)
+		}
+	}
 }
 
 // nextStep sends the next request that a session makes now.
@@ -126,6 +241,10 @@ func (s *sim) startRequest(u int32, st *step) {
 		started: s.now, node: s.m.routes[st.route].root, service: none, replica: none, call: none, child: none,
 		request: i, phase: phaseCalling, idempotent: st.idempotent, safe: st.safe, message: none, group: none, stamp: s.visits.at(v).stamp,
 	}
+	r.key = 0
+	if s.m.routes[st.route].cache != none {
+		s.fromCache(r, s.visits.at(v), st)
+	}
 	if s.m.keyed {
 		s.identify(v, u, st)
 	}
@@ -139,6 +258,7 @@ func (s *sim) startRequest(u int32, st *step) {
 func (s *sim) endRequest(i int32, outcome Outcome) {
 	r := s.requests.at(i)
 	r.stamp++
+	s.keepAnswer(r, outcome)
 	latency := s.now - r.started
 	s.tally.requestDone(s, r.route, latency, outcome)
 	if s.probe != nil {
@@ -158,7 +278,7 @@ func (s *sim) endRequest(i int32, outcome Outcome) {
 	st := &steps[se.step-1]
 	at := s.now
 	if st.think > 0 {
-		at += nanoseconds(st.think * s.users.ExpFloat64())
+		at += s.think(st.think)
 	}
 	s.schedule(at, evStep, u, 0)
 }

@@ -132,6 +132,7 @@ type routeTally struct {
 	Started  int64 // since the start of the run
 	Ended    int64 // since the start of the run
 	outcomes [outcomes]int64
+	hits     int64            // answered by the gateway's cache, of those that came while measuring
 	latency  *stats.Histogram // nanoseconds; of all requests that ended while measuring
 }
 

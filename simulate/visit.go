@@ -96,13 +96,21 @@ func (s *sim) delay(v int32) {
 		s.blockDelay(v)
 		return
 	}
-	if n.delay.mean > 0 {
+	link := none
+	if at.call != none {
+		link = s.edges[s.calls.at(at.call).edge].link
+	}
+	if n.delay.mean > 0 || link != none {
 		r := &s.replicas[at.replica]
-		d := nanoseconds(n.delay.sample(s.services[at.service].delays) * r.slow)
+		draws := s.services[at.service].delays
+		d := nanoseconds(n.delay.sample(draws) * r.slow)
+		if link != none {
+			d += nanoseconds(s.m.links[link].sample(draws))
+		}
 		s.schedule(s.now+d, evDelay, v, at.stamp)
 		return
 	}
-	if n.cpu.mean == 0 {
+	if n.cpu.mean == 0 || s.replicas[at.replica].stalled > s.now {
 		// By an event, so that a row of visits that cost nothing does not nest.
 		s.schedule(s.now, evDelay, v, at.stamp)
 		return
@@ -114,6 +122,10 @@ func (s *sim) delay(v int32) {
 func (s *sim) delayDone(v int32) {
 	at := s.visits.at(v)
 	if at.phase != phaseDelay {
+		return
+	}
+	if end := s.replicas[at.replica].stalled; end > s.now {
+		s.schedule(end, evDelay, v, at.stamp) // it is the replica that stands still, not what it waits for
 		return
 	}
 	at.phase = phaseCalling
@@ -194,7 +206,7 @@ func (s *sim) leave(v int32, async bool) {
 	if n := &s.m.nodes[at.node]; async && n.async.mean+n.wake > 0 {
 		work := n.async.sample(svc.work)
 		if n.wake > 0 {
-			work += n.wake * s.cpu.idleShare()
+			work += n.wake * s.asleep(replica)
 		}
 		if work > 0 {
 			s.startWork(replica, work, nobody)
@@ -206,6 +218,18 @@ func (s *sim) leave(v int32, async bool) {
 	if s.m.services[s.replicas[replica].service].block != none {
 		s.serveLine(replica)
 	}
+}
+
+// asleep is how much of what waking up costs a visit that leaves has cost. A replica with a CPU limit has slept unless
+// it has more to do, whatever the machine does; another one in proportion to the idle share of the machine.
+func (s *sim) asleep(replica int32) float64 {
+	if !s.replicas[replica].limited {
+		return s.cpu.idleShare()
+	}
+	if len(s.cpu.procs[replica].jobs) > 0 {
+		return 0
+	}
+	return 1
 }
 
 func (s *sim) freeVisit(v int32) {

@@ -49,6 +49,9 @@ func (r *Result) writeRoutes(b *strings.Builder) {
 	}
 	_ = t.Flush() // to a strings.Builder, which does not fail
 	for i := range r.Routes {
+		if row := &r.Routes[i]; row.Hits > 0 {
+			fmt.Fprintf(b, "http_cache of %s: %.1f %% hits\n", row.Route, 100*row.HitRatio())
+		}
 		if row := &r.Routes[i]; len(row.Errors) > 0 {
 			fmt.Fprintf(b, "errors of %s:", row.Route)
 			for k, kind := range sortedKeys(row.Errors) {

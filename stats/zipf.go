@@ -78,3 +78,6 @@ func (z *Zipf) Weights() []float64 {
 	}
 	return w
 }
+
+// Skew returns the exponent.
+func (z *Zipf) Skew() float64 { return z.skew }

@@ -19,7 +19,7 @@ type HTTPCache struct {
 	StaleIfError Duration `yaml:"stale_if_error" schema:"maximum=365d"`
 	// Key says what of a request tells answers apart. Left out: its host, path and whole query.
 	Key HTTPCacheKey `yaml:"key"`
-	// Objects that the route has, for planning. Left out: what the workload's paths say.
+	// Objects that the route has, for planning. Count and zipf hold where the workload's paths have no variables that tell.
 	Objects *HTTPObjects `yaml:"objects"`
 }
 
@@ -71,6 +71,9 @@ func (c *checker) httpCache(s spot, r *Route) {
 	}
 	if r.Sticky != nil {
 		c.at(s, Problem{Message: "sticky binds clients by a cookie in the answers, and kept answers have none", Expected: "one of http_cache and sticky"})
+	}
+	if len(r.Split) > 0 || r.Canary != nil {
+		c.at(s, Problem{Message: "kept answers of one version would be given for those of the other", Expected: "one of http_cache and split or canary"})
 	}
 	if memory := c.sys.httpMemory(); h.MaxObject > memory {
 		c.at(s.child("max_object"), Problem{Found: h.MaxObject.String(), Message: "it is more than all of the memory (" + memory.String() + ")",

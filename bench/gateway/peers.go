@@ -151,7 +151,7 @@ backend b
 			return err
 		}
 	case "caddy":
-		conf := fmt.Sprintf("{\n admin off\n auto_https off\n persist_config off\n log {\n  level ERROR\n }\n}\nhttp://%s {\n reverse_proxy %s {\n  transport http {\n   keepalive_idle_conns_per_host 1024\n   compression off\n  }\n }\n}\n", address, l.backend)
+		conf := fmt.Sprintf("{\n admin off\n auto_https off\n log {\n  level ERROR\n }\n}\nhttp://%s {\n reverse_proxy %s {\n  transport http {\n   keepalive_idle_conns_per_host 1024\n   compression off\n  }\n }\n}\n", address, l.backend)
 		if err := l.spawn(ctx, name, conf, "caddy", "run", "--adapter", "caddyfile", "--config"); err != nil {
 			return err
 		}
