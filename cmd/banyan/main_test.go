@@ -56,7 +56,12 @@ func serve(kind string) int {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {})
-	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) { front(w, r) })
+	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
+		if kind == "slow" {
+			time.Sleep(50 * time.Millisecond) // stands for a disk
+		}
+		front(w, r)
+	})
 	server := &http.Server{Addr: address, Handler: mux}
 	go func() {
 		<-ctx.Done()
