@@ -50,6 +50,7 @@ func (c *compiler) size() error {
 	if o.Cells <= 1 && o.Fit == 0 {
 		return nil
 	}
+	c.leaveOutClient()
 	use := make([]float64, len(c.m.services))
 	if o.Fit > 0 {
 		var err error
@@ -100,9 +101,20 @@ func (c *compiler) size() error {
 	return nil
 }
 
+// leaveOutClient takes the load generator's CPU away, which a calibration knows: real users bring their own.
+func (c *compiler) leaveOutClient() {
+	client := c.index[Client]
+	for i := range c.m.nodes {
+		if n := &c.m.nodes[i]; n.service == client && c.sys.Services[Client] == nil {
+			n.cpu, n.async, n.wake = distribution{}, distribution{}, 0
+		}
+	}
+	c.m.services[client].idle = 0
+}
+
 // expectedUse is the CPU that each service is expected to use, in cores, under the load, and if nothing has to wait.
 func (m *Model) expectedUse() ([]float64, error) {
-	cpu, alone := m.demands()
+	cpu, alone := m.demands(1 - m.o.Fit)
 	l := m.load
 	rates := make([]float64, len(m.routes)) // requests of one scenario
 	var length float64                      // of one scenario
