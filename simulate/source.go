@@ -1,6 +1,10 @@
 package simulate
 
-import "sort"
+import (
+	"sort"
+
+	"github.com/banyanhq/banyan/stats"
+)
 
 // source draws the arrivals of an open load.
 type source struct {
@@ -44,7 +48,7 @@ func (s *sim) startLoad() {
 		s.choose(u)
 		at := int64(i) % 1_000_000_000 // those who do not think come a nanosecond apart
 		if think := l.scenarios[s.sessions.at(u).scenario].steps[0].think; think > 0 {
-			at = nanoseconds(think * s.users.ExpFloat64())
+			at = nanoseconds(stats.RemainingPause(l.thinkTimes, think, s.users))
 		}
 		s.schedule(at, evStep, u, 0)
 	}
@@ -135,7 +139,7 @@ func (s *sim) endRequest(i int32, outcome Outcome) {
 	st := &steps[se.step-1]
 	at := s.now
 	if st.think > 0 {
-		at += nanoseconds(st.think * s.users.ExpFloat64())
+		at += nanoseconds(stats.Pause(s.load.thinkTimes, st.think, s.users))
 	}
 	s.schedule(at, evStep, u, 0)
 }
