@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -41,18 +42,29 @@ type Config struct {
 	Progress func(line string)
 	// Serving is called once, when every service is ready. Default: nobody.
 	Serving func(control.Info)
+	// GatewayOnly runs no service, so that all must have backends elsewhere: the gateway stands alone.
+	GatewayOnly bool
+	// Load reads the system anew, for Reload. Default: it cannot be reloaded.
+	Load func() (*topology.System, error)
+	// TakeOver has the outside listener handed over by the gateway that runs in the state directory, which then finishes
+	// what it has and ends. Only with GatewayOnly.
+	TakeOver bool
 }
 
 // App is a system that runs on this machine. New prepares it, Run runs it.
 type App struct {
 	cfg      Config
+	system   atomic.Pointer[topology.System] // what runs; Reload replaces it
+	reload   sync.Mutex                      // held by Reload
 	gateway  *gateway.Gateway
 	orch     *orchestrate.Orchestrator
 	observer *observe.Observer
 	pulses   *observe.Pulses
 	metrics  net.Listener
 	since    time.Time
-	state    atomic.Value // string
+	loaded   atomic.Pointer[time.Time] // when the system was read
+	state    atomic.Value              // string
+	running  context.Context
 	stop     context.CancelFunc
 }
 
@@ -60,6 +72,11 @@ type App struct {
 func New(cfg Config) (*App, error) {
 	if err := Unsupported(cfg.System); err != nil {
 		return nil, err
+	}
+	if cfg.GatewayOnly {
+		if err := allElsewhere(cfg.System); err != nil {
+			return nil, err
+		}
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -71,18 +88,21 @@ func New(cfg Config) (*App, error) {
 		cfg.Serving = func(control.Info) {}
 	}
 	a := &App{cfg: cfg, since: time.Now()}
+	a.system.Store(cfg.System)
+	a.loaded.Store(&a.since)
 	a.state.Store(control.Starting)
 	var err error
-	if a.gateway, err = gateway.New(gateway.Config{System: cfg.System, Log: cfg.Log}); err != nil {
+	if a.gateway, err = gateway.New(gateway.Config{System: cfg.System, Log: cfg.Log, StateDir: cfg.Dir}); err != nil {
 		return nil, err
 	}
 	a.orch, err = orchestrate.New(orchestrate.Config{
-		System: cfg.System, Root: cfg.System.Dir, Dir: cfg.Dir, Log: cfg.Log, Balancer: balancer{a.gateway},
-		Env: func(service, _ string) []string { return environ(cfg.System, service, a.gateway.EdgeURL) },
+		System: ownServices(cfg.System), Root: cfg.System.Dir, Dir: cfg.Dir, Log: cfg.Log, Balancer: balancer{a.gateway},
+		Env: func(service, _ string) []string { return environ(a.system.Load(), service, a.gateway.EdgeURL) },
 	})
 	if err != nil {
 		return nil, err
 	}
+	a.addElsewhere(cfg.System)
 	a.observer, err = observe.New(observe.Config{
 		System: cfg.System.Name, Version: cfg.Version, Sample: a.sample, Log: cfg.Log,
 		Collectors: []prometheus.Collector{a.gateway.Collector()},
@@ -96,17 +116,18 @@ func New(cfg Config) (*App, error) {
 // of it. It returns nil after a stop that was asked for.
 func (a *App) Run(ctx context.Context) error {
 	ctx, a.stop = context.WithCancel(ctx)
+	a.running = ctx
 	defer a.stop()
 	if err := os.MkdirAll(a.cfg.Dir, 0o755); err != nil {
 		return fmt.Errorf("making the state directory: %w", err)
 	}
-	if i, err := control.Dial(a.cfg.Dir).Info(ctx); err == nil {
+	if i, err := control.Dial(a.cfg.Dir).Info(ctx); err == nil && !a.cfg.TakeOver {
 		return fmt.Errorf("%s is already up (pid %d) on http://%s", i.System, i.PID, i.Address)
 	}
 	if err := a.orch.Build(ctx, a.built); err != nil {
 		return stopped(ctx, err)
 	}
-	socket, err := a.listen()
+	socket, err := a.listen(ctx)
 	if err != nil {
 		return err
 	}
@@ -124,12 +145,19 @@ func (a *App) built(step orchestrate.BuildStep) {
 }
 
 // listen binds every address, so that a port that is taken is known before anything runs.
-func (a *App) listen() (socket net.Listener, err error) {
+func (a *App) listen(ctx context.Context) (socket net.Listener, err error) {
+	if a.cfg.TakeOver {
+		if err := a.takeOver(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if err := a.gateway.Listen(); err != nil {
 		return nil, inUse(err, "listen")
 	}
-	if a.metrics, err = net.Listen("tcp", a.cfg.System.Admin); err != nil {
-		return nil, inUse(fmt.Errorf("opening the metrics' address: %w", err), "admin")
+	if a.metrics == nil {
+		if a.metrics, err = net.Listen("tcp", a.cfg.System.Admin); err != nil {
+			return nil, inUse(fmt.Errorf("opening the metrics' address: %w", err), "admin")
+		}
 	}
 	return control.Listen(a.cfg.Dir)
 }
@@ -155,7 +183,7 @@ func (a *App) serve(ctx context.Context, socket net.Listener) error {
 	outer.Go(func() error { return a.guard("gateway", a.gateway.Run(rim)) })
 
 	var inner errgroup.Group
-	inner.Go(func() error { return a.guard("orchestrate", a.orch.Run(ctx)) })
+	inner.Go(func() error { return a.guard("orchestrate", a.runServices(ctx)) })
 	inner.Go(func() error { return a.announce(ctx) })
 	err := inner.Wait()
 	endRim()
@@ -173,7 +201,7 @@ func (a *App) guard(part string, err error) error {
 
 // announce waits until every service is ready and says so.
 func (a *App) announce(ctx context.Context) error {
-	if err := a.orch.WaitReady(ctx); err != nil {
+	if err := a.waitReady(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -213,12 +241,27 @@ func (a *App) serveMetrics(ctx context.Context) error {
 	return nil
 }
 
+// endpoints are the addresses from outside besides the plain one.
+func (a *App) endpoints() (all []string) {
+	if addr := a.gateway.TLSAddr(); addr != nil {
+		line := "TLS on https://" + addr.String()
+		if root := a.gateway.TLSRoot(); root != "" {
+			line += " (clients must trust " + root + ")"
+		}
+		all = append(all, line)
+	}
+	for _, t := range a.cfg.System.TCP {
+		all = append(all, "tcp "+t.Name+" on "+a.gateway.TCPAddr(t.Name).String())
+	}
+	return all
+}
+
 // Info says what runs, and where.
 func (a *App) Info() control.Info {
 	return control.Info{
-		System: a.cfg.System.Name, State: a.state.Load().(string), PID: os.Getpid(), Since: a.since,
+		System: a.system.Load().Name, State: a.state.Load().(string), PID: os.Getpid(), Since: a.since, Loaded: *a.loaded.Load(),
 		Address: a.gateway.Addr().String(), Metrics: "http://" + a.metrics.Addr().String() + "/metrics",
-		Files: a.cfg.Files, Cores: runtime.NumCPU(),
+		Endpoints: a.endpoints(), Files: a.cfg.Files, Cores: runtime.NumCPU(),
 	}
 }
 
@@ -247,6 +290,12 @@ func (a *App) Scale(ctx context.Context, service string, change orchestrate.Chan
 
 // Restart replaces all replicas of a service, one after the other.
 func (a *App) Restart(ctx context.Context, service string) error { return a.orch.Restart(ctx, service) }
+
+// Topology is the system that it goes by, as YAML with everything said.
+func (a *App) Topology() ([]byte, error) { return a.system.Load().YAML() }
+
+// Why says what was decided for a request, by its id or its trace's; ok is false if that is not remembered.
+func (a *App) Why(id string) (d gateway.Decision, ok bool) { return a.gateway.Why(id) }
 
 // Stop ends the system; Run returns when everything is gone.
 func (a *App) Stop() {

@@ -33,6 +33,10 @@ func Measure(ctx context.Context, stateDir string, sys *topology.System, cfg loa
 	if err != nil {
 		return nil, err
 	}
+	before, err := client.Caches(ctx)
+	if err != nil {
+		return nil, err
+	}
 	cfg.Target, cfg.Workload, cfg.Dir = "http://"+info.Address, sys.Workload, sys.Dir
 	result, err := load.Run(ctx, cfg)
 	if err != nil {
@@ -62,6 +66,11 @@ func Measure(ctx context.Context, stateDir string, sys *topology.System, cfg loa
 		return nil, err
 	}
 	run.Measurement = Measurement(actual, clientSide(run, cfg.Router, offered), during, idle)
+	after, err := client.Caches(late)
+	if err != nil {
+		return nil, err
+	}
+	run.Measurement.HitRatios = hitRatios(before, after)
 	run.Measurement.Pulses = pulseSteps(pulses, sys.Routes)
 	return run, nil
 }
@@ -202,7 +211,7 @@ func stepRoutes(w *topology.Workload, router *topology.Router) map[string]string
 			if !step.IsRouted() {
 				continue
 			}
-			route := router.Match(step.Method, "", plan.StepPath(step.Path))
+			route := router.Match(step.Method, "", plan.StepPath(step.Path), step.Parts())
 			if route == nil {
 				continue
 			}

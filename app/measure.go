@@ -66,6 +66,7 @@ func Measurement(sys *topology.System, client ClientSide, during, idle *observe.
 		}
 		m.Services[s.Service] = sm
 	}
+	observed(m, during)
 	if client.CPU > 0 {
 		m.Services[plan.Client] = plan.ServiceMeasurement{CPU: client.CPU, Replicas: 1}
 	}

@@ -22,6 +22,7 @@ func (a *App) sample() observe.Sample {
 	s := observe.Sample{At: time.Now(), Since: a.since}
 	a.addCalls(&s)
 	a.addReplicas(&s)
+	a.addBackends(&s)
 	var err error
 	if s.Machine, err = observe.ReadMachine(); err != nil {
 		a.cfg.Log.Debug("reading the machine's counters", "error", err)
@@ -119,6 +120,29 @@ func (a *App) addReplicas(s *observe.Sample) {
 				Replica: r.ID, State: r.State, Restarts: int64(r.Restarts), CPULimit: float64(svc.CPU),
 				MemoryLimit: int64(svc.Memory), LimitsAdvisory: svc.LimitsAdvisory != "",
 			})
+		}
+		s.Services = append(s.Services, state)
+	}
+}
+
+// addBackends adds the services that run elsewhere, whose processes nobody here sees.
+func (a *App) addBackends(s *observe.Sample) {
+	sys := a.system.Load()
+	for _, name := range sys.SortedServices() {
+		if !sys.Services[name].External() {
+			continue
+		}
+		state := observe.ServiceState{Service: name, Wanted: len(sys.Services[name].Backends)}
+		for _, b := range s.Backends {
+			if b.Service != name {
+				continue
+			}
+			r := observe.ReplicaState{Replica: b.Replica, State: "unready"}
+			if b.Healthy && !b.Draining {
+				r.State = "ready"
+				state.Ready++
+			}
+			state.Replicas = append(state.Replicas, r)
 		}
 		s.Services = append(s.Services, state)
 	}

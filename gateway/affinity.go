@@ -5,9 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"math/rand/v2"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"strings"
 	"time"
 
@@ -16,35 +16,59 @@ import (
 )
 
 // hashKey returns what leads equal requests to equal backends; ok is false where the request does not have it.
-func (c *call) hashKey(on topology.Hash) (key string, ok bool) {
+func (c *walk) hashKey(p parts, on topology.Hash) (key string, ok bool) {
 	switch {
 	case on.Header != "":
-		if strings.EqualFold(on.Header, "Host") {
-			return c.r.Host, true
-		}
-		values := c.r.Header[http.CanonicalHeaderKey(on.Header)]
-		if len(values) == 0 {
-			return "", false
-		}
-		return values[0], true
+		return p.Header(http.CanonicalHeaderKey(on.Header))
 	case on.Cookie != "":
-		return cookieValue(c.r.Header["Cookie"], on.Cookie)
+		return p.Cookie(on.Cookie)
 	case on.Query != "":
-		return queryValue(c.r.URL.RawQuery, on.Query)
+		return p.Query(on.Query)
 	case on.Path:
-		return c.r.URL.Path, true
+		return p.decodedPath(), true
 	}
-	return c.client(), true
+	return c.client(p.chain()), true
+}
+
+// Header implements parts.
+func (c *call) Header(name string) (value string, ok bool) {
+	if name == "Host" {
+		return c.r.Host, true
+	}
+	values := c.r.Header[name]
+	if len(values) == 0 {
+		return "", false
+	}
+	return values[0], true
+}
+
+// Cookie implements parts.
+func (c *call) Cookie(name string) (value string, ok bool) {
+	return cookieValue(c.r.Header["Cookie"], name)
+}
+
+// Query implements parts.
+func (c *call) Query(name string) (value string, ok bool) {
+	return topology.QueryValue(c.r.URL.RawQuery, name)
+}
+
+func (c *call) decodedPath() string { return c.r.URL.Path }
+
+func (c *call) chain() string {
+	if chain := c.header[headerFor]; len(chain) == 1 {
+		return chain[0]
+	}
+	return clientIP(c.r.RemoteAddr)
+}
+
+func (c *call) secure() bool {
+	return len(c.header[headerProto]) > 0 && c.header[headerProto][0] == "https"
 }
 
 // client returns the address of the client: that of the connection, or what trusted proxies and the system's own
 // services say of it, as far as the chain can be believed.
-func (c *call) client() string {
-	chain := c.header[headerFor]
-	if len(chain) != 1 {
-		return clientIP(c.r.RemoteAddr)
-	}
-	rest, ip := chain[0], ""
+func (c *walk) client(chain string) string {
+	rest, ip := chain, ""
 	for rest != "" {
 		i := strings.LastIndexByte(rest, ',')
 		ip = strings.TrimSpace(rest[i+1:])
@@ -64,69 +88,49 @@ func loopback(ip string) bool {
 // cookieValue returns the first cookie of the name.
 func cookieValue(headers []string, name string) (value string, ok bool) {
 	for _, line := range headers {
-		for line != "" {
-			var pair string
-			pair, line, _ = strings.Cut(line, ";")
-			if key, value, ok := strings.Cut(strings.TrimSpace(pair), "="); ok && key == name {
-				return strings.Trim(value, `"`), true
-			}
+		if value, ok := topology.CookieValue(line, name); ok {
+			return value, true
 		}
 	}
 	return "", false
-}
-
-// queryValue returns the first parameter of the name.
-func queryValue(query, name string) (value string, ok bool) {
-	for query != "" {
-		var pair string
-		pair, query, _ = strings.Cut(query, "&")
-		key, value, _ := strings.Cut(pair, "=")
-		if decoded(key) == name {
-			return decoded(value), true
-		}
-	}
-	return "", false
-}
-
-// decoded undoes the encoding of a part of a query; what is not validly encoded stays as it is.
-func decoded(part string) string {
-	if !strings.ContainsAny(part, "%+") {
-		return part
-	}
-	if text, err := url.QueryUnescape(part); err == nil {
-		return text
-	}
-	return part
 }
 
 // aim sets what of the request decides on its backend.
-func (c *call) aim() {
+func (c *walk) aim(p parts) {
 	t := c.target
+	c.search.Random = rand.Uint64()
 	if t.hash != nil {
 		c.search.Hash = c.search.Random // without the key, any backend is as good
-		if key, ok := c.hashKey(*t.hash); ok {
+		if key, ok := c.hashKey(p, *t.hash); ok {
 			c.search.Hash = policy.HashString(key)
 		}
 	}
 	if t.sticky != nil {
-		if value, ok := cookieValue(c.r.Header["Cookie"], t.sticky.cookie); ok {
+		if value, ok := p.Cookie(t.sticky.cookie); ok {
 			c.search.Prefer, c.search.Bound = t.sticky.open(value)
 		}
 	}
 }
 
-// bind adds the cookie to an answer that binds the client to the backend it came from, unless the client is bound to one
-// that is still there: where that is only busy or broken for the moment, it may come back.
+// bind adds the cookie to an answer that binds the client to the backend it came from.
 func (c *call) bind(h http.Header) {
+	if cookie := c.bindingCookie(c); cookie != "" {
+		h["Set-Cookie"] = append(h["Set-Cookie"][:len(h["Set-Cookie"]):len(h["Set-Cookie"])], cookie)
+	}
+}
+
+// bindingCookie returns the cookie that binds the client to the backend that has answered; empty where it is not to be
+// bound, or is to one that is still there: where that is only busy or broken for the moment, it may come back.
+func (c *walk) bindingCookie(p parts) string {
 	s := c.target.sticky
 	if s == nil || c.search.Bound && c.target.lane.pool.Has(c.search.Prefer) {
-		return
+		return ""
 	}
 	cookie := http.Cookie{
 		Name: s.cookie, Value: s.seal(c.grant.Key), Path: "/", MaxAge: int(s.ttl / time.Second), HttpOnly: true,
-		SameSite: http.SameSiteLaxMode, Secure: len(c.header[headerProto]) > 0 && c.header[headerProto][0] == "https",
+		SameSite: http.SameSiteLaxMode, Secure: p.secure(),
 	}
-	h["Set-Cookie"] = append(h["Set-Cookie"][:len(h["Set-Cookie"]):len(h["Set-Cookie"])], cookie.String())
+	return cookie.String()
 }
 
 // sticky makes and reads the cookies that bind clients to backends: the backend's key and an HMAC-SHA256 (RFC 2104) of

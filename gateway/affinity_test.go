@@ -118,8 +118,8 @@ func TestClientAddress(t *testing.T) {
 		{"127.0.0.1:99", "192.0.2.1, 127.0.0.1", inner, "192.0.2.1"},
 		{"127.0.0.1:99", "127.0.0.1", inner, "127.0.0.1"},
 	} {
-		call := &call{g: g, target: c.to, r: &http.Request{RemoteAddr: c.remote}, header: http.Header{headerFor: {c.chain}}}
-		if got := call.client(); got != c.want {
+		call := &call{walk: walk{g: g, target: c.to}, r: &http.Request{RemoteAddr: c.remote}, header: http.Header{headerFor: {c.chain}}}
+		if got := call.client(call.chain()); got != c.want {
 			t.Errorf("%s, %q: %q, want %q", c.remote, c.chain, got, c.want)
 		}
 	}
@@ -244,7 +244,7 @@ func FuzzAffinity(f *testing.F) {
 	f.Add("a=b; user=1", "user", "user=1&b=%zz+")
 	f.Fuzz(func(t *testing.T, cookies, name, query string) {
 		cookieValue([]string{cookies}, name)
-		queryValue(query, name)
+		topology.QueryValue(query, name)
 		newSticky("web", topology.Sticky{}, make([]byte, 16)).open(cookies)
 	})
 }

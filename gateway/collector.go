@@ -21,8 +21,13 @@ var durationBuckets = [...]float64{
 func (g *Gateway) Collector() prometheus.Collector {
 	return &collector{
 		g:     g,
+		cache: newCacheFamily(),
 		route: newFamily("", "Requests from outside", "route", "service"),
 		edge:  newFamily("edge_", "Calls between services", "from", "to"),
+		canary: [2]*prometheus.Desc{
+			desc("canary_share", "Share of the route's requests that the service under test is given.", "route", "service"),
+			desc("canary_state", "Where the canary stands: 0 running, 1 promoted, 2 rolled back.", "route", "service"),
+		},
 		backend: []*prometheus.Desc{
 			desc("backend_up", "Whether the replica may be given requests.", "service", "backend"),
 			desc("backend_breaker_state", "Breaker of the replica: 0 closed, 1 open, 2 half-open.", "service", "backend"),
@@ -32,12 +37,20 @@ func (g *Gateway) Collector() prometheus.Collector {
 			desc("backend_requests_total", "Tries that the replica was given.", "service", "backend"),
 			desc("backend_failures_total", "Tries that count against the replica.", "service", "backend"),
 		},
+		tcp: []*prometheus.Desc{
+			desc("tcp_connections", "TCP connections open now.", "name", "service"),
+			desc("tcp_accepted_total", "TCP connections that came.", "name", "service"),
+			desc("tcp_refused_total", "TCP connections closed as they came.", "name", "service"),
+			desc("tcp_failed_total", "TCP connections for which no replica could be connected to.", "name", "service"),
+			desc("tcp_received_bytes_total", "Bytes from clients, of TCP connections that have ended.", "name", "service"),
+			desc("tcp_sent_bytes_total", "Bytes to clients, of TCP connections that have ended.", "name", "service"),
+		},
 	}
 }
 
 // family is the metrics of routes, or of edges.
 type family struct {
-	requests, errors, retries, inFlight, duration, upstream *prometheus.Desc
+	requests, errors, retries, hedges, inFlight, duration, upstream *prometheus.Desc
 }
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
@@ -50,6 +63,7 @@ func newFamily(prefix, what string, labels ...string) family {
 		requests: desc(prefix+"requests_total", what+" that have ended, by status.", append(labels, "code")...),
 		errors:   desc(prefix+"errors_total", what+" that failed in the gateway or on the way to a replica, by kind.", append(labels, "error")...),
 		retries:  desc(prefix+"retries_total", what+": tries beyond the first.", labels...),
+		hedges:   desc(prefix+"hedges_total", what+": second copies of slow ones.", labels...),
 		inFlight: desc(prefix+"requests_in_flight", what+" being handled now.", labels...),
 		duration: desc(prefix+"request_duration_seconds", what+": time from the request's head to the answer's end.", labels...),
 		upstream: desc(prefix+"upstream_seconds_total", what+": time that tries took at replicas.", labels...),
@@ -57,7 +71,7 @@ func newFamily(prefix, what string, labels ...string) family {
 }
 
 func (f family) describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{f.requests, f.errors, f.retries, f.inFlight, f.duration, f.upstream} {
+	for _, d := range []*prometheus.Desc{f.requests, f.errors, f.retries, f.hedges, f.inFlight, f.duration, f.upstream} {
 		ch <- d
 	}
 }
@@ -74,6 +88,7 @@ func (f family) collect(ch chan<- prometheus.Metric, t Traffic, labels ...string
 		counter(f.errors, float64(n), append(labels, kind)...)
 	}
 	counter(f.retries, float64(t.Retries), labels...)
+	counter(f.hedges, float64(t.Hedges), labels...)
 	counter(f.upstream, t.Upstream.Seconds(), labels...)
 	ch <- prometheus.MustNewConstMetric(f.inFlight, prometheus.GaugeValue, float64(t.InFlight), labels...)
 	count, sum, buckets := classic(t.Latency)
@@ -99,13 +114,20 @@ func classic(h *stats.Histogram) (count uint64, sum float64, buckets map[float64
 type collector struct {
 	g           *Gateway
 	route, edge family
+	cache       cacheFamily
+	canary      [2]*prometheus.Desc
 	backend     []*prometheus.Desc
+	tcp         []*prometheus.Desc
 }
 
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	c.route.describe(ch)
 	c.edge.describe(ch)
-	for _, d := range c.backend {
+	c.cache.describe(ch)
+	for _, d := range c.canary {
+		ch <- d
+	}
+	for _, d := range slices.Concat(c.backend, c.tcp) {
 		ch <- d
 	}
 }
@@ -118,9 +140,21 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		if key := [2]string{r.Route, r.Service}; !routes[key] {
 			routes[key] = true
 			c.route.collect(ch, r.Traffic, r.Route, r.Service)
+			if r.Cache != nil {
+				c.cache.collect(ch, r.Cache, r.Route, r.Service)
+			}
 		}
 	}
 	c.route.collect(ch, s.Unmatched, "", "")
+	tested := map[string]bool{}
+	for _, v := range c.g.Canaries() {
+		if !tested[v.Route] {
+			tested[v.Route] = true
+			for i, value := range [2]float64{v.Share, float64(v.State)} {
+				ch <- prometheus.MustNewConstMetric(c.canary[i], prometheus.GaugeValue, value, v.Route, v.Service)
+			}
+		}
+	}
 	for _, e := range s.Edges {
 		c.edge.collect(ch, e.Traffic, e.From, e.To)
 	}
@@ -143,6 +177,15 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 				kind = prometheus.CounterValue
 			}
 			ch <- prometheus.MustNewConstMetric(c.backend[i], kind, v, b.Service, b.ID)
+		}
+	}
+	for _, t := range s.TCP {
+		for i, v := range []int64{t.Open, t.Accepted, t.Refused, t.Failed, t.Received, t.Sent} {
+			kind := prometheus.CounterValue
+			if i == 0 {
+				kind = prometheus.GaugeValue
+			}
+			ch <- prometheus.MustNewConstMetric(c.tcp[i], kind, float64(v), t.Name, t.Service)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/banyanhq/banyan/policy"
 	"github.com/banyanhq/banyan/topology"
 )
 
@@ -30,9 +31,22 @@ type Config struct {
 	// TrustedProxies are the addresses in front of the gateway whose X-Forwarded headers are believed. From all others
 	// these headers are dropped. Default: none.
 	TrustedProxies []netip.Prefix
+	// StateDir is the folder for what outlives the gateway: the local authority of TLS without certificates.
+	StateDir string
 	// Secret signs the cookies that bind clients to replicas; gateways that share it honour each other's. At least 16
 	// bytes. Default: drawn anew, so that such sessions end with the gateway.
 	Secret []byte
+	// Zone that the gateway runs in, for 'locality'. Default: none, and zones do not matter.
+	Zone string
+	// Gateway is the number of this gateway among Gateways that serve the system, from 0, for 'subset'. Default: the only
+	// one.
+	Gateway, Gateways int
+	// OnCanary is told what becomes of canaries, on the goroutine of the request that decided it. Default: nobody is; the
+	// log says it in any case.
+	OnCanary func(route, service string, e policy.CanaryEvent)
+	// FullTierOnly has all requests carried by net/http. Default: those that the fast tier can carry go through it, where
+	// the platform has one (Linux on amd64 or arm64).
+	FullTierOnly bool
 }
 
 func (c *Config) setDefaults() error {
@@ -57,6 +71,10 @@ func (c *Config) setDefaults() error {
 	}
 	if len(c.Secret) < 16 {
 		return fmt.Errorf("gateway: Secret of %d bytes: want at least 16", len(c.Secret))
+	}
+	c.Gateways = max(c.Gateways, 1)
+	if c.Gateway < 0 || c.Gateway >= c.Gateways {
+		return fmt.Errorf("gateway: number %d of %d gateways", c.Gateway, c.Gateways)
 	}
 	if c.MaxWaiting < 0 || c.MaxBody < 0 || c.DrainTimeout < 0 {
 		return fmt.Errorf("gateway: MaxWaiting %d, MaxBody %d, DrainTimeout %v: none may be negative", c.MaxWaiting, c.MaxBody, c.DrainTimeout)

@@ -24,6 +24,9 @@ const (
 	requestError         // the request cannot be served as it is
 	requestTooLarge
 	requestTimeout
+	shed                // it matters less than what keeps the service busy
+	infeasible          // it would not be answered in its time
+	injected            // on purpose
 	requestDenied       // more requests than the limit allows
 	destinationNotFound // no route
 	clientClosed        // the client went away
@@ -49,6 +52,9 @@ var faultInfo = [...]struct {
 	requestError:           {"http_request_error", http.StatusBadRequest},
 	requestTooLarge:        {"http_request_too_large", http.StatusRequestEntityTooLarge},
 	requestTimeout:         {"http_request_timeout", http.StatusRequestTimeout},
+	shed:                   {"request_shed", http.StatusServiceUnavailable},
+	infeasible:             {"deadline_infeasible", http.StatusServiceUnavailable},
+	injected:               {"fault_injected", http.StatusServiceUnavailable},
 	requestDenied:          {"http_request_denied", http.StatusTooManyRequests},
 	destinationNotFound:    {"destination_not_found", http.StatusNotFound},
 	clientClosed:           {"client_closed", 499},
@@ -67,6 +73,7 @@ type fault struct {
 	kind   faultKind
 	detail string        // for people; without anything from inside that a client should not see
 	status int           // 0: the kind's own
+	late   bool          // only the try took too long: another one may do
 	retry  time.Duration // after which to come again; 0: a second, where that is said at all
 }
 
@@ -86,26 +93,33 @@ type problem struct {
 	RequestID string `json:"request_id"`
 }
 
-// write sends the error; last says that the connection closes after it.
-func (f fault) write(w http.ResponseWriter, requestID string, last bool) {
+// answer returns the body of the error, and calls set with each field that goes with it; last says that the connection
+// closes after it.
+func (f fault) answer(requestID string, last bool, set func(name, value string)) []byte {
 	code := f.code()
 	body, err := json.Marshal(problem{http.StatusText(code), code, f.detail, f.kind.String(), requestID})
 	if err != nil {
 		body = nil // strings and numbers can always be written
 	}
-	h := w.Header()
-	clear(h)
-	h.Set("Content-Type", "application/problem+json")
-	h.Set("Content-Length", strconv.Itoa(len(body)))
-	h.Set("Cache-Control", "no-store")
-	h.Set("Proxy-Status", "banyan; error="+f.kind.String())
-	h.Set(headerRequestID, requestID)
+	set("Content-Type", "application/problem+json")
+	set("Content-Length", strconv.Itoa(len(body)))
+	set("Cache-Control", "no-store")
+	set("Proxy-Status", "banyan; error="+f.kind.String())
+	set(headerRequestID, requestID)
 	if code == http.StatusServiceUnavailable || code == http.StatusTooManyRequests {
-		h.Set("Retry-After", strconv.FormatInt(max(1, int64((f.retry+time.Second-1)/time.Second)), 10))
+		set("Retry-After", strconv.FormatInt(max(1, int64((f.retry+time.Second-1)/time.Second)), 10))
 	}
 	if last {
-		h.Set("Connection", "close")
+		set("Connection", "close")
 	}
-	w.WriteHeader(code)
+	return body
+}
+
+// write sends the error; last says that the connection closes after it.
+func (f fault) write(w http.ResponseWriter, requestID string, last bool) {
+	h := w.Header()
+	clear(h)
+	body := f.answer(requestID, last, h.Set)
+	w.WriteHeader(f.code())
 	_, _ = w.Write(body) // a client that is gone needs no error
 }

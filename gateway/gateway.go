@@ -12,6 +12,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/banyanhq/banyan/gateway/httpcache"
+	"github.com/banyanhq/banyan/gateway/reactor"
+	"github.com/banyanhq/banyan/topology"
 )
 
 // Gateway is the HTTP data plane of one system. Its methods are safe for concurrent use, but for Listen and Run, which
@@ -21,18 +25,34 @@ type Gateway struct {
 	now   func() time.Duration // the clock that all policies run on; tests have their own
 	table atomic.Pointer[table]
 
+	origin time.Time // of the clock
+	access accessLog
+	memory memory
+
+	parting   atomic.Bool     // clients' connections end with their next answer
 	reloading sync.Mutex      // held while the table is replaced, and while a change must reach all of it
 	names     []string        // of routes, by their id: all that there ever were; guarded by reloading
 	running   context.Context // set by Run, nil before and after; guarded by reloading
 	failed    chan error      // of a server, to Run
 
+	cache   *httpcache.Cache         // of all routes that keep answers; nil: none does; guarded by reloading, and set once
+	cacheOf *topology.HTTPCacheStore // that it was made for
+
 	holdDocument time.Duration // tests on a busy machine have more
 	traces       inFlightTraces
 
+	fast    atomic.Pointer[fastTier] // nil: the full tier carries all
+	realNow func() time.Duration     // what the fast tier's timers run on
+
 	listener net.Listener // outside
 	addr     net.Addr
+	tls      *encrypted  // nil: none is spoken
+	tcp      []*tcpProxy // in the file's order
 	outside  side
 	inner    side
+
+	background background
+	peers      peers
 
 	streams    context.Context // ends when streams without an end are to be cut off
 	cutStreams context.CancelFunc
@@ -44,7 +64,10 @@ func New(cfg Config) (*Gateway, error) {
 		return nil, err
 	}
 	origin := time.Now()
-	g := &Gateway{cfg: cfg, holdDocument: holdDocument, failed: make(chan error, 1), now: func() time.Duration { return time.Since(origin) }}
+	g := &Gateway{cfg: cfg, origin: origin, holdDocument: holdDocument, failed: make(chan error, 1), now: func() time.Duration { return time.Since(origin) }}
+	g.realNow = g.now
+	g.access.full = make(chan struct{}, 1)
+	g.memory = newMemory()
 	g.streams, g.cutStreams = context.WithCancel(context.Background())
 	t, err := g.build(cfg.System, nil)
 	if err != nil {
@@ -65,22 +88,57 @@ func (g *Gateway) Listen() (err error) {
 			for _, l := range bound {
 				_ = l.Close()
 			}
+			g.closeTLS()
+			g.closeTCP()
 		}
 	}()
-	g.listener, err = net.Listen("tcp", g.cfg.System.Listen)
-	if err != nil {
-		return fmt.Errorf("gateway: listening for requests from outside: %w", err)
+	t := g.table.Load()
+	if err := g.access.open(t.system.AccessLog, t.system.Dir); err != nil {
+		return err
+	}
+	if err := g.openCache(); err != nil {
+		return err
+	}
+	if g.listener == nil {
+		if g.listener, err = net.Listen("tcp", t.system.Listen); err != nil {
+			return fmt.Errorf("gateway: listening for requests from outside: %w", err)
+		}
 	}
 	bound = append(bound, g.listener)
 	g.addr = g.listener.Addr()
-	for _, e := range g.table.Load().edges {
+	for _, e := range t.edges {
 		if err = e.listen(); err != nil {
 			return err
 		}
 		bound = append(bound, e.listener)
 	}
-	return nil
+	if err = g.listenTLS(t.system); err != nil {
+		return err
+	}
+	return g.listenTCP(t)
 }
+
+// Inherit has Listen use l for requests from outside instead of binding a socket of its own. It is called before Listen.
+func (g *Gateway) Inherit(l net.Listener) { g.listener = l }
+
+// Part lets no new connection in from outside, where another gateway takes them by now, and ends each of those that are
+// there with its next answer ('Connection: close'), so that no client is cut off while it sends. Run goes on; what is
+// still idle when it ends is closed.
+func (g *Gateway) Part() {
+	g.parting.Store(true)
+	g.reloading.Lock()
+	doors := slices.Clone(g.outside.doors)
+	g.reloading.Unlock()
+	for _, d := range doors {
+		d.part()
+	}
+	if len(doors) == 0 && g.listener != nil {
+		_ = g.listener.Close() // its server takes that for the end
+	}
+}
+
+// Listener returns what requests from outside come in by, nil before Listen: for another gateway to inherit.
+func (g *Gateway) Listener() net.Listener { return g.listener }
 
 // Addr returns the address that requests from outside are answered on, nil before Listen.
 func (g *Gateway) Addr() net.Addr { return g.addr }
@@ -102,13 +160,26 @@ func (g *Gateway) Run(ctx context.Context) error {
 	if g.listener == nil {
 		return errors.New("gateway: Run before Listen")
 	}
+	logged, endLog := context.WithCancel(context.Background())
+	var logging sync.WaitGroup
+	logging.Go(func() { g.access.run(logged, func(err error) { g.cfg.Log.Error(err.Error()) }) })
+	defer logging.Wait()
+	defer endLog()
 	g.reloading.Lock()
 	g.running = ctx
-	g.serveOn(&g.outside, g.listener, g.serveOutside)
+	g.startFast()
+	g.serveOn(&g.outside, g.listener, nil, g.serveOutside)
+	g.serveTLS()
+	g.serveTCP()
 	for _, e := range g.table.Load().edges {
 		g.serveEdge(e)
 	}
 	g.reloading.Unlock()
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	watched, unwatch := context.WithCancel(ctx)
+	defer unwatch()
+	watching.Go(func() { g.watch(watched) })
 	var err error
 	select {
 	case <-ctx.Done():
@@ -121,24 +192,57 @@ func (g *Gateway) Run(ctx context.Context) error {
 	deadline, cancel := context.WithTimeout(context.Background(), g.cfg.DrainTimeout)
 	defer cancel()
 	g.cutStreams()
+	if t := g.fast.Load(); t != nil {
+		t.cutStreams()
+		defer func() {
+			t.stop()
+			g.fast.Store(nil)
+		}()
+	}
+	g.stopTCP()
+	g.stopTLS(deadline)
 	g.outside.stop(deadline)
 	g.inner.stop(deadline)
+	g.background.stop() // they end with the streams
 	t := g.table.Load()
 	for _, s := range slices.Concat(slices.Collect(maps.Values(t.services)), slices.Collect(maps.Values(t.departed))) {
 		s.closeAll()
 	}
+	g.closeCache()
 	return err
+}
+
+// startFast starts the fast tier, unless it is not wanted or not to be had.
+func (g *Gateway) startFast() {
+	if g.cfg.FullTierOnly || !reactor.Supported {
+		return
+	}
+	t, err := startFast(g)
+	if err != nil {
+		g.cfg.Log.Warn("the fast tier cannot start: all requests go through the full tier", "error", err)
+		return
+	}
+	g.fast.Store(t)
+}
+
+// fail makes Run end with an error.
+func (g *Gateway) fail(err error) {
+	select {
+	case g.failed <- err:
+	default: // one is enough
+	}
 }
 
 // serveEdge answers the calls on an edge, by whatever target the edge has when they come.
 func (g *Gateway) serveEdge(e *edge) {
-	e.server = g.serveOn(&g.inner, e.listener, func(w http.ResponseWriter, r *http.Request) { g.serve(w, r, e.target.Load()) })
+	e.server, e.door = g.serveOn(&g.inner, e.listener, e, func(w http.ResponseWriter, r *http.Request) { g.serve(w, r, e.target.Load()) })
 }
 
 // side is a set of servers that are stopped together: those for requests from outside, or those for calls between
 // services.
 type side struct {
 	servers []*http.Server
+	doors   []*door // to the fast tier
 	serving sync.WaitGroup
 	conns   connections
 }
@@ -151,31 +255,46 @@ func (t *target) side(g *Gateway) *side {
 	return &g.outside
 }
 
-func (g *Gateway) serveOn(side *side, l net.Listener, h http.HandlerFunc) *http.Server {
-	s := &http.Server{
+func (g *Gateway) newServer(side *side, h http.HandlerFunc) *http.Server {
+	return &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    maxHeader,
-		Protocols:         http1(),
+		Protocols:         clientProtocols(),
+		HTTP2:             http2Config(),
 		ConnState:         side.conns.changed,
 		ErrorLog:          slog.NewLogLogger(g.cfg.Log.Handler(), slog.LevelDebug),
 	}
+}
+
+// serveOn answers what comes in at a listener, on an edge or from outside: through the fast tier, which hands to the full
+// tier's server what is not for it, or through the latter alone.
+func (g *Gateway) serveOn(side *side, l net.Listener, e *edge, h http.HandlerFunc) (*http.Server, *door) {
+	s := g.newServer(side, h)
+	var d *door
+	if tcp, ok := l.(*net.TCPListener); ok {
+		if t := g.fast.Load(); t != nil {
+			d = t.open(tcp, side, e)
+			l = d
+			side.doors = append(side.doors, d)
+		}
+	}
 	side.servers = append(side.servers, s)
 	side.serving.Go(func() {
-		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			select {
-			case g.failed <- err:
-			default: // one is enough
-			}
+		if err := s.Serve(l); d == nil || !errors.Is(err, net.ErrClosed) {
+			g.ended(err)
 		}
 	})
-	return s
+	return s, d
 }
 
 // stop ends the servers, politely until ctx ends, and returns when the last connection is gone.
 func (s *side) stop(ctx context.Context) {
 	var stopping sync.WaitGroup
+	for _, d := range s.doors {
+		stopping.Go(func() { d.stop(ctx) })
+	}
 	for _, srv := range s.servers {
 		stopping.Go(func() {
 			if srv.Shutdown(ctx) != nil {

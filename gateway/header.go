@@ -149,7 +149,7 @@ func (c *call) prepareHeader() {
 		h["Te"] = []string{"trailers"}
 	}
 	delete(h, "Http2-Settings")
-	if protocol := upgradeOf(in); protocol != "" && !hasToken(in["Upgrade"], "h2c") {
+	if protocol := upgradeOf(in); protocol != "" && c.canUpgrade() && !hasToken(in["Upgrade"], "h2c") {
 		// Not to h2c: requests inside it would pass the routes by, and RFC 9113 has done away with it.
 		c.upgrading = protocol
 		h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{protocol}
@@ -167,12 +167,9 @@ func (c *call) prepareHeader() {
 		c.set(h, headerHost, c.r.Host)
 	}
 	if len(h[headerProto]) == 0 {
-		c.set(h, headerProto, "http")
+		c.set(h, headerProto, c.scheme())
 	}
-	via := "1.1 banyan"
-	if c.r.ProtoMinor == 0 {
-		via = "1.0 banyan"
-	}
+	via := c.via()
 	if prior := h[headerVia]; len(prior) > 0 {
 		via = strings.Join(prior, ", ") + ", " + via
 	}
@@ -188,18 +185,23 @@ func (c *call) prepareHeader() {
 			}
 		}
 	}
+	if !trusted {
+		delete(h, headerMirror)
+	}
+	if c.rules != nil {
+		c.rules.request.apply(h)
+	}
 	c.header = h
 }
 
 // prepareTrace continues the client's trace, or begins one.
 func (c *call) prepareTrace(h http.Header) {
-	flags := byte(1) // sampled: whether anything is recorded is for the services to say
-	ok := false
+	prior := ""
 	if parents := h[headerTraceparent]; len(parents) == 1 {
-		c.trace, flags, ok = parseTraceparent(parents[0])
+		prior = parents[0]
 	}
-	if !ok {
-		c.trace, flags = newTraceID(), 1
+	flags, fresh := c.settleTrace(prior)
+	if fresh {
 		delete(h, headerTracestate)
 	}
 	parent := traceparent(c.trace, flags)
@@ -233,6 +235,7 @@ func (c *call) copyAnswerHeader(dst, src http.Header) {
 	if connection := src["Connection"]; len(connection) > 0 {
 		removeNominated(dst, connection)
 	}
+	defer c.editAnswer(dst)
 	if _, ok := src["Content-Type"]; !ok {
 		dst["Content-Type"] = nil // or the server guesses one
 	}

@@ -22,7 +22,7 @@ func newLimit(cfg topology.Limit) *limit {
 }
 
 // withinLimit counts the request, and returns the fault with which it is refused if it is one too many.
-func (c *call) withinLimit() fault {
+func (c *walk) withinLimit(p parts) fault {
 	l := c.target.limit
 	if l == nil {
 		return fault{}
@@ -30,10 +30,10 @@ func (c *call) withinLimit() fault {
 	var key uint64
 	switch l.by {
 	case "client":
-		key = maphash.String(l.seed, c.client())
+		key = maphash.String(l.seed, c.client(p.chain()))
 	case "header":
-		if values := c.r.Header[l.header]; len(values) > 0 {
-			key = maphash.String(l.seed, values[0])
+		if value, ok := p.Header(l.header); ok {
+			key = maphash.String(l.seed, value)
 		}
 	}
 	wait, ok := l.limiter.Allow(key, c.start)

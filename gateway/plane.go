@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
-	"math/rand/v2"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -14,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/banyanhq/banyan/gateway/httpcache"
 	"github.com/banyanhq/banyan/policy"
 	"github.com/banyanhq/banyan/topology"
 )
@@ -32,26 +31,35 @@ type target struct {
 	hash    *topology.Hash               // nil where the policy does not hash
 	sticky  *sticky                      // nil where clients are not bound
 	limit   *limit                       // nil where there is none
-	before  *target                      // the target that this one replaces, while a table is built
-	full    bool                         // asks for something that only the full tier, on net/http, can do
+	rules   *rules                       // what else the route asks for; nil: nothing
+	maxBody int64                        // 0: as the gateway's
+	to      string                       // name of the service
+
+	tryTimeout time.Duration  // 0: as long as the call
+	hedger     *policy.Hedger // nil: nothing is hedged
+	hedging    topology.Hedge
+	priority   *priority          // nil: all are worth the same
+	mirrors    *mirrorStats       // of a mirror's target
+	compress   *topology.Compress // nil: answers are left as they are
+	before     *target            // the target that this one replaces, while a table is built
+	zone       *httpcache.Zone    // nil where answers are not kept
+	// invalidates has answers to unsafe requests drop what other routes keep.
+	invalidates bool
+	full        bool // asks for something that only the full tier, on net/http, can do
 }
 
 // call is one request on its way: the walk from the client to a backend and back. It belongs to the goroutine of its
 // handler; only what info guards is touched by others.
 type call struct {
-	g      *Gateway
-	target *target
-	w      http.ResponseWriter
-	r      *http.Request
-	start  time.Duration
+	walk
+	w *meter
+	r *http.Request
 
-	idempotent bool
-	header     http.Header
-	values     [8]string // behind the header's new values
-	nValues    int
-	requestID  string
-	trace      traceID
-	upgrading  string // protocol that the client asks to go over to
+	header    http.Header
+	values    [8]string // behind the header's new values
+	nValues   int
+	grpc      bool   // a call of gRPC, to be answered as one
+	upgrading string // protocol that the client asks to go over to
 
 	kept   []byte      // the body, if it was read in advance
 	stream *clientBody // the body, if it is passed on as it comes
@@ -59,18 +67,11 @@ type call struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
+	outer  *time.Timer   // of the call on whose behalf the cache makes this one
+	began  time.Duration // of the current try
 	out    *http.Request
 	url    url.URL
 	hooks  httptrace.ClientTrace
-
-	search   policy.Request
-	grant    policy.Grant   // the place at the backend of the current try
-	outcome  policy.Outcome // what its answer's status says about the backend; reported when the head is passed on
-	attempts int
-	upstream time.Duration // spent with backends
-	headAt   time.Duration // when the head of a stream without an end came; 0: count to the end
-	bounded  time.Duration // when it was let in by the service's adaptive bound
-	inBound  bool
 
 	info struct {
 		sync.Mutex
@@ -84,91 +85,98 @@ func (g *Gateway) serveOutside(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "" && r.URL.Scheme != "" && r.URL.Host != "" {
 		r.URL.Path = "/" // the absolute form of a request for the root (RFC 9112, 3.2.2)
 	}
+	if g.redirects(w, r) {
+		return
+	}
 	t := g.table.Load()
 	to := t.unmatched
-	if route := t.router.Match(r.Method, r.Host, r.URL.Path); route != nil {
+	if route := t.router.Match(r.Method, r.Host, r.URL.Path, requestParts{r}); route != nil {
 		to = t.targets[route]
+	}
+	if to.zone != nil && g.serveHit(w, r, to) {
+		return
 	}
 	g.serve(w, r, to)
 }
 
 // serve carries one request to its target and the answer back.
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, to *target) {
-	c := &call{g: g, target: to, w: w, r: r, start: g.now(), idempotent: policy.Idempotent(r.Method)}
+	c := &call{walk: walk{g: g, target: to, rules: to.rules, start: g.now(), idempotent: policy.Idempotent(r.Method)}, w: &meter{ResponseWriter: w}, r: r}
 	to.traffic.inFlight.Add(1)
 	code, f := c.run()
-	end := g.now()
-	if c.headAt != 0 {
-		end = c.headAt
-	}
-	to.traffic.record(code, f.kind, end-c.start, c.upstream)
-	to.traffic.inFlight.Add(-1)
-	if g.cfg.Log.Enabled(r.Context(), slog.LevelDebug) {
-		g.cfg.Log.Debug("request", "method", r.Method, "path", r.URL.Path, "target", to.traffic.name, "code", code,
-			"fault", f.kind.String(), "detail", f.detail, "attempts", c.attempts, "duration", end-c.start, "request_id", c.requestID)
+	c.judge(code, f)
+	took := c.count(code, f, r.Method, r.URL.Path)
+	if to.edge == nil && g.access.on() {
+		c.log(c, access{
+			duration: took, method: r.Method, host: r.Host, uri: r.RequestURI, protocol: r.Proto, status: code, bytes: c.w.n,
+		}, f)
 	}
 	if c.bodyPending() {
 		c.abandonBody()
 	}
-	if f.kind == responseIncomplete {
+	if f.kind == responseIncomplete && !c.endGRPC(f) {
 		panic(http.ErrAbortHandler) // the only way to tell the client that the answer is not whole
 	}
 }
 
 // run returns the status that the client was answered with, and the gateway's own error if there was one.
 func (c *call) run() (code int, f fault) {
+	c.grpc = isGRPC(c.r)
 	c.prepareHeader()
 	switch {
-	case c.target.lane == nil:
+	case c.target.lane == nil && (c.rules == nil || c.rules.redirect == nil):
 		return c.refuse(fault{kind: destinationNotFound, detail: "no route leads from this address to a service"})
 	case c.r.Method == http.MethodConnect:
 		return c.refuse(fault{kind: requestError, status: http.StatusNotImplemented, detail: "this is no tunnel: CONNECT is not supported"})
 	case dotSegments(c.r.URL.Path):
 		return c.refuse(fault{kind: requestError, detail: "the path has a segment . or .. in it"})
 	}
-	if f := c.withinLimit(); f.kind != noFault {
+	if c.headTooLarge() {
+		return c.refuse(tooLarge)
+	}
+	if f := c.withinLimit(c); f.kind != noFault {
 		return c.refuse(f)
 	}
-	if c.target.edge != nil {
-		route := c.g.traces.route(c.trace)
-		defer func() { c.target.attribute(route, c.g.now()-c.start) }()
-	} else if c.g.traces.enter(c.trace, c.target.route) {
-		defer c.g.traces.leave(c.trace)
+	c.choose()
+	if f := c.settle(c); f.kind != noFault {
+		return c.refuse(f)
 	}
+	c.enterTrace()
+	defer c.leaveTrace()
 
 	c.ctx, c.cancel = context.WithCancelCause(c.r.Context())
 	defer c.cancel(errFinished)
-	c.timer = time.AfterFunc(c.target.timeout, c.expire)
+	c.timer = time.AfterFunc(c.timeout(), c.expire)
 	defer c.timer.Stop()
+	defer c.startGRPC()()
 
+	if f, hurt := c.inject(); hurt {
+		return c.refuse(f)
+	}
+	if c.rules != nil && c.rules.redirect != nil {
+		return c.sendElsewhere()
+	}
 	if f := c.prepareBody(); f.kind != noFault {
 		return c.refuse(f)
 	}
-	c.target.lane.retrier.Begin(c.start)
-	c.search.Repeatable = c.idempotent && c.stream == nil && c.target.lane.retrier.Enabled()
-	c.search.Random = rand.Uint64()
-	c.aim()
-	if bound := c.target.lane.bound; bound != nil {
-		if !bound.Acquire() {
-			return c.refuse(fault{kind: connectionLimit, detail: "the service has as many requests as it can handle, try again shortly"})
-		}
-		c.bounded = c.g.now()
-		c.inBound = true
-		code, f = c.carry()
-		c.leaveBound(f.kind == responseTimeout || f.kind == noFault && c.outcome == policy.Success)
-		return code, f
+	if c.cacheable() {
+		return c.fromCache()
 	}
-	return c.carry()
-}
-
-// leaveBound gives the place within the service's adaptive bound back, once. A stream without an end does so when its
-// head has come: what it occupies is a connection.
-func (c *call) leaveBound(counts bool) {
-	if c.inBound {
-		c.inBound = false
-		now := c.g.now()
-		c.target.lane.bound.Release(now, now-c.bounded, counts)
+	c.aim(c)
+	c.enter(c.stream == nil)
+	if f := c.admit(c); f.kind != noFault {
+		return c.refuse(f)
 	}
+	defer func() { c.leaveDoor(c.countsForBound(f)) }()
+	if f := c.enterBound(); f.kind != noFault {
+		return c.refuse(f)
+	}
+	if c.rules != nil {
+		c.rules.mirror.copyOf(c)
+	}
+	code, f = c.carry()
+	c.leaveBound(c.countsForBound(f))
+	return code, f
 }
 
 func (c *call) expire() { c.cancel(errTimeout) }
@@ -183,26 +191,30 @@ func (c *call) carry() (code int, f fault) {
 		}
 		c.attempts++
 		c.grant = grant
-		began := c.g.now()
+		c.began = c.g.now()
 		res, f, try := c.send()
 		if res != nil {
 			c.outcome = policy.OutcomeOf(res.StatusCode)
 			if pause, again := c.decideStatus(res); again {
 				discard(res)
-				lane.pool.Report(grant, c.g.now(), c.outcome)
-				c.finish(began, c.outcome)
+				lane.pool.Report(c.grant, c.g.now(), c.outcome)
+				c.finish(c.began, c.outcome)
 				if f := c.pause(pause); f.kind != noFault {
 					return c.refuse(f)
 				}
 				continue
 			}
+			if c.grpc {
+				c.outcome = outcomeGRPC(res.Header)
+			}
 			var passed bool
 			if f, passed = c.relay(res); passed {
+				c.reportGRPC(res, f)
 				if f.kind == responseIncomplete && !errors.Is(context.Cause(c.ctx), errStopping) {
 					c.outcome = policy.Failure
-					lane.pool.Report(grant, c.g.now(), c.outcome)
+					lane.pool.Report(c.grant, c.g.now(), c.outcome)
 				}
-				c.finish(began, c.outcome)
+				c.finish(c.began, c.outcome)
 				return res.StatusCode, f
 			}
 			try = policy.Try{Sent: true}
@@ -212,9 +224,9 @@ func (c *call) carry() (code int, f fault) {
 		if f.kind.ofClient() {
 			outcome = policy.Neutral
 		}
-		lane.pool.Report(grant, c.g.now(), outcome)
-		c.finish(began, outcome)
-		if outcome == policy.Neutral || f.kind == responseTimeout {
+		lane.pool.Report(c.grant, c.g.now(), outcome)
+		c.finish(c.began, outcome)
+		if outcome == policy.Neutral || f.kind == responseTimeout && !f.late {
 			return c.refuse(f)
 		}
 		pause, again := c.decide(try)
@@ -237,24 +249,14 @@ func (c *call) decideStatus(res *http.Response) (pause time.Duration, again bool
 
 // decide asks the policy whether the try is repeated.
 func (c *call) decide(t policy.Try) (pause time.Duration, again bool) {
-	t.Idempotent = c.idempotent
 	t.Replayable = c.stream == nil || c.stream.untouched()
-	t.Attempts = c.attempts
-	t.Left = c.left()
-	t.Random = rand.Float64()
-	verdict, pause := c.target.lane.retrier.Decide(c.g.now(), t)
-	if c.ctx.Err() != nil {
-		return 0, false
-	}
-	return pause, verdict == policy.Repeat
+	pause, again = c.walk.decide(t)
+	return pause, again && c.ctx.Err() == nil
 }
-
-func (c *call) left() time.Duration { return c.target.timeout - (c.g.now() - c.start) }
 
 // pause waits before the next try, which goes to another backend if there is one.
 func (c *call) pause(d time.Duration) fault {
-	c.search.Exclude(c.grant.Member)
-	c.target.traffic.retries.Add(1)
+	c.countRetry()
 	if d <= 0 {
 		return fault{}
 	}
@@ -271,7 +273,7 @@ func (c *call) pause(d time.Duration) fault {
 // acquire takes a place at a backend, and waits for one a little where that can help.
 func (c *call) acquire() (policy.Grant, fault) {
 	lane := c.target.lane
-	grant, why := lane.pick(&c.search, c.g.now())
+	grant, why := c.pick()
 	if why == policy.Picked {
 		return grant, fault{}
 	}
@@ -289,7 +291,7 @@ func (c *call) acquire() (policy.Grant, fault) {
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	for {
-		if grant, why = lane.pick(&c.search, c.g.now()); why == policy.Picked {
+		if grant, why = c.pick(); why == policy.Picked {
 			return grant, fault{}
 		}
 		select {
@@ -300,13 +302,6 @@ func (c *call) acquire() (policy.Grant, fault) {
 			return grant, c.ended()
 		}
 	}
-}
-
-func unavailable(why policy.Refusal) fault {
-	if why == policy.AllFull {
-		return fault{kind: connectionLimit, detail: "all backends of the service are busy, try again shortly"}
-	}
-	return fault{kind: destinationUnavailable, detail: "no backend of the service is ready, try again shortly"}
 }
 
 // ended says why the call's context has ended.
@@ -320,20 +315,10 @@ func (c *call) ended() fault {
 	return fault{kind: clientClosed, detail: "the client went away"}
 }
 
-// finish gives the place at the backend back, and counts.
-func (c *call) finish(began time.Duration, o policy.Outcome) {
-	b := c.grant.Owner.(*backend)
-	end := c.g.now()
-	c.upstream += end - began
-	if c.headAt != 0 {
-		end = c.headAt
-	}
-	b.requests.Add(1)
-	if o == policy.Failure {
-		b.failures.Add(1)
-	}
-	b.latency.Record(end - began)
-	c.target.lane.release(c.grant, end-began, o)
+// last reports whether the client's connection ends with this answer: where its next request begins is not known, or
+// another gateway takes over. In HTTP/2 and 3 connections end in another way.
+func (c *call) last() bool {
+	return c.r.ProtoMajor == 1 && (c.bodyPending() || c.target.edge == nil && c.g.parting.Load())
 }
 
 // refuse answers with the gateway's own error.
@@ -341,10 +326,14 @@ func (c *call) refuse(f fault) (int, fault) {
 	if f.kind != clientClosed {
 		c.closeInfo()
 		c.writeWithin(0)
-		if c.kept == nil && c.stream == nil && c.r.ContentLength != 0 {
+		if c.r.ProtoMajor == 1 && c.kept == nil && c.stream == nil && c.r.ContentLength != 0 {
 			c.readWithin(bodyGrace) // the server reads what is left of the body before it answers
 		}
-		f.write(c.w, c.requestID, c.bodyPending())
+		if c.grpc {
+			f.writeGRPC(c.w, c.requestID)
+		} else {
+			f.write(c.w, c.requestID, c.last())
+		}
 	}
 	return f.code(), f
 }
@@ -352,14 +341,14 @@ func (c *call) refuse(f fault) (int, fault) {
 // prepareBody reads a small body in advance, so that it can be sent again and does not occupy a backend while the
 // client is slow; a large one is passed on as it comes.
 func (c *call) prepareBody() fault {
-	n, limit := c.r.ContentLength, c.g.cfg.MaxBody
+	n, limit := c.r.ContentLength, c.bodyLimit()
 	if n == 0 || c.r.Body == nil || c.r.Body == http.NoBody {
 		return fault{}
 	}
 	if limit > 0 && n > limit {
 		return c.clientFault(errBodyTooLarge)
 	}
-	c.readWithin(c.target.timeout)
+	c.readWithin(c.timeout())
 	if n > 0 && n <= maxReplay && c.r.Header.Get("Expect") == "" {
 		c.kept = make([]byte, n)
 		if _, err := io.ReadFull(c.r.Body, c.kept); err != nil {
@@ -367,9 +356,7 @@ func (c *call) prepareBody() fault {
 		}
 		return fault{}
 	}
-	if d, ok := c.w.(interface{ EnableFullDuplex() error }); ok {
-		_ = d.EnableFullDuplex() // without it, the answer waits for the body's end
-	}
+	_ = http.NewResponseController(c.w).EnableFullDuplex() // without it, the answer waits for the body's end
 	c.stream = &clientBody{body: c.r.Body, length: n, max: limit}
 	return fault{}
 }
@@ -387,6 +374,10 @@ func (c *call) bodyPending() bool { return c.stream != nil && !c.stream.complete
 // client sends of it for a moment. When it returns nobody reads any more and the deadline is past: otherwise the server
 // would lift the deadline, and wait for the rest for as long as the client likes.
 func (c *call) abandonBody() {
+	if c.r.ProtoMajor > 1 { // the stream's end says that no more is wanted
+		c.stream.drop()
+		return
+	}
 	c.readWithin(bodyGrace)
 	c.flush()
 	c.stream.abandon()
@@ -395,33 +386,58 @@ func (c *call) abandonBody() {
 
 // readWithin bounds how long the client may take to send the rest of its body.
 func (c *call) readWithin(d time.Duration) {
-	if s, ok := c.w.(interface{ SetReadDeadline(time.Time) error }); ok {
-		_ = s.SetReadDeadline(time.Now().Add(d)) // without it, only the total time-out holds
-	}
+	_ = http.NewResponseController(c.w).SetReadDeadline(time.Now().Add(d)) // without it, only the total time-out holds
 }
 
 // send sends the request to the backend, and returns its answer, or what went wrong.
 func (c *call) send() (*http.Response, fault, policy.Try) {
-	b := c.grant.Owner.(*backend)
 	if c.out == nil {
 		c.prepareRequest()
-	} else {
-		out := *c.out // a transport may still look at the one before
-		c.out = &out
 	}
+	c.tellDeadline()
+	if after, ok := c.hedged(); ok {
+		return c.sendHedged(after)
+	}
+	res, f, try := c.exchange(c.prepareTry(c.ctx), c.grant)
+	if h := c.target.hedger; h != nil && res != nil {
+		now := c.g.now()
+		h.Observe(now, now-c.began)
+	}
+	return res, f, try
+}
+
+// prepareTry returns the request for one try. A transport may still look at the one before.
+func (c *call) prepareTry(ctx context.Context) *http.Request {
+	out := c.out.WithContext(httptrace.WithClientTrace(ctx, &c.hooks))
 	address := c.url
-	address.Host = b.address
-	c.out.URL = &address
+	out.URL = &address
 	switch {
 	case c.stream != nil:
-		c.out.Body = c.stream
+		out.Body = c.stream
 	case c.kept != nil:
-		c.out.Body, _ = c.replay()
-		c.out.GetBody = c.replay
+		out.Body, _ = c.replay()
+		out.GetBody = c.replay
 	default:
-		c.out.Body = nil
+		out.Body = nil
 	}
-	res, err := b.transport.RoundTrip(c.out)
+	return out
+}
+
+// exchange sends a try to a backend, and waits for the head of its answer.
+func (c *call) exchange(out *http.Request, grant policy.Grant) (*http.Response, fault, policy.Try) {
+	b := grant.Owner.(*backend)
+	out.URL.Host = b.address
+	var timer *time.Timer
+	if t := c.target.tryTimeout; t > 0 && c.upgrading == "" {
+		ctx, cancel := context.WithCancelCause(out.Context())
+		timer = time.AfterFunc(t, func() { cancel(errTryTimeout) })
+		out = out.WithContext(ctx)
+	}
+	res, err := b.transport.RoundTrip(out)
+	if timer != nil && !timer.Stop() && err == nil { // from the head on, the time-out of the call counts
+		_ = res.Body.Close()
+		err = errTryTimeout
+	}
 	if err == nil && (res.StatusCode < 100 || res.StatusCode > 999) {
 		// The transport takes any three characters that make a number, the server panics on what is no status.
 		_ = res.Body.Close()
@@ -429,6 +445,9 @@ func (c *call) send() (*http.Response, fault, policy.Try) {
 	}
 	if err == nil {
 		return res, fault{}, policy.Try{}
+	}
+	if c.ctx.Err() == nil && errors.Is(context.Cause(out.Context()), errTryTimeout) {
+		return nil, fault{kind: responseTimeout, late: true, detail: "the backend took longer than a try may"}, policy.Try{Sent: true}
 	}
 	f, sent := c.diagnose(err)
 	return nil, f, policy.Try{Sent: sent}
@@ -438,13 +457,25 @@ func (c *call) replay() (io.ReadCloser, error) { return io.NopCloser(bytes.NewRe
 
 func (c *call) prepareRequest() {
 	c.hooks.Got1xxResponse = c.passInformational
-	c.out = c.r.WithContext(httptrace.WithClientTrace(c.ctx, &c.hooks))
+	c.out = c.r.WithContext(c.ctx)
 	c.out.Header = c.header
 	c.out.RequestURI = ""
 	c.out.TransferEncoding = nil
 	c.out.Close = false
+	c.url = c.address()
+	if c.rules != nil && c.rules.rewrite != nil && c.rules.rewrite.host != "" {
+		c.out.Host = c.rules.rewrite.host
+	}
+}
+
+// address is that of the request at its backend, whose host is not known yet.
+func (c *call) address() url.URL {
 	u := c.r.URL
-	c.url = url.URL{Scheme: "http", Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery, ForceQuery: u.ForceQuery}
+	address := url.URL{Scheme: c.target.lane.service.scheme(), Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery, ForceQuery: u.ForceQuery}
+	if c.rules != nil && c.rules.rewrite != nil {
+		c.rules.rewrite.apply(&address)
+	}
+	return address
 }
 
 // diagnose tells whose fault an error is, and whether anything may have reached the backend.

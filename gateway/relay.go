@@ -9,8 +9,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/banyanhq/banyan/policy"
 )
 
 const (
@@ -59,7 +57,7 @@ func (c *call) passInformational(code int, header textproto.MIMEHeader) error {
 	if c.info.n++; c.info.n > maxInformational {
 		return errInformation // the transport leaves it to its hook to bound them
 	}
-	if c.info.closed || code == http.StatusContinue || c.r.ProtoMinor == 0 || c.r.Header.Get("Expect") != "" {
+	if c.info.closed || code == http.StatusContinue || c.r.ProtoMajor == 1 && c.r.ProtoMinor == 0 || c.r.Header.Get("Expect") != "" {
 		return nil // the last: the server may be writing its 100 at this instant
 	}
 	c.writeWithin(c.left()) // or a client that does not read would hold the mutex for good
@@ -78,14 +76,27 @@ func (c *call) passInformational(code int, header textproto.MIMEHeader) error {
 // client can still be given another answer.
 func (c *call) relay(res *http.Response) (f fault, passed bool) {
 	c.closeInfo()
-	defer res.Body.Close()
+	defer func() {
+		if passed && res.ProtoMajor > 1 {
+			c.cancel(errFinished) // or closing would wait for the end of a request body that nobody wants any more
+		}
+		_ = res.Body.Close()
+	}()
+	c.compress(res)
 	switch {
 	case res.StatusCode == http.StatusSwitchingProtocols:
 		return c.upgrade(res)
+	case len(res.Trailer) > 0 && res.ContentLength > 0 && c.r.Method != http.MethodHead:
+		// HTTP/2 has trailers after a body of known length; HTTP/1.1 has them only after one that is chunked.
+		res.ContentLength = -1
+		delete(res.Header, "Content-Length")
+		if endless(res) || c.grpc {
+			return c.relayEndless(res), true
+		}
 	case c.r.Method == http.MethodHead || res.ContentLength == 0 || res.Body == http.NoBody:
 		c.writeHead(res)
 		return fault{}, true
-	case endless(res):
+	case c.grpc || endless(res):
 		return c.relayEndless(res), true
 	case res.ContentLength > holdSize:
 		c.writeHead(res)
@@ -106,12 +117,12 @@ func document(res *http.Response) bool {
 
 // relayEndless passes a stream of events on until either side ends it or the gateway stops.
 func (c *call) relayEndless(res *http.Response) fault {
-	c.headAt = c.g.now()
-	c.leaveBound(c.outcome == policy.Success)
+	c.endless()
 	c.timer.Stop()
-	if d, ok := c.w.(interface{ SetReadDeadline(time.Time) error }); ok {
-		_ = d.SetReadDeadline(time.Time{}) // that of the request's body
+	if c.outer != nil {
+		c.outer.Stop()
 	}
+	_ = http.NewResponseController(c.w).SetReadDeadline(time.Time{}) // that of the request's body
 	stop := c.g.stopWith(c.cancel)
 	defer stop()
 	c.writeHead(res)
@@ -131,11 +142,13 @@ func endless(res *http.Response) bool {
 // writeHead passes the head on: from here on the answer is the client's. Trailers that the backend announced are
 // announced.
 func (c *call) writeHead(res *http.Response) {
-	c.target.lane.pool.Report(c.grant, c.g.now(), c.outcome)
+	if !c.grpc { // of which the trailers say how it went
+		c.target.lane.pool.Report(c.grant, c.g.now(), c.outcome)
+	}
 	c.writeWithin(c.left())
 	h := c.w.Header()
 	c.copyAnswerHeader(h, res.Header)
-	if c.bodyPending() {
+	if c.last() {
 		h["Connection"] = []string{"close"}
 	}
 	c.bind(h)
@@ -161,16 +174,15 @@ func (c *call) writeTrailers(res *http.Response, announced int) {
 
 // writeWithin bounds how long the client may take to receive what is written next, and a little longer so that an error
 // can still reach it. The server lifts the bound after each request.
-func (c *call) writeWithin(d time.Duration) {
-	if s, ok := c.w.(interface{ SetWriteDeadline(time.Time) error }); ok {
-		_ = s.SetWriteDeadline(time.Now().Add(max(d, 0) + writeGrace)) // fails only where the next write does
-	}
+func (c *call) writeWithin(d time.Duration) { writeWithin(c.w, d) }
+
+func writeWithin(w http.ResponseWriter, d time.Duration) {
+	// It fails only where the next write does.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(max(d, 0) + writeGrace))
 }
 
 func (c *call) flush() {
-	if f, ok := c.w.(http.Flusher); ok {
-		f.Flush()
-	}
+	_ = http.NewResponseController(c.w).Flush() // an error is the next write's as well
 }
 
 // relaySmall reads a short answer of known length whole, and passes it on.

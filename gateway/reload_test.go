@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -235,5 +236,119 @@ func TestCallsThatBeganBeforeAReloadFinish(t *testing.T) {
 	}
 	if err := <-drained; err != nil {
 		t.Errorf("draining: %v", err)
+	}
+}
+
+func TestStreamsOutliveReloads(t *testing.T) {
+	r := start(t, Config{})
+	echo(r)
+	r.serve("catalog", func(w http.ResponseWriter, req *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		for {
+			if _, err := io.WriteString(w, "data: x\n\n"); err != nil || http.NewResponseController(w).Flush() != nil {
+				return
+			}
+			select {
+			case <-req.Context().Done():
+				return
+			case <-time.After(time.Millisecond):
+			}
+		}
+	})
+	c := upgraded(t, r)
+	if _, err := io.ReadFull(c, make([]byte, len("early "))); err != nil {
+		t.Fatal(err)
+	}
+	res, err := r.client.Get(r.url + "/api/events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	for i := range 20 {
+		sys := shop()
+		eachInbound(sys, func(in *topology.Inbound) { in.Balance = topology.Balances()[i%10] })
+		sys.Services["catalog"].Concurrency = 1 + i%2 // its backends are made anew
+		r.reload(sys)
+		word := make([]byte, 4)
+		if _, err := io.WriteString(c, "word"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(c, word); err != nil || string(word) != "word" {
+			t.Fatalf("after %d reloads the upgraded connection gives %q, %v", i+1, word, err)
+		}
+		if _, err := io.ReadFull(res.Body, make([]byte, 4*len("data: x\n\n"))); err != nil {
+			t.Fatalf("after %d reloads the stream of events broke off: %v", i+1, err)
+		}
+	}
+}
+
+func TestReloadAmongChangesOfBackends(t *testing.T) {
+	r := start(t, Config{})
+	r.serve("web", text("web"))
+	stop := make(chan struct{})
+	var all sync.WaitGroup
+	all.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			id := "catalog-x"
+			r.Add("catalog", Backend{ID: id, Address: "127.0.0.1:1"})
+			r.SetReady("catalog", id, i%2 == 0)
+			_ = r.Drain(t.Context(), "catalog", id)
+			r.Remove("catalog", id)
+		}
+	})
+	all.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				r.Stats()
+				r.Why("x")
+				r.EdgeURL("web", "catalog")
+				r.get("/")
+			}
+		}
+	})
+	for i := range 100 {
+		sys := shop()
+		eachInbound(sys, func(in *topology.Inbound) { in.Balance = topology.Balances()[i%10] })
+		if i%3 == 0 {
+			delete(sys.Services, "catalog")
+			sys.Services["web"].Uses = nil
+			sys.Routes = sys.Routes[:1]
+		}
+		r.reload(sys)
+	}
+	close(stop)
+	all.Wait()
+}
+
+// A gateway that another one takes over from answers what still comes, and lets each client go with its answer.
+func TestPartingClosesConnectionsWithTheirNextAnswer(t *testing.T) {
+	r := start(t, Config{})
+	r.serve("web", text("web"))
+	c, err := net.Dial("tcp", r.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ask := func() answer {
+		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		return readAnswer(t, c, "GET")
+	}
+	if a := ask(); a.body != "web" || a.header.Get("Connection") != "" {
+		t.Fatalf("before: %+v", a)
+	}
+	r.Part()
+	if a := ask(); a.body != "web" {
+		t.Errorf("after: %+v", a)
+	}
+	if n, err := c.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		t.Errorf("the connection goes on: %d, %v", n, err)
 	}
 }

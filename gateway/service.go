@@ -22,19 +22,32 @@ type Backend struct {
 	Address string
 	// Weight is its share of the requests in relation to others', under policies that weigh. 0 counts as 1.
 	Weight int
+	// Zone that it runs in; empty: not known.
+	Zone string
 }
 
 // service is the set of backends of one service, and the ways in which calls reach them.
 type service struct {
 	name    string
+	g       *Gateway
 	waiting waitlist
 	now     func() time.Duration
+	ledger  policy.Ledger // what all lanes spent on retries and hedges
+	place   place
 
 	mu       sync.Mutex
+	link     link
 	limit    int64 // of requests at one backend at once; 0: none
 	backends map[string]*backend
 	lanes    []*lane // those of the newest table
 	retired  []*lane // those of tables before it, which calls that began under them may still use
+}
+
+// place is where the gateway stands among others.
+type place struct {
+	zone     string
+	gateway  int
+	gateways int
 }
 
 // lane is one way of calling a service: a balancing policy, breakers and a retry budget, shared by all routes and
@@ -42,9 +55,14 @@ type service struct {
 type lane struct {
 	service *service
 	key     string
+	balance topology.Balance
 	pool    *policy.Pool
 	retrier *policy.Retrier
 	bound   *policy.Adaptive // nil: there is none
+	subset  int              // backends that are used; 0: all
+
+	feasible *policy.Feasibility // nil: nothing is refused for being late
+	inFlight atomic.Int64        // let in at the door; counted only with feasible
 
 	longest time.Duration // time-out of the most patient calls on this lane
 	until   time.Duration // when it has no more calls, once it is retired
@@ -84,6 +102,15 @@ func laneKey(in topology.Inbound) string {
 	if in.Adaptive != nil {
 		key += fmt.Sprintf("|%+v", *in.Adaptive)
 	}
+	if in.Admission != nil {
+		key += fmt.Sprintf("|admission %+v", *in.Admission)
+	}
+	if in.Locality != nil {
+		key += fmt.Sprintf("|locality %+v", *in.Locality)
+	}
+	if in.Subset > 0 {
+		key += fmt.Sprintf("|subset %d", in.Subset)
+	}
 	return key
 }
 
@@ -95,7 +122,11 @@ func (s *service) newLane(in topology.Inbound) (*lane, error) {
 	}
 	pool.SetSlowStart(in.SlowStart.Std())
 	pool.SetOutliers(in.Outliers)
-	l := &lane{service: s, key: laneKey(in), pool: pool, retrier: policy.NewRetrier(in.Retry)}
+	pool.SetLocality(s.place.zone, in.Locality)
+	l := &lane{service: s, key: laneKey(in), balance: in.Balance, pool: pool, retrier: policy.NewSharedRetrier(in.Retry, &s.ledger), subset: in.Subset}
+	if in.Admission != nil {
+		l.feasible = policy.NewFeasibility(*in.Admission)
+	}
 	if in.Adaptive != nil {
 		l.bound = policy.NewAdaptive(*in.Adaptive)
 	}
@@ -120,6 +151,7 @@ func newBackend(s *service, b Backend, limit int64) *backend {
 		members: map[*lane]*policy.Member{}, empty: make(chan struct{}), latency: stats.NewRecorder(2),
 	}
 	n.Backend.Owner, n.Backend.Key, n.Backend.Limit, n.Backend.Weight = n, policy.HashString(b.ID), limit, b.Weight
+	n.Zone = b.Zone
 	n.transport = newTransport(n)
 	return n
 }
@@ -155,9 +187,9 @@ func (s *service) forget() {
 	})
 }
 
-// use makes lanes those of the newest table, and limit that of each backend. Backends are replaced by others of the same
-// address where their limit changes, since it is fixed: what is in flight at them finishes, and counts no more.
-func (s *service) use(lanes []*lane, limit int64) {
+// use makes lanes those of the newest table, and limit that of each backend, which is reached as link says. Backends are
+// replaced by others of the same address where that changes, since it is fixed: what is in flight at them finishes, and counts no more.
+func (s *service) use(lanes []*lane, limit int64, to link) {
 	s.mu.Lock()
 	var old []*backend
 	for _, l := range s.lanes {
@@ -167,10 +199,10 @@ func (s *service) use(lanes []*lane, limit int64) {
 		}
 	}
 	s.lanes = lanes
-	if s.limit != limit {
-		s.limit = limit
+	if s.limit != limit || !s.link.same(to) {
+		s.limit, s.link = limit, to
 		for id, b := range s.backends {
-			n := newBackend(s, Backend{ID: b.id, Address: b.address, Weight: b.Weight}, limit)
+			n := newBackend(s, Backend{ID: b.id, Address: b.address, Weight: b.Weight, Zone: b.Zone}, limit)
 			n.ready = b.ready
 			s.backends[id] = n
 			old = append(old, b)
@@ -194,8 +226,9 @@ func (s *service) rebuild() {
 	}
 	s.forget()
 	for _, l := range slices.Concat(s.lanes, s.retired) {
-		members := make([]*policy.Member, len(use))
-		for i, b := range use {
+		some := l.some(use)
+		members := make([]*policy.Member, len(some))
+		for i, b := range some {
 			if b.members[l] == nil {
 				b.members[l] = l.pool.NewMember(&b.Backend)
 				b.members[l].Since = s.now()
@@ -204,6 +237,22 @@ func (s *service) rebuild() {
 		}
 		l.pool.Set(members)
 	}
+}
+
+// some returns those of the backends that the lane uses.
+func (l *lane) some(use []*backend) []*backend {
+	if l.subset == 0 {
+		return use
+	}
+	keys := make([]uint64, len(use))
+	for i, b := range use {
+		keys[i] = b.Key
+	}
+	var out []*backend
+	for _, i := range policy.Subset(keys, l.subset, l.service.place.gateway, l.service.place.gateways) {
+		out = append(out, use[i])
+	}
+	return out
 }
 
 // drain takes the backend out, and waits until it has nothing in flight.
@@ -224,7 +273,9 @@ func (s *service) drain(ctx context.Context, id string) error {
 	case <-ctx.Done():
 		return fmt.Errorf("draining %s %s: %d requests in flight: %w", s.name, id, b.InFlight(), context.Cause(ctx))
 	}
-	b.transport.CloseIdleConnections()
+	closed := make(chan struct{})
+	b.closeIdle(func() { close(closed) })
+	<-closed
 	return nil
 }
 
@@ -246,7 +297,21 @@ func (s *service) remove(id string) {
 func (b *backend) close() {
 	b.closing.Store(true)
 	b.checkEmpty()
+	b.closeIdle(nil)
+}
+
+// closeIdle closes the connections on which nothing is in flight: the full tier's at once, the fast tier's soon; then it
+// calls done, unless that is nil.
+func (b *backend) closeIdle(done func()) {
+	if done == nil {
+		done = func() {}
+	}
 	b.transport.CloseIdleConnections()
+	if t := b.service.g.fast.Load(); t != nil {
+		t.closeIdle(b, done)
+	} else {
+		done()
+	}
 }
 
 func (b *backend) checkEmpty() {
@@ -294,10 +359,11 @@ func (s *service) awaitRebuild() {
 func (l *lane) release(g policy.Grant, latency time.Duration, o policy.Outcome) {
 	b := g.Owner.(*backend)
 	l.pool.Release(g, latency, o)
+	l.service.ledger.Outcome(l.service.now(), o)
 	if b.closing.Load() {
 		b.checkEmpty()
 		if b.InFlight() == 0 {
-			b.transport.CloseIdleConnections()
+			b.closeIdle(nil)
 		}
 	}
 	if b.Limit > 0 {
@@ -310,6 +376,6 @@ func (s *service) closeAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, b := range s.backends {
-		b.transport.CloseIdleConnections()
+		b.closeIdle(nil)
 	}
 }

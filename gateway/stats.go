@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/banyanhq/banyan/gateway/httpcache"
 	"github.com/banyanhq/banyan/policy"
 	"github.com/banyanhq/banyan/stats"
 )
@@ -19,6 +20,8 @@ type Stats struct {
 	At time.Duration `json:"at"`
 	// Routes in the order of the file.
 	Routes []RouteStats `json:"routes"`
+	// LostLogLines are lines of the access log that were not written, since its file did not keep up.
+	LostLogLines int64 `json:"lost_log_lines,omitempty"`
 	// Unmatched are requests from outside that no route leads anywhere.
 	Unmatched Traffic `json:"unmatched"`
 	// Edges by caller, then callee.
@@ -27,6 +30,8 @@ type Stats struct {
 	Calls []CallStats `json:"calls"`
 	// Backends by service, then id; only those known now.
 	Backends []BackendStats `json:"backends"`
+	// TCP listeners in the order of the file.
+	TCP []TCPStats `json:"tcp,omitempty"`
 }
 
 // RouteStats counts the requests of one route, as its clients saw them.
@@ -34,6 +39,8 @@ type RouteStats struct {
 	Route   string `json:"route"`
 	Service string `json:"service"`
 	Traffic
+	// Cache counts what became of the requests in the route's cache; nil where it has none.
+	Cache *httpcache.Stats `json:"cache,omitempty"`
 }
 
 // EdgeStats counts the calls from one service to another, as the caller saw them.
@@ -58,6 +65,8 @@ type Traffic struct {
 	InFlight int64 `json:"in_flight"`
 	// Retries beyond the first try of each request.
 	Retries int64 `json:"retries"`
+	// Hedges are second copies of slow requests.
+	Hedges int64 `json:"hedges"`
 	// Latency of the whole call, from the request's head to the answer's end; of streams without an end, to the
 	// answer's head.
 	Latency *stats.Histogram `json:"latency"`
@@ -109,6 +118,7 @@ type traffic struct {
 	inFlight atomic.Int64
 	ended    atomic.Int64
 	retries  atomic.Int64
+	hedges   atomic.Int64
 	upstream atomic.Int64
 	codes    [600]atomic.Int64 // index 0: codes that HTTP does not have
 	faults   [faultKinds]atomic.Int64
@@ -133,7 +143,7 @@ func (t *traffic) record(code int, kind faultKind, latency, upstream time.Durati
 func (t *traffic) snapshot() Traffic {
 	s := Traffic{
 		Classes: map[string]int64{}, Codes: map[int]int64{}, Errors: map[string]int64{},
-		InFlight: t.inFlight.Load(), Retries: t.retries.Load(), Upstream: time.Duration(t.upstream.Load()),
+		InFlight: t.inFlight.Load(), Retries: t.retries.Load(), Hedges: t.hedges.Load(), Upstream: time.Duration(t.upstream.Load()),
 		Latency: t.latency.Snapshot(),
 	}
 	for code := range t.codes {
@@ -181,9 +191,9 @@ func (t *target) attribute(route int, d time.Duration) {
 // Stats returns a snapshot. It costs a copy of each histogram: meant for every second, not for every request.
 func (g *Gateway) Stats() *Stats {
 	t := g.table.Load()
-	s := &Stats{At: g.now(), Unmatched: t.unmatched.traffic.snapshot()}
+	s := &Stats{At: g.now(), LostLogLines: g.access.dropped(), Unmatched: t.unmatched.traffic.snapshot()}
 	for _, r := range t.routes {
-		s.Routes = append(s.Routes, RouteStats{Route: r.traffic.name, Service: r.lane.service.name, Traffic: r.traffic.snapshot()})
+		s.Routes = append(s.Routes, RouteStats{Route: r.traffic.name, Service: r.to, Traffic: r.traffic.snapshot(), Cache: r.cacheStats()})
 	}
 	for _, e := range t.edges {
 		to := e.target.Load()
@@ -208,6 +218,9 @@ func (g *Gateway) Stats() *Stats {
 	})
 	for _, name := range sortedKeys(t.services) {
 		s.Backends = append(s.Backends, t.services[name].snapshot()...)
+	}
+	for _, p := range g.tcp {
+		s.TCP = append(s.TCP, p.stats())
 	}
 	return s
 }

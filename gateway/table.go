@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/banyanhq/banyan/policy"
 	"github.com/banyanhq/banyan/topology"
 )
 
@@ -29,6 +30,8 @@ type table struct {
 	services  map[string]*service
 	departed  map[string]*service // of tables before, which still have backends
 	lanes     map[*service][]*lane
+	links     map[string]link // of services, by name
+	tcp       map[string]*tcpTarget
 }
 
 // edge is the way from one service to another.
@@ -36,6 +39,7 @@ type edge struct {
 	from, to string
 	listener net.Listener
 	server   *http.Server
+	door     *door // to the fast tier; nil: there is none
 	url      string
 	target   atomic.Pointer[target]
 }
@@ -71,6 +75,9 @@ func (g *Gateway) Reload(sys *topology.System) error {
 	if sys.Listen != old.system.Listen {
 		return fmt.Errorf("gateway: reloading: listen is %s and would become %s: that takes a restart", old.system.Listen, sys.Listen)
 	}
+	if err := sameListeners(old.system, sys); err != nil {
+		return err
+	}
 	t, err := g.build(sys, old)
 	if err != nil {
 		return err
@@ -81,12 +88,21 @@ func (g *Gateway) Reload(sys *topology.System) error {
 			continue
 		}
 		if err := e.listen(); err != nil {
-			for _, e := range opened {
-				_ = e.listener.Close()
-			}
+			closeEdges(opened)
 			return err
 		}
 		opened = append(opened, e)
+	}
+	if g.listener != nil {
+		if err := g.openCache(); err != nil {
+			closeEdges(opened)
+			return err
+		}
+		// All of it can fail no more but for this.
+		if err := g.access.open(sys.AccessLog, sys.Dir); err != nil {
+			closeEdges(opened)
+			return err
+		}
 	}
 	g.commit(t, old)
 	if g.running != nil {
@@ -98,6 +114,13 @@ func (g *Gateway) Reload(sys *topology.System) error {
 	return nil
 }
 
+// closeEdges closes what was opened for a table that is not used after all.
+func closeEdges(opened []*edge) {
+	for _, e := range opened {
+		_ = e.listener.Close()
+	}
+}
+
 // build returns the table of a system. It changes nothing that is in use.
 func (g *Gateway) build(sys *topology.System, old *table) (*table, error) {
 	t := &table{
@@ -107,22 +130,42 @@ func (g *Gateway) build(sys *topology.System, old *table) (*table, error) {
 	if old == nil {
 		old = &table{unmatched: &target{route: -1, traffic: newTraffic("")}}
 	}
+	if err := g.cacheFor(sys, old); err != nil {
+		return nil, err
+	}
 	t.unmatched = old.unmatched
+	var err error
+	if t.links, err = newLinks(sys); err != nil {
+		return nil, err
+	}
 	defer t.depart(old)
 	for name := range sys.Services {
 		t.services[name] = old.service(name)
 		if t.services[name] == nil {
-			t.services[name] = &service{name: name, now: func() time.Duration { return g.now() }, backends: map[string]*backend{}}
+			t.services[name] = &service{name: name, g: g, now: func() time.Duration { return g.now() }, backends: map[string]*backend{}, place: place{g.cfg.Zone, g.cfg.Gateway, g.cfg.Gateways}}
 		}
 	}
 	kept := slices.Clone(old.routes)
 	for _, r := range sys.Routes {
 		to := t.newRoute(routeName(r), &kept)
-		if err := g.direct(t, to, r.To, r.Inbound); err != nil {
+		if r.Redirect == nil {
+			if err := g.direct(t, to, r.To, r.Inbound); err != nil {
+				return nil, fmt.Errorf("gateway: route %s: %w", to.traffic.name, err)
+			}
+		} else {
+			to.timeout = redirectTimeout
+			if r.Limit != nil {
+				to.limit = to.keptLimit(*r.Limit)
+			}
+		}
+		if err := g.ruled(t, to, r); err != nil {
 			return nil, fmt.Errorf("gateway: route %s: %w", to.traffic.name, err)
 		}
 		t.targets[r] = to
 		t.routes = append(t.routes, to)
+	}
+	if err := t.buildTCP(); err != nil {
+		return nil, err
 	}
 	return t, g.buildEdges(t, old)
 }
@@ -186,17 +229,44 @@ func (g *Gateway) direct(t *table, to *target, name string, in topology.Inbound)
 		to.hash = cmp.Or(in.Hash, &topology.Hash{Client: true})
 	}
 	if in.Limit != nil {
-		to.limit = newLimit(*in.Limit)
-		if b := to.before; b != nil && b.limit != nil && b.limit.cfg == *in.Limit {
-			to.limit = b.limit // or a reload would fill its buckets
-		}
+		to.limit = to.keptLimit(*in.Limit)
+	}
+	if in.Compress != nil {
+		to.compress, to.full = in.Compress, true
+	}
+	if l := t.links[name]; l.http2() || l.config != nil || to.edge == nil && t.system.TLS != nil && t.system.TLS.Redirect {
+		to.full = true
 	}
 	if in.Sticky != nil {
 		to.sticky = newSticky(name, *in.Sticky, g.cfg.Secret)
 	}
+	to.to = name
+	to.tryTimeout = in.TryTimeout.Std()
+	to.priority = newPriority(in.Priority)
+	to.hedger, to.mirrors = nil, new(mirrorStats)
+	if cfg := in.Hedge; cfg != nil {
+		to.hedging = *cfg
+		if b := to.before; b != nil && b.hedger != nil && b.hedging == *cfg && b.to == name {
+			to.hedger = b.hedger // or a reload would forget what it learned
+		} else {
+			to.hedger = policy.NewHedger(*cfg, &s.ledger)
+		}
+	}
+	to.full = to.full || to.hedger != nil || to.priority != nil || to.tryTimeout > 0 || in.Admission != nil
 	var err error
 	to.lane, err = t.lane(s, in)
 	return err
+}
+
+// redirectTimeout bounds a request that no service answers.
+const redirectTimeout = 30 * time.Second
+
+// keptLimit returns the target's rate limit: the one it had, where that is the same, or a reload would fill its buckets.
+func (to *target) keptLimit(cfg topology.Limit) *limit {
+	if b := to.before; b != nil && b.limit != nil && b.limit.cfg == cfg {
+		return b.limit
+	}
+	return newLimit(cfg)
 }
 
 // lane returns the way of calling a service on the terms of in: one for all who ask for the same.
@@ -226,18 +296,24 @@ func (t *table) lane(s *service, in topology.Inbound) (*lane, error) {
 
 // commit puts the table into use.
 func (g *Gateway) commit(t, old *table) {
+	g.keepAnswers(t)
 	g.names = t.names
 	for i, e := range t.edges {
 		e.target.Store(t.inward[i])
 	}
 	for _, to := range slices.Concat(t.routes, t.inward) {
 		to.before = nil // or all tables that ever were would stay in memory
-		to.lane.service.mu.Lock()
-		to.lane.longest = max(to.lane.longest, to.timeout)
-		to.lane.service.mu.Unlock()
+		for _, to := range to.all() {
+			if to.lane == nil {
+				continue // a redirect
+			}
+			to.lane.service.mu.Lock()
+			to.lane.longest = max(to.lane.longest, to.timeout)
+			to.lane.service.mu.Unlock()
+		}
 	}
 	for name, s := range t.services {
-		s.use(t.lanes[s], int64(t.system.Services[name].Concurrency))
+		s.use(t.lanes[s], int64(t.system.Services[name].Concurrency), t.links[name])
 	}
 	g.table.Store(t)
 }
@@ -245,19 +321,27 @@ func (g *Gateway) commit(t, old *table) {
 // retire lets go of what the new table does not have any more.
 func (g *Gateway) retire(t, old *table) {
 	for _, e := range old.edges {
-		if !slices.Contains(t.edges, e) && e.server != nil {
+		switch {
+		case slices.Contains(t.edges, e):
+		case e.server != nil:
+			g.inner.servers = slices.DeleteFunc(g.inner.servers, func(s *http.Server) bool { return s == e.server })
 			g.inner.serving.Go(func() {
 				deadline, cancel := context.WithTimeout(context.Background(), g.cfg.DrainTimeout)
 				defer cancel()
+				if e.door != nil {
+					e.door.stop(deadline)
+				}
 				if e.server.Shutdown(deadline) != nil {
 					_ = e.server.Close()
 				}
 			})
+		case e.listener != nil: // Run has not come to it, and will not any more
+			_ = e.listener.Close()
 		}
 	}
 	for _, s := range old.services {
 		if t.services[s.name] == nil {
-			s.use(nil, s.limit)
+			s.use(nil, s.limit, s.link)
 		}
 	}
 }

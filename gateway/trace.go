@@ -4,6 +4,9 @@ import (
 	"encoding/hex"
 	"math/rand/v2"
 	"sync"
+	"time"
+
+	"github.com/banyanhq/banyan/policy"
 )
 
 // traceID names a request on its whole way through the system (W3C Trace Context).
@@ -72,6 +75,11 @@ func putUint64(b []byte, v uint64) {
 // traceparent writes the header for the next hop, with a parent id of its own. The trace id stands at [3:35].
 func traceparent(id traceID, flags byte) string {
 	var b [55]byte
+	putTraceparent(&b, id, flags)
+	return string(b[:])
+}
+
+func putTraceparent(b *[55]byte, id traceID, flags byte) {
 	var parent [8]byte
 	putUint64(parent[:], rand.Uint64()|1)
 	copy(b[:], "00-")
@@ -80,7 +88,6 @@ func traceparent(id traceID, flags byte) string {
 	hex.Encode(b[36:52], parent[:])
 	b[52] = '-'
 	hex.Encode(b[53:], []byte{flags})
-	return string(b[:])
 }
 
 const (
@@ -100,12 +107,15 @@ type inFlightTraces struct {
 }
 
 type traceEntry struct {
-	route int32
-	refs  int32
+	route    int32
+	refs     int32
+	deadline time.Duration // instant by which the request must be answered; 0: none
+	classed  bool          // its class is known
+	class    policy.Class
 }
 
-// enter notes a request; false if there is no room.
-func (t *inFlightTraces) enter(id traceID, route int) bool {
+// enter notes a request; false if there is no room. Of two with the same id the later deadline and the higher class count.
+func (t *inFlightTraces) enter(id traceID, n traceEntry) bool {
 	s := &t.shards[id[7]%traceShards]
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -116,8 +126,36 @@ func (t *inFlightTraces) enter(id traceID, route int) bool {
 	if s.m == nil {
 		s.m = map[traceID]traceEntry{}
 	}
-	s.m[id] = traceEntry{route: int32(route), refs: e.refs + 1}
+	if n.refs = e.refs + 1; known {
+		if n.deadline = max(n.deadline, e.deadline); e.deadline == 0 {
+			n.deadline = 0
+		}
+		if e.classed && (!n.classed || n.class.Below(e.class)) {
+			n.classed, n.class = true, e.class
+		}
+	}
+	s.m[id] = n
 	return true
+}
+
+// unbind takes away the deadline of a request that entered.
+func (t *inFlightTraces) unbind(id traceID) {
+	s := &t.shards[id[7]%traceShards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e, ok := s.m[id]; ok {
+		e.deadline = 0
+		s.m[id] = e
+	}
+}
+
+// entry returns what is known of the request that carries id.
+func (t *inFlightTraces) entry(id traceID) (traceEntry, bool) {
+	s := &t.shards[id[7]%traceShards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.m[id]
+	return e, ok
 }
 
 // leave forgets a request that entered.

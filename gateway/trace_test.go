@@ -122,8 +122,8 @@ func TestTracesOfTheSameID(t *testing.T) {
 	if m.route(id) != -1 {
 		t.Error("an unknown trace has a route")
 	}
-	m.enter(id, 1)
-	m.enter(id, 2)
+	m.enter(id, traceEntry{route: 1})
+	m.enter(id, traceEntry{route: 2})
 	if m.route(id) != 2 {
 		t.Error("the later request does not win")
 	}
@@ -143,7 +143,7 @@ func TestTracesAreBounded(t *testing.T) {
 	for range 2 * tracesPerShard {
 		id := newTraceID()
 		id[7] = 0
-		if m.enter(id, 0) {
+		if m.enter(id, traceEntry{route: 0}) {
 			in++
 		}
 	}

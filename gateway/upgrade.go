@@ -8,8 +8,6 @@ import (
 	"net/http"
 	"strings"
 	"time"
-
-	"github.com/banyanhq/banyan/policy"
 )
 
 // upgrade joins the client's connection with the backend's, which has agreed to go over to another protocol, until both
@@ -19,12 +17,11 @@ func (c *call) upgrade(res *http.Response) (f fault, passed bool) {
 	if !ok || c.upgrading == "" || !strings.EqualFold(upgradeOf(res.Header), c.upgrading) {
 		return fault{kind: protocolError, detail: "the backend went over to another protocol unasked"}, false
 	}
-	hijacker, ok := c.w.(http.Hijacker)
+	hijacker, ok := c.w.ResponseWriter.(http.Hijacker)
 	if !ok {
 		return fault{kind: internalError, detail: "this connection cannot be taken over"}, false
 	}
-	c.headAt = c.g.now()
-	c.leaveBound(c.outcome == policy.Success)
+	c.endless()
 	c.timer.Stop()
 	c.target.lane.pool.Report(c.grant, c.headAt, c.outcome)
 	conn, brw, err := hijacker.Hijack()

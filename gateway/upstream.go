@@ -41,7 +41,9 @@ func newTransport(b *backend) *http.Transport {
 			b.conns.Add(1)
 			return &upstreamConn{TCPConn: tcp, backend: b}, nil
 		},
-		Protocols:              http1(),
+		Protocols:              b.service.link.protocols(),
+		TLSClientConfig:        b.service.link.config,
+		HTTP2:                  http2Config(),
 		DisableCompression:     true,
 		MaxIdleConnsPerHost:    idleConns,
 		IdleConnTimeout:        idleTimeout,
@@ -158,6 +160,14 @@ func (b *clientBody) abandon() {
 	defer b.reading.Unlock()
 	b.over = true
 	_, _ = io.CopyN(io.Discard, b.body, maxAbandoned) // it ends with an error, which nobody waits for
+}
+
+// drop lets nobody read any more, of a body whose stream is about to end.
+func (b *clientBody) drop() {
+	_ = b.body.Close() // whoever reads now is stopped by it
+	b.reading.Lock()
+	defer b.reading.Unlock()
+	b.over = true
 }
 
 // untouched reports whether none of the body was read.

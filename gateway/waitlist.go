@@ -14,7 +14,36 @@ type waitlist struct {
 	queue []*waiter
 }
 
-type waiter struct{ wake chan struct{} }
+type waiter struct {
+	wake   chan struct{}
+	notify func() // called when it is woken; nil: whoever waits looks at wake. Guarded by the list's mutex
+}
+
+// notify has f called, which must not block, each time the waiter is woken.
+func (l *waitlist) notify(w *waiter, f func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w.notify = f
+	if len(w.wake) > 0 {
+		f()
+	}
+}
+
+// awaken reports whether the waiter was not awake yet. The caller holds the mutex.
+func (w *waiter) awaken() bool {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+		return false
+	}
+	if w.notify != nil {
+		w.notify()
+	}
+	return true
+}
+
+// len returns how many wait.
+func (l *waitlist) len() int { return int(l.waiting.Load()) }
 
 // join returns nil if admit, which is told how many wait already, says no. Whoever joins must look once more for what
 // it waits for, and must leave.
@@ -53,10 +82,8 @@ func (l *waitlist) wakeOne() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, w := range l.queue {
-		select {
-		case w.wake <- struct{}{}:
+		if w.awaken() {
 			return
-		default:
 		}
 	}
 }
@@ -65,9 +92,6 @@ func (l *waitlist) wakeAll() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, w := range l.queue {
-		select {
-		case w.wake <- struct{}{}:
-		default:
-		}
+		w.awaken()
 	}
 }

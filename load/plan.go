@@ -315,7 +315,7 @@ func (c *compiler) name(s *topology.Step, to *target, path template) string {
 				host = v
 			}
 		}
-		if r := c.router.Match(methodOf(s), host, sample); r != nil {
+		if r := c.router.Match(methodOf(s), host, sample, s.Parts()); r != nil {
 			return routeName(r)
 		}
 	}

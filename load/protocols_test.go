@@ -191,6 +191,7 @@ func TestGRPC(t *testing.T) {
 		wantKinds(t, r, map[string]Kind{"unary": "", "stream": "", "raw": "", "gone": "grpc not found", "no method": "grpc unimplemented"})
 	}
 	w := getWorkload()
+	w.Rate = 10
 	w.Scenarios["s"].Steps = []*topology.Step{{GRPC: &topology.GRPCCall{Method: "grpc.health.v1.Health/Check"}, JSON: map[string]any{"nonsense": 1}}}
 	if _, err := Run(t.Context(), Config{Target: "grpc://" + l.Addr().String(), Workload: w}); err == nil || !strings.Contains(err.Error(), "nonsense") {
 		t.Errorf("a field that the message does not have: %v", err)

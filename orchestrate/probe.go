@@ -62,6 +62,7 @@ type probes struct {
 	address string
 	health  topology.Health
 	client  *http.Client
+	grpc    *http.Client
 	report  func(verdict)
 }
 
@@ -70,6 +71,7 @@ func newProbes(address string, health topology.Health, report func(verdict)) *pr
 		address: address,
 		health:  health,
 		report:  report,
+		grpc:    newGRPCClient(),
 		client: &http.Client{
 			Transport:     &http.Transport{DisableKeepAlives: true, Proxy: nil, MaxResponseHeaderBytes: 64 << 10},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -175,10 +177,13 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// once checks once: an HTTP GET that answers 200 to 399, or a TCP connection.
+// once checks once: an HTTP GET that answers 200 to 399, gRPC's own check, or a TCP connection.
 func (p *probes) once(ctx context.Context, c topology.Check) error {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout.Std())
 	defer cancel()
+	if c.GRPC {
+		return checkGRPC(ctx, p.grpc, p.address, c.Timeout.Std())
+	}
 	if c.Path == "" {
 		return p.dial(ctx)
 	}

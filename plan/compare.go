@@ -19,6 +19,8 @@ type Comparison struct {
 	Services map[string]Pair            `json:"services"` // CPU in cores, all replicas together
 	Machine  Pair                       `json:"machine"`  // CPU in cores
 	Total    Pair                       `json:"throughput"`
+	// Hits are the hit ratios of routes with an http_cache.
+	Hits map[string]Pair `json:"hits,omitempty"`
 	// Validity says in plain sentences where the model is outside of what it knows.
 	Validity []string `json:"validity"`
 }
@@ -118,6 +120,7 @@ func Compare(p *Prediction, sim *simulate.Result, m *Measurement, calibrated flo
 		}
 	}
 	c.Machine = pair(p.Machine.CPU, s.machine, m.MachineCPU)
+	c.Hits = hits(p, sim, m)
 	c.Validity = validity(p, m, c, calibrated)
 	return c
 }

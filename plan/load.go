@@ -95,7 +95,7 @@ func RequestMix(sys *topology.System) (Mix, time.Duration, error) {
 			if method == "" {
 				method = "GET"
 			}
-			route := router.Match(method, "", StepPath(step.Path))
+			route := router.Match(method, "", StepPath(step.Path), step.Parts())
 			if route == nil {
 				return m, 0, fmt.Errorf("scenario %s: no route answers %s %s", name, method, step.Path)
 			}

@@ -33,6 +33,13 @@ type Measurement struct {
 	Services map[string]ServiceMeasurement `json:"services"`
 	// Pulses say how the system's CPU varied with the requests it handled, in steps of a fraction of a second.
 	Pulses []Pulse `json:"pulses,omitempty"`
+	// Edges, Replicas and PerSecond say more of the same interval; older records have none.
+	Edges     []EdgeMeasurement    `json:"edges,omitempty"`
+	Replicas  []ReplicaMeasurement `json:"replicas,omitempty"`
+	PerSecond []Second             `json:"per_second,omitempty"`
+	// HitRatios of routes with an http_cache: the share of all their requests, those of the warm-up included, that no
+	// service was asked for.
+	HitRatios map[string]float64 `json:"hit_ratios,omitempty"`
 	// NotSent is the number of requests that were due and never sent.
 	NotSent int64 `json:"not_sent,omitempty"`
 	// Notes of the measurer, such as that the load generator was the bottleneck.

@@ -8,6 +8,7 @@ import (
 	"sort"
 	"strings"
 
+	"github.com/banyanhq/banyan/policy"
 	"github.com/banyanhq/banyan/topology"
 )
 
@@ -31,6 +32,7 @@ type model struct {
 	routes   []string           // sorted
 	demands  map[string]map[string]demand
 	services []service // sorted by name; the gateway and the client last
+	caches   []*cachedRoute
 	notes    []string
 }
 
@@ -70,6 +72,9 @@ func newModel(sys *topology.System, load Load, o Options) (*model, error) {
 	}
 	if left := sys.Workload.Unmodelled(); left != "" {
 		m.notes = append(m.notes, left)
+	}
+	if err := m.settleCaches(sys, load); err != nil {
+		return nil, err
 	}
 	return m, nil
 }
@@ -111,11 +116,17 @@ func (m *model) addRoute(sys *topology.System, name string) error {
 			}
 		}
 	} else {
-		silent := expandWork(sys, route.To, 1, demands)
+		silent := expandRoute(sys, route, demands)
 		if len(silent) > 0 {
 			slices.Sort(silent)
 			m.notes = append(m.notes, fmt.Sprintf("%s: nothing is known of the work of %s, counted as none", name, strings.Join(slices.Compact(silent), ", ")))
 		}
+	}
+	if err := m.addCache(sys, route, demands); err != nil {
+		return err
+	}
+	if route.Hedge != nil {
+		m.notes = append(m.notes, fmt.Sprintf("%s: the load of hedges is counted, the latency that they save is not", name))
 	}
 	if parts := route.Unmodelled(); len(parts) > 0 {
 		m.notes = append(m.notes, fmt.Sprintf("%s: %s not modelled yet, the prediction is without", name, strings.Join(parts, ", ")))
@@ -123,6 +134,36 @@ func (m *model) addRoute(sys *topology.System, name string) error {
 	m.routes = append(m.routes, name)
 	m.demands[name] = demands
 	return nil
+}
+
+// expandRoute adds what the services of a route are asked, by their own 'work': each has its share of the requests.
+// Nobody waits for copies (of mirrors and hedges), but they cost CPU all the same.
+func expandRoute(sys *topology.System, route *topology.Route, into map[string]demand) (silent []string) {
+	for _, s := range route.Shares(false) {
+		silent = append(silent, expandWork(sys, s.Service, s.Share, into)...)
+	}
+	aside := func(to string, share float64) {
+		extra := map[string]demand{}
+		silent = append(silent, expandWork(sys, to, share, extra)...)
+		for name, e := range extra {
+			d, ok := into[name]
+			if !ok || d.visits == 0 {
+				d = demand{visits: e.visits, scv: 1, delaySCV: 1}
+			}
+			d.async += e.visits * e.cpu / d.visits
+			into[name] = d
+		}
+	}
+	if h := route.Hedge; h != nil && (route.Method == "" || policy.Idempotent(route.Method)) {
+		share := math.Min(float64(h.Budget), 1-float64(h.Quantile))
+		for _, s := range route.Shares(false) {
+			aside(s.Service, share*s.Share)
+		}
+	}
+	if m := route.Mirror; m != nil {
+		aside(m.To, float64(m.Share))
+	}
+	return silent
 }
 
 // expandWork follows the calls from a service down and adds what each asks. The loader has made sure that there are
@@ -213,11 +254,11 @@ func sortKey(name string) string {
 }
 
 // total sums what one request of a route asks of the whole system: CPU seconds that it waits for, CPU seconds that it
-// does not (on a machine that is idle for the given share), delay with its variance, and visits.
-func (m *model) total(route string, idle float64) (cpu, async, delay, delayVar, visits float64) {
+// does not (waking up apart), delay with its variance, and visits.
+func (m *model) total(route string) (cpu, async, delay, delayVar, visits float64) {
 	for _, d := range m.demands[route] {
 		cpu += d.visits * d.cpu
-		async += d.visits * (d.async + d.wake*idle)
+		async += d.visits * d.async
 		delay += d.visits * d.delay
 		delayVar += d.visits * d.delaySCV * d.delay * d.delay
 		if d.cpu > 0 {
@@ -236,14 +277,58 @@ func (m *model) idleCores() float64 {
 	return sum
 }
 
-// use is the number of cores that a service needs at the given rates, on a machine that is idle for the given share.
-func (m *model) use(svc string, rates map[string]float64, idle float64) float64 {
+// use is the number of cores that a service needs at the given rates, on a machine that is idle for the given share. One
+// with a limit is taken to sleep between all visits: how often its limit spares it that is little beside the machine.
+func (m *model) use(s service, rates map[string]float64, idle float64) float64 {
+	if s.limited(m.cores) {
+		idle = 1
+	}
+	return m.useAwake(s.name, rates, idle)
+}
+
+// useAwake is the same where a visit has to wake the service up as often as asleep says.
+func (m *model) useAwake(svc string, rates map[string]float64, asleep float64) float64 {
 	cores := m.idle[svc]
 	for route, rate := range rates {
 		d := m.demands[route][svc]
-		cores += rate * d.visits * (d.cpu + d.async + d.wake*idle)
+		cores += rate * d.visits * (d.cpu + d.async + d.wake*asleep)
 	}
 	return cores
+}
+
+// asleep is how often a visit has to wake a service up: as the machine is idle, but for a service with a limit, which
+// sleeps unless that makes it stand still.
+func (m *model) asleep(s service, rates map[string]float64, idle float64) float64 {
+	if !s.limited(m.cores) {
+		return idle
+	}
+	h, wake := m.heldAt(s, rates, 0)
+	return h.asleep(wake)
+}
+
+// limited says that a replica cannot have all cores.
+func (s service) limited(cores float64) bool { return s.limit > 0 && s.limit < cores }
+
+// heldAt is what one replica of a service is asked for, and the mean CPU time that waking up takes beyond that; visits
+// wake it up as often as asleep says.
+func (m *model) heldAt(s service, rates map[string]float64, asleep float64) (h held, wake float64) {
+	var rate, work, square float64
+	for r, x := range rates {
+		o := m.demands[r][s.name]
+		c := o.cpu + o.async + o.wake*asleep
+		rate += x * o.visits
+		work += x * o.visits * c
+		square += x * o.visits * c * c * (1 + o.scv)
+		wake += x * o.visits * o.wake
+	}
+	n := float64(s.replicas)
+	h = held{rate: rate / n, idle: m.idle[s.name] / n, limit: s.limit, cores: m.cores}
+	if rate > 0 && work > 0 {
+		h.cpu = work / rate
+		h.scv = square/rate/(h.cpu*h.cpu) - 1
+		wake /= rate
+	}
+	return h, wake
 }
 
 // idleShare is the share of the machine's time in which it has nothing to do at the given rates. What waking up costs
@@ -252,21 +337,24 @@ func (m *model) use(svc string, rates map[string]float64, idle float64) float64 
 func (m *model) idleShare(rates map[string]float64) float64 {
 	var full, empty float64
 	for _, s := range m.services {
-		full += m.use(s.name, rates, 0)
-		empty += m.use(s.name, rates, 1)
+		full += m.use(s, rates, 0)
+		empty += m.use(s, rates, 1)
 	}
 	return max(0, (m.cores-full)/(m.cores+empty-full))
 }
 
 // busiest is the utilisation of the most used resource at the given rates, and its name: a service at its CPU limit,
-// or the machine.
+// or the machine. A service that is full never sleeps: what waking up costs does not count against its limit.
 func (m *model) busiest(rates map[string]float64) (utilisation float64, name string) {
 	idle := m.idleShare(rates)
 	var all float64
 	for _, s := range m.services {
-		cores := m.use(s.name, rates, idle)
-		all += cores
+		all += m.use(s, rates, idle)
 		if s.limit > 0 {
+			cores := m.useAwake(s.name, rates, 0)
+			if !s.limited(m.cores) {
+				cores = m.useAwake(s.name, rates, idle)
+			}
 			if u := cores / (s.limit * float64(s.replicas)); u > utilisation {
 				utilisation, name = u, s.name
 			}

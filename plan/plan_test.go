@@ -238,15 +238,15 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 }
 
 func TestQuotaDelayAgainstAWalk(t *testing.T) {
-	if d := quotaDelay(100, 0.002, 1, 0, 0.25); d < 0 || d > 0.05 {
+	if d := (held{100, 0.002, 1, 0, 0.25, 2}).loss().mean; d < 0 || d > 0.05 {
 		t.Errorf("80%% of a quarter core: %g s", d)
 	}
-	if !math.IsInf(quotaDelay(200, 0.002, 1, 0, 0.25), 1) {
+	if !math.IsInf((held{200, 0.002, 1, 0, 0.25, 2}).loss().mean, 1) {
 		t.Error("more than the limit must never end")
 	}
 	last := 0.0
 	for _, rate := range []float64{10, 50, 90, 110, 120, 124} {
-		d := quotaDelay(rate, 0.002, 1, 0, 0.25)
+		d := held{rate, 0.002, 1, 0, 0.25, 2}.loss().mean
 		if d < last {
 			t.Errorf("delay falls at %g/s", rate)
 		}
@@ -271,11 +271,13 @@ func TestWakeIsFoundInThePulses(t *testing.T) {
 	for i := range beats {
 		beats[i].offered *= busy * 0.2 * 300 / offered // in CPU seconds at the mean cost
 	}
-	got, err := wakeRatio(beats, 1-busy/cores)
-	if math.Abs(got-r) > err || err > 0.3 {
-		t.Errorf("ratio %.2f +- %.2f, want %.2f", got, err, r)
+	i := 1 - busy/cores
+	want := r * i / (1 + r*i)
+	got, err := wakeShare(beats, i, 1)
+	if math.Abs(got-want) > err || err > 0.15 {
+		t.Errorf("share %.2f +- %.2f, want %.2f", got, err, want)
 	}
-	if got, _ := wakeRatio(beats[:10], 0.5); got != 0 {
+	if got, _ := wakeShare(beats[:10], 0.5, 1); got != 0 {
 		t.Errorf("ten pulses say %.2f, want nothing", got)
 	}
 }

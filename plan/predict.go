@@ -5,7 +5,6 @@ import (
 	"math"
 	"time"
 
-	"github.com/banyanhq/banyan/queueing"
 	"github.com/banyanhq/banyan/topology"
 )
 
@@ -48,6 +47,9 @@ type RoutePrediction struct {
 	P50    time.Duration `json:"p50_ns"`
 	P95    time.Duration `json:"p95_ns"`
 	P99    time.Duration `json:"p99_ns"`
+	// HitRatio of its http_cache: the share of all its requests that no service is asked for. Nil where it has none, or
+	// where nothing tells which answers are asked for.
+	HitRatio *float64 `json:"hit_ratio,omitempty"`
 }
 
 // ServicePrediction is what a service is expected to use.
@@ -96,14 +98,18 @@ func (m *model) predict(load Load) (*Prediction, error) {
 	_, p.Bottleneck = m.busiest(sol.rates)
 	for i, route := range m.routes {
 		r := RoutePrediction{Route: route, Rate: sol.rates[route]}
+		cache := m.cacheOf(route)
+		if cache != nil {
+			r.HitRatio = &cache.hit
+		}
 		p.Throughput += r.Rate
 		if !sol.saturated {
-			r.Mean, r.StdDev = seconds(sol.mean[i]), seconds(math.Sqrt(sol.variance[i]))
+			r.Mean, r.StdDev = seconds(sol.mean[i]), seconds(math.Sqrt(cache.variance(sol.mean[i], sol.variance[i])))
 			for _, q := range []struct {
 				p  float64
 				to *time.Duration
 			}{{0.5, &r.P50}, {0.95, &r.P95}, {0.99, &r.P99}} {
-				v, err := queueing.FittedQuantile(sol.mean[i], sol.variance[i], q.p)
+				v, err := cache.quantile(sol.mean[i], sol.variance[i], q.p)
 				if err != nil {
 					return nil, fmt.Errorf("route %s: %w", route, err)
 				}
@@ -120,7 +126,7 @@ func (m *model) describeUse(p *Prediction, rates map[string]float64) {
 	p.Machine.Cores = m.cores
 	idle := m.idleShare(rates)
 	for _, s := range m.services {
-		sp := ServicePrediction{Service: s.name, Replicas: s.replicas, Limit: s.limit, CPU: m.use(s.name, rates, idle)}
+		sp := ServicePrediction{Service: s.name, Replicas: s.replicas, Limit: s.limit, CPU: m.useAwake(s.name, rates, m.asleep(s, rates, idle))}
 		for route, rate := range rates {
 			sp.Rate += rate * m.demands[route][s.name].visits
 		}

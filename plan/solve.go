@@ -121,7 +121,8 @@ func (m *model) closedAt(load Load, guess float64) (*queueing.Solution, float64,
 			chain.Demands[k] += share * net.Classes[i].Demands[k]
 			chain.Visits[k] += share * net.Classes[i].Visits[k]
 		}
-		chain.Think += share * (m.limitDelay(route, rates) + m.burstDelay(route, rates))
+		limit, _ := m.limitDelay(route, rates)
+		chain.Think += share * (limit + m.burstDelay(route, rates))
 	}
 	if math.IsInf(chain.Think, 1) {
 		return nil, 0, nil
@@ -140,7 +141,7 @@ func (m *model) network() *queueing.Network {
 	servers, speed := wholeServers(m.cores)
 	net := &queueing.Network{Stations: []queueing.Station{{Name: Machine, Servers: servers, Discipline: queueing.PS}}}
 	for _, route := range m.routes {
-		_, _, delay, delayVar, _ := m.total(route, 0)
+		_, _, delay, delayVar, _ := m.total(route)
 		st := queueing.Station{Name: "delay of " + route, Kind: queueing.Delay, SCV: queueing.Deterministic}
 		if delay > 0 && delayVar > 0 {
 			st.SCV = delayVar / (delay * delay)
@@ -148,7 +149,7 @@ func (m *model) network() *queueing.Network {
 		net.Stations = append(net.Stations, st)
 	}
 	for i, route := range m.routes {
-		cpu, _, delay, _, visits := m.total(route, 0)
+		cpu, _, delay, _, visits := m.total(route)
 		c := queueing.Class{Name: route, Demands: make([]float64, len(net.Stations)), Visits: make([]float64, len(net.Stations))}
 		c.Demands[0], c.Visits[0] = max(cpu/speed, 1e-12), max(visits, 1)
 		c.Demands[1+i], c.Visits[1+i] = delay, 1
@@ -165,11 +166,14 @@ func wholeServers(cores float64) (servers int, speed float64) {
 
 // addBackground adds an open class for the CPU that nobody waits for at the given rates.
 func (m *model) addBackground(net *queueing.Network, rates map[string]float64) {
-	use := m.idleCores()
+	var use float64
 	idle := m.idleShare(rates)
+	for _, svc := range m.services {
+		use += m.use(svc, rates, idle)
+	}
 	for _, route := range m.routes {
-		_, async, _, _, _ := m.total(route, idle)
-		use += rates[route] * async
+		cpu, _, _, _, _ := m.total(route)
+		use -= rates[route] * cpu
 	}
 	if use <= 0 {
 		return
@@ -181,31 +185,20 @@ func (m *model) addBackground(net *queueing.Network, rates map[string]float64) {
 	net.Classes = append(net.Classes, c)
 }
 
-// limitDelay is the mean time that a request of a route loses to the CPU limits of the services it visits.
-func (m *model) limitDelay(route string, rates map[string]float64) float64 {
-	var sum float64
+// limitDelay is the time that a request of a route loses to the CPU limits of the services it visits: mean and variance.
+func (m *model) limitDelay(route string, rates map[string]float64) (sum, variance float64) {
 	idle := m.idleShare(rates)
 	for _, s := range m.services {
 		d := m.demands[route][s.name]
 		if s.limit <= 0 || d.visits == 0 {
 			continue
 		}
-		rate, work, square := 0.0, 0.0, 0.0
-		for r, x := range rates {
-			o := m.demands[r][s.name]
-			c := o.cpu + o.async + o.wake*idle
-			rate += x * o.visits
-			work += x * o.visits * c
-			square += x * o.visits * c * c * (1 + o.scv)
-		}
-		if rate == 0 || work == 0 {
-			continue
-		}
-		n := float64(s.replicas)
-		mean := work / rate
-		sum += d.visits * quotaDelay(rate/n, mean, square/rate/(mean*mean)-1, m.idle[s.name]/n, s.limit)
+		h, _ := m.heldAt(s, rates, m.asleep(s, rates, idle))
+		l := h.loss()
+		sum += d.visits * l.mean
+		variance += d.visits * l.variance()
 	}
-	return sum
+	return sum, variance
 }
 
 // burstDelay is what requests of a route wait longer for the CPU at the given rates than they would if all work came at
@@ -220,7 +213,7 @@ func (m *model) burstDelay(route string, rates map[string]float64) float64 {
 	if err != nil {
 		return 0
 	}
-	cpu, _, _, _, _ := m.total(route, 0)
+	cpu, _, _, _, _ := m.total(route)
 	return (m.burst - 1) * q.Wq * cpu / speed
 }
 
@@ -231,8 +224,9 @@ func (m *model) finish(s *queueing.Solution, demand float64, rates map[string]fl
 	stretch := max(1, s.Residence[0][0]/demand)
 	_, speed := wholeServers(m.cores)
 	for _, route := range m.routes {
-		cpu, _, delay, delayVar, visits := m.total(route, 0)
-		limit, burst := m.limitDelay(route, rates), m.burstDelay(route, rates)
+		cpu, _, delay, delayVar, visits := m.total(route)
+		limit, limitVar := m.limitDelay(route, rates)
+		burst := m.burstDelay(route, rates)
 		n := max(visits, 1)
 		onCPU := cpu / speed * stretch
 		if onCPU+burst > 0 && cpu > 0 {
@@ -245,7 +239,7 @@ func (m *model) finish(s *queueing.Solution, demand float64, rates map[string]fl
 			delayVar += n * one
 		}
 		sol.mean = append(sol.mean, onCPU+burst+delay+limit)
-		sol.variance = append(sol.variance, delayVar+limit*limit)
+		sol.variance = append(sol.variance, delayVar+limitVar)
 	}
 	return sol, nil
 }

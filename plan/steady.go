@@ -26,7 +26,7 @@ type steady struct {
 	// Found by the last solve.
 	stretch        float64
 	mean, variance []float64
-	lost           []float64 // delay by the CPU limit for each visit, by service
+	lost           []loss // to the CPU limit by each visit, by service
 }
 
 // station is a service; its demands are those of a request of the mix.
@@ -42,6 +42,9 @@ type station struct {
 	own        bool       // a service of the file, neither gateway nor client
 	memory     float64    // bytes of one replica
 }
+
+// limited says that a replica cannot have all cores.
+func (st *station) limited(cores float64) bool { return st.limit > 0 && st.limit < cores }
 
 // pass is a route's way through the services.
 type pass struct {
@@ -113,7 +116,7 @@ func (m *model) compile(sys *topology.System, mix map[string]float64) (*steady, 
 	}
 	slices.SortStableFunc(s.slos, func(a, b promise) int { return strings.Compare(a.slo, b.slo) })
 	s.mean, s.variance = make([]float64, len(s.routes)), make([]float64, len(s.routes))
-	s.lost = make([]float64, len(s.services))
+	s.lost = make([]loss, len(s.services))
 	s.gather()
 	return s, nil
 }
@@ -156,7 +159,11 @@ func (s *steady) gather() {
 	}
 	for _, st := range s.services {
 		s.full += st.full
-		s.wake += st.wake
+		if st.limited(s.cores) {
+			s.full += st.wake // it sleeps unless its limit makes it stand still
+		} else {
+			s.wake += st.wake
+		}
 	}
 }
 
@@ -178,6 +185,9 @@ func (s *steady) fullAt(i int) float64 {
 	room := st.limit*float64(st.replicas) - st.idle
 	if room <= 0 {
 		return 0
+	}
+	if st.limited(s.cores) {
+		return room / max(st.full, 1e-300) // full, it never sleeps
 	}
 	if st.full+st.wake <= 0 {
 		return math.Inf(1)
@@ -268,19 +278,20 @@ func (s *steady) bursts(idle float64) float64 {
 func (s *steady) finish(x float64) (bool, error) {
 	idle := s.idle(x)
 	_, speed := wholeServers(s.cores)
-	s.loseToLimits(x, idle)
+	s.loseToLimits(x)
 	wait := s.bursts(idle)
 	for i := range s.routes {
 		r := &s.routes[i]
-		limit := 0.0
+		limit, limitVar := 0.0, 0.0
 		for _, c := range r.at {
-			limit += c.demand.visits * s.lost[c.service]
+			limit += c.demand.visits * s.lost[c.service].mean
+			limitVar += c.demand.visits * s.lost[c.service].variance()
 		}
 		if math.IsInf(limit, 1) {
 			return false, nil
 		}
 		s.mean[i] = r.delay + limit
-		s.variance[i] = r.delayVar + limit*limit
+		s.variance[i] = r.delayVar + limitVar
 		if r.cpu <= 0 {
 			continue
 		}
@@ -297,18 +308,21 @@ func (s *steady) finish(x float64) (bool, error) {
 }
 
 // loseToLimits fills lost for throughput x.
-func (s *steady) loseToLimits(x, idle float64) {
+func (s *steady) loseToLimits(x float64) {
 	for i := range s.services {
 		st := &s.services[i]
-		s.lost[i] = 0
-		work := st.full + st.wake*idle
-		if st.limit <= 0 || st.visits <= 0 || work <= 0 {
+		s.lost[i] = loss{}
+		if !st.limited(s.cores) || st.visits <= 0 || st.full+st.wake <= 0 {
 			continue
 		}
 		n := float64(st.replicas)
-		mean := work / st.visits
-		square := st.square[0] + idle*(st.square[1]+idle*st.square[2])
-		s.lost[i] = quotaDelay(x*st.visits/n, mean, square/st.visits/(mean*mean)-1, st.idle/n, st.limit)
+		h := held{rate: x * st.visits / n, idle: st.idle / n, limit: st.limit, cores: s.cores}
+		h.cpu = st.full / st.visits
+		h.scv = st.square[0]/st.visits/(h.cpu*h.cpu) - 1
+		asleep := h.asleep(st.wake / st.visits)
+		h.cpu = (st.full + st.wake*asleep) / st.visits
+		h.scv = (st.square[0]+asleep*(st.square[1]+asleep*st.square[2]))/st.visits/(h.cpu*h.cpu) - 1
+		s.lost[i] = h.loss()
 	}
 }
 

@@ -329,7 +329,7 @@ func (t *tangle) wait(x float64) {
 	s := t.s
 	idle := s.idle(x)
 	full := x >= s.machineFullAt() || !s.shareCores(x)
-	s.loseToLimits(x, idle)
+	s.loseToLimits(x)
 	_, speed := wholeServers(s.cores)
 	stretch := (s.stretch + s.bursts(idle)) / speed
 	for i := range t.mix {
@@ -337,7 +337,7 @@ func (t *tangle) wait(x float64) {
 		for k := len(tr.edges) - 1; k >= 0; k-- {
 			e := &tr.edges[k]
 			d := s.routes[tr.route].at[e.call].demand
-			own := d.cpu*stretch + d.delay + s.lost[e.service]
+			own := d.cpu*stretch + d.delay + s.lost[e.service].mean
 			if full {
 				own = math.Inf(1)
 			}

@@ -6,33 +6,48 @@ import "math"
 // more work in vain and falls asleep again. With idle share i the mean cost of a call is a + w i. Throughput X and the
 // m cores tie i to it, X (a + w i) = m (1 - i), from which follows what the next call costs as a share of the mean one:
 // (1 + r i) / (1 + r), with r = w / a.
+//
+// Only what a hop costs wakes and falls asleep; the work that a program does for the request stays what it is. A hop
+// through the gateway, which does nothing else, shows what that is on this machine: a service's visit spends no more on it.
 
-// What is believed of r before the pulses are looked at, and its standard error: the example shop on two virtual cores
-// gave 1.0 over loads from 10% to 100% (docs/plan.md has the table). The pulses weigh about half as much.
+// What is believed of r for a bare hop before the pulses are looked at, and its standard error: services of one to three
+// milliseconds on two virtual cores gave 0.4 to 1.2, the example shop 1.0. The pulses weigh
+// about half as much.
 const (
-	wakePrior      = 0.9
+	wakePrior      = 0.8
 	wakePriorError = 0.35
 	// A machine that stalls for a moment moves requests and CPU alike, which looks as if each request cost the same: the
 	// pulses are never believed closer than this.
 	wakePulseError = 0.5
 )
 
+// limitedWake is the share of a hop's CPU time that a service at its limit saves, because it never sleeps. Between 30% of
+// what they held and all of it, services of one to two milliseconds under limits of 0.25 to 0.5 cores saved 0.7 to 1.2 of
+// what a hop through the gateway cost; up to 80% they saved next to nothing (docs/plan.md).
+const limitedWake = 0.9
+
 // minPulses is how many pulses it takes to say anything at all.
 const minPulses = 30
 
-// wakeRatio estimates r, with its standard error, from how CPU varied with calls from pulse to pulse on a machine with
-// idle share i. Without enough pulses nothing is assumed: r is 0.
-func wakeRatio(beats []beat, i float64) (r, err float64) {
+// wakeShare estimates the share of the CPU time that goes into waking up, with its standard error, from how CPU varied
+// with calls from pulse to pulse on a machine with idle share i, where bare hops are the given share of all CPU time.
+// Without enough pulses nothing is assumed: it is 0.
+func wakeShare(beats []beat, i, hops float64) (share, err float64) {
 	slope, slopeErr, ok := marginalShare(beats)
 	if !ok {
 		return 0, 0
 	}
+	of := func(r float64) float64 { return r * i / (1 + r*i) }
 	// r = (1 - slope) / (slope - i); where the slope comes near i the pulses say 'large' and no more.
 	distance := max(slope-i, 0.1)
-	r = min(max((1-slope)/distance, 0), 4)
-	err = max(slopeErr*(1-i)/(distance*distance), wakePulseError)
-	w, prior := 1/(err*err), 1/(wakePriorError*wakePriorError)
-	return (r*w + wakePrior*prior) / (w + prior), math.Sqrt(1 / (w + prior))
+	r := min(max((1-slope)/distance, 0), 4)
+	rErr := max(slopeErr*(1-i)/(distance*distance), wakePulseError)
+	// What changes by an error of r is about the same over its range: the slope of of() at the prior serves for both.
+	d := i / ((1 + wakePrior*i) * (1 + wakePrior*i))
+	found, foundErr := min(of(r), hops), rErr*d
+	prior, priorErr := of(wakePrior)*hops, max(wakePriorError*d*hops, 1e-6)
+	w, v := 1/(foundErr*foundErr), 1/(priorErr*priorErr)
+	return (found*w + prior*v) / (w + v), math.Sqrt(1 / (w + v))
 }
 
 // beat is a pulse in terms of work.

@@ -15,6 +15,8 @@ type Backend struct {
 	Limit int64
 	// Weight is its share of the work in relation to others', for policies that weigh; 0 counts as 1.
 	Weight int
+	// Zone that it runs in, for pools that prefer one.
+	Zone string
 
 	inFlight atomic.Int64
 	recent   latencies
@@ -109,6 +111,7 @@ type Request struct {
 	coin    uint64        // decides whether this request may go to a new backend
 	warmest float64       // the share that the oldest backend may take
 	judged  bool          // ejected backends are left alone
+	near    string        // the zone that the request stays in; empty: any
 }
 
 // rand returns the next number of a SplitMix64 sequence (G. Steele, D. Lea, C. Flood, Fast Splittable Pseudorandom
@@ -157,6 +160,9 @@ func (r *Request) Eligible(i int) bool {
 		return false
 	}
 	if r.judged && m.record.ejected(r.now) {
+		return false
+	}
+	if r.near != "" && m.Zone != r.near {
 		return false
 	}
 	return r.again || (r.nTried == 0 || !r.hasTried(m)) && (r.window == 0 || r.mayWarm(m))

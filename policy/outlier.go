@@ -44,6 +44,7 @@ type peer struct {
 }
 
 func newOutliers(cfg topology.Outliers) *outliers {
+	cfg.MinReplicas = max(cfg.MinReplicas, 2) // fewer cannot be compared
 	o := &outliers{cfg: cfg}
 	o.sweep.Store(int64(cfg.Interval.Std()))
 	return o

@@ -52,6 +52,8 @@ type Pool struct {
 	breaker   topology.Breaker
 	slowStart time.Duration
 	outliers  *outliers // nil: none is ejected
+	zone      string    // that is preferred; empty: none
+	locality  topology.Locality
 	view      atomic.Pointer[view]
 }
 
@@ -62,6 +64,7 @@ type view struct {
 	weights int64         // their sum
 	oldest  time.Duration // the earliest Since
 	newest  time.Duration // the latest Since
+	local   int           // members in the pool's zone
 
 	cycle []uint16 // members in weighted turn
 	ring  []point  // members on the circle of hashes, ascending
@@ -111,6 +114,9 @@ func (p *Pool) Set(members []*Member) {
 		if i == 0 {
 			v.oldest, v.newest = m.Since, m.Since
 		}
+		if p.zone != "" && m.Zone == p.zone {
+			v.local++
+		}
 		v.oldest, v.newest = min(v.oldest, m.Since), max(v.newest, m.Since)
 	}
 	if t, ok := p.picker.(preparer); ok && len(members) > 0 {
@@ -148,10 +154,17 @@ func (p *Pool) Pick(r *Request, now time.Duration) (Grant, Refusal) {
 			return g, Picked
 		}
 	}
+	if p.zone != "" && p.nearby(r) {
+		r.near = p.zone
+	}
 	// A round is lost only to another request that took the place at the same moment; so many losses mean a full pool.
 	for range 2*len(r.members) + 8 {
 		i := p.picker.Pick(r)
 		if i < 0 {
+			if r.near != "" {
+				r.near = "" // nobody of the zone can take it
+				continue
+			}
 			if r.again || r.nTried == 0 && r.window == 0 {
 				break
 			}
@@ -173,7 +186,7 @@ func (p *Pool) Pick(r *Request, now time.Duration) (Grant, Refusal) {
 // begin sets up what r sees of the pool.
 func (p *Pool) begin(r *Request, now time.Duration) {
 	r.view = p.view.Load()
-	r.members, r.now, r.panic, r.again, r.window = r.view.members, now, false, false, 0
+	r.members, r.now, r.panic, r.again, r.window, r.near = r.view.members, now, false, false, 0, ""
 	if p.slowStart > 0 && now < r.view.newest+p.slowStart {
 		r.startSlowly(p.slowStart, hashes(p.picker))
 	}

@@ -84,12 +84,18 @@ type Retrier struct {
 }
 
 // NewRetrier returns the retry policy of cfg with a budget of its own. A nil cfg retries nothing.
-func NewRetrier(cfg *topology.Retry) *Retrier {
+func NewRetrier(cfg *topology.Retry) *Retrier { return NewSharedRetrier(cfg, new(Ledger)) }
+
+// NewSharedRetrier returns the retry policy of cfg with a budget on a ledger that others draw on as well.
+func NewSharedRetrier(cfg *topology.Retry, ledger *Ledger) *Retrier {
 	if cfg == nil {
 		cfg = &topology.Retry{Attempts: 1}
 	}
-	return &Retrier{cfg: *cfg, budget: NewBudget(cfg.Budget, cfg.MinPerSecond)}
+	return &Retrier{cfg: *cfg, budget: ledger.Retries(cfg.Budget, cfg.MinPerSecond)}
 }
+
+// Budget returns what bounds the retries.
+func (r *Retrier) Budget() *Budget { return r.budget }
 
 // Begin counts a new request: the budget is a share of these.
 func (r *Retrier) Begin(now time.Duration) { r.budget.Deposit(now) }

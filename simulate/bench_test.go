@@ -132,3 +132,23 @@ func BenchmarkMillionRequests(b *testing.B) {
 		b.ReportMetric(float64(r.Started), "requests")
 	}
 }
+
+// BenchmarkModelBlocks is a system with a cache, a table of three nodes, a queue and its consumers.
+func BenchmarkModelBlocks(b *testing.B) {
+	sys := blockySystem()
+	sys.Workload.Duration = topology.Duration(maxHorizon / 1000)
+	m, err := New(sys, Options{Seed: 1, MaxEvents: 1 << 60})
+	if err != nil {
+		b.Fatal(err)
+	}
+	runOnce(b, m)
+}
+
+func blockySystem() *topology.System {
+	sys := withBlocks(2000, "caches.items", "tables.items", "queues.jobs")
+	sys.Caches = map[string]*topology.Cache{"items": {Keys: 100_000, Memory: 10 << 20, TTL: topology.Duration(time.Minute)}}
+	sys.Tables = map[string]*topology.Table{"items": {Replicas: 3, Shards: 16}}
+	sys.Queues = map[string]*topology.Queue{"jobs": {Consumers: map[string]int{"worker": 4}, Fsync: ms(1)}}
+	sys.Services["worker"] = &topology.Service{Work: &topology.Work{CPU: ms(1), Delay: ms(2)}, Replicas: topology.Replicas{Min: 4, Max: 4}}
+	return sys
+}

@@ -36,6 +36,9 @@ type call struct {
 	state    callState
 	// place among those that wait for the service, and why there was no other
 	why        policy.Refusal
+	inBound    bool  // within the lane's adaptive bound
+	op         op    // of a block
+	bounded    int64 // since when
 	waitStamp  uint32
 	prev, next int32
 }
@@ -52,8 +55,8 @@ func (s *sim) tooMany() bool {
 	return true
 }
 
-// call makes a visit call another service.
-func (s *sim) call(v int32, nc *nodeCall) {
+// call makes a visit call another service, or ask something of a block.
+func (s *sim) call(v int32, nc *nodeCall, what op) {
 	if s.tooMany() {
 		return
 	}
@@ -64,26 +67,81 @@ func (s *sim) call(v int32, nc *nodeCall) {
 	p.child = i
 	e := &s.edges[nc.edge]
 	if e.lane == none {
-		c.state, c.tried = callTrying, s.now
-		s.visit(i, s.services[e.to].replicas[0])
+		c.op = what
+		s.callStraight(i, e, p)
 		return
 	}
 	l := &s.lanes[e.lane]
+	s.services[e.to].count.Calls++
+	s.trace.note(s, p.trace, e.to, none, "call", "")
+	if e.aim != none && !s.withinLimit(e.aim, p) {
+		s.services[e.to].count.Limited++
+		s.endCall(i, 429, Limited)
+		return
+	}
 	l.retrier.Begin(s.instant())
 	c.search.Reset()
 	c.search.Random = s.balance.Uint64()
 	c.search.Repeatable = p.idempotent && l.retrier.Enabled()
-	s.services[e.to].count.Calls++
+	if e.aim != none {
+		s.aimAt(e.aim, p, &c.search)
+	}
+	if l.bound != nil {
+		if !l.bound.Acquire() {
+			s.services[e.to].count.Refused++
+			s.endCall(i, 503, Refused)
+			return
+		}
+		c.inBound, c.bounded = true, s.now
+	}
 	s.setDeadline(e.timeout, i, c.stamp)
-	s.trace.note(s, p.trace, e.to, none, "call", "")
 	s.try(i)
+}
+
+// callStraight makes a call past all policies: to a block, of a consumer with its message, to the gateway itself.
+func (s *sim) callStraight(i int32, e *edge, from *visit) {
+	c := s.calls.at(i)
+	c.state, c.tried = callTrying, s.now
+	if e.timeout != none {
+		s.setDeadline(e.timeout, i, c.stamp)
+	}
+	switch {
+	case e.block != none:
+		s.enterBlock(i, e)
+	case from.group != none:
+		s.visit(i, from.replica)
+	default:
+		s.visit(i, s.services[e.to].replicas[0])
+	}
+}
+
+// leaveBound gives the place within the service's adaptive bound back, once. Only calls whose time says something of the
+// service's load count: those that were answered well, or too late.
+func (s *sim) leaveBound(c *call, counts bool) {
+	if c.inBound {
+		c.inBound = false
+		s.lanes[s.edges[c.edge].lane].bound.Release(s.instant(), time.Duration(s.now-c.bounded), counts)
+	}
+}
+
+// pick asks the policy for a replica, and probes a few where it goes by that: all requests to a replica pass through
+// here, so that its answer is known without sending anything.
+func (s *sim) pick(c *call) (policy.Grant, policy.Refusal) {
+	l := &s.lanes[s.edges[c.edge].lane]
+	grant, why := l.pool.Pick(&c.search, s.instant())
+	if l.probes && why == policy.Picked {
+		for _, m := range s.targets[:l.pool.ProbeTargets(&c.search, &s.targets)] {
+			l.pool.Feed(m, m.Load(), s.instant())
+		}
+	}
+	return grant, why
 }
 
 // try looks for a replica, and waits for one a little where that can help.
 func (s *sim) try(i int32) {
 	c := s.calls.at(i)
 	e := &s.edges[c.edge]
-	grant, why := s.lanes[e.lane].pool.Pick(&c.search, s.instant())
+	grant, why := s.pick(c)
 	if why == policy.Picked {
 		s.send(i, grant)
 		return
@@ -107,7 +165,7 @@ func (s *sim) send(i int32, g policy.Grant) {
 		s.services[e.to].count.Retries++
 		s.trace.note(s, s.visits.at(c.parent).trace, e.to, replica, "try again", "")
 	}
-	if e.cuts > 0 {
+	if e.cuts > 0 || s.replicas[replica].cuts > 0 {
 		c.state = callConnecting
 		s.schedule(s.now+connectTimeout, evConnect, i, c.stamp)
 		return
@@ -128,6 +186,7 @@ func (s *sim) answered(i int32, status int, cause Outcome) {
 	outcome := policy.OutcomeOf(status)
 	if outcome != policy.Failure {
 		s.release(c, outcome)
+		s.bind(c)
 		s.endCall(i, status, cause)
 		return
 	}
@@ -141,7 +200,7 @@ func (s *sim) tryFailed(i int32, sent bool, status int) {
 	c := s.calls.at(i)
 	c.visit = none
 	if s.edges[c.edge].lane == none {
-		s.endCall(i, status, Broken)
+		s.endCall(i, status, Disconnected)
 		return
 	}
 	s.release(c, policy.Failure)
@@ -210,11 +269,19 @@ func (s *sim) refuse(i int32, why policy.Refusal) {
 func (s *sim) endCall(i int32, status int, cause Outcome) {
 	c := s.calls.at(i)
 	parent := c.parent
+	s.leaveBound(c, status < 400 || cause == Timeout && status == 504)
 	c.stamp++
 	s.calls.giveBack(i)
 	v := s.visits.at(parent)
 	v.child = none
-	if status < 500 {
+	if status < 400 {
+		s.proceed(parent)
+		return
+	}
+	if b := s.edges[c.edge].block; b != none && s.blocks[b].kind == blockCache {
+		if c.op != opFill {
+			v.pending = pendingWrite // without the cache, what it holds copies of is asked
+		}
 		s.proceed(parent)
 		return
 	}
@@ -233,6 +300,7 @@ func (s *sim) timedOut(i int32) {
 // cancel ends a call whose caller has gone.
 func (s *sim) cancel(i int32) {
 	s.abandon(i, policy.Neutral)
+	s.leaveBound(s.calls.at(i), false)
 	s.calls.at(i).stamp++
 	s.calls.giveBack(i)
 }
@@ -262,6 +330,13 @@ type line struct {
 }
 
 func (s *sim) wait(i int32) {
+	s.joinLine(i)
+	c := s.calls.at(i)
+	s.setDeadline(s.waitOut, i, c.waitStamp)
+	s.trace.note(s, s.visits.at(c.parent).trace, s.edges[c.edge].to, none, "wait", "")
+}
+
+func (s *sim) joinLine(i int32) {
 	c := s.calls.at(i)
 	to := s.edges[c.edge].to
 	s.account(to)
@@ -276,8 +351,6 @@ func (s *sim) wait(i int32) {
 	q.last = i
 	q.n++
 	c.waitStamp++
-	s.setDeadline(s.waitOut, i, c.waitStamp)
-	s.trace.note(s, s.visits.at(c.parent).trace, to, none, "wait", "")
 }
 
 func (s *sim) leaveLine(i int32) {
@@ -322,7 +395,7 @@ func (s *sim) wakeAll(service int32) {
 func (s *sim) lookAgain(i int32) {
 	c := s.calls.at(i)
 	var grant policy.Grant
-	if grant, c.why = s.lanes[s.edges[c.edge].lane].pool.Pick(&c.search, s.instant()); c.why == policy.Picked {
+	if grant, c.why = s.pick(c); c.why == policy.Picked {
 		s.leaveLine(i)
 		s.send(i, grant)
 	}

@@ -3,15 +3,22 @@ package simulate
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/banyanhq/banyan/topology"
 )
 
 // addRoute compiles a route: what one request of it does, from the gateway down.
 func (c *compiler) addRoute(name string) error {
+	if _, f := topology.ServiceOf(name); c.sys.RouteByName(name) == nil && c.sys.Functions[f] != nil {
+		return c.addFunctionRoute(name)
+	}
 	route := c.sys.RouteByName(name)
 	if route == nil {
 		return fmt.Errorf("the load names it, but it does not exist")
+	}
+	if route.Redirect != nil {
+		return fmt.Errorf("it sends clients elsewhere: no service answers it")
 	}
 	if c.sys.Services[route.To] == nil {
 		return fmt.Errorf("it leads to service %q, which does not exist", route.To)
@@ -20,8 +27,9 @@ func (c *compiler) addRoute(name string) error {
 	if err != nil {
 		return err
 	}
-	root := node{service: none}
+	root := node{service: none, block: none}
 	if demands, ok := c.sys.Demands[name]; ok {
+		c.assume("where demands are given, what services spend on caches, tables, queues, topics and functions is part of them")
 		err = c.expandDemands(&root, edge, route.To, demands)
 	} else {
 		var entry int32
@@ -32,11 +40,36 @@ func (c *compiler) addRoute(name string) error {
 	if err != nil {
 		return err
 	}
+	cache, err := c.httpCache(route)
+	if err != nil {
+		return err
+	}
+	hit := none
+	if cache != none {
+		if hit, err = c.hitRoot(&root); err != nil {
+			return err
+		}
+		c.missRoot(&root)
+	}
 	i, err := c.addNode(root)
 	if err != nil {
 		return err
 	}
-	c.m.routes = append(c.m.routes, routeModel{name: name, root: i})
+	c.m.routes = append(c.m.routes, routeModel{name: name, root: i, cache: cache, hit: hit})
+	return nil
+}
+
+// addFunctionRoute compiles requests that start a function.
+func (c *compiler) addFunctionRoute(name string) error {
+	call, err := c.blockCall(none, name, 1)
+	if err != nil {
+		return err
+	}
+	i, err := c.addNode(node{service: none, block: none, calls: []nodeCall{call}})
+	if err != nil {
+		return err
+	}
+	c.m.routes = append(c.m.routes, routeModel{name: name, root: i, cache: none})
 	return nil
 }
 
@@ -55,7 +88,53 @@ func routeInbound(route *topology.Route, svc *topology.Service) topology.Inbound
 	if in.Breaker == nil {
 		in.Breaker = svc.Inbound.Breaker
 	}
+	if in.Hash == nil {
+		in.Hash = svc.Inbound.Hash
+	}
+	if in.Sticky == nil {
+		in.Sticky = svc.Inbound.Sticky
+	}
+	if in.SlowStart == 0 {
+		in.SlowStart = svc.Inbound.SlowStart
+	}
+	if in.Outliers == nil {
+		in.Outliers = svc.Inbound.Outliers
+	}
+	if in.Limit == nil {
+		in.Limit = svc.Inbound.Limit
+	}
+	if in.Adaptive == nil {
+		in.Adaptive = svc.Inbound.Adaptive
+	}
 	return in
+}
+
+// link is what the network adds to a call; none where that is nothing.
+func (c *compiler) link(from, to int32) (int32, error) {
+	caller, callee := "", c.m.services[to].name
+	if from != none {
+		caller = c.m.services[from].name
+	}
+	l, ok := c.m.o.Links[caller+">"+callee]
+	if !ok {
+		svc := c.sys.Services[callee]
+		if svc == nil || svc.Link == nil {
+			return none, nil
+		}
+		l = *svc.Link
+	}
+	d, err := newDistribution(c.m.o.Shape, l.Delay.Std().Seconds(), scvOf(l.SCV))
+	if err != nil {
+		return none, fmt.Errorf("link from %q to %s: %w", caller, callee, err)
+	}
+	if d.mean == 0 {
+		return none, nil
+	}
+	if i := slices.Index(c.m.links, d); i >= 0 {
+		return int32(i), nil
+	}
+	c.m.links = append(c.m.links, d)
+	return int32(len(c.m.links) - 1), nil
 }
 
 // addNode adds a node whose children are there already.
@@ -95,20 +174,36 @@ func (c *compiler) expandWork(name string) (int32, error) {
 	}
 	c.onPath[name] = true
 	defer delete(c.onPath, name)
-	svc := c.sys.Services[name]
-	n := node{service: c.index[name]}
-	if w := svc.Work; w != nil {
-		if err := c.setTimes(&n, name, &topology.Demand{CPU: w.CPU, Delay: w.Delay, SCV: w.SCV}); err != nil {
+	work, uses := c.program(name)
+	n := node{service: c.index[name], block: none}
+	if work != nil {
+		if err := c.setTimes(&n, name, &topology.Demand{CPU: work.CPU, Delay: work.Delay, SCV: work.SCV}); err != nil {
 			return none, err
 		}
 	} else {
 		c.silent[name] = true
 	}
-	for _, used := range svc.Uses {
-		mean := callsOf(svc, used)
-		if c.sys.Services[used] == nil || mean == 0 {
+	var called []string
+	for _, used := range uses {
+		mean := callsOf(work, used)
+		if mean == 0 || c.consumes(name, used) {
 			continue
 		}
+		if kind, _ := topology.ServiceOf(used); kind != "" {
+			if !c.hasBlock(used) {
+				continue
+			}
+			call, err := c.blockCall(n.service, used, mean)
+			if err != nil {
+				return none, err
+			}
+			n.calls, called = append(n.calls, call), append(called, used)
+			continue
+		}
+		if c.sys.Services[used] == nil {
+			continue
+		}
+		called = append(called, used)
 		child, err := c.expandWork(used)
 		if err != nil {
 			return none, err
@@ -119,6 +214,7 @@ func (c *compiler) expandWork(name string) (int32, error) {
 		}
 		n.calls = append(n.calls, nodeCall{node: child, edge: edge, mean: mean})
 	}
+	c.behind(&n, called)
 	i, err := c.addNode(n)
 	if err != nil {
 		return none, fmt.Errorf("service %s: %w", name, err)
@@ -127,10 +223,49 @@ func (c *compiler) expandWork(name string) (int32, error) {
 	return i, nil
 }
 
+// program is the work of a service or function, and what it uses.
+func (c *compiler) program(name string) (*topology.Work, []string) {
+	if svc := c.sys.Services[name]; svc != nil {
+		return svc.Work, svc.Uses
+	}
+	_, f := topology.ServiceOf(name)
+	return c.sys.Functions[f].Work, c.sys.Functions[f].Uses
+}
+
+// hasBlock reports whether a block exists.
+func (c *compiler) hasBlock(use string) bool {
+	switch kind, name := topology.ServiceOf(use); kind {
+	case "caches":
+		return c.sys.Caches[name] != nil
+	case "tables":
+		return c.sys.Tables[name] != nil
+	case "queues":
+		return c.sys.Queues[name] != nil
+	case "topics":
+		return c.sys.Topics[name] != nil
+	case "functions":
+		return c.sys.Functions[name] != nil
+	}
+	return false
+}
+
+// consumes reports whether a service uses a queue or topic to take messages from it.
+func (c *compiler) consumes(name, used string) bool {
+	switch kind, block := topology.ServiceOf(used); kind {
+	case "queues":
+		q := c.sys.Queues[block]
+		return q != nil && q.Consumers[name] > 0
+	case "topics":
+		t := c.sys.Topics[block]
+		return t != nil && t.Consumers[name] > 0
+	}
+	return false
+}
+
 // callsOf is how often a visit to a service calls another that it uses, by its own 'work'.
-func callsOf(svc *topology.Service, used string) float64 {
-	if svc.Work != nil {
-		if n, ok := svc.Work.Calls[used]; ok {
+func callsOf(work *topology.Work, used string) float64 {
+	if work != nil {
+		if n, ok := work.Calls[used]; ok {
 			return n
 		}
 	}
@@ -143,8 +278,12 @@ func (c *compiler) setTimes(n *node, name string, d *topology.Demand) error {
 		what string
 		mean topology.Duration
 		scv  *float64
-	}{{&n.cpu, "CPU time", d.CPU, d.SCV}, {&n.async, "asynchronous CPU time", d.Async, d.SCV}, {&n.delay, "delay", d.Delay, d.DelaySCV}} {
+		like map[string]topology.Duration
+	}{{&n.cpu, "CPU time", d.CPU, d.SCV, d.Quantiles}, {&n.async, "asynchronous CPU time", d.Async, d.SCV, nil}, {&n.delay, "delay", d.Delay, d.DelaySCV, d.DelayQuantiles}} {
 		drawn, err := newDistribution(c.m.o.Shape, t.mean.Std().Seconds(), scvOf(t.scv))
+		if err == nil && len(t.like) > 0 {
+			drawn, err = newEmpirical(t.like, t.mean.Std().Seconds())
+		}
 		if err != nil {
 			return fmt.Errorf("service %s: %s: %w", name, t.what, err)
 		}
@@ -177,7 +316,7 @@ func (c *compiler) expandDemands(root *node, edge int32, entry string, demands m
 	}
 	for _, name := range []string{Client, Gateway} {
 		if d := demands[name]; d != nil && d.Visits > 0 && c.sys.Services[name] == nil {
-			n := node{service: c.index[name]}
+			n := node{service: c.index[name], block: none}
 			if err := c.setTimes(&n, name, d); err != nil {
 				return err
 			}
@@ -205,7 +344,7 @@ func (c *compiler) callDirectly(from *node, n node, mean float64) error {
 	if err != nil {
 		return err
 	}
-	c.m.edges = append(c.m.edges, edgeModel{from: none, to: n.service, lane: none, timeout: none})
+	c.m.edges = append(c.m.edges, edgeModel{from: none, to: n.service, lane: none, timeout: none, aim: none, block: none, link: none})
 	from.calls = append(from.calls, nodeCall{node: i, edge: int32(len(c.m.edges) - 1), mean: mean})
 	return nil
 }
@@ -252,7 +391,7 @@ func (r *demandReader) offer() {
 	for _, caller := range sortedKeys(r.reached) {
 		svc := r.c.sys.Services[caller]
 		for _, used := range svc.Uses {
-			r.offered[used] += r.visits(caller) * callsOf(svc, used)
+			r.offered[used] += r.visits(caller) * callsOf(svc.Work, used)
 		}
 	}
 }
@@ -267,14 +406,14 @@ func (r *demandReader) expand(name string) (int32, error) {
 	r.c.onPath[name] = true
 	defer delete(r.c.onPath, name)
 	svc := r.c.sys.Services[name]
-	n := node{service: r.c.index[name]}
+	n := node{service: r.c.index[name], block: none}
 	if d := r.demands[name]; d != nil {
 		if err := r.c.setTimes(&n, name, d); err != nil {
 			return none, err
 		}
 	}
 	for _, used := range svc.Uses {
-		calls := callsOf(svc, used)
+		calls := callsOf(svc.Work, used)
 		if !r.reached[used] || used == r.entry || calls == 0 {
 			continue
 		}
@@ -308,7 +447,7 @@ func (r *demandReader) unreached(root *node) error {
 		if _, done := r.nodes[name]; done || d.Visits == 0 || r.c.sys.Services[name] == nil {
 			continue
 		}
-		n := node{service: r.c.index[name]}
+		n := node{service: r.c.index[name], block: none}
 		if err := r.c.setTimes(&n, name, d); err != nil {
 			return err
 		}

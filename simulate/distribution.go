@@ -27,6 +27,7 @@ const (
 	gamma
 	hyperexponential
 	lognormal
+	empirical
 )
 
 // distribution of a time in seconds.
@@ -36,6 +37,7 @@ type distribution struct {
 	// gamma: shape and scale; hyperexponential: probability of the first phase, then both means; lognormal: mean and
 	// standard deviation of the logarithm.
 	a, b, c float64
+	points  *quantilePoints // of an empirical one
 }
 
 // newDistribution fits a distribution of the shape to a mean and an SCV.
@@ -79,6 +81,8 @@ func (d *distribution) sample(s *stream) float64 {
 		return d.c * s.ExpFloat64()
 	case lognormal:
 		return math.Exp(d.a + d.b*s.NormFloat64())
+	case empirical:
+		return d.a * d.points.at(s.uniform())
 	}
 	return d.mean
 }

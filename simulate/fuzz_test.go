@@ -31,7 +31,22 @@ func randomSystem(rng *rand.Rand, wild float64) (*topology.System, Options) {
 	n := 1 + rng.IntN(6)
 	sys := &topology.System{Name: "random", Machine: &topology.Machine{Cores: topology.CPU(0.1 + number(8))}, Services: map[string]*topology.Service{}}
 	inbound := func() topology.Inbound {
-		in := topology.Inbound{Balance: []topology.Balance{"", topology.RoundRobin, topology.LeastRequest}[rng.IntN(3)], Timeout: span(time.Second)}
+		in := topology.Inbound{Balance: append(topology.Balances(), "")[rng.IntN(len(topology.Balances())+1)], Timeout: span(time.Second)}
+		switch rng.IntN(12) {
+		case 0:
+			in.Sticky = &topology.Sticky{TTL: span(time.Second)}
+		case 1:
+			in.SlowStart = span(time.Second)
+		case 2:
+			in.Outliers = &topology.Outliers{Interval: span(time.Second), Eject: span(time.Second), MaxEject: span(time.Second), MaxEjected: topology.Percent(number(1)),
+				MinReplicas: rng.IntN(3), MinRequests: rng.IntN(5), Deviations: number(2), Slower: number(4), Panic: topology.Percent(number(1))}
+		case 3:
+			in.Limit = &topology.Limit{Rate: topology.Rate(number(50)), Burst: rng.IntN(5), By: []string{"route", "client", "header"}[rng.IntN(3)], Header: "X-Key"}
+		case 4:
+			in.Adaptive = &topology.Adaptive{Initial: rng.IntN(10), Min: rng.IntN(5), Max: rng.IntN(30), Tolerance: number(3)}
+		case 5:
+			in.Hash = []*topology.Hash{{Path: true}, {Header: "X-Key"}, {Query: "q"}, {Cookie: "c"}, {Client: true}}[rng.IntN(5)]
+		}
 		if rng.IntN(2) == 0 {
 			in.Retry = &topology.Retry{Attempts: rng.IntN(5), Budget: topology.Percent(number(1)), MinPerSecond: topology.Rate(number(20)), Backoff: span(50 * time.Millisecond), On: []int{502, 503, 504, 500}}
 		}
@@ -64,13 +79,15 @@ func randomSystem(rng *rand.Rand, wild float64) (*topology.System, Options) {
 		}
 		sys.Services[name(i)] = svc
 	}
+	randomBlocks(rng, sys, number, span)
 	w := &topology.Workload{Timeout: span(2 * time.Second), Think: span(100 * time.Millisecond), Duration: topology.Duration(time.Second) + span(2*time.Second), Scenarios: map[string]*topology.Scenario{}, Mix: map[string]topology.Percent{}}
 	sys.Workload = w
 	for i := range 1 + rng.IntN(3) {
 		path := "/" + name(i)
 		sys.Routes = append(sys.Routes, &topology.Route{Name: path, Path: path, To: name(rng.IntN(n)), Inbound: inbound()})
 		method := []string{"GET", "POST"}[rng.IntN(2)]
-		w.Scenarios[name(i)] = &topology.Scenario{Steps: []*topology.Step{{Method: method, Path: path, Weight: topology.Percent(rng.Float64())}, {Path: path}}}
+		w.Scenarios[name(i)] = &topology.Scenario{Steps: []*topology.Step{{Method: method, Path: path, Weight: topology.Percent(rng.Float64())},
+			{Path: path + "?q=${zipf:1:50}", Headers: map[string]string{"X-Key": "${user}-${random:1:9}", "Cookie": "a=b; c=${uuid}"}}}}
 		w.Mix[name(i)] = topology.Percent(number(1))
 		if rng.IntN(3) == 0 {
 			sys.Demands = map[string]map[string]*topology.Demand{path: {}}
@@ -109,6 +126,35 @@ func randomSystem(rng *rand.Rand, wild float64) (*topology.System, Options) {
 		})
 	}
 	return sys, o
+}
+
+// randomBlocks gives a system caches, tables, queues, topics and functions that its services use here and there.
+func randomBlocks(rng *rand.Rand, sys *topology.System, number func(float64) float64, span func(time.Duration) topology.Duration) {
+	if rng.IntN(2) == 0 {
+		return
+	}
+	cost := func() *topology.Cost {
+		if rng.IntN(3) == 0 {
+			return nil
+		}
+		return &topology.Cost{CPU: span(time.Millisecond), Delay: span(time.Millisecond), SCV: ptr(number(2))}
+	}
+	consumers := func() map[string]int { return map[string]int{"s0": rng.IntN(4) - 1} }
+	sys.Caches = map[string]*topology.Cache{"a": {Keys: rng.IntN(1000), Skew: ptr(number(2)), TTL: span(time.Second), Memory: topology.Bytes(rng.IntN(100_000)), Lookup: cost(), HitRatio: topology.Percent(number(1))}}
+	sys.Tables = map[string]*topology.Table{"a": {Consistency: []string{"strong", "eventual"}[rng.IntN(2)], Shards: rng.IntN(20), Replicas: rng.IntN(6), Keys: rng.IntN(1000), Skew: ptr(number(2)),
+		Read: cost(), Write: cost(), Fsync: span(10 * time.Millisecond), RoundTrip: span(time.Millisecond), Failover: span(time.Second), Writes: ptr(topology.Percent(number(1)))}}
+	sys.Queues = map[string]*topology.Queue{"a": {AckWait: span(time.Second), MaxDeliver: rng.IntN(5), DeadLetter: "b", Consumers: consumers(), Publish: cost(), Fsync: span(time.Millisecond)}, "b": {DeadLetter: []string{"", "a"}[rng.IntN(2)]}}
+	sys.Topics = map[string]*topology.Topic{"a": {Partitions: rng.IntN(4), Consumers: consumers(), Publish: cost()}}
+	on := []topology.Trigger{{}, {Queue: "a"}, {Topic: "a"}, {HTTP: "/f"}, {Every: span(time.Second)}}[rng.IntN(5)]
+	sys.Functions = map[string]*topology.Function{"a": {On: on, Timeout: span(time.Second), Concurrency: rng.IntN(4), ColdStart: span(time.Second), Idle: span(time.Second), Instances: rng.IntN(5),
+		Work: &topology.Work{CPU: span(10 * time.Millisecond), Delay: span(10 * time.Millisecond)}, Uses: []string{"tables.a", "queues.b"}}}
+	for _, name := range sortedKeys(sys.Services) {
+		for _, use := range []string{"caches.a", "tables.a", "queues.a", "topics.a", "functions.a"} {
+			if rng.IntN(2) == 0 {
+				sys.Services[name].Uses = append(sys.Services[name].Uses, use)
+			}
+		}
+	}
 }
 
 func runRandom(t *testing.T, seed uint64, wild float64) (ran bool) {

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sort"
 	"time"
 
+	"github.com/banyanhq/banyan/policy"
 	"github.com/banyanhq/banyan/topology"
 )
 
@@ -22,18 +24,27 @@ const none int32 = -1
 // Model is a system made ready for simulation. It is not changed by Run, which may be called more than once, and from
 // several goroutines at once unless the options' functions forbid it.
 type Model struct {
-	o        Options
-	system   string
-	cores    float64
-	services []serviceModel
-	lanes    []laneModel
-	edges    []edgeModel
-	nodes    []node
-	routes   []routeModel
-	timeouts []time.Duration // distinct ones of edges
-	load     *workload
-	faults   []fault
-	notes    []string
+	o          Options
+	system     string
+	cores      float64
+	services   []serviceModel
+	lanes      []laneModel
+	edges      []edgeModel
+	nodes      []node
+	routes     []routeModel
+	timeouts   []time.Duration // distinct ones of edges
+	blocks     []blockModel
+	httpCaches []httpCacheModel
+	groups     []groupModel
+	links      []distribution
+	aims       []aimModel
+	cookies    int  // that bind clients
+	keyed      bool // something asks who a request comes from, or what it is about
+	load       *workload
+	faults     []fault
+
+	dispersion float64 // of the work, as it was calibrated; 0: not known
+	notes      []string
 }
 
 // serviceModel is a station: a service, or the gateway or the client.
@@ -48,16 +59,22 @@ type serviceModel struct {
 	restart     topology.Restart
 	idle        float64 // cores used without any request
 	pause       Pause
+	failures    Failures
 	lanes       []int32
+	groups      []int32 // whose messages it handles
+	block       int32   // function whose instances these are; none: another station
 }
 
 // laneModel is one way of calling a service, as the gateway has them: a balancing policy, breakers and a retry budget,
 // shared by all routes and edges that ask for the same.
 type laneModel struct {
-	service int32
-	balance topology.Balance
-	retry   *topology.Retry
-	breaker *topology.Breaker
+	service   int32
+	balance   topology.Balance
+	slowStart time.Duration
+	retry     *topology.Retry
+	breaker   *topology.Breaker
+	outliers  *topology.Outliers
+	adaptive  *topology.Adaptive
 }
 
 // edgeModel is a caller's way to a service. The caller of requests from outside is none.
@@ -65,11 +82,15 @@ type edgeModel struct {
 	from, to int32
 	lane     int32 // none: straight, past all policies
 	timeout  int32 // index into timeouts
+	block    int32 // that is called; none: a service
+	link     int32 // index into links: what the network adds; none: nothing
+	aim      int32 // index into aims; none: all requests are alike
 }
 
 // node is what a visit to a service does in the requests of a route.
 type node struct {
 	service           int32 // none: the request itself, which only calls
+	block             int32 // none: a service
 	cpu, async, delay distribution
 	wake              float64 // seconds of CPU that nobody waits for, times the idle share of the machine
 	calls             []nodeCall
@@ -83,11 +104,14 @@ type nodeCall struct {
 	mean       float64 // how often: so many times, and once more with the probability of the rest
 	whole      int32
 	rest       float64
+	origin     *nodeCall // of a cache: what is asked where it has nothing; nil: not known
 }
 
 type routeModel struct {
-	name string
-	root int32 // node
+	name  string
+	root  int32 // node
+	cache int32 // index into httpCaches; none: the gateway keeps nothing
+	hit   int32 // node of requests that are answered from the cache
 }
 
 // Limits of what is simulated.
@@ -131,7 +155,8 @@ func compile(sys *topology.System, o Options) (*Model, error) {
 	m.load = load
 	c := &compiler{
 		m: m, sys: sys, byWork: map[string]int32{}, index: map[string]int32{}, onPath: map[string]bool{}, silent: map[string]bool{},
-		byLane: map[string]int32{}, byTimeout: map[time.Duration]int32{}, byEdge: map[edgeModel]int32{},
+		byLane: map[string]int32{}, byTimeout: map[time.Duration]int32{}, byEdge: map[edgeModel]int32{}, byCookie: map[string]int32{},
+		byBlock: map[string]int32{},
 	}
 	if err := c.addServices(); err != nil {
 		return nil, err
@@ -141,6 +166,13 @@ func compile(sys *topology.System, o Options) (*Model, error) {
 			return nil, fmt.Errorf("route %s: %w", name, err)
 		}
 	}
+	if err := c.afterRoutes(); err != nil {
+		return nil, err
+	}
+	if err := c.shareMemory(); err != nil {
+		return nil, fmt.Errorf("http_cache: %w", err)
+	}
+	c.keys()
 	if !m.costs() {
 		return nil, ErrNoDemands
 	}
@@ -150,8 +182,28 @@ func compile(sys *topology.System, o Options) (*Model, error) {
 	if total := m.load.expected(); total > float64(o.MaxEvents) {
 		return nil, fmt.Errorf("%w: the load starts %.3g scenarios, and MaxEvents is %d", ErrTooManyEvents, total, o.MaxEvents)
 	}
+	if k := sys.Calibration; k != nil && k.Dispersion > 0 && k.Dispersion <= 1000 {
+		m.dispersion = k.Dispersion
+	}
 	c.note()
 	return m, nil
+}
+
+// afterRoutes compiles what requests do not wait for: consumers of queues and topics, and what the clock starts.
+func (c *compiler) afterRoutes() error {
+	if err := c.timers(); err != nil {
+		return err
+	}
+	for len(c.unfed) > 0 {
+		i := c.unfed[0]
+		c.unfed = c.unfed[1:]
+		use := c.m.blocks[i].name
+		_, name := topology.ServiceOf(use)
+		if err := c.groups(i, name); err != nil {
+			return fmt.Errorf("%s: %w", use, err)
+		}
+	}
+	return nil
 }
 
 func (m *Model) costs() bool {
@@ -176,6 +228,9 @@ type compiler struct {
 	byLane    map[string]int32
 	byTimeout map[time.Duration]int32
 	byEdge    map[edgeModel]int32
+	byCookie  map[string]int32
+	byBlock   map[string]int32
+	unfed     []int32 // queues and topics whose consumers are still to be compiled
 }
 
 func (c *compiler) addServices() error {
@@ -186,7 +241,7 @@ func (c *compiler) addServices() error {
 	names = append(names, Gateway, Client)
 	total := 0
 	for _, name := range names {
-		s := serviceModel{name: name, replicas: 1, min: 1, max: 1}
+		s := serviceModel{name: name, replicas: 1, min: 1, max: 1, block: none}
 		if svc := c.sys.Services[name]; svc != nil {
 			var err error
 			if s, err = c.service(name, svc); err != nil {
@@ -216,7 +271,7 @@ func (c *compiler) checkNames() error {
 	for _, by := range []struct {
 		option string
 		names  []string
-	}{{"Replicas", sortedKeys(o.Replicas)}, {"CPU", sortedKeys(o.CPU)}, {"Starts", sortedKeys(o.Starts)}, {"Pauses", sortedKeys(o.Pauses)}} {
+	}{{"Replicas", sortedKeys(o.Replicas)}, {"CPU", sortedKeys(o.CPU)}, {"Starts", sortedKeys(o.Starts)}, {"Pauses", sortedKeys(o.Pauses)}, {"Failures", sortedKeys(o.Failures)}} {
 		for _, name := range by.names {
 			if c.sys.Services[name] == nil {
 				return fmt.Errorf("%s names service %q, which does not exist", by.option, name)
@@ -231,6 +286,7 @@ func (c *compiler) service(name string, svc *topology.Service) (serviceModel, er
 	s := serviceModel{
 		name: name, replicas: max(svc.Replicas.Min, 1), limit: float64(svc.Limits.CPU), concurrency: svc.Concurrency,
 		start: o.Start, drain: svc.Drain.Std(), restart: svc.Restart, pause: o.Pauses[name],
+		failures: o.Failures[name], block: none,
 	}
 	if n, ok := o.Replicas[name]; ok {
 		s.replicas = n
@@ -254,8 +310,12 @@ func (c *compiler) service(name string, svc *topology.Service) (serviceModel, er
 		return s, fmt.Errorf("CPU limit of %v cores", s.limit)
 	case s.limit > 0 && s.limit < 0.001:
 		return s, fmt.Errorf("CPU limit of %v cores: the kernel knows none below 0.001", s.limit)
+	case s.max > policy.MaxMembers:
+		return s, fmt.Errorf("%d replicas: at most %d of one service are simulated", s.max, policy.MaxMembers)
 	case s.concurrency < 0:
 		return s, fmt.Errorf("concurrency of %d", s.concurrency)
+	case s.failures.MTBF < 0 || s.failures.MTTR < 0:
+		return s, fmt.Errorf("failures every %v for %v: want positive times", s.failures.MTBF, s.failures.MTTR)
 	case s.pause.Every < 0 || s.pause.For < 0 || (s.pause.For > 0 && s.pause.Every == 0):
 		return s, fmt.Errorf("pauses of %v every %v: want both positive", s.pause.For, s.pause.Every)
 	}
@@ -268,12 +328,18 @@ func (c *compiler) lane(service int32, in topology.Inbound) int32 {
 	if balance == "" {
 		balance = topology.LeastRequest
 	}
-	key := fmt.Sprintf("%d|%s", service, balance)
+	key := fmt.Sprintf("%d|%s|%v", service, balance, in.SlowStart)
 	if in.Retry != nil {
 		key += fmt.Sprintf("|%+v", *in.Retry)
 	}
 	if in.Breaker != nil {
 		key += fmt.Sprintf("|%+v", *in.Breaker)
+	}
+	if in.Outliers != nil {
+		key += fmt.Sprintf("|%+v", *in.Outliers)
+	}
+	if in.Adaptive != nil {
+		key += fmt.Sprintf("|%+v", *in.Adaptive)
 	}
 	if l, ok := c.byLane[key]; ok {
 		return l
@@ -281,7 +347,10 @@ func (c *compiler) lane(service int32, in topology.Inbound) int32 {
 	s := &c.m.services[service]
 	i := int32(len(c.m.lanes))
 	c.byLane[key] = i
-	c.m.lanes = append(c.m.lanes, laneModel{service: service, balance: balance, retry: in.Retry, breaker: in.Breaker})
+	c.m.lanes = append(c.m.lanes, laneModel{
+		service: service, balance: balance, slowStart: in.SlowStart.Std(), retry: in.Retry, breaker: in.Breaker,
+		outliers: in.Outliers, adaptive: in.Adaptive,
+	})
 	s.lanes = append(s.lanes, i)
 	return i
 }
@@ -296,13 +365,14 @@ func (c *compiler) edge(from, to int32, in topology.Inbound) (int32, error) {
 	if err := checkInbound(in); err != nil {
 		return none, fmt.Errorf("calls to %s: %w", c.m.services[to].name, err)
 	}
-	t, ok := c.byTimeout[timeout]
-	if !ok {
-		t = int32(len(c.m.timeouts))
-		c.byTimeout[timeout] = t
-		c.m.timeouts = append(c.m.timeouts, timeout)
+	t, err := c.timeout(timeout)
+	if err != nil {
+		return none, err
 	}
-	e := edgeModel{from: from, to: to, lane: c.lane(to, in), timeout: t}
+	e := edgeModel{from: from, to: to, lane: c.lane(to, in), timeout: t, aim: c.aim(from, to, in), block: none, link: none}
+	if e.link, err = c.link(from, to); err != nil {
+		return none, err
+	}
 	i, ok := c.byEdge[e]
 	if !ok {
 		i = int32(len(c.m.edges))
@@ -313,10 +383,22 @@ func (c *compiler) edge(from, to int32, in topology.Inbound) (int32, error) {
 }
 
 func checkInbound(in topology.Inbound) error {
-	switch in.Balance {
-	case "", topology.RoundRobin, topology.LeastRequest:
-	default:
-		return fmt.Errorf("balance %q is not supported: want %s or %s", in.Balance, topology.RoundRobin, topology.LeastRequest)
+	if in.Balance != "" && !slices.Contains(topology.Balances(), in.Balance) {
+		return fmt.Errorf("balance %q is not supported: want one of %v", in.Balance, topology.Balances())
+	}
+	if in.SlowStart < 0 {
+		return fmt.Errorf("slow_start of %v", in.SlowStart)
+	}
+	if o := in.Outliers; o != nil {
+		if o.Interval < 0 || o.Eject < 0 || o.MaxEject < 0 || o.MinReplicas < 0 || o.MinRequests < 0 || !(o.MaxEjected >= 0) || !(o.Deviations >= 0) || !(o.Slower >= 0) || !(o.Panic >= 0) {
+			return errors.New("outliers: want no negative numbers")
+		}
+	}
+	if l := in.Limit; l != nil && (!(l.Rate > 0) || l.Burst < 0) {
+		return fmt.Errorf("limit of %v/s, %d at once: want a positive rate", float64(l.Rate), l.Burst)
+	}
+	if a := in.Adaptive; a != nil && (a.Initial < 0 || a.Min < 0 || a.Max < 0 || !(a.Tolerance >= 0)) {
+		return errors.New("adaptive: want no negative numbers")
 	}
 	if r := in.Retry; r != nil {
 		if r.Attempts < 0 || r.Backoff < 0 || !(r.Budget >= 0) || !(r.MinPerSecond >= 0) {
@@ -342,20 +424,8 @@ func sortedKeys[V any](m map[string]V) []string {
 
 // note says what of the system is not simulated.
 func (c *compiler) note() {
-	for _, what := range []struct {
-		name string
-		n    int
-	}{
-		{"caches", len(c.sys.Caches)}, {"tables", len(c.sys.Tables)}, {"queues", len(c.sys.Queues)},
-		{"topics", len(c.sys.Topics)}, {"functions", len(c.sys.Functions)},
-	} {
-		if what.n > 0 {
-			c.m.notes = append(c.m.notes, fmt.Sprintf(
-				"%s are not simulated yet: what services spend on them counts only where it is part of their own CPU time and delay", what.name))
-		}
-	}
 	for _, route := range c.sys.Routes {
-		if parts := route.Unmodelled(); len(parts) > 0 {
+		if parts := append(unsimulated(&route.Inbound), unsimulatedRoute(route)...); len(parts) > 0 {
 			c.m.notes = append(c.m.notes, fmt.Sprintf("%s: %s not simulated yet", route.Name, list(parts)))
 		}
 	}
@@ -374,6 +444,16 @@ func (c *compiler) note() {
 		}
 	}
 }
+
+// assume notes an assumption, once.
+func (c *compiler) assume(format string, args ...any) {
+	if note := fmt.Sprintf(format, args...); !slices.Contains(c.m.notes, note) && len(c.m.notes) < maxNotes {
+		c.m.notes = append(c.m.notes, note)
+	}
+}
+
+// maxNotes bounds what is noted of a system with very many parts.
+const maxNotes = 200
 
 func list(names []string) string {
 	const most = 8

@@ -6,6 +6,8 @@ import (
 	"math"
 	"runtime"
 	"time"
+
+	"github.com/banyanhq/banyan/topology"
 )
 
 // Options of a simulation. The zero value takes all from the file, decides on the warm-up by itself and runs five
@@ -49,6 +51,19 @@ type Options struct {
 	Starts map[string]time.Duration
 	// Pauses stop all threads of a replica now and then, as a garbage collector does, by service.
 	Pauses map[string]Pause
+	// Failures end replicas at random times, by service.
+	Failures map[string]Failures
+	// Zones that the replicas of each service are spread over in turn, for faults that hit a zone. Default 1.
+	Zones int
+	// Links are what the network adds to calls, by caller and callee, such as "web>catalog", or ">web" for requests from
+	// outside; it takes the place of the callee's own.
+	Links map[string]topology.Link
+	// Dispersion of the work that comes to the CPU, as in a calibration: requests come in clusters, so that they wait in
+	// proportion to half of it. Default: the calibration's; 2, or less: they do not cluster.
+	Dispersion float64
+	// Phases modulate the rate of an open load (a Markov-modulated Poisson process): it is in one after the other for
+	// exponentially distributed times.
+	Phases []Phase
 	// Faults that happen.
 	Faults []Fault
 	// Autoscale returns the autoscaler of one replication; nil: the number of replicas stays.
@@ -61,6 +76,12 @@ type Options struct {
 	Wait time.Duration
 	// MaxWaiting is how many calls may wait for one service; further ones are refused. Default 1024.
 	MaxWaiting int
+
+	// Clients is how many client addresses the sessions come from in turn, for policies that go by them: 1 is a load test
+	// from one machine. Default 0: each session has its own.
+	Clients int
+	// Rows is how many rows the files of feeders hold, by feeder, read by the caller: keys are drawn from them.
+	Rows map[string]int
 
 	// Trace is the number of requests whose every step is recorded, in the first replication. At most 100 000.
 	Trace int
@@ -129,6 +150,23 @@ type Pause struct {
 	For time.Duration
 }
 
+// Failures end a replica now and then, whatever it does.
+type Failures struct {
+	// MTBF is the mean time from a replica's being ready to its failing, exponentially distributed. 0: it does not.
+	MTBF time.Duration
+	// MTTR is the mean time until it is started again, exponentially distributed. 0: when the service's restart policy
+	// says so.
+	MTTR time.Duration
+}
+
+// Phase of a rate that changes by itself.
+type Phase struct {
+	// Factor on the rate.
+	Factor float64
+	// Mean time that it lasts.
+	Mean time.Duration
+}
+
 // FaultKind names what breaks.
 type FaultKind string
 
@@ -141,6 +179,10 @@ const (
 	FaultSlow FaultKind = "slow"
 	// FaultErrors makes replicas answer a share Factor of their calls with status 500, once their own work is done.
 	FaultErrors FaultKind = "errors"
+	// FaultStall stops replicas for a while: they keep what they have and do nothing, as under SIGSTOP.
+	FaultStall FaultKind = "stall"
+	// FaultIsolate keeps everybody from reaching replicas: connecting times out. What they have begun they finish.
+	FaultIsolate FaultKind = "isolate"
 	// FaultPartition cuts the way from the service From ("" for requests from outside) to Service: connecting times out.
 	FaultPartition FaultKind = "partition"
 )
@@ -152,8 +194,10 @@ type Fault struct {
 	At time.Duration
 	// For is how long. 0: to the end of the run, but for FaultKill.
 	For time.Duration
-	// Service that is hit.
+	// Service that is hit, or a block as in 'uses'; "*": all services, but for FaultPartition.
 	Service string
+	// Zone whose replicas are hit, from 1 to Options.Zones. 0: those of any.
+	Zone int
 	// Replicas that are hit, the first ones that run. 0: all.
 	Replicas int
 	// Factor of FaultSlow (above 0), share of FaultErrors (0 to 1).
@@ -183,7 +227,7 @@ func (o Options) withDefaults() (Options, error) {
 		v    int64
 	}{
 		{"Replications", int64(o.Replications)}, {"MaxReplications", int64(o.MaxReplications)}, {"MaxWaiting", int64(o.MaxWaiting)},
-		{"Trace", int64(o.Trace)}, {"MaxEvents", o.MaxEvents}, {"MaxInProgress", int64(o.MaxInProgress)}, {"Workers", int64(o.Workers)},
+		{"Trace", int64(o.Trace)}, {"Clients", int64(o.Clients)}, {"MaxEvents", o.MaxEvents}, {"MaxInProgress", int64(o.MaxInProgress)}, {"Workers", int64(o.Workers)},
 		{"Duration", int64(o.Duration)}, {"Timeline", int64(o.Timeline)}, {"AutoscaleEvery", int64(o.AutoscaleEvery)},
 	} {
 		if n.v < 0 {
@@ -192,6 +236,17 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Trace > maxTrace {
 		return o, fmt.Errorf("option Trace of %d requests: want at most %d", o.Trace, maxTrace)
+	}
+	if !(o.Dispersion >= 0 && o.Dispersion <= 1000) {
+		return o, fmt.Errorf("option Dispersion of %v: want a number from 0 to 1000", o.Dispersion)
+	}
+	if o.Zones < 0 || o.Zones > 1000 {
+		return o, fmt.Errorf("option Zones of %d: want 0 to 1000", o.Zones)
+	}
+	for i, p := range o.Phases {
+		if !(p.Factor >= 0 && p.Factor <= 1e6) || p.Mean <= 0 || p.Mean > maxHorizon || len(o.Phases) > 1000 {
+			return o, fmt.Errorf("phase %d of the rate: factor %v for %v: want a factor of at least 0, and a time", i+1, p.Factor, p.Mean)
+		}
 	}
 	if math.IsNaN(o.Precision) || o.Precision < 0 || o.Precision >= 1 {
 		return o, fmt.Errorf("option Precision of %v: want a share from 0 to below 1", o.Precision)
@@ -211,6 +266,7 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	setDefault(&o.Replications, 5)
 	setDefault(&o.MaxReplications, max(50, o.Replications))
+	setDefault(&o.Zones, 1)
 	setDefault(&o.Start, time.Second)
 	setDefault(&o.AutoscaleEvery, 15*time.Second)
 	setDefault(&o.Wait, time.Second)

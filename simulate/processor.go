@@ -48,6 +48,7 @@ type job struct {
 const (
 	throttled uint8 = 1 << iota // its quota is used up
 	paused                      // all its threads are stopped, as by a garbage collector
+	stalled                     // it was stopped from outside
 )
 
 // drained is what fire returns when no job has ended, but a quota.

@@ -46,8 +46,15 @@ type replica struct {
 	backend *policy.Backend
 	members []*policy.Member // by lane of the service
 	present int              // visits
-	stamp   uint32           // of its present life: changes when it starts and when it ends
-	began   int64            // of its present life
+	cuts    int              // faults that keep everybody from reaching it
+	lost    int64            // when its last life ended
+	stalled int64            // until when it stands still
+	// of a function's instance: since when it has had nothing to do, and whether an event will look at that
+	idleFrom int64
+	idling   bool
+
+	stamp   uint32 // of its present life: changes when it starts and when it ends
+	began   int64  // of its present life
 	restart *policy.Restart
 
 	slow   float64 // factor on delays, and by the processor's speed on CPU work
@@ -115,13 +122,26 @@ func (s *sim) ready(i int32) {
 	r.state, r.began = replicaReady, s.now
 	r.members = r.members[:0]
 	for _, l := range s.services[r.service].lanes {
-		r.members = append(r.members, s.lanes[l].pool.NewMember(r.backend))
+		member := s.lanes[l].pool.NewMember(r.backend)
+		member.Since = s.instant()
+		r.members = append(r.members, member)
 	}
 	s.rebuild(r.service)
+	if f := s.m.services[r.service].failures; f.MTBF > 0 {
+		s.schedule(s.now+nanoseconds(f.MTBF.Seconds()*s.services[r.service].disturbances.ExpFloat64()), evFail, i, r.stamp)
+	}
 	if p := s.m.services[r.service].pause; p.For > 0 {
 		s.schedule(s.now+s.pauseAfter(r.service, p), evPause, i, r.stamp)
 	}
+	if s.m.services[r.service].block != none {
+		r.idling = false
+		s.serveLine(i)
+		return
+	}
 	s.wakeAll(r.service)
+	for _, g := range s.m.services[r.service].groups {
+		s.feed(g)
+	}
 }
 
 // rebuild gives every lane of a service the replicas that are ready.
@@ -148,9 +168,10 @@ func (s *sim) rebuild(service int32) {
 func (s *sim) halt(i int32, state replicaState) {
 	r := &s.replicas[i]
 	s.account(r.service)
-	r.state = state
+	r.state, r.lost = state, s.now
 	r.stamp++
 	s.rebuild(r.service)
+	s.forget(r.service)
 	s.endThrottle(i)
 	s.cpu.drop(s.now, i)
 	if r.present == 0 {
@@ -180,6 +201,15 @@ func (s *sim) halt(i int32, state replicaState) {
 		s.leave(l.visit, false)
 		if call != none {
 			s.tryFailed(call, true, 502)
+		}
+	}
+}
+
+// forget empties the cache whose node has ended.
+func (s *sim) forget(service int32) {
+	for i := range s.blocks {
+		if b := &s.blocks[i]; b.service == service && b.cache != nil {
+			b.cache.clear()
 		}
 	}
 }

@@ -27,6 +27,7 @@ type Result struct {
 	All      RouteResult     `json:"all"` // all routes together
 	Routes   []RouteResult   `json:"routes"`
 	Services []ServiceResult `json:"services"`
+	Blocks   []BlockResult   `json:"blocks,omitempty"`
 	Machine  MachineResult   `json:"machine"`
 	// Timeline and Trace are of the first replication, from its very start.
 	Timeline []Point      `json:"timeline"`
@@ -38,6 +39,7 @@ type Result struct {
 		all      latencySamples
 		routes   []latencySamples
 		services []serviceSamples
+		blocks   []blockSamples
 		machine  sample
 	}
 }
@@ -73,8 +75,18 @@ type RouteResult struct {
 	P95  Span `json:"p95"`
 	P99  Span `json:"p99"`
 	P999 Span `json:"p999"`
+	// Hits are the requests that the gateway's cache answered.
+	Hits int64 `json:"hits,omitempty"`
 	// Latency in nanoseconds.
 	Latency *stats.Histogram `json:"latency"`
+}
+
+// HitRatio is the share of requests that the gateway's cache answered.
+func (r *RouteResult) HitRatio() float64 {
+	if r.Requests == 0 {
+		return 0
+	}
+	return min(float64(r.Hits)/float64(r.Requests), 1)
 }
 
 // Quantile of the latency, 0 <= q <= 1.
@@ -106,6 +118,7 @@ type ServiceResult struct {
 	Refused    int64 `json:"refused,omitempty"`
 	Broken     int64 `json:"broken,omitempty"`
 	Orphans    int64 `json:"orphans,omitempty"` // visits whose caller had gone
+	Limited    int64 `json:"limited,omitempty"` // calls that were one too many for the rate limit
 }
 
 // MachineResult is what the cores that all share carried.
@@ -128,6 +141,7 @@ func newResult(m *Model) *Result {
 	for _, s := range m.services {
 		r.Services = append(r.Services, ServiceResult{Service: s.name, Limit: s.limit})
 	}
+	r.newBlocks(m)
 	r.samples.routes = make([]latencySamples, len(m.routes))
 	r.samples.services = make([]serviceSamples, len(m.services))
 	return r
@@ -161,6 +175,10 @@ func (r *Result) add(s *sim) error {
 		r.Services[i].count(t.services[i])
 		r.samples.services[i].add(t.services[i], seconds)
 	}
+	for i := range t.blocks {
+		r.Blocks[i].count(&t.blocks[i])
+		r.samples.blocks[i].add(&t.blocks[i], seconds)
+	}
 	r.samples.machine.add(t.busy / seconds)
 	if s.replication == 0 {
 		r.Timeline = t.timeline
@@ -172,6 +190,7 @@ func (r *Result) add(s *sim) error {
 }
 
 func (r *RouteResult) count(t *routeTally) (bad int64) {
+	r.Hits += t.hits
 	for o, n := range t.outcomes {
 		r.Requests += n
 		if Outcome(o) == OK || n == 0 {
@@ -194,6 +213,7 @@ func (r *ServiceResult) count(c serviceCount) {
 	r.Refused += c.Refused
 	r.Broken += c.Broken
 	r.Orphans += c.Orphans
+	r.Limited += c.Limited
 }
 
 func (s *serviceSamples) add(c serviceCount, seconds float64) {
@@ -227,6 +247,12 @@ func (r *Result) complete(m *Model, load *workload) {
 			capacity = s.Limit * s.Replicas.Value
 		}
 		s.Utilisation = estimate(&from.cpu, 1/capacity)
+	}
+	for i := range r.Blocks {
+		r.Blocks[i].complete(&r.samples.blocks[i])
+		if r.Blocks[i].kind == blockFunction {
+			r.Blocks[i].Instances = r.Services[r.Blocks[i].service].Replicas
+		}
 	}
 	r.Machine = MachineResult{Cores: m.cores, CPU: estimate(&r.samples.machine, 1), Utilisation: estimate(&r.samples.machine, 1/m.cores)}
 	r.judge()

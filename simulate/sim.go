@@ -6,12 +6,14 @@ import (
 	"time"
 
 	"github.com/banyanhq/banyan/policy"
+	"github.com/banyanhq/banyan/topology"
 )
 
 // The kinds of event, and what their subject is.
 const (
 	evArrival    eventKind = iota // the next scenario of an open load starts
 	evStep                        // session: its next request is due
+	evGo                          // session: it is sent, as one of a cluster
 	evDelay                       // visit: its delay is over
 	evRetry                       // call: the pause before its next try is over
 	evConnect                     // call: connecting has timed out
@@ -21,6 +23,9 @@ const (
 	evDrained                     // replica: the time for draining is over
 	evPause                       // replica: all its threads stop
 	evResume                      // replica: they go on
+	evFail                        // replica: it fails by itself
+	evTimer                       // function: the clock starts it
+	evIdle                        // replica of a function: it may have had nothing to do for long enough
 	evBackground                  // service: a piece of work that no request asked for
 	evFault                       // fault: it happens
 	evRepair                      // fault: it is over
@@ -51,12 +56,27 @@ type sim struct {
 	calls    arena[call]
 	visits   arena[visit]
 	sessions arena[session]
+	messages arena[message]
+
+	blocks []block
+	groups []group
+
+	httpCaches []httpCache
 
 	deadlines []deadlines // by the model's time-outs, then the client's, then that of waiting calls
 	clientOut int32
 	waitOut   int32
+	ackOut    int32 // of the first group
 
 	admission policy.Admission
+	targets   [policy.ProbesPerCall]*policy.Member // of probes, while they are asked
+	aims      []aim
+	bindings  []binding // of clients to replicas: by session, then by cookie
+	hit       [][]int32 // replicas that each fault has hit
+	clients   uint64    // that have come so far
+	held      []int32   // users who wait for others to come with
+	spread    float64   // seconds over which a cluster comes
+	runs      uint64    // of scenarios that have begun
 
 	arrivals source
 	users    *stream // scenarios and steps taken, pauses
@@ -72,6 +92,8 @@ type sim struct {
 // session is a user, or one run of a scenario.
 type session struct {
 	scenario, step int32
+	client         uint64 // who it is: a number that stays for as long as the session
+	run            uint64 // which run of a scenario it is at
 }
 
 // request is one step of a scenario on its way.
@@ -81,6 +103,7 @@ type request struct {
 	root    int32 // visit
 	session int32
 	stamp   uint32
+	key     uint64 // of the answer that the gateway's cache did not have, and one; 0: none is kept
 }
 
 func newSim(m *Model, load *workload, replication int) (*sim, error) {
@@ -95,6 +118,23 @@ func newSim(m *Model, load *workload, replication int) (*sim, error) {
 	s.clientOut = int32(len(s.deadlines))
 	s.waitOut = s.clientOut + 1
 	s.deadlines = append(s.deadlines, deadlines{after: load.timeout}, deadlines{after: int64(o.Wait)})
+	s.ackOut = int32(len(s.deadlines))
+	for i := range m.groups {
+		s.deadlines = append(s.deadlines, deadlines{after: int64(m.timeouts[m.groups[i].ackWait])})
+		s.groups = append(s.groups, group{groupModel: &m.groups[i], busy: map[int32]int32{}})
+	}
+	for i := range m.blocks {
+		s.blocks = append(s.blocks, s.newBlock(&m.blocks[i]))
+		if every := m.blocks[i].every; every > 0 {
+			s.schedule(every, evTimer, int32(i), 0)
+		}
+	}
+	s.httpCaches = make([]httpCache, len(m.httpCaches))
+	for _, r := range m.routes {
+		if r.cache != none {
+			s.httpCaches[r.cache] = s.newHTTPCache(&m.httpCaches[r.cache], r.name)
+		}
+	}
 	for i := range m.lanes {
 		l, err := newLane(&m.lanes[i], s.stream(fmt.Sprintf("lane %d", i)))
 		if err != nil {
@@ -108,9 +148,13 @@ func newSim(m *Model, load *workload, replication int) (*sim, error) {
 	for i := range m.services {
 		s.addService(int32(i))
 	}
+	for i := range m.aims {
+		s.aims = append(s.aims, newAim(&m.aims[i]))
+	}
 	s.tally = newTally(m)
 	s.schedule(load.warmup, evWarm, 0, 0)
 	s.schedule(load.end, evEnd, 0, 0)
+	s.hit = make([][]int32, len(m.faults))
 	for i, f := range m.faults {
 		s.schedule(f.at, evFault, int32(i), 0)
 	}
@@ -173,6 +217,8 @@ func (s *sim) dispatch(e event) {
 	case evArrival:
 		s.arrive()
 	case evStep:
+		s.due(e.subject)
+	case evGo:
 		s.nextStep(e.subject)
 	case evDelay:
 		if s.visits.at(e.subject).stamp == e.stamp {
@@ -219,6 +265,16 @@ func (s *sim) dispatchRare(e event) {
 		if s.replicas[e.subject].stamp == e.stamp {
 			s.resume(e.subject)
 		}
+	case evFail:
+		if s.replicas[e.subject].stamp == e.stamp {
+			s.fail(e.subject)
+		}
+	case evTimer:
+		s.timer(e.subject)
+	case evIdle:
+		if s.replicas[e.subject].stamp == e.stamp {
+			s.idleOver(e.subject)
+		}
 	case evBackground:
 		s.background(e.subject)
 	case evFault:
@@ -248,6 +304,9 @@ func (s *sim) setDeadline(queue, subject int32, stamp uint32) {
 
 // void reports whether what a deadline is about is over.
 func (s *sim) void(queue int32, d deadline) bool {
+	if queue >= s.ackOut {
+		return s.messages.at(d.subject).stamp != d.stamp
+	}
 	switch queue {
 	case s.clientOut:
 		return s.requests.at(d.subject).stamp != d.stamp
@@ -274,11 +333,13 @@ func (s *sim) deadlinesDue(queue int32) {
 			return
 		}
 		d.pop()
-		switch queue {
-		case s.clientOut:
+		switch {
+		case queue == s.clientOut:
 			s.clientGone(first.subject)
-		case s.waitOut:
+		case queue == s.waitOut:
 			s.waitOver(first.subject)
+		case queue >= s.ackOut:
+			s.ackOver(first.subject)
 		default:
 			s.timedOut(first.subject)
 		}
@@ -290,6 +351,8 @@ type lane struct {
 	service int32
 	pool    *policy.Pool
 	retrier *policy.Retrier
+	bound   *policy.Adaptive // nil: there is none
+	probes  bool             // the policy goes by probes
 	draws   *stream
 }
 
@@ -298,7 +361,13 @@ func newLane(m *laneModel, draws *stream) (lane, error) {
 	if err != nil {
 		return lane{}, err
 	}
-	return lane{service: m.service, pool: pool, retrier: policy.NewRetrier(m.retry), draws: draws}, nil
+	pool.SetSlowStart(m.slowStart)
+	pool.SetOutliers(m.outliers)
+	l := lane{service: m.service, pool: pool, retrier: policy.NewRetrier(m.retry), probes: m.balance == topology.Prequal, draws: draws}
+	if m.adaptive != nil {
+		l.bound = policy.NewAdaptive(*m.adaptive)
+	}
+	return l, nil
 }
 
 // edge is a caller's way to a service.

@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"math"
 	"sort"
 
 	"github.com/banyanhq/banyan/stats"
@@ -12,14 +13,38 @@ type source struct {
 	draws *stream
 	count float64 // expected arrivals by the instant of the last one: the load's own clock
 	piece int
+
+	batch  float64 // mean number of sessions that come together; 1: each comes alone
+	phases []Phase // of the rate
+	phase  int
+	turns  int64   // when the next phase begins
+	most   float64 // factor of all phases
 }
 
 // next is the instant of the next arrival, never if none comes any more.
 func (a *source) next() int64 {
+	for {
+		at := a.candidate()
+		if len(a.phases) == 0 || at == never {
+			return at
+		}
+		// Thinning (P. Lewis and G. Shedler, Simulation of nonhomogeneous Poisson processes by thinning, 1979).
+		for at >= a.turns {
+			a.phase = (a.phase + 1) % len(a.phases)
+			a.turns += max(1, nanoseconds(a.phases[a.phase].Mean.Seconds()*a.draws.ExpFloat64()))
+		}
+		if a.draws.uniform()*a.most < a.phases[a.phase].Factor {
+			return at
+		}
+	}
+}
+
+// candidate is the next arrival at the highest rate that the phases make it.
+func (a *source) candidate() int64 {
 	if a.load.constant {
-		a.count++
+		a.count += 1 / a.most
 	} else {
-		a.count += a.draws.ExpFloat64()
+		a.count += a.draws.ExpFloat64() * a.batch / a.most
 	}
 	pieces := a.load.pieces
 	for a.piece < len(pieces) && a.count >= pieces[a.piece].before+pieces[a.piece].area() {
@@ -31,9 +56,73 @@ func (a *source) next() int64 {
 	return nanoseconds(pieces[a.piece].when(a.count))
 }
 
+// Clusters: the work that comes to the CPU of a real system varies more than independent requests make it. How much more
+// is measured as its dispersion (plan.Calibrate). Here, sessions come in clusters of a geometrically distributed number
+// with a mean of half the dispersion, spread over a short time: the variance of the work of a span that is long against
+// that is then what was measured, and so is what it waits for a busy CPU. Users who think are held back until a cluster
+// is complete; as many more of them there are as are held back on average.
+
+// clusterSpread is how long a cluster takes to arrive, in units of the CPU time of one session.
+const clusterSpread = 8
+
+// cluster sets up what comes together.
+func (s *sim) cluster() {
+	d := s.m.o.Dispersion
+	if d == 0 {
+		d = s.m.dispersion
+	}
+	s.arrivals.batch = 1
+	if d <= 2 || s.load.constant {
+		return
+	}
+	s.arrivals.batch = d / 2
+	seconds, requests := s.m.perScenario()
+	if s.load.users > 0 {
+		seconds /= max(requests, 1)
+	}
+	s.spread = clusterSpread * seconds
+}
+
+// together returns how many sessions come at once, at least one.
+func (s *sim) together() int {
+	n := 1
+	if b := s.arrivals.batch; b > 1 {
+		// Geometric: n with probability (1/b) (1 - 1/b)^(n-1).
+		n += int(min(s.arrivals.draws.ExpFloat64()/-math.Log1p(-1/b), 1e6))
+	}
+	return n
+}
+
+// delayed is when a member of a cluster comes.
+func (s *sim) delayed() int64 { return s.now + nanoseconds(s.spread*s.arrivals.draws.ExpFloat64()) }
+
+// hold keeps a user back until the cluster is complete that it comes in.
+func (s *sim) hold(u int32) {
+	s.held = append(s.held, u)
+	if s.arrivals.draws.uniform()*s.arrivals.batch >= 1 && len(s.held) < s.load.users/2 {
+		return
+	}
+	for _, u := range s.held {
+		s.schedule(s.delayed(), evGo, u, 0)
+	}
+	s.held = s.held[:0]
+}
+
 // startLoad schedules the first arrival, or lets all users begin as if each had been thinking all along.
 func (s *sim) startLoad() {
 	l := s.load
+	s.cluster()
+	s.arrivals.phases, s.arrivals.most = s.m.o.Phases, 1
+	for i, p := range s.m.o.Phases {
+		if i == 0 {
+			s.arrivals.most = p.Factor
+			s.arrivals.turns = nanoseconds(p.Mean.Seconds() * s.arrivals.draws.ExpFloat64())
+		}
+		s.arrivals.most = max(s.arrivals.most, p.Factor)
+	}
+	if !(s.arrivals.most > 0) {
+		return
+	}
 	if l.users == 0 {
 		if l.constant {
 			s.arrivals.count = -1
@@ -43,8 +132,9 @@ func (s *sim) startLoad() {
 		}
 		return
 	}
-	for i := range l.users {
+	for i := range l.users + int(math.Round(s.arrivals.batch-1)) {
 		u := s.sessions.take()
+		s.enter(u)
 		s.choose(u)
 		at := int64(i) % 1_000_000_000 // those who do not think come a nanosecond apart
 		if think := l.scenarios[s.sessions.at(u).scenario].steps[0].think; think > 0 {
@@ -61,7 +151,25 @@ func (s *sim) choose(u int32) {
 		x := s.users.uniform()
 		i = min(sort.Search(len(l.scenarios), func(i int) bool { return l.scenarios[i].share > x }), len(l.scenarios)-1)
 	}
-	*s.sessions.at(u) = session{scenario: int32(i)}
+	s.runs++
+	se := s.sessions.at(u)
+	*se = session{scenario: int32(i), client: se.client, run: s.runs}
+}
+
+// enter makes a session a new client's.
+func (s *sim) enter(u int32) {
+	n := s.clients
+	s.clients++
+	if most := s.m.o.Clients; most > 0 {
+		n %= uint64(most)
+	}
+	s.sessions.at(u).client = mix64(n + 1)
+	if k := s.m.cookies; k > 0 {
+		for len(s.bindings) < (int(u)+1)*k {
+			s.bindings = append(s.bindings, binding{})
+		}
+		clear(s.bindings[int(u)*k : (int(u)+1)*k])
+	}
 }
 
 // arrive starts a scenario of an open load, and schedules the next one.
@@ -69,8 +177,28 @@ func (s *sim) arrive() {
 	if at := s.arrivals.next(); at != never {
 		s.schedule(at, evArrival, 0, 0)
 	}
-	u := s.sessions.take()
-	s.choose(u)
+	n := s.together()
+	for range n {
+		if s.tooMany() {
+			return
+		}
+		u := s.sessions.take()
+		s.enter(u)
+		s.choose(u)
+		if n == 1 {
+			s.nextStep(u)
+		} else {
+			s.schedule(s.delayed(), evGo, u, 0)
+		}
+	}
+}
+
+// due is the end of a session's pause.
+func (s *sim) due(u int32) {
+	if s.arrivals.batch > 1 && s.load.users > 0 {
+		s.hold(u)
+		return
+	}
 	s.nextStep(u)
 }
 
@@ -108,7 +236,14 @@ func (s *sim) startRequest(u int32, st *step) {
 	r.root = v
 	*s.visits.at(v) = visit{
 		started: s.now, node: s.m.routes[st.route].root, service: none, replica: none, call: none, child: none,
-		request: i, phase: phaseCalling, idempotent: st.idempotent, stamp: s.visits.at(v).stamp,
+		request: i, phase: phaseCalling, idempotent: st.idempotent, safe: st.safe, message: none, group: none, stamp: s.visits.at(v).stamp,
+	}
+	r.key = 0
+	if s.m.routes[st.route].cache != none {
+		s.fromCache(r, s.visits.at(v), st)
+	}
+	if s.m.keyed {
+		s.identify(v, u, st)
 	}
 	s.tally.routes[st.route].Started++
 	s.visits.at(v).trace = s.trace.begin(s, st.route)
@@ -120,6 +255,7 @@ func (s *sim) startRequest(u int32, st *step) {
 func (s *sim) endRequest(i int32, outcome Outcome) {
 	r := s.requests.at(i)
 	r.stamp++
+	s.keepAnswer(r, outcome)
 	latency := s.now - r.started
 	s.tally.requestDone(s, r.route, latency, outcome)
 	if s.probe != nil {

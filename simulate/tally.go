@@ -28,8 +28,10 @@ const (
 	Disconnected
 	// Failed: a replica answered with an error.
 	Failed
+	// Limited: there were too many requests (429).
+	Limited
 
-	outcomes = int(Failed) + 1
+	outcomes = int(Limited) + 1
 )
 
 // String returns the outcome's name as it is shown to people and in JSON.
@@ -51,6 +53,8 @@ func (o Outcome) String() string {
 		return "disconnected"
 	case Failed:
 		return "failed"
+	case Limited:
+		return "limited"
 	}
 	return fmt.Sprintf("Outcome(%d)", uint8(o))
 }
@@ -60,6 +64,7 @@ type serviceCount struct {
 	Calls, Visits                          int64 // calls made to it; visits that have ended
 	Retries, OverBudget                    int64
 	Timeouts, Refused, Broken, Orphans     int64
+	Limited                                int64
 	Periods, ThrottledPeriods              int64
 	cpu                                    float64 // core-seconds; filled in by a snapshot
 	sojourn                                int64   // nanoseconds of visits that have ended; wraps around, as differences do not
@@ -79,6 +84,7 @@ func (c serviceCount) since(b serviceCount) serviceCount {
 	c.Refused -= b.Refused
 	c.Broken -= b.Broken
 	c.Orphans -= b.Orphans
+	c.Limited -= b.Limited
 	c.Periods -= b.Periods
 	c.ThrottledPeriods -= b.ThrottledPeriods
 	c.cpu -= b.cpu
@@ -126,6 +132,7 @@ type routeTally struct {
 	Started  int64 // since the start of the run
 	Ended    int64 // since the start of the run
 	outcomes [outcomes]int64
+	hits     int64            // answered by the gateway's cache, of those that came while measuring
 	latency  *stats.Histogram // nanoseconds; of all requests that ended while measuring
 }
 
@@ -136,6 +143,8 @@ type tally struct {
 	routes      []routeTally
 	base        []serviceCount // at the end of the warm-up
 	services    []serviceCount // from then to the end
+	blockBase   []blockCount
+	blocks      []blockCount
 	busyBase    float64
 	busy        float64 // core-seconds of the machine
 	scaleBase   []serviceCount
@@ -151,6 +160,7 @@ func newTally(m *Model) tally {
 	t := tally{
 		routes: make([]routeTally, len(m.routes)), base: make([]serviceCount, len(m.services)),
 		services: make([]serviceCount, len(m.services)), scaleBase: make([]serviceCount, len(m.services)),
+		blockBase: make([]blockCount, len(m.blocks)), blocks: make([]blockCount, len(m.blocks)),
 	}
 	for i := range t.routes {
 		t.routes[i].latency = stats.NewHistogram(latencyDigits)
@@ -167,6 +177,9 @@ func (t *tally) begin(s *sim) {
 	for i := range t.base {
 		t.base[i] = s.snapshot(int32(i))
 	}
+	for i := range t.blockBase {
+		t.blockBase[i] = s.accountBlock(int32(i)).count
+	}
 	t.busyBase = s.cpu.busy
 }
 
@@ -175,6 +188,9 @@ func (t *tally) finish(s *sim) {
 	t.to = s.now
 	for i := range t.services {
 		t.services[i] = s.snapshot(int32(i)).since(t.base[i])
+	}
+	for i := range t.blocks {
+		t.blocks[i] = s.accountBlock(int32(i)).count.since(t.blockBase[i])
 	}
 	t.busy = s.cpu.busy - t.busyBase
 	if t.every > 0 && len(t.timeline) > 0 && s.now > int64(t.timeline[len(t.timeline)-1].At) {

@@ -23,7 +23,15 @@ type visit struct {
 	trace      int32
 	next, left int32 // call of its node that comes next, and how often the one before is still to be made
 	stamp      uint32
+	client     uint64 // who the request comes from
+	about      uint64 // what it is about: what calls behind it are mapped to replicas by
+	key        uint64 // that a cache was asked for
+	message    int32  // of a root: that it handles; none: it is a request's, or the message was given to another
+	group      int32  // of a root that handles a message
+	op         op     // of a block
+	pending    uint8  // what is to be done after a cache has been asked
 	phase      phase
+	safe       bool // the request's method is
 	idempotent bool
 	orphaned   bool
 }
@@ -41,13 +49,20 @@ func (s *sim) visit(i, replica int32) {
 	at := s.visits.at(v)
 	*at = visit{
 		started: s.now, node: c.node, service: n.service, replica: replica, call: i, child: none, request: none,
-		trace: parent.trace, idempotent: parent.idempotent, stamp: at.stamp,
+		trace: parent.trace, idempotent: parent.idempotent, stamp: at.stamp, client: parent.client, about: parent.about,
+		message: none, group: none, safe: parent.safe, op: c.op,
 	}
 	s.account(n.service)
 	svc := &s.services[n.service]
 	svc.present++
 	s.replicas[replica].present++
-	if work := n.cpu.sample(svc.work); work > 0 {
+	work := 0.0
+	if n.block == none {
+		work = n.cpu.sample(svc.work)
+	} else {
+		work = s.blockWork(n, c.op)
+	}
+	if work > 0 {
 		at.phase = phaseCPU
 		s.startWork(replica, work, v)
 		s.trace.note(s, at.trace, n.service, replica, "work", "")
@@ -77,13 +92,25 @@ func (s *sim) delay(v int32) {
 	at := s.visits.at(v)
 	n := &s.m.nodes[at.node]
 	at.phase = phaseDelay
-	if n.delay.mean > 0 {
+	if n.block != none {
+		s.blockDelay(v)
+		return
+	}
+	link := none
+	if at.call != none {
+		link = s.edges[s.calls.at(at.call).edge].link
+	}
+	if n.delay.mean > 0 || link != none {
 		r := &s.replicas[at.replica]
-		d := nanoseconds(n.delay.sample(s.services[at.service].delays) * r.slow)
+		draws := s.services[at.service].delays
+		d := nanoseconds(n.delay.sample(draws) * r.slow)
+		if link != none {
+			d += nanoseconds(s.m.links[link].sample(draws))
+		}
 		s.schedule(s.now+d, evDelay, v, at.stamp)
 		return
 	}
-	if n.cpu.mean == 0 {
+	if n.cpu.mean == 0 || s.replicas[at.replica].stalled > s.now {
 		// By an event, so that a row of visits that cost nothing does not nest.
 		s.schedule(s.now, evDelay, v, at.stamp)
 		return
@@ -97,7 +124,14 @@ func (s *sim) delayDone(v int32) {
 	if at.phase != phaseDelay {
 		return
 	}
+	if end := s.replicas[at.replica].stalled; end > s.now {
+		s.schedule(end, evDelay, v, at.stamp) // it is the replica that stands still, not what it waits for
+		return
+	}
 	at.phase = phaseCalling
+	if s.m.nodes[at.node].block != none {
+		s.blockDone(v)
+	}
 	s.proceed(v)
 }
 
@@ -106,9 +140,12 @@ func (s *sim) proceed(v int32) {
 	at := s.visits.at(v)
 	calls := s.m.nodes[at.node].calls
 	for {
+		if at.pending != pendingNone && s.proceedBehindCache(v, &calls[at.next-1]) {
+			return
+		}
 		if at.left > 0 {
 			at.left--
-			s.call(v, &calls[at.next-1])
+			s.call(v, &calls[at.next-1], opAuto)
 			return
 		}
 		if int(at.next) == len(calls) {
@@ -136,7 +173,14 @@ func (s *sim) branching(service int32) *stream {
 func (s *sim) answer(v int32, status int, cause Outcome) {
 	at := s.visits.at(v)
 	if at.service == none {
-		s.endRequest(at.request, cause)
+		switch {
+		case at.request != none:
+			s.endRequest(at.request, cause)
+		case at.group != none:
+			s.handled(v, cause)
+		default:
+			s.freeVisit(v)
+		}
 		return
 	}
 	if r := &s.replicas[at.replica]; r.errors > 0 && status < 500 && s.services[at.service].branches.uniform() < r.errors {
@@ -162,7 +206,7 @@ func (s *sim) leave(v int32, async bool) {
 	if n := &s.m.nodes[at.node]; async && n.async.mean+n.wake > 0 {
 		work := n.async.sample(svc.work)
 		if n.wake > 0 {
-			work += n.wake * s.cpu.idleShare()
+			work += n.wake * s.asleep(replica)
 		}
 		if work > 0 {
 			s.startWork(replica, work, nobody)
@@ -171,6 +215,21 @@ func (s *sim) leave(v int32, async bool) {
 	s.freeVisit(v)
 	s.replicas[replica].present--
 	s.checkDrained(replica)
+	if s.m.services[s.replicas[replica].service].block != none {
+		s.serveLine(replica)
+	}
+}
+
+// asleep is how much of what waking up costs a visit that leaves has cost. A replica with a CPU limit has slept unless
+// it has more to do, whatever the machine does; another one in proportion to the idle share of the machine.
+func (s *sim) asleep(replica int32) float64 {
+	if !s.replicas[replica].limited {
+		return s.cpu.idleShare()
+	}
+	if len(s.cpu.procs[replica].jobs) > 0 {
+		return 0
+	}
+	return 1
 }
 
 func (s *sim) freeVisit(v int32) {

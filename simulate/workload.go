@@ -47,6 +47,10 @@ type step struct {
 	weight     float64
 	think      float64 // mean pause after it, seconds
 	idempotent bool
+	safe       bool
+	sent       *topology.Step // what is sent, where the file says so
+	hash       keySource      // what leads it to a replica, where its route hashes
+	limit      keySource      // what its route's limit goes by
 }
 
 // compileLoad reads the workload of the file, or the one that replaces it.
@@ -217,7 +221,8 @@ func (l *workload) fromLoad(sys *topology.System, load *Load) (rate float64, err
 		rate += v
 		method := sys.Routes[i].Method
 		l.scenarios = append(l.scenarios, scenario{share: rate, steps: []step{{
-			route: int32(len(l.routes)), weight: 1, think: load.Think.Seconds(), idempotent: method == "" || policy.Idempotent(method),
+			route: int32(len(l.routes)), weight: 1, think: load.Think.Seconds(),
+			idempotent: method == "" || policy.Idempotent(method), safe: method == "" || safe(method),
 		}}})
 		l.routes = append(l.routes, name)
 	}
@@ -275,7 +280,7 @@ func (l *workload) fromFile(sys *topology.System, w *topology.Workload) error {
 			if !st.IsRouted() {
 				continue
 			}
-			compiledStep, route, err := compileStep(router, w, s, st)
+			compiledStep, route, err := compileStep(router, sys.Functions, w, s, st)
 			if err != nil {
 				return fmt.Errorf("scenario %s: %w", name, err)
 			}
@@ -310,7 +315,7 @@ func (l *workload) sortRoutes() {
 	}
 }
 
-func compileStep(router *topology.Router, w *topology.Workload, s *topology.Scenario, st *topology.Step) (step, string, error) {
+func compileStep(router *topology.Router, functions map[string]*topology.Function, w *topology.Workload, s *topology.Scenario, st *topology.Step) (step, string, error) {
 	method := st.Method
 	if method == "" {
 		method = "GET"
@@ -326,8 +331,10 @@ func compileStep(router *topology.Router, w *topology.Workload, s *topology.Scen
 			host = st.Headers[name]
 		}
 	}
-	route := router.Match(method, host, path)
-	if route == nil {
+	name := ""
+	if route := router.Match(method, host, path, st.Parts()); route != nil {
+		name = route.Name
+	} else if name = functionAt(functions, path); name == "" {
 		return step{}, "", fmt.Errorf("no route answers %s %s", method, st.Path)
 	}
 	think := w.Think
@@ -344,5 +351,24 @@ func compileStep(router *topology.Router, w *topology.Workload, s *topology.Scen
 	if think < 0 || !(weight > 0 && weight <= 1) {
 		return step{}, "", fmt.Errorf("step %s %s: think time of %v, weight of %v", method, st.Path, think.Std(), weight)
 	}
-	return step{weight: weight, think: think.Std().Seconds(), idempotent: policy.Idempotent(method)}, route.Name, nil
+	return step{weight: weight, think: think.Std().Seconds(), idempotent: policy.Idempotent(method), safe: safe(method), sent: st}, name, nil
+}
+
+// safe reports whether a method only reads (RFC 9110, 9.2.1).
+func safe(method string) bool {
+	switch method {
+	case "GET", "HEAD", "OPTIONS", "TRACE":
+		return true
+	}
+	return false
+}
+
+// functionAt is the function that a path starts, as in 'uses'; empty if there is none.
+func functionAt(functions map[string]*topology.Function, path string) string {
+	for _, name := range sortedKeys(functions) {
+		if functions[name].On.HTTP == path && path != "" {
+			return "functions." + name
+		}
+	}
+	return ""
 }

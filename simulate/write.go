@@ -23,6 +23,7 @@ func (r *Result) WriteText(w io.Writer) error {
 	r.writeRoutes(&b)
 	b.WriteByte('\n')
 	r.writeServices(&b)
+	r.writeBlocks(&b)
 	fmt.Fprintf(&b, "\nmachine: %s of %.3g cores, %s used\n", plusMinus(r.Machine.CPU.Value, r.Machine.CPU.HalfWidth, "%.3f"),
 		r.Machine.Cores, percent(r.Machine.Utilisation))
 	for _, n := range r.Notes {
@@ -48,6 +49,9 @@ func (r *Result) writeRoutes(b *strings.Builder) {
 	}
 	_ = t.Flush() // to a strings.Builder, which does not fail
 	for i := range r.Routes {
+		if row := &r.Routes[i]; row.Hits > 0 {
+			fmt.Fprintf(b, "http_cache of %s: %.1f %% hits\n", row.Route, 100*row.HitRatio())
+		}
 		if row := &r.Routes[i]; len(row.Errors) > 0 {
 			fmt.Fprintf(b, "errors of %s:", row.Route)
 			for k, kind := range sortedKeys(row.Errors) {

@@ -10,8 +10,32 @@ type Cache struct {
 	Engine string `yaml:"engine" schema:"enum=embedded|redis,default=embedded"`
 	// URL of an external engine.
 	URL string `yaml:"url" schema:"format=url"`
-	// HitRatio that the planner assumes before anything was measured.
+	// HitRatio that is assumed where nothing says which keys are asked for.
 	HitRatio Percent `yaml:"hit_ratio" schema:"maximum=100%"`
+	// Of is what the cache holds copies of, as in 'uses'. Who uses both asks it only for what the cache does not have, and
+	// stores the answer; a request that writes asks it, and drops the entry. Left out: the table of the same name, if
+	// there is one.
+	Of string `yaml:"of"`
+	// Keys is how many different keys are asked for, for simulation: with memory, entry, ttl and skew it says how often
+	// the cache hits. 0: not known.
+	Keys int `yaml:"keys" schema:"minimum=0,maximum=20000000"`
+	// Skew is the exponent of Zipf's law by which keys are asked for: 0 all alike, 0.99 as in the YCSB benchmark.
+	Skew *float64 `yaml:"skew" schema:"minimum=0,maximum=10,default=0.99"`
+	// Entry is the memory of one entry, its key included.
+	Entry Bytes `yaml:"entry" schema:"default=1KiB,minimum=1"`
+	// Lookup is what one operation asks of the cache. Left out: 10us of CPU, for Redis answers about 100,000 requests a
+	// second on one core (its own benchmark page, without pipelining).
+	Lookup *Cost `yaml:"lookup"`
+}
+
+// Cost is what one operation of a block asks for, for planning before anything was measured.
+type Cost struct {
+	// CPU time of one operation.
+	CPU Duration `yaml:"cpu"`
+	// Delay of one operation that is not CPU and does not queue.
+	Delay Duration `yaml:"delay"`
+	// SCV is the squared coefficient of variation of the CPU time: 0 constant, 1 exponential.
+	SCV *float64 `yaml:"scv" schema:"minimum=0,maximum=1000,default=1"`
 }
 
 // Table is a sharded, replicated table behind the DynamoDB API.
@@ -29,6 +53,29 @@ type Table struct {
 	Engine string `yaml:"engine" schema:"enum=embedded|dynamodb,default=embedded"`
 	// URL of an external engine.
 	URL string `yaml:"url" schema:"format=url"`
+	// Keys is how many items are asked for, for simulation: with skew it says how unevenly the shards are used. 0: they
+	// are used alike.
+	Keys int `yaml:"keys" schema:"minimum=0,maximum=1000000000"`
+	// Skew is the exponent of Zipf's law by which items are asked for: 0 all alike, 0.99 as in the YCSB benchmark.
+	Skew *float64 `yaml:"skew" schema:"minimum=0,maximum=10,default=0.99"`
+	// Writes is the share of operations that write. Left out: those of requests whose method is not safe (RFC 9110,
+	// 9.2.1), and of messages.
+	Writes *Percent `yaml:"writes" schema:"maximum=100%"`
+	// Read is what one read asks of a node. Left out: 60us of CPU. etcd's own benchmark reads 141,578 times a second
+	// (linearizable) on three machines of 8 cores; much of that is its network stack.
+	Read *Cost `yaml:"read"`
+	// Write is what one write asks of each node that holds its shard. Left out: 180us of CPU. etcd's own benchmark writes
+	// 44,341 times a second, with a leader of 8 cores.
+	Write *Cost `yaml:"write"`
+	// Fsync is the mean time in which a node's log reaches the disk, exponentially distributed. Writes that come meanwhile
+	// share the next one (group commit). 1ms is what disks in data centres take; etcd asks for less than 10ms at p99.
+	Fsync Duration `yaml:"fsync" schema:"default=1ms,maximum=10s"`
+	// RoundTrip between two nodes that hold a shard. 0.5ms is one within a data centre (J. Dean, Numbers everyone should
+	// know, 2009).
+	RoundTrip Duration `yaml:"round_trip" schema:"default=500us,maximum=10s"`
+	// Failover is how long the shards that a node led are without a leader when it has died: election time-outs of etcd
+	// are 1s.
+	Failover Duration `yaml:"failover" schema:"default=1s,maximum=1h"`
 }
 
 // Queue is a durable work queue: each message is handled by one consumer at a time, until it is acknowledged.
@@ -44,6 +91,14 @@ type Queue struct {
 	Engine string `yaml:"engine" schema:"enum=embedded|nats,default=embedded"`
 	// URL of an external engine.
 	URL string `yaml:"url" schema:"format=url"`
+	// Consumers are the services that handle the messages, each with the number that one replica handles at once. What a
+	// message asks for is the service's own 'work'. Functions say so themselves, by 'on'.
+	Consumers map[string]int `yaml:"consumers" schema:"itemMinimum=1,itemMaximum=100000"`
+	// Publish is what one message that is stored asks of the queue. Left out: 20us of CPU.
+	Publish *Cost `yaml:"publish"`
+	// Fsync is the mean time in which messages reach the disk, exponentially distributed. Those that come meanwhile share
+	// the next one.
+	Fsync Duration `yaml:"fsync" schema:"default=1ms,maximum=10s"`
 }
 
 // Topic is a retained log of events: each consumer group sees every event.
@@ -56,6 +111,14 @@ type Topic struct {
 	Engine string `yaml:"engine" schema:"enum=embedded|nats|kafka,default=embedded"`
 	// URL of an external engine.
 	URL string `yaml:"url" schema:"format=url"`
+	// Consumers are the services that handle the events, each a group of its own, with the number that one replica handles
+	// at once. A group never handles more at once than there are partitions.
+	Consumers map[string]int `yaml:"consumers" schema:"itemMinimum=1,itemMaximum=100000"`
+	// Publish is what one event that is stored asks of the topic. Left out: 20us of CPU.
+	Publish *Cost `yaml:"publish"`
+	// Fsync is the mean time in which events reach the disk, exponentially distributed. Those that come meanwhile share
+	// the next one.
+	Fsync Duration `yaml:"fsync" schema:"default=1ms,maximum=10s"`
 }
 
 // Function is a serverless function.
@@ -76,6 +139,14 @@ type Function struct {
 	Concurrency int `yaml:"concurrency" schema:"minimum=1,maximum=10000,default=1"`
 	// Work is what one invocation asks for, for planning.
 	Work *Work `yaml:"work"`
+	// ColdStart is how long an instance takes until it is ready. Small programs in containers take 0.1 to 1s, most of it
+	// the container (AWS gives 100ms to over 1s).
+	ColdStart Duration `yaml:"cold_start" schema:"default=250ms,maximum=1h"`
+	// Idle is how long an instance without work is kept. Ten minutes are what providers were seen to keep them (M. Shahrad
+	// et al., Serverless in the Wild, 2020).
+	Idle Duration `yaml:"idle" schema:"default=10m,maximum=24h"`
+	// Instances is how many may run at once; further invocations wait.
+	Instances int `yaml:"instances" schema:"minimum=1,maximum=10000,default=1000"`
 }
 
 // Trigger starts a function: exactly one field is set, or none where a service calls the function through 'uses'.

@@ -136,7 +136,10 @@ func (c *checker) call(step *Step, s spot) {
 			Expected: "such as to: redis://127.0.0.1:6379"})
 	case given[0] != "path":
 		for _, key := range []string{"method", "headers", "form"} {
-			if s.child(key).node != nil && !(key == "headers" && slices.Contains([]string{"grpc", "websocket"}, given[0])) && !(key == "method" && step.Method == "GET") { // which every step has by default
+			if key == "method" && step.Method == "GET" {
+				continue // the default, written out
+			}
+			if s.child(key).node != nil && !(key == "headers" && slices.Contains([]string{"grpc", "websocket", "nats"}, given[0])) {
 				c.at(s.name(key), Problem{Message: fmt.Sprintf("does not go with %s", given[0])})
 			}
 		}

@@ -24,6 +24,8 @@ func check(sys *System, d *decoder) {
 	}
 	c.uses()
 	c.routes()
+	c.tls()
+	c.tcp()
 	c.blocks()
 	for _, name := range sortedKeys(sys.Functions) {
 		c.function(name, sys.Functions[name])
@@ -100,6 +102,7 @@ func (c *checker) service(name string, v *Service) {
 		c.at(t, Problem{Message: "nothing is to be held", Expected: "a target such as {cpu: 70%}"})
 	}
 	c.inbound(s.child("inbound"), v.Inbound)
+	c.resilience(s.child("inbound"), v.Inbound, v)
 	c.calls(s.child("work"), v.Work, v.Uses)
 }
 
@@ -117,6 +120,9 @@ func (c *checker) inbound(s spot, v Inbound) {
 	}
 	if a := v.Adaptive; a != nil && a.Min > a.Max {
 		c.at(s.child("adaptive").child("min"), Problem{Found: fmt.Sprint(a.Min), Message: fmt.Sprintf("min is more than max (%d)", a.Max)})
+	}
+	if v.Compress != nil {
+		c.compress(s.child("compress"), *v.Compress)
 	}
 	if v.Limit != nil {
 		c.limit(s.child("limit"), *v.Limit)
@@ -192,14 +198,7 @@ func (c *checker) routes() {
 	first, names := map[string]*Route{}, map[string]*Route{}
 	for _, r := range c.sys.Routes {
 		s := c.spots[r]
-		if r.To != "" && c.sys.Services[r.To] == nil {
-			problem := Problem{Found: quoteFound(r.To), Message: "there is no such service",
-				Hint: c.problems.didYouMean(r.To, c.sys.SortedServices)}
-			if c.sys.Functions[r.To] != nil {
-				problem.Hint = "a function is reached by its own 'on: {http: PATH}'"
-			}
-			c.at(s.child("to"), problem)
-		}
+		c.traffic(s, r)
 		if strings.ContainsAny(r.Path, "?#*") {
 			problem := Problem{Found: quoteFound(r.Path), Message: "a route's path holds no ?, # or *"}
 			if base, ok := strings.CutSuffix(r.Path, "*"); ok && strings.HasSuffix(base, "/") {
@@ -212,7 +211,7 @@ func (c *checker) routes() {
 		if host == "*" {
 			host = ""
 		}
-		match := strings.Join([]string{r.Method, host, r.Path, fmt.Sprint(exact)}, "\x00")
+		match := strings.Join([]string{r.Method, host, r.Path, fmt.Sprint(exact)}, "\x00") + r.Match.key()
 		if before := first[match]; before != nil && r.Path != "" {
 			c.at(s, Problem{Message: "an earlier route matches the same requests", Hint: "it stands at " + c.where(before)})
 		} else {
@@ -225,7 +224,13 @@ func (c *checker) routes() {
 			names[r.Name] = r
 		}
 		c.inbound(s, r.Inbound)
+		c.httpCache(s, r)
+		if r.Compress != nil && r.HTTPCache != nil {
+			c.at(s, Problem{Message: "answers that are kept are not compressed: http_cache and compress exclude each other", Expected: "one of them"})
+		}
+		c.resilience(s, r.Inbound, c.sys.Services[r.To])
 	}
+	c.httpStore()
 }
 
 // where says the place of what a pointer points to.

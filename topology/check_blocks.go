@@ -9,7 +9,12 @@ import (
 func (c *checker) blocks() {
 	for _, name := range sortedKeys(c.sys.Caches) {
 		v := c.sys.Caches[name]
-		c.engine(c.spots[v], v.Engine, v.URL)
+		s := c.spots[v]
+		c.engine(s, v.Engine, v.URL)
+		if kind, of := ServiceOf(v.Of); v.Of != "" && (kind == "caches" || !c.exists(kind, of)) {
+			c.at(s.child("of"), Problem{Found: quoteFound(v.Of), Hint: c.problems.didYouMean(v.Of, c.usable),
+				Expected: "a service, or tables.NAME or functions.NAME"})
+		}
 	}
 	for _, name := range sortedKeys(c.sys.Tables) {
 		v := c.sys.Tables[name]
@@ -29,10 +34,21 @@ func (c *checker) blocks() {
 		s := c.spots[v]
 		c.engine(s, v.Engine, v.URL)
 		c.deadLetter(name, v, s.child("dead_letter"))
+		c.consumers(v.Consumers, s.child("consumers"))
 	}
 	for _, name := range sortedKeys(c.sys.Topics) {
 		v := c.sys.Topics[name]
 		c.engine(c.spots[v], v.Engine, v.URL)
+		c.consumers(v.Consumers, c.spots[v].child("consumers"))
+	}
+}
+
+// consumers checks that those exist who handle messages.
+func (c *checker) consumers(of map[string]int, s spot) {
+	for _, name := range sortedKeys(of) {
+		if c.sys.Services[name] == nil {
+			c.unknown(s.name(name), "service", name, c.sys.SortedServices)
+		}
 	}
 }
 

@@ -26,8 +26,8 @@ func (d *decoder) inheritInbound(root *node) *node {
 	items := make([]*node, len(routes.value.items))
 	for i, r := range routes.value.items {
 		items[i] = r
-		if to := r.get("to"); to != nil && inbounds[to.value.text] != nil {
-			from := inbounds[to.value.text]
+		if to := destinationOf(r); to != "" && inbounds[to] != nil {
+			from := inbounds[to]
 			if r.get("hash") != nil {
 				// One thing is hashed: the route's own takes the whole place of the service's.
 				from = only(from, slices.DeleteFunc(inboundKeys(), func(key string) bool { return key == "hash" }))
@@ -41,6 +41,24 @@ func (d *decoder) inheritInbound(root *node) *node {
 	out.entries = append([]entry{}, root.entries...)
 	out.get("routes").value = &list
 	return &out
+}
+
+// destinationOf returns the service whose inbound a route takes over: 'to', or the one of the most weight in 'split'.
+func destinationOf(route *node) string {
+	if to := route.get("to"); to != nil {
+		return to.value.text
+	}
+	split := route.get("split")
+	if split == nil || split.value.kind != mapKind {
+		return ""
+	}
+	r := Route{Split: map[string]float64{}}
+	for _, e := range split.value.entries {
+		if w, err := strconv.ParseFloat(e.value.text, 64); err == nil {
+			r.Split[e.key] = w
+		}
+	}
+	return r.primary()
 }
 
 // inboundKeys returns what a service can say for its routes.
@@ -91,6 +109,9 @@ func complete(sys *System, d *decoder) {
 	}
 	for _, r := range sys.Routes {
 		r.Limit.complete()
+		if r.To == "" {
+			r.To = r.primary()
+		}
 	}
 	nameRoutes(sys.Routes)
 	if sys.Workload != nil {
@@ -187,7 +208,7 @@ func stepName(router *Router, step *Step) string {
 			host = step.Headers[name]
 		}
 	}
-	if r := router.Match(step.Method, host, decoded); r != nil {
+	if r := router.Match(step.Method, host, decoded, step.Parts()); r != nil {
 		return r.Name
 	}
 	return fmt.Sprintf("%s %s", step.Method, path)

@@ -28,11 +28,14 @@ type Source struct {
 // folder of the first file, whichever file they were written in; Path makes them absolute.
 //
 // What is wrong with the files is returned as Errors, all of it at once; a file that cannot be read as an error of its own.
-func Load(files ...string) (*System, error) {
+func Load(files ...string) (*System, error) { return LoadOver(files) }
+
+// LoadOver is Load with overlays that stand in no file, such as what a command's flags say, laid over the last.
+func LoadOver(files []string, overlays ...Source) (*System, error) {
 	if len(files) == 0 {
 		return nil, errors.New("no topology file was named")
 	}
-	if len(files) > maxSources {
+	if len(files)+len(overlays) > maxSources {
 		return nil, fmt.Errorf("%d topology files were named, at most %d can be merged", len(files), maxSources)
 	}
 	dir, err := filepath.Abs(filepath.Dir(files[0]))
@@ -53,6 +56,9 @@ func Load(files ...string) (*System, error) {
 		if folders[i], err = filepath.Abs(filepath.Dir(name)); err != nil {
 			return nil, fmt.Errorf("finding the folder of %s: %w", name, err)
 		}
+	}
+	for _, o := range overlays {
+		sources, folders = append(sources, o), append(folders, dir)
 	}
 	return parse(sources, folders, dir)
 }

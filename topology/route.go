@@ -12,8 +12,32 @@ type Route struct {
 	Path string `yaml:"path" schema:"required,format=path"`
 	// Exact makes the path match only itself, even where it ends in a slash.
 	Exact bool `yaml:"exact"`
-	// To is the service that answers.
-	To string `yaml:"to" schema:"required"`
+	// Match says what else the request must have. Left out: nothing.
+	Match *Match `yaml:"match"`
+	// To is the service that answers. With 'split' it is left out, or says whose inbound the route takes over: left
+	// out, that of the most weight.
+	To string `yaml:"to"`
+	// Split divides the requests between services, by weights in relation to each other.
+	Split map[string]float64 `yaml:"split" schema:"keys=name,itemMinimum=0,itemMaximum=1000000"`
+	// Canary tries another service with a growing share of the requests.
+	Canary *Canary `yaml:"canary"`
+	// Mirror sends copies of requests to another service.
+	Mirror *Mirror `yaml:"mirror"`
+	// Rewrite changes path or host of the requests.
+	Rewrite *Rewrite `yaml:"rewrite"`
+	// Headers of requests and answers that are changed.
+	Headers *HeaderEdits `yaml:"headers"`
+	// Redirect sends clients elsewhere; then no service answers.
+	Redirect *Redirect `yaml:"redirect"`
+	// Fault hurts requests on purpose.
+	Fault *Fault `yaml:"fault"`
+	// MaxBody is the largest body of a request; larger ones are answered 413. 0: no limit.
+	MaxBody Bytes `yaml:"max_body"`
+	// MaxHeader is the most that the head of a request may have, lines and all; more is answered 431. 0: 64KiB, the
+	// most there is.
+	MaxHeader Bytes `yaml:"max_header" schema:"maximum=64KiB"`
+	// HTTPCache keeps answers, to serve them again without the service. Left out: none is kept; {} takes the defaults.
+	HTTPCache *HTTPCache `yaml:"http_cache"`
 	// Inbound overrides, for this route, how calls to the service are balanced, retried and broken.
 	Inbound `yaml:",inline"`
 }
@@ -31,6 +55,8 @@ type Inbound struct {
 	SlowStart Duration `yaml:"slow_start" schema:"maximum=1h"`
 	// Timeout of the whole call, tries included.
 	Timeout Duration `yaml:"timeout" schema:"default=30s,minimum=1ms,maximum=24h"`
+	// TryTimeout is how long a single try may take until its answer's head has come. 0: as long as the whole call.
+	TryTimeout Duration `yaml:"try_timeout" schema:"maximum=24h"`
 	// Retry of calls that failed, where they can be repeated safely. Left out: none is repeated.
 	Retry *Retry `yaml:"retry" schema:"default={}"`
 	// Breaker stops calls to a replica that keeps failing, for a while. Left out: none does; {} takes the defaults.
@@ -43,6 +69,18 @@ type Inbound struct {
 	// Adaptive bounds the requests in flight to the service by what their latency says. Left out: nothing does; {} takes
 	// the defaults.
 	Adaptive *Adaptive `yaml:"adaptive"`
+	// Compress has answers compressed for clients that take them so. Left out: none is; {} takes the defaults.
+	Compress *Compress `yaml:"compress"`
+	// Hedge sends slow requests a second time. Left out: none is; {} takes the defaults.
+	Hedge *Hedge `yaml:"hedge"`
+	// Admission refuses what cannot finish in time. Left out: nothing is refused for that; {} takes the defaults.
+	Admission *Admission `yaml:"admission"`
+	// Priority says what is shed first where the service is busy. Left out: nothing is shed before all is full.
+	Priority *Priority `yaml:"priority"`
+	// Locality prefers replicas in the gateway's own zone. Left out: zones do not matter.
+	Locality *Locality `yaml:"locality"`
+	// Subset is the number of replicas that each gateway uses, where there are many of both. 0: all of them.
+	Subset int `yaml:"subset" schema:"minimum=0,maximum=10000"`
 }
 
 // Balance names a balancing policy.
@@ -176,14 +214,16 @@ type Adaptive struct {
 	Tolerance float64 `yaml:"tolerance" schema:"minimum=1,maximum=1000,default=1.5"`
 }
 
-// Unmodelled names what an inbound asks for that decides on what a request meets at run time, and that predictions and
-// simulations leave out: sticky, slow_start, outliers, limit, adaptive.
+// Unmodelled names what an inbound asks for that decides on what a request meets at run time, and that predictions leave
+// out. The simulator knows which of them it models (simulate/aim.go).
 func (in *Inbound) Unmodelled() []string {
 	var names []string
 	for _, f := range []struct {
 		name string
 		set  bool
-	}{{"sticky", in.Sticky != nil}, {"slow_start", in.SlowStart > 0}, {"outliers", in.Outliers != nil}, {"limit", in.Limit != nil}, {"adaptive", in.Adaptive != nil}} {
+	}{{"sticky", in.Sticky != nil}, {"slow_start", in.SlowStart > 0}, {"outliers", in.Outliers != nil}, {"limit", in.Limit != nil}, {"adaptive", in.Adaptive != nil},
+		{"try_timeout", in.TryTimeout > 0}, {"admission", in.Admission != nil}, {"priority", in.Priority != nil}, {"locality", in.Locality != nil},
+		{"compress", in.Compress != nil}} {
 		if f.set {
 			names = append(names, f.name)
 		}

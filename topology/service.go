@@ -40,10 +40,24 @@ type Service struct {
 	Metrics string `yaml:"metrics" schema:"format=path"`
 	// Concurrency is how many requests one replica is given at once; further ones wait or are refused. 0: no limit.
 	Concurrency int `yaml:"concurrency" schema:"minimum=0,maximum=1000000"`
+	// Protocol that the replicas speak: http1, h2c (HTTP/2), or grpc (HTTP/2 with calls of gRPC in it).
+	Protocol string `yaml:"protocol" schema:"enum=http1|h2c|grpc,default=http1"`
+	// TLS is spoken with the replicas. Left out: it is not.
+	TLS *BackendTLS `yaml:"tls"`
 	// Inbound says how calls to this service are balanced, retried and broken. Routes may override it.
 	Inbound Inbound `yaml:"inbound"`
 	// Work is what one request asks of the service, for planning before anything was measured.
 	Work *Work `yaml:"work"`
+	// Link is the network between the service and those that call it, for simulation. Left out: it takes no time.
+	Link *Link `yaml:"link"`
+}
+
+// Link is what the network adds to one call.
+type Link struct {
+	// Delay of one call, there and back.
+	Delay Duration `yaml:"delay" schema:"maximum=1h"`
+	// SCV is the squared coefficient of variation of the delay: 0 constant, 1 exponential.
+	SCV *float64 `yaml:"scv" schema:"minimum=0,maximum=1000,default=1"`
 }
 
 // Replicas bounds the number of replicas of a service.
@@ -98,6 +112,8 @@ type Health struct {
 type Check struct {
 	// Path that answers an HTTP GET with a status from 200 to 399. Left out: a TCP connection is enough.
 	Path string `yaml:"path" schema:"format=path"`
+	// GRPC asks by gRPC's own protocol for health checks (grpc.health.v1) instead, and passes on SERVING.
+	GRPC bool `yaml:"grpc"`
 	// Interval between two checks.
 	Interval Duration `yaml:"interval" schema:"default=1s,minimum=10ms,maximum=1h"`
 	// Timeout of one check.

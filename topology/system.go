@@ -12,10 +12,16 @@ type System struct {
 	Machine *Machine `yaml:"machine"`
 	// Listen is the address on which the gateway answers requests from outside. Port 0 takes a free port.
 	Listen string `yaml:"listen" schema:"format=address,default=127.0.0.1:8080"`
+	// TLS answers requests from outside over TLS too. Left out: plain HTTP only.
+	TLS *TLS `yaml:"tls"`
+	// TCP leads connections from outside to services as they are.
+	TCP []*TCP `yaml:"tcp" schema:"maxItems=1000"`
 	// Admin is the address of the page with the Prometheus metrics (/metrics). Port 0 takes a free port.
 	Admin string `yaml:"admin" schema:"format=address,default=127.0.0.1:0"`
 	// AccessLog of the requests from outside. Left out: none is written.
 	AccessLog *AccessLog `yaml:"access_log"`
+	// HTTPCache bounds what all routes with an http_cache keep together.
+	HTTPCache *HTTPCacheStore `yaml:"http_cache"`
 	// Layers from top to bottom. A service may use services of its own layer and of those below it, never above.
 	Layers []string `yaml:"layers" schema:"default=[presentation, business, data]"`
 	// Services are the programs that answer requests, by name.
@@ -106,10 +112,16 @@ type Demand struct {
 	// Async is CPU time of one visit that nobody waits for: garbage collection, logging, work after the answer.
 	Async Duration `yaml:"async"`
 	// Wake is CPU time of one visit that goes into waking up and falling asleep again. It is spent in proportion to the
-	// idle share of the machine: a busy one has no time to sleep. Nobody waits for it.
+	// idle share of the machine: a busy one has no time to sleep. A service with a CPU limit spends it unless that limit
+	// makes it stand still with work to do. Nobody waits for it.
 	Wake Duration `yaml:"wake"`
 	// DelaySCV is the squared coefficient of variation of the delay.
 	DelaySCV *float64 `yaml:"delay_scv" schema:"minimum=0,maximum=1000000,default=1"`
+	// Quantiles of the CPU time of one visit, for example {p50: 1ms, p90: 3ms, p99: 9ms}, for simulation: where they are
+	// given, times have that shape, stretched to the mean, instead of one by scv.
+	Quantiles map[string]Duration `yaml:"quantiles" schema:"keys=percentile"`
+	// DelayQuantiles are the same of the delay.
+	DelayQuantiles map[string]Duration `yaml:"delay_quantiles" schema:"keys=percentile"`
 }
 
 // Calibration records the run that demands were derived from.

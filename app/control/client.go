@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/banyanhq/banyan/gateway"
 	"github.com/banyanhq/banyan/observe"
 	"github.com/banyanhq/banyan/orchestrate"
 )
@@ -22,22 +23,40 @@ import (
 const maxAnswer = 256 << 20
 
 // Client talks to the supervisor of one state directory.
-type Client struct{ http http.Client }
+type Client struct {
+	http http.Client
+	dir  string
+}
 
 // Dial returns a client for the supervisor of a state directory. It connects with the first call.
 func Dial(dir string) *Client {
-	return &Client{http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			path, f, err := socketPath(dir)
-			if err != nil {
-				return nil, err
-			}
-			defer f.Close()
-			var d net.Dialer
-			return d.DialContext(ctx, "unix", path)
-		},
+	c := &Client{dir: dir}
+	c.http.Transport = &http.Transport{
+		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dial(ctx) },
 		DisableKeepAlives: true,
-	}}}
+	}
+	return c
+}
+
+func (c *Client) dial(ctx context.Context) (net.Conn, error) {
+	path, f, err := socketPath(c.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var d net.Dialer
+	return d.DialContext(ctx, "unix", path)
+}
+
+// notRunning turns the error of a connection that was not made into what it means.
+func notRunning(ctx context.Context, err error) error {
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return ErrNotRunning
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return fmt.Errorf("asking the running system: %w", err)
 }
 
 // Info asks what runs, and where. ErrNotRunning if nothing does.
@@ -85,6 +104,21 @@ func (c *Client) Restart(ctx context.Context, service string) error {
 	return c.post(ctx, "restart", RestartRequest{service})
 }
 
+// Reload has the system go by its file as it is now, and returns what that changed.
+func (c *Client) Reload(ctx context.Context) (changed []string, err error) {
+	return changed, c.call(ctx, http.MethodPost, "reload", []byte("{}"), &changed)
+}
+
+// Topology asks for the system that it goes by, as YAML with everything said.
+func (c *Client) Topology(ctx context.Context) (text string, err error) {
+	return text, c.get(ctx, "topology", nil, &text)
+}
+
+// Why asks what was decided for a request. The error says so where it is not remembered.
+func (c *Client) Why(ctx context.Context, id string) (d gateway.Decision, err error) {
+	return d, c.get(ctx, "why", url.Values{"id": {id}}, &d)
+}
+
 // Stop asks the system to end; it returns before it has.
 func (c *Client) Stop(ctx context.Context) error {
 	return c.post(ctx, "stop", struct{}{})
@@ -109,13 +143,7 @@ func (c *Client) call(ctx context.Context, method, what string, body []byte, int
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
-			return ErrNotRunning
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		return fmt.Errorf("asking the running system: %w", err)
+		return notRunning(ctx, err)
 	}
 	defer resp.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))

@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/banyanhq/banyan/gateway"
+	"github.com/banyanhq/banyan/gateway/httpcache"
 	"github.com/banyanhq/banyan/observe"
 	"github.com/banyanhq/banyan/orchestrate"
 	"github.com/banyanhq/banyan/topology"
@@ -38,6 +40,19 @@ type System interface {
 	Scale(ctx context.Context, service string, change orchestrate.Change) error
 	// Restart replaces all replicas of a service, one after the other.
 	Restart(ctx context.Context, service string) error
+	// Caches counts what became of requests in the caches of routes.
+	Caches() []CacheStatus
+	// Purge drops what the caches of routes keep, and returns how many answers that were.
+	Purge(p httpcache.Purge) (int, error)
+	// Reload reads the file anew and goes by it, and returns what that changed, in words.
+	Reload() ([]string, error)
+	// Topology is the system that it goes by, as YAML with everything said.
+	Topology() ([]byte, error)
+	// Why says what was decided for a request, by its id or its trace's; ok is false if that is not remembered.
+	Why(id string) (d gateway.Decision, ok bool)
+	// HandOver returns the listeners for another gateway to take; done is called when they have arrived there. The caller
+	// closes what it got.
+	HandOver() (h HandOver, done func(), err error)
 	// Stop ends the system; it returns at once.
 	Stop()
 }
@@ -50,8 +65,12 @@ type Info struct {
 	PID   int    `json:"pid"`
 	// Since is when the supervisor started.
 	Since time.Time `json:"since"`
+	// Loaded is when the topology that it goes by was read.
+	Loaded time.Time `json:"loaded"`
 	// Address of the gateway, host:port.
 	Address string `json:"address"`
+	// Endpoints says, for people, which addresses there are besides: TLS and TCP.
+	Endpoints []string `json:"endpoints,omitempty"`
 	// Metrics is the URL of the Prometheus metrics.
 	Metrics string `json:"metrics"`
 	// Files of the topology, absolute.
@@ -110,16 +129,26 @@ func Listen(dir string) (net.Listener, error) {
 		l.Close()
 		return nil, fmt.Errorf("protecting the control socket: %w", err)
 	}
-	return &listener{l, filepath.Join(dir, socketName)}, nil
+	file := filepath.Join(dir, socketName)
+	self, err := os.Stat(file)
+	if err != nil {
+		l.Close()
+		return nil, fmt.Errorf("opening the control socket: %w", err)
+	}
+	return &listener{l, file, self}, nil
 }
 
 type listener struct {
 	net.Listener
 	file string
+	self os.FileInfo
 }
 
+// Close removes the socket's file, unless another supervisor has put its own there.
 func (l *listener) Close() error {
-	os.Remove(l.file)
+	if now, err := os.Stat(l.file); err == nil && os.SameFile(now, l.self) {
+		os.Remove(l.file)
+	}
 	return l.Listener.Close()
 }
 

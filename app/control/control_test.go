@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -10,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/banyanhq/banyan/gateway"
+	"github.com/banyanhq/banyan/gateway/httpcache"
 	"github.com/banyanhq/banyan/observe"
 	"github.com/banyanhq/banyan/orchestrate"
 )
@@ -19,6 +22,7 @@ type fake struct {
 	scaled  orchestrate.Change
 	service string
 	stopped bool
+	hand    HandOver
 	fail    error
 }
 
@@ -29,6 +33,14 @@ func (f *fake) Replicas() []orchestrate.ServiceStatus {
 func (f *fake) Events() []orchestrate.Event               { return []orchestrate.Event{{What: "ready"}} }
 func (f *fake) Pulses(from, to time.Time) []observe.Pulse { return []observe.Pulse{{At: to}} }
 func (f *fake) Stop()                                     { f.stopped = true }
+func (f *fake) Reload() ([]string, error) {
+	return []string{"route home changed"}, f.fail
+}
+func (f *fake) Topology() ([]byte, error) { return []byte("system: fake"), f.fail }
+func (f *fake) Why(id string) (gateway.Decision, bool) {
+	return gateway.Decision{RequestID: id, Status: 200}, id == "known"
+}
+func (f *fake) HandOver() (HandOver, func(), error) { return f.hand, f.Stop, f.fail }
 func (f *fake) Status(window time.Duration) (observe.Status, error) {
 	return observe.Status{System: "fake", Window: window}, f.fail
 }
@@ -39,6 +51,12 @@ func (f *fake) Scale(_ context.Context, service string, c orchestrate.Change) er
 	f.service, f.scaled = service, c
 	return f.fail
 }
+func (f *fake) Caches() []CacheStatus {
+	return []CacheStatus{{Route: "home", HitRatio: 0.5, Stats: httpcache.Stats{Hits: 1, Misses: 1}}}
+}
+
+func (f *fake) Purge(p httpcache.Purge) (int, error) { return 7, p.Validate() }
+
 func (f *fake) Restart(_ context.Context, service string) error {
 	f.service = service
 	return f.fail
@@ -98,8 +116,29 @@ func TestEveryCallArrives(t *testing.T) {
 	if err := c.Scale(ctx, ScaleRequest{Service: "web", Replicas: &n}); err != nil || sys.service != "web" || *sys.scaled.Replicas != 4 || sys.scaled.CPU != nil {
 		t.Errorf("scale: %+v %v", sys, err)
 	}
+	if all, err := c.Caches(ctx); err != nil || len(all) != 1 || all[0].Route != "home" || all[0].Hits != 1 {
+		t.Errorf("caches: %+v, %v", all, err)
+	}
+	if done, err := c.Purge(ctx, httpcache.Purge{Path: "/a"}); err != nil || done.Answers != 7 {
+		t.Errorf("purge: %+v, %v", done, err)
+	}
+	if _, err := c.Purge(ctx, httpcache.Purge{}); err == nil {
+		t.Error("purge of nothing: no error")
+	}
 	if err := c.Restart(ctx, "cart"); err != nil || sys.service != "cart" {
 		t.Errorf("restart: %+v %v", sys, err)
+	}
+	if changed, err := c.Reload(ctx); err != nil || len(changed) != 1 {
+		t.Errorf("reload: %v %v", changed, err)
+	}
+	if text, err := c.Topology(ctx); err != nil || text != "system: fake" {
+		t.Errorf("topology: %q %v", text, err)
+	}
+	if d, err := c.Why(ctx, "known"); err != nil || d.RequestID != "known" {
+		t.Errorf("why: %+v %v", d, err)
+	}
+	if _, err := c.Why(ctx, "unknown"); err == nil || !strings.Contains(err.Error(), "not remembered") {
+		t.Errorf("why of an unknown request: %v", err)
 	}
 	sys.fail = errors.New("there is no service web")
 	if err := c.Scale(ctx, ScaleRequest{Service: "web", Replicas: &n}); err == nil || err.Error() != sys.fail.Error() {
@@ -162,4 +201,89 @@ func TestNobodyAnswers(t *testing.T) {
 		t.Errorf("dead socket: %v", err)
 	}
 	serve(t, dir, &fake{}) // takes the dead one's place
+}
+
+func TestHandOver(t *testing.T) {
+	dir := t.TempDir()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	file := func() *os.File {
+		f, err := l.(*net.TCPListener).File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	stopped := make(chan struct{})
+	sys := &handing{fake: fake{}, file: file, stopped: stopped}
+	c := serve(t, dir, sys)
+	// One that goes away without a confirmation changes nothing.
+	h, err := c.HandOver(t.Context())
+	if err != nil || h.Listen != ":80" || len(h.Files) != 1 {
+		t.Fatalf("handed over: %+v %v", h, err)
+	}
+	h.Close()
+	if h, err = c.HandOver(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	select {
+	case <-stopped:
+		t.Fatal("it ended before the listeners had arrived")
+	default:
+	}
+	taken, err := net.FileListener(h.Files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	if taken.Addr().String() != l.Addr().String() {
+		t.Errorf("the listener is of %v, want %v", taken.Addr(), l.Addr())
+	}
+	if err := h.Confirm(); err != nil {
+		t.Fatal(err)
+	}
+	<-stopped
+	sys.refuse = errors.New("not this one")
+	if _, err := c.HandOver(t.Context()); err == nil || err.Error() != "not this one" {
+		t.Errorf("a refusal came back as %v", err)
+	}
+	if _, err := Dial(t.TempDir()).HandOver(t.Context()); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("nobody is there: %v", err)
+	}
+}
+
+// handing hands a listener over.
+type handing struct {
+	fake
+	file    func() *os.File
+	stopped chan struct{}
+	refuse  error
+}
+
+func (h *handing) HandOver() (HandOver, func(), error) {
+	if h.refuse != nil {
+		return HandOver{}, nil, h.refuse
+	}
+	return HandOver{Listen: ":80", Files: []*os.File{h.file()}}, func() { close(h.stopped) }, nil
+}
+
+func TestCloseLeavesAnothersSocket(t *testing.T) {
+	dir := t.TempDir()
+	first, err := Listen(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := Listen(dir) // takes the place of the first
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	first.Close()
+	if _, err := os.Stat(filepath.Join(dir, socketName)); err != nil {
+		t.Errorf("the second's socket is gone: %v", err)
+	}
 }

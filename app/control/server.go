@@ -66,6 +66,25 @@ func handler(sys System) http.Handler {
 		}
 		answer(w, struct{}{}, sys.Restart(r.Context(), req.Service))
 	})
+	cacheHandlers(mux, sys)
+	mux.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, _ *http.Request) {
+		changed, err := sys.Reload()
+		answer(w, changed, err)
+	})
+	mux.HandleFunc("GET /v1/topology", func(w http.ResponseWriter, _ *http.Request) {
+		text, err := sys.Topology()
+		answer(w, string(text), err)
+	})
+	mux.HandleFunc("GET /v1/why", func(w http.ResponseWriter, r *http.Request) {
+		id := r.FormValue("id")
+		d, ok := sys.Why(id)
+		if !ok {
+			fail(w, http.StatusNotFound, fmt.Errorf("request %.128q is not remembered: only the latest are, see 'banyan gateway why --help'", id))
+			return
+		}
+		answer(w, d, nil)
+	})
+	mux.HandleFunc("POST /v1/handover", serveHandOver(sys))
 	mux.HandleFunc("POST /v1/stop", func(w http.ResponseWriter, r *http.Request) {
 		sys.Stop()
 		answer(w, struct{}{}, nil)

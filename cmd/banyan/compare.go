@@ -127,6 +127,13 @@ func (c *cli) printComparison(m *plan.Measurement, cmp *plan.Comparison) {
 		t.row(cells(name, cmp.Routes[name].P99, latency)...)
 	}
 	t.write(c.out)
+	if len(cmp.Hits) > 0 {
+		t = comparisonTable("CACHE HITS")
+		for _, name := range slices.Sorted(maps.Keys(cmp.Hits)) {
+			t.row(cells(name, cmp.Hits[name], percent)...)
+		}
+		t.write(c.out)
+	}
 	t = comparisonTable("CPU, CORES")
 	t.head = append(t.head, "USED")
 	for _, name := range slices.SortedFunc(maps.Keys(cmp.Services), compareServices) {

@@ -50,6 +50,15 @@ func (c *cli) open() (*topology.System, error) {
 
 // openCalibrated reads the topology with the calibration beside it, if there is one.
 func (c *cli) openCalibrated() (*topology.System, error) {
+	paths, err := c.calibratedFiles()
+	if err != nil {
+		return nil, err
+	}
+	return c.read(paths)
+}
+
+// calibratedFiles are the files of the topology, and the calibration beside it if there is one.
+func (c *cli) calibratedFiles() ([]string, error) {
 	paths, err := c.paths()
 	if err != nil {
 		return nil, err
@@ -57,7 +66,7 @@ func (c *cli) openCalibrated() (*topology.System, error) {
 	if calibration := app.CalibrationFile(paths[0]); fileExists(calibration) {
 		paths = append(append([]string{}, paths...), calibration)
 	}
-	return c.read(paths)
+	return paths, nil
 }
 
 // read loads files; a wrong file is wrong use, for every command but check.
@@ -78,6 +87,9 @@ func fileExists(path string) bool {
 func (c *cli) stateDir() (string, error) {
 	if c.state != "" {
 		return filepath.Abs(c.state)
+	}
+	if len(c.files) == 0 && !fileExists(defaultFile) && fileExists(app.StateDir) {
+		return filepath.Abs(app.StateDir) // of a gateway that was started from flags
 	}
 	paths, err := c.paths()
 	if err != nil {

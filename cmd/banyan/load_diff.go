@@ -60,7 +60,6 @@ figure is worse beyond chance and tolerance.`,
 	}
 	cmd.Flags().StringVar(&tolerance, "tolerance", "5%", "change of rate, mean and percentiles that is let pass")
 	cmd.Flags().StringVar(&errorTolerance, "errors", "0.1%", "change of the share of errors that is let pass, in points")
-	wrapArgs(cmd)
 	return cmd
 }
 

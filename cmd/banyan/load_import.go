@@ -37,7 +37,6 @@ written to a file of their own, which the workload replays.`,
 	fl.StringVar(&o.Host, "host", "", "of a HAR: the host whose requests are taken (default the one with most)")
 	fl.StringVar(&system, "system", "recorded", "`name` of the system in the file")
 	fl.StringVar(&trace, "trace", "", "write the recorded arrivals to this `file` and replay them")
-	wrapArgs(cmd)
 	return cmd
 }
 

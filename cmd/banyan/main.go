@@ -108,13 +108,19 @@ machine (up), measures it under load (load), and holds prediction against measur
 	)
 	root.AddCommand(
 		c.check(), c.schema(), c.explain(),
-		c.plan(), c.queueing(), c.simulate(), c.load(), c.calibrate(), c.compare(),
-		c.up(), c.status(), c.top(), c.logs(), c.scale(), c.restart(), c.down(),
+		c.plan(), c.queueing(), c.simulate(), c.load(), c.calibrate(), c.compare(), c.whatif(),
+		c.up(), c.status(), c.top(), c.logs(), c.scale(), c.restart(), c.reload(), c.purge(), c.down(), c.gateway(),
 	)
-	for _, cmd := range append(root.Commands(), root) {
-		wrapArgs(cmd)
-	}
+	wrapAll(root)
 	return root
+}
+
+// wrapAll makes wrong arguments of a command and of those below it wrong use.
+func wrapAll(cmd *cobra.Command) {
+	wrapArgs(cmd)
+	for _, sub := range cmd.Commands() {
+		wrapAll(sub)
+	}
 }
 
 // someService wants the names of services.

@@ -124,6 +124,11 @@ func (c *cli) printPlan(sys *topology.System, p *plan.Plan) {
 		t.row(r.Route, digits(r.Rate), duration(r.Mean), duration(r.P50), duration(r.P95), duration(r.P99))
 	}
 	t.write(c.out)
+	for _, r := range p.Routes {
+		if r.HitRatio != nil {
+			fmt.Fprintf(c.out, "http_cache of %s: %s of its requests are hits, which no service is asked for.\n", r.Route, percent(*r.HitRatio))
+		}
+	}
 	if p.Saturated {
 		fmt.Fprintf(c.out, "\nThe load is more than %s holds: these rates are what is served, and latencies grow for as long as the load lasts.\n", p.Bottleneck)
 	}

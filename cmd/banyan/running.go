@@ -38,24 +38,24 @@ func alreadyUp(ctx context.Context, client *control.Client) error {
 	}
 	hint := ""
 	if file := changed(i); file != "" {
-		hint = fmt.Sprintf("; %s was changed since: 'banyan down' first", file)
+		hint = fmt.Sprintf("; %s was changed since: 'banyan reload' has it go by that, or 'banyan down' first", file)
 	}
 	return fmt.Errorf("%s is already up (pid %d) on http://%s%s", i.System, i.PID, i.Address, hint)
 }
 
-// changed names the first file of the topology that was written after the system started from it; empty if none was.
+// changed names the first file of the topology that was written after the system read it; empty if none was.
 func changed(i control.Info) string {
 	for _, path := range i.Files {
-		if s, err := os.Stat(path); err == nil && s.ModTime().After(i.Since) {
+		if s, err := os.Stat(path); err == nil && s.ModTime().After(i.Loaded) {
 			return filepath.Base(path)
 		}
 	}
 	return ""
 }
 
-// noteChanged says that the system does not run what its file says now: nothing reads the file again.
+// noteChanged says that the system does not run what its file says now.
 func (c *cli) noteChanged(i control.Info) {
 	if file := changed(i); file != "" {
-		fmt.Fprintf(c.err, "note: %s was changed after the start; 'banyan down' and 'banyan up' apply it\n", file)
+		fmt.Fprintf(c.err, "note: %s was changed since it was read; 'banyan reload' applies it\n", file)
 	}
 }

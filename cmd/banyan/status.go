@@ -19,6 +19,7 @@ type statusAnswer struct {
 	Status   observe.Status              `json:"status"`
 	Replicas []orchestrate.ServiceStatus `json:"replicas"`
 	Events   []orchestrate.Event         `json:"events"`
+	Caches   []control.CacheStatus       `json:"caches"`
 }
 
 func (c *cli) status() *cobra.Command {
@@ -43,6 +44,9 @@ func (c *cli) status() *cobra.Command {
 			if a.Events, err = client.Events(cmd.Context()); err != nil {
 				return err
 			}
+			if a.Caches, err = client.Caches(cmd.Context()); err != nil {
+				return err
+			}
 			if c.json {
 				return writeJSON(c.out, a)
 			}
@@ -60,6 +64,7 @@ func (c *cli) printStatus(a statusAnswer, events bool) {
 	fmt.Fprintf(c.out, "%s: %s on http://%s since %s (pid %d)\n\n", a.Info.System, a.Info.State, a.Info.Address,
 		a.Info.Since.Format(time.DateTime), a.Info.PID)
 	fmt.Fprintln(c.out, strings.TrimRight(topview.RenderTable(a.Status), "\n"))
+	c.printCaches(a.Caches)
 	for _, s := range a.Replicas {
 		if s.LimitsAdvisory != "" {
 			fmt.Fprintf(c.out, "\n%s: limits are advisory: %s\n", s.Service, s.LimitsAdvisory)

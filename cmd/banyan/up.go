@@ -17,6 +17,7 @@ import (
 
 	"github.com/banyanhq/banyan/app"
 	"github.com/banyanhq/banyan/app/control"
+	"github.com/banyanhq/banyan/topology"
 )
 
 func (c *cli) up() *cobra.Command {
@@ -27,15 +28,22 @@ func (c *cli) up() *cobra.Command {
 		Short:   "Build and run the system on this machine",
 		Long: `Build the services and run the system on this machine: the gateway, each service's replicas, health checks, metrics.
 Ends with Ctrl-C, SIGTERM or 'banyan down': replicas finish what is in flight first; a second Ctrl-C ends at once. With
---detach it goes on in the background, and the command returns once the system serves. The file is read once: what is
-changed in it takes effect with the next up.`,
+--detach it goes on in the background, and the command returns once the system serves. 'banyan reload' has it go by the
+file as it is then.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			dir, err := c.stateDir()
 			if err != nil {
 				return err
 			}
 			if detach {
-				return c.upDetached(cmd.Context(), dir, verbose)
+				if _, err := c.open(); err != nil { // say what is wrong with the file here, not in a log
+					return err
+				}
+				args := []string{"up"}
+				if verbose {
+					args = append(args, "-v")
+				}
+				return c.detached(cmd.Context(), dir, args)
 			}
 			return c.upHere(cmd.Context(), dir, verbose)
 		},
@@ -58,29 +66,43 @@ func (c *cli) upHere(ctx context.Context, dir string, verbose bool) error {
 	if err != nil {
 		return err
 	}
+	return c.serve(ctx, app.Config{
+		System: sys, Files: files, Dir: dir, Log: c.logger(verbose), Load: func() (*topology.System, error) { return topology.Load(files...) },
+	})
+}
+
+// logger writes to standard error.
+func (c *cli) logger(verbose bool) *slog.Logger {
 	level := slog.LevelWarn
 	if verbose {
 		level = slog.LevelDebug
 	}
-	log := slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: level}))
-	a, err := app.New(app.Config{
-		System: sys, Files: files, Dir: dir, Version: version(), Log: log,
-		Progress: func(line string) {
-			if !c.json {
-				fmt.Fprintln(c.out, line)
-			}
-		},
-		Serving: func(i control.Info) {
-			if c.json {
-				_ = writeJSON(c.out, i) // a closed standard output ends nothing
-				return
-			}
-			fmt.Fprintf(c.out, "%s serves on http://%s (metrics: %s)\n", i.System, i.Address, i.Metrics)
-		},
-	})
+	return slog.New(slog.NewTextHandler(c.err, &slog.HandlerOptions{Level: level}))
+}
+
+// serve runs a system in this process until ctx ends or it is told to stop.
+func (c *cli) serve(ctx context.Context, cfg app.Config) error {
+	cfg.Version = version()
+	cfg.Progress = func(line string) {
+		if !c.json {
+			fmt.Fprintln(c.out, line)
+		}
+	}
+	cfg.Serving = func(i control.Info) {
+		if c.json {
+			_ = writeJSON(c.out, i) // a closed standard output ends nothing
+			return
+		}
+		fmt.Fprintf(c.out, "%s serves on http://%s (metrics: %s)\n", i.System, i.Address, i.Metrics)
+		for _, e := range i.Endpoints {
+			fmt.Fprintln(c.out, e)
+		}
+	}
+	a, err := app.New(cfg)
 	if err != nil {
 		return err
 	}
+	defer c.reloadOnHangUp(a)()
 	quiet := context.AfterFunc(ctx, func() {
 		fmt.Fprintln(c.err, "stopping: what is in flight is finished first; Ctrl-C again ends at once")
 	})
@@ -89,7 +111,7 @@ func (c *cli) upHere(ctx context.Context, dir string, verbose bool) error {
 		return err
 	}
 	if !c.json {
-		fmt.Fprintf(c.out, "%s is down\n", sys.Name)
+		fmt.Fprintf(c.out, "%s is down\n", cfg.System.Name)
 	}
 	return nil
 }
@@ -97,11 +119,9 @@ func (c *cli) upHere(ctx context.Context, dir string, verbose bool) error {
 // logFile is where a detached system's own output goes, in the state directory.
 const logFile = "banyan.log"
 
-// upDetached starts this program again in a session of its own and waits until the system serves or has given up.
-func (c *cli) upDetached(ctx context.Context, dir string, verbose bool) error {
-	if _, err := c.open(); err != nil { // say what is wrong with the file here, not in a log
-		return err
-	}
+// detached starts this program again with the given arguments, in a session of its own, and waits until the system serves
+// or has given up.
+func (c *cli) detached(ctx context.Context, dir string, args []string) error {
 	client := control.Dial(dir)
 	if err := alreadyUp(ctx, client); err != nil {
 		return err
@@ -119,12 +139,9 @@ func (c *cli) upDetached(ctx context.Context, dir string, verbose bool) error {
 	if err != nil {
 		return fmt.Errorf("finding this program: %w", err)
 	}
-	args := []string{"up", "--state", dir}
+	args = append(args, "--state", dir)
 	for _, f := range c.files {
 		args = append(args, "-f", f)
-	}
-	if verbose {
-		args = append(args, "-v")
 	}
 	child := exec.Command(self, args...)
 	child.Stdout, child.Stderr = log, log
@@ -161,6 +178,9 @@ func (c *cli) waitServing(ctx context.Context, client *control.Client, child *ex
 			return writeJSON(c.out, i)
 		}
 		fmt.Fprintf(c.out, "%s serves on http://%s (metrics: %s)\n", i.System, i.Address, i.Metrics)
+		for _, e := range i.Endpoints {
+			fmt.Fprintln(c.out, e)
+		}
 		fmt.Fprintf(c.out, "pid %d, log %s\n", i.PID, path)
 		return nil
 	}

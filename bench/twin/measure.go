@@ -1,0 +1,247 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sort"
+	"strings"
+	"time"
+)
+
+// loads at which predictions are tried, as shares of what the system holds; calibrated is where it is calibrated.
+var loads = []float64{0.5, 0.7, 0.8}
+
+const calibrated = 0.3
+
+// record is what is known of one topology.
+type record struct {
+	Topology string    `json:"topology"`
+	At       time.Time `json:"at"`
+	Seconds  float64   `json:"seconds"`
+	// Holds is the measured throughput with many users who do not think, in requests a second.
+	Holds       float64  `json:"holds"`
+	Calibration string   `json:"calibration"` // run
+	Points      []*point `json:"points"`
+	// Predicted is what the model says the system holds, and by what.
+	Predicted float64 `json:"predicted"`
+	By        string  `json:"by"`
+}
+
+// point is one load.
+type point struct {
+	Share float64  `json:"share"`
+	Runs  []string `json:"runs"`
+	// Compared is of the run with the median mean latency.
+	Compared comparison `json:"compared"`
+}
+
+// loadRun is the part of a load test's record that is needed here.
+type loadRun struct {
+	Name   string
+	Result struct {
+		Total struct {
+			Requests int64
+			Rate     float64
+		}
+		Scenarios struct{ Started int64 }
+	}
+	Measurement struct {
+		MachineCPU float64 `json:"machine_cpu"`
+		Services   map[string]struct{ CPU float64 }
+	}
+}
+
+// strangers is how many cores processes used that are no part of the system.
+func (r loadRun) strangers() float64 {
+	other := r.Measurement.MachineCPU
+	for _, s := range r.Measurement.Services {
+		other -= s.CPU
+	}
+	return other
+}
+
+// Where strangers used more cores than that, a measurement is made again, so many times at most; the one with the least
+// of them counts.
+const (
+	maxStrangers = 0.15
+	maxTries     = 3
+)
+
+type pair struct {
+	Predicted, Measured, Error float64
+	Simulated                  float64
+	SimulatedError             float64 `json:"simulated_error"`
+}
+
+type comparison struct {
+	Routes     map[string]routePairs
+	Machine    pair
+	Throughput pair
+	Validity   []string
+}
+
+type routePairs struct{ Throughput, Mean, P99 pair }
+
+func (b *bench) state(name string) string { return filepath.Join(b.keep, name) }
+
+// measure starts a topology, finds what it holds, and loads it.
+func (b *bench) measure(ctx context.Context, name string) (r *record, err error) {
+	if err := b.clean(name); err != nil {
+		return nil, err
+	}
+	if err := os.RemoveAll(b.state(name)); err != nil {
+		return nil, err
+	}
+	if _, err := b.banyan(ctx, name, "up", "--detach"); err != nil {
+		return nil, err
+	}
+	defer func() {
+		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		_, e := b.banyan(late, name, "down")
+		err = errors.Join(err, e)
+	}()
+	r = &record{Topology: name, At: time.Now().UTC().Round(time.Second), Seconds: b.seconds}
+	length := fmt.Sprintf("%gs", b.seconds)
+	var full loadRun
+	if err := b.ask(ctx, name, &full, "load", "--users", "48", "--think", "0s", "--warmup", "3s", "--duration", fmt.Sprintf("%gs", max(3, b.seconds/2))); err != nil {
+		return nil, err
+	}
+	total := full.Result.Total
+	r.Holds = total.Rate
+	// A rate is of scenarios; one may have several steps.
+	starts := total.Rate * float64(full.Result.Scenarios.Started) / float64(total.Requests)
+	fmt.Printf("   holds %.1f requests/s\n", total.Rate)
+	load := func(share float64) (string, error) {
+		var best loadRun
+		for try := range maxTries {
+			var run loadRun
+			if err := b.ask(ctx, name, &run, "load", "--rate", fmt.Sprintf("%.2f/s", share*starts), "--warmup", "2s", "--duration", length); err != nil {
+				return "", err
+			}
+			fmt.Printf("   %.0f%%: others used %.2f cores\n", 100*share, run.strangers())
+			if try == 0 || run.strangers() < best.strangers() {
+				best = run
+			}
+			if best.strangers() <= maxStrangers {
+				break
+			}
+		}
+		return best.Name, nil
+	}
+	if r.Calibration, err = load(calibrated); err != nil {
+		return nil, err
+	}
+	for _, share := range loads {
+		p := &point{Share: share}
+		for range max(1, b.repeats) {
+			run, err := load(share)
+			if err != nil {
+				return nil, err
+			}
+			p.Runs = append(p.Runs, run)
+		}
+		r.Points = append(r.Points, p)
+	}
+	return r, nil
+}
+
+// clean removes a calibration that would be taken for the file's own.
+func (b *bench) clean(name string) error {
+	err := os.Remove(strings.TrimSuffix(b.file(name), ".yaml") + ".calibration.yaml")
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// predict calibrates from the record and compares at each load.
+func (b *bench) predict(ctx context.Context, r *record) error {
+	name := r.Topology
+	defer b.clean(name)
+	if _, err := b.banyan(ctx, name, "calibrate", r.Calibration); err != nil {
+		return err
+	}
+	var planned struct {
+		Saturation struct {
+			Throughput float64
+			By         string
+		}
+	}
+	if err := b.ask(ctx, name, &planned, "plan", "--rate", "1/s"); err != nil {
+		return err
+	}
+	r.Predicted, r.By = planned.Saturation.Throughput, planned.Saturation.By
+	for _, p := range r.Points {
+		var all []comparison
+		for _, run := range p.Runs {
+			var c comparison
+			if err := b.ask(ctx, name, &c, "compare", run); err != nil {
+				return err
+			}
+			all = append(all, c)
+		}
+		sort.Slice(all, func(i, j int) bool { return all[i].mean() < all[j].mean() })
+		p.Compared = all[len(all)/2]
+	}
+	return nil
+}
+
+// mean latency over all requests.
+func (c comparison) mean() float64 {
+	var sum, n float64
+	for _, r := range c.Routes {
+		sum += r.Throughput.Measured * r.Mean.Measured
+		n += r.Throughput.Measured
+	}
+	return sum / max(n, 1e-9)
+}
+
+func (b *bench) save(r *record) error {
+	data, err := json.MarshalIndent(r, "", " ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(b.keep, r.Topology+".json"), data, 0o644)
+}
+
+func (b *bench) load(name string) (*record, error) {
+	data, err := os.ReadFile(filepath.Join(b.keep, name+".json"))
+	if err != nil {
+		return nil, err
+	}
+	r := new(record)
+	return r, json.Unmarshal(data, r)
+}
+
+// banyan runs a subcommand and returns its standard output. Exit code 1 is an answer, not an error.
+func (b *bench) banyan(ctx context.Context, name string, args ...string) ([]byte, error) {
+	args = append([]string{"--state", b.state(name), "-f", b.file(name), "-f", b.overlay()}, args...)
+	cmd := exec.CommandContext(ctx, b.bin, args...)
+	out, err := cmd.Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() == 1 && len(exit.Stderr) == 0 {
+		return out, nil
+	}
+	if errors.As(err, &exit) {
+		return out, fmt.Errorf("banyan %s: %w: %s", strings.Join(args, " "), err, exit.Stderr)
+	}
+	return out, err
+}
+
+// ask runs a subcommand with --json and reads its answer.
+func (b *bench) ask(ctx context.Context, name string, into any, args ...string) error {
+	out, err := b.banyan(ctx, name, append(args, "--json")...)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(out, into); err != nil {
+		return fmt.Errorf("banyan %s: %w", strings.Join(args, " "), err)
+	}
+	return nil
+}

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/banyanhq/banyan/gateway"
+)
+
+// backend answers every request with its name, and returns its address.
+func backend(t *testing.T, name string) string {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(name)) }))
+	t.Cleanup(s.Close)
+	return s.Listener.Addr().String()
+}
+
+func (p *place) write(text string) {
+	p.t.Helper()
+	if err := os.WriteFile(filepath.Join(p.dir, "banyan.yaml"), []byte(text), 0o644); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+const alone = `
+system: alone
+listen: 127.0.0.1:0
+access_log: {file: access.log}
+services:
+  one: {backends: [ONE]}
+  two: {backends: [TWO]}
+routes:
+  - {path: /, to: one}
+  - {path: /two/, to: two}
+`
+
+func TestGatewayAlone(t *testing.T) {
+	text := strings.NewReplacer("ONE", backend(t, "one"), "TWO", backend(t, "two")).Replace(alone)
+	p := newPlace(t, text)
+	p.must("gateway", "-d")
+	var s statusAnswer
+	p.ask(&s, "status")
+	if n := len(s.Status.Services); n != 2 || s.Status.Services[0].Ready != 1 {
+		t.Errorf("status: %+v", s.Status.Services)
+	}
+	for path, want := range map[string]string{"/": "one", "/two/x": "two"} {
+		if code, body, err := get("http://" + s.Info.Address + path); err != nil || code != 200 || body != want {
+			t.Errorf("%s: %d %q %v, want %q", path, code, body, err, want)
+		}
+	}
+	if _, errs, code := p.run("up", "-d"); code != 1 || !strings.Contains(errs, "already up") {
+		t.Errorf("up beside it: %d %s", code, errs)
+	}
+	eventually(t, "the access log is written", func() bool {
+		log, _ := os.ReadFile(filepath.Join(p.dir, "access.log"))
+		return strings.Contains(string(log), `"uri":"/two/x"`)
+	})
+	resp, err := http.Get("http://" + s.Info.Address + "/two/why")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	id := resp.Header.Get("X-Request-Id")
+	var d gateway.Decision
+	p.ask(&d, "gateway", "why", id)
+	if d.RequestID != id || d.Route != "/two/" || len(d.Tries) != 1 || d.Tries[0].Backend == "" {
+		t.Errorf("why: %+v", d)
+	}
+	if out := p.must("gateway", "why", id); !strings.Contains(out, "route /two/ to two") || !strings.Contains(out, "BACKEND") {
+		t.Errorf("why: %s", out)
+	}
+	if _, errs, code := p.run("gateway", "why", "nobody"); code != 1 || !strings.Contains(errs, "not remembered") {
+		t.Errorf("why of an unknown request: %d %s", code, errs)
+	}
+}
+
+func TestReload(t *testing.T) {
+	text := strings.NewReplacer("ONE", backend(t, "one"), "TWO", backend(t, "two")).Replace(alone)
+	p := newPlace(t, text)
+	p.must("gateway", "-d")
+	var s statusAnswer
+	p.ask(&s, "status")
+	if out := p.must("reload"); out != "nothing changed\n" {
+		t.Errorf("reload of the same: %s", out)
+	}
+	var failed []string
+	stop := hammer(s.Info.Address, &failed)
+	moved := strings.Replace(text, "{path: /, to: one}", "{path: /, to: two}", 1)
+	p.write(moved)
+	eventually(t, "the access log has the requests", func() bool {
+		out, _, code := p.run("gateway", "dry-run")
+		return code == 1 && strings.Contains(out, "-> route / to two")
+	})
+	if out := p.must("reload"); out != "route / changed\n" {
+		t.Errorf("reload: %s", out)
+	}
+	if _, body, err := get("http://" + s.Info.Address + "/"); err != nil || body != "two" {
+		t.Errorf("after the reload: %q %v", body, err)
+	}
+	three := backend(t, "three")
+	p.write(strings.Replace(moved, "two: {backends: [", "two: {backends: ["+three+", ", 1))
+	p.must("reload")
+	eventually(t, "the new backend answers", func() bool {
+		_, body, _ := get("http://" + s.Info.Address + "/")
+		return body == "three"
+	})
+	if _, errs, code := p.run("gateway", "dry-run", "banyan.yaml"); code != 1 || !strings.Contains(errs, "holds no request") {
+		t.Errorf("dry run of what is no recording: %d %s", code, errs)
+	}
+	for change, want := range map[string]string{
+		strings.Replace(moved, "listen: 127.0.0.1:0", "listen: 127.0.0.1:1", 1): "listen changed",
+		strings.Replace(moved, "to: two", "to: nobody", 1):                      "there is no such service",
+		moved + "  - {path: /x, to: one, retry: {attempts: 99}}\n":              "attempts",
+	} {
+		p.write(change)
+		if _, errs, code := p.run("reload"); code == 0 || !strings.Contains(errs, want) {
+			t.Errorf("want %q: %d %s", want, code, errs)
+		}
+	}
+	stop()
+	if len(failed) > 0 {
+		t.Errorf("%d requests failed, the first: %s", len(failed), failed[0])
+	}
+}
+
+// TestReloadOfARunningSystem wants routes and calls to change under 'up', and what needs a restart to be named.
+func TestReloadOfARunningSystem(t *testing.T) {
+	p := newPlace(t, smallSystem)
+	p.must("up", "-d")
+	data, err := os.ReadFile(filepath.Join(p.dir, "banyan.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(data)
+	p.write(strings.Replace(text, "{path: /, method: GET, to: front}", "{path: /, method: GET, to: front, limit: {rate: 0.001/s, burst: 1}}", 1))
+	if out := p.must("reload"); out != "route GET / changed\n" {
+		t.Errorf("reload: %s", out)
+	}
+	var s statusAnswer
+	p.ask(&s, "status")
+	for _, want := range []int{200, 429} {
+		if code, _, err := get("http://" + s.Info.Address + "/"); err != nil || code != want {
+			t.Errorf("status %d %v, want %d", code, err, want)
+		}
+	}
+	p.write(strings.Replace(text, "replicas: 2", "replicas: 3", 1))
+	if _, errs, code := p.run("reload"); code != 1 || !strings.Contains(errs, "services.front.replicas changed") {
+		t.Errorf("a change of replicas: %d %s", code, errs)
+	}
+}
+
+func TestGatewayIsTakenOver(t *testing.T) {
+	one := backend(t, "one")
+	p := newPlace(t, strings.NewReplacer("ONE", one, "TWO", one).Replace(alone))
+	p.must("gateway", "-d")
+	var s statusAnswer
+	p.ask(&s, "status")
+	var failed []string
+	stop := hammer(s.Info.Address, &failed)
+	var second sync.WaitGroup
+	second.Go(func() {
+		if out, errs, code := p.run("gateway", "--take-over"); code != 0 {
+			t.Errorf("the second gateway: %d %s%s", code, out, errs)
+		}
+	})
+	eventually(t, "another process answers", func() bool {
+		var now statusAnswer
+		out, _, code := p.run("status", "--json")
+		return code == 0 && json.Unmarshal([]byte(out), &now) == nil && now.Info.PID != s.Info.PID && now.Info.State == "serving" && now.Info.Address == s.Info.Address
+	})
+	for range 50 {
+		if code, _, err := get("http://" + s.Info.Address + "/"); err != nil || code != 200 {
+			t.Errorf("after the hand-over: %d %v", code, err)
+		}
+	}
+	stop()
+	if len(failed) > 0 {
+		t.Errorf("%d requests failed, the first: %s", len(failed), failed[0])
+	}
+	p.must("down")
+	second.Wait()
+}
+
+func TestGatewayFlags(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{nil, "name the backends with --backend"},
+		{[]string{"--backend", "nowhere"}, "want HOST:PORT"},
+		{[]string{"--backend", "127.0.0.1:1@0"}, "weight"},
+		{[]string{"--backend", "a=127.0.0.1:1"}, "needs no name"},
+		{[]string{"--backend", "127.0.0.1:1", "--balance", "dice"}, `found "dice"`},
+		{[]string{"--backend", "127.0.0.1:1", "--listen", "here"}, `found "here"`},
+	} {
+		_, errs, code := runHere(t, "", append([]string{"gateway"}, tt.args...)...)
+		if code != 2 || !strings.Contains(errs, tt.want) || strings.Count(strings.TrimSpace(errs), "\n") > 0 {
+			t.Errorf("%v: %d %s", tt.args, code, errs)
+		}
+	}
+	if err := os.WriteFile("banyan.yaml", []byte("system: s\nservices: {web: {run: x}, far: {backends: ['127.0.0.1:1']}}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, errs, code := runHere(t, "", "gateway"); code != 1 || !strings.Contains(errs, "--backend web=HOST:PORT") {
+		t.Errorf("a service without backends: %d %s", code, errs)
+	}
+}

@@ -1,0 +1,338 @@
+//go:build linux && (amd64 || arm64)
+
+package gateway
+
+import (
+	"bytes"
+	"cmp"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"syscall"
+
+	h1 "github.com/banyanhq/banyan/gateway/http1"
+	"github.com/banyanhq/banyan/gateway/reactor"
+)
+
+// client is one connection of a client. It carries one request at a time; what comes meanwhile waits.
+type client struct {
+	conn       reactor.Conn
+	w          *worker
+	door       *door
+	next, prev *client // in the door's ring
+	from       netip.AddrPort
+	ip         string // of it
+	timer      reactor.Timer
+	in         []byte    // received and not used yet; nil mostly
+	seen       int       // of in, what holds no whole head
+	out        []byte    // what the client has not taken yet; nil mostly
+	x          *exchange // the request on its way; nil: none
+	trusted    bool      // what it says of where requests came from is believed
+	fresh      bool      // not a byte has come
+	last       bool      // the connection closes when out is empty
+	unread     bool      // something of a request was not read, and will not be
+	lingering  bool      // it only waits for the client to close
+	dropped    int       // bytes thrown away meanwhile
+	running    bool
+}
+
+// Ready implements reactor.Handler.
+func (c *client) Ready(*reactor.Conn) {
+	if c.conn.Failed {
+		c.gone(syscall.ECONNRESET)
+		return
+	}
+	if c.lingering {
+		c.drop()
+		return
+	}
+	if len(c.out) > 0 && c.conn.Writable && !c.flush() {
+		return
+	}
+	if x := c.x; x != nil {
+		x.clientReady()
+		return
+	}
+	c.run()
+}
+
+// run takes requests from the connection until one is on its way, or nothing more has come.
+func (c *client) run() {
+	if c.running {
+		return
+	}
+	c.running = true
+	for c.conn.Open() && !c.lingering && c.x == nil && len(c.out) == 0 {
+		if c.last {
+			c.leave()
+			break
+		}
+		b := c.in
+		if len(b) == 0 || !h1.Whole(b, c.seen) {
+			c.seen = len(b)
+			if b = c.receive(); b == nil {
+				if c.last {
+					continue // what came was rejected
+				}
+				break
+			}
+		}
+		c.take(b)
+	}
+	c.running = false
+}
+
+// receive reads, and returns what is there to be used in all: in the worker's buffer, until something else is read. It
+// returns nil where there is nothing new.
+func (c *client) receive() []byte {
+	if len(c.in) >= maxHeader {
+		c.reject(h1.ErrTooLarge)
+		return nil
+	}
+	if !c.conn.Readable {
+		return nil
+	}
+	buf := c.w.fromClient
+	kept := copy(buf, c.in)
+	n, end, err := c.conn.Read(buf[kept:][:readSize])
+	if end || err != 0 {
+		c.close() // in the middle of a head as well there is nobody to answer
+		return nil
+	}
+	if n == 0 {
+		return nil
+	}
+	if kept == 0 && !c.fresh {
+		c.w.loop.Set(&c.timer, headTime)
+	}
+	c.fresh = false
+	return buf[:kept+n]
+}
+
+// take begins the request at the start of b, and keeps what follows it. b is what has not been used of the connection's
+// bytes: c.in, or the worker's buffer.
+func (c *client) take(b []byte) {
+	w := c.w
+	n, err := w.request.Parse(b)
+	switch {
+	case err == h1.ErrVersion && bytes.HasPrefix(b, []byte("PRI * HTTP/2.0\r\n")):
+		c.handOver(b)
+	case err != nil:
+		c.reject(err)
+	case n > maxHeader:
+		c.reject(h1.ErrTooLarge)
+	case n == 0:
+		c.keep(b)
+		c.seen = len(b)
+	default:
+		c.begin(b, n)
+	}
+}
+
+// begin starts the walk of the request whose head is the first n bytes of b.
+func (c *client) begin(b []byte, n int) {
+	req := &c.w.request
+	// All that is to be redirected to TLS is the full tier's, whatever route it would take.
+	if encrypted := c.w.g.tls; !fastRequest(req) || c.door.edge == nil && encrypted != nil && encrypted.cfg.Redirect {
+		c.handOver(b)
+		return
+	}
+	x := c.w.get()
+	x.c = c
+	if !x.readTarget(req.Target) {
+		c.w.put(x)
+		c.reject(h1.ErrRequestLine)
+		return
+	}
+	x.target = c.findTarget(req, x)
+	if limit := cmp.Or(x.target.maxBody, c.w.g.cfg.MaxBody); x.target.full || limit > 0 && req.Length > limit {
+		c.w.put(x)
+		c.handOver(b)
+		return
+	}
+	c.x = x
+	x.walk.g = c.w.g
+	x.begin(req)
+	if c.door.edge == nil && c.w.g.access.on() {
+		x.original = append(x.original[:0], b[:n]...)
+	}
+	body := b[n:]
+	used := min(int64(len(body)), x.missing())
+	x.req = append(x.req, body[:used]...)
+	c.keep(body[used:])
+	x.run()
+}
+
+// findTarget finds where the request goes.
+func (c *client) findTarget(req *h1.Request, x *exchange) *target {
+	if c.door.edge != nil {
+		return c.door.edge.target.Load()
+	}
+	t := c.w.g.table.Load()
+	if route := t.router.Match(str(req.Method), str(req.Host), x.path, x); route != nil {
+		return t.targets[route]
+	}
+	return t.unmatched
+}
+
+// keep stores what has come and is not used yet; b may be a part of what is stored.
+func (c *client) keep(b []byte) {
+	c.seen = 0
+	if len(b) == 0 {
+		c.in = nil
+		return
+	}
+	if cap(c.in) == 0 || len(b) > cap(c.in) {
+		// Doubled, so that a head that trickles in is not copied for each of its bytes.
+		c.in = append(make([]byte, 0, max(512, 2*len(b))), b...)
+		return
+	}
+	c.in = append(c.in[:0], b...)
+}
+
+// handOver gives the connection to the full tier, with b, which was read from it.
+func (c *client) handOver(b []byte) {
+	read := append([]byte(nil), b...)
+	if fd := c.conn.Detach(); fd >= 0 {
+		c.door.handOver(fd, c.from, read)
+	}
+	c.left()
+}
+
+// reject answers what is no request, or none that may be passed on, and closes the connection.
+func (c *client) reject(err *h1.Error) {
+	status := strconv.Itoa(err.Status) + " " + http.StatusText(err.Status)
+	text := status + ": " + err.Reason
+	c.last, c.unread = true, true
+	c.in = nil
+	c.write(append(c.w.scratch[:0], "HTTP/1.1 "+status+"\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\nContent-Length: "+
+		strconv.Itoa(len(text))+"\r\n\r\n"+text...), nil, nil)
+	if c.conn.Open() && len(c.out) > 0 {
+		c.w.loop.Set(&c.timer, writeGrace)
+	}
+}
+
+// leave closes the connection once the last answer is with the kernel. Where bytes of the client are not wanted it is
+// given a moment to read the answer first: closing on bytes that were not received resets the connection.
+func (c *client) leave() {
+	if !c.unread || c.conn.Ended {
+		c.close()
+		return
+	}
+	c.lingering = true
+	c.conn.Shutdown()
+	c.w.loop.Set(&c.timer, bodyGrace)
+	c.drop()
+}
+
+// drop reads what has come and throws it away, within bounds.
+func (c *client) drop() {
+	for c.conn.Readable {
+		n, end, err := c.conn.Read(c.w.fromClient[:readSize])
+		if c.dropped += n; end || err != 0 || c.dropped > maxAbandoned {
+			c.close()
+			return
+		}
+	}
+}
+
+// write sends three pieces, and keeps what the client does not take at once. It returns false where the client is gone;
+// the connection is closed then.
+func (c *client) write(a, b, d []byte) bool {
+	if len(c.out) == 0 && c.conn.Open() {
+		n, err := c.conn.Writev(a, b, d)
+		if err != 0 {
+			c.gone(err)
+			return false
+		}
+		if n == len(a)+len(b)+len(d) {
+			return true
+		}
+		k := min(n, len(a))
+		a, n = a[k:], n-k
+		k = min(n, len(b))
+		b, n = b[k:], n-k
+		d = d[n:]
+	}
+	if !c.conn.Open() {
+		return false
+	}
+	if c.out == nil {
+		c.out = c.w.buffer()
+	}
+	c.out = append(append(append(c.out, a...), b...), d...)
+	return true
+}
+
+// flush sends what the client has not taken yet. It returns false where the connection is closed.
+func (c *client) flush() bool {
+	n, err := c.conn.Write(c.out)
+	if err != 0 {
+		c.gone(err)
+		return false
+	}
+	if n < len(c.out) {
+		c.out = c.out[:copy(c.out, c.out[n:])]
+		return true
+	}
+	c.w.free(c.out)
+	c.out = nil
+	if c.x == nil && !c.last {
+		c.w.loop.Set(&c.timer, keepIdleTime)
+	}
+	return true
+}
+
+// done is called when a request is over and its answer on its way.
+func (c *client) done() {
+	c.x = nil
+	if !c.conn.Open() {
+		return
+	}
+	if c.door.draining[c.w.number] {
+		c.last = true
+	}
+	switch {
+	case len(c.out) > 0: // the timer is set
+	case len(c.in) > 0:
+		c.w.loop.Set(&c.timer, headTime)
+	default:
+		c.w.loop.Set(&c.timer, keepIdleTime)
+	}
+	c.run()
+}
+
+// gone is called when the client's connection is broken, or is to be.
+func (c *client) gone(error) {
+	x := c.x
+	c.close()
+	if x != nil {
+		c.x = nil
+		x.clientGone()
+	}
+}
+
+// close closes the connection. It may be called more than once.
+func (c *client) close() {
+	if c.conn.Open() {
+		c.conn.Close()
+		c.left()
+	}
+}
+
+// left is called once, when the connection is not the worker's any more.
+func (c *client) left() {
+	c.w.loop.Unset(&c.timer)
+	c.w.free(c.out)
+	c.in, c.out = nil, nil
+	c.door.unlink(c)
+	c.w.nClients.Add(-1)
+	c.door.open.Done()
+}
+
+// Expired implements reactor.Expirer: the client was idle, or slow, for too long.
+func (c *client) Expired(*reactor.Timer) {
+	if c.x == nil {
+		c.close()
+	}
+}

@@ -1,0 +1,504 @@
+//go:build linux && (amd64 || arm64)
+
+package gateway
+
+import (
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"syscall"
+	"time"
+
+	h1 "github.com/banyanhq/banyan/gateway/http1"
+	"github.com/banyanhq/banyan/gateway/reactor"
+	"github.com/banyanhq/banyan/policy"
+)
+
+// exchange is one request on its way through the fast tier: the same walk as call, taken step by step, as what it waits
+// for comes. It belongs to its worker.
+type exchange struct {
+	walk
+	w     *worker
+	c     *client // nil once it is over
+	state state
+
+	method    string
+	path      string // decoded
+	query     string
+	uri       string
+	minor     int
+	bodyLen   int64  // of the request's body
+	req       []byte // the request to the backend, its body included; it can always be sent again
+	head      int    // length of its head
+	forAt     int    // where X-Forwarded-For stands in it
+	forLen    int
+	leftAt    int // the same for the time that is left
+	idBytes   [32]byte
+	trailers  bool // the client takes trailers
+	encrypted bool
+	keep      bool // the client wants to keep its connection
+	entered   bool // it is in flight as far as traces and bounds are concerned
+	refused   fault
+	original  []byte // the head as the client wrote it, where the access log is on
+	bytes     int64  // of the answer's body that were sent
+
+	total  reactor.Timer // the time-out of the whole call
+	step   reactor.Timer // what the state waits for
+	waiter *waiter
+	why    policy.Refusal // the last one while waiting
+	token  uint64         // tells wake-ups that come too late apart; 0: waits for none
+
+	conn  *upstream
+	sent  int // of req, on conn
+	began time.Duration
+
+	reply
+}
+
+// state is what an exchange waits for.
+type state uint8
+
+const (
+	readingBody state = iota
+	droppingBody
+	waiting // for a backend
+	pausing // before the next try
+	trying  // for a connection or the head of an answer
+	holding // for the rest of an answer of which nothing was passed on
+	passing // for more of an answer that is being passed on
+)
+
+// begin sets the exchange up for a request, whose body is still to be added.
+func (x *exchange) begin(r *h1.Request) {
+	x.start = x.g.now()
+	x.method = methodName(r.Method)
+	x.idempotent = policy.Idempotent(x.method)
+	x.minor = r.Minor
+	x.bodyLen = max(r.Length, 0)
+	x.keep = r.Minor > 0 && !r.Close || r.Minor == 0 && r.KeepAlive && !r.Close
+	x.target.traffic.inFlight.Add(1)
+	x.prepare(r)
+	if x.refused = x.check(); x.refused.kind == noFault {
+		x.refused = x.settle(x)
+	}
+	if x.refused.kind != noFault {
+		return
+	}
+	x.enterTrace()
+	x.entered = true
+	x.w.loop.Set(&x.total, x.timeout())
+	x.aim(x) // now: later the head is gone
+	x.path, x.query, x.uri = "", "", ""
+}
+
+// check refuses what must not go on, before anything else is done for it.
+func (x *exchange) check() fault {
+	switch {
+	case x.target.lane == nil:
+		return fault{kind: destinationNotFound, detail: "no route leads from this address to a service"}
+	case dotSegments(x.path):
+		return fault{kind: requestError, detail: "the path has a segment . or .. in it"}
+	}
+	return x.withinLimit(x)
+}
+
+// missing returns how much of the request's body has not come.
+func (x *exchange) missing() int64 { return x.bodyLen - int64(len(x.req)-x.head) }
+
+// run goes on once the head, and what came with it, has been taken in.
+func (x *exchange) run() {
+	switch {
+	case x.refused.kind != noFault && x.missing() > 0:
+		x.state = droppingBody
+		x.w.loop.Set(&x.step, bodyGrace) // so that the client can come to read the answer
+		x.readBody()
+	case x.refused.kind != noFault:
+		x.refuse(x.refused)
+	case x.missing() > 0:
+		x.state = readingBody
+		x.readBody()
+	default:
+		x.carry()
+	}
+}
+
+// readBody reads what has come of the request's body.
+func (x *exchange) readBody() {
+	c := x.c
+	for x.missing() > 0 {
+		if !c.conn.Readable {
+			return
+		}
+		buf := x.w.fromClient[:min(x.missing(), readSize)]
+		n, end, err := c.conn.Read(buf)
+		if end || err != 0 {
+			c.gone(err)
+			return
+		}
+		if n == 0 {
+			return
+		}
+		x.req = append(x.req, buf[:n]...)
+	}
+	if x.state == droppingBody {
+		x.w.loop.Unset(&x.step)
+		x.refuse(x.refused)
+		return
+	}
+	x.carry()
+}
+
+// clientReady is called when the client's connection may be read from or written to.
+func (x *exchange) clientReady() {
+	c := x.c
+	if x.state == readingBody || x.state == droppingBody {
+		x.readBody()
+		return
+	}
+	if c.conn.Ended && len(c.in) == 0 && !c.pending() {
+		c.gone(syscall.EPIPE)
+		return
+	}
+	if x.state == passing && len(c.out) == 0 {
+		x.unblocked()
+	}
+}
+
+// pending reports whether the client has sent something beyond its request, which ends at the end of the connection or
+// later.
+func (c *client) pending() bool {
+	var one [1]byte
+	n, _, err := syscall.Recvfrom(c.conn.FD(), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	return err == nil && n > 0
+}
+
+// carry begins the search for a backend, once the request is whole.
+func (x *exchange) carry() {
+	x.enter(true)
+	if f := x.enterBound(); f.kind != noFault {
+		x.refuse(f)
+		return
+	}
+	x.acquire()
+}
+
+// acquire takes a place at a backend, and waits for one a little where that can help.
+func (x *exchange) acquire() {
+	lane := x.target.lane
+	grant, why := x.pick()
+	if why == policy.Picked {
+		x.granted(grant)
+		return
+	}
+	admission := policy.Admission{Wait: x.g.cfg.Wait, MaxWaiting: x.g.cfg.MaxWaiting}
+	var patience time.Duration
+	w := lane.service.waiting.join(func(waiting int) bool {
+		patience, why = admission.Decide(why, x.left(), waiting)
+		return why == policy.Picked
+	})
+	if w == nil {
+		x.refuse(unavailable(why))
+		return
+	}
+	x.token = rand.Uint64() | 1
+	token, loop := x.token, x.w.loop
+	lane.service.waiting.notify(w, func() { loop.Post(func() { x.woken(token) }) })
+	x.waiter, x.why = w, why
+	x.state = waiting
+	x.w.loop.Set(&x.step, patience)
+	x.look()
+}
+
+// look tries again to take a place while waiting.
+func (x *exchange) look() {
+	grant, why := x.pick()
+	if why != policy.Picked {
+		x.why = why
+		return
+	}
+	x.leaveLine()
+	x.granted(grant)
+}
+
+// leaveLine ends the waiting for a backend.
+func (x *exchange) leaveLine() {
+	if x.waiter != nil {
+		x.target.lane.service.waiting.leave(x.waiter)
+		x.waiter, x.token = nil, 0
+		x.w.loop.Unset(&x.step)
+	}
+}
+
+// woken is called when a place may have become free.
+func (x *exchange) woken(token uint64) {
+	if x.token != token {
+		return // it is another's by now
+	}
+	select {
+	case <-x.waiter.wake:
+	default:
+	}
+	x.look()
+}
+
+// granted begins a try.
+func (x *exchange) granted(grant policy.Grant) {
+	x.attempts++
+	x.grant = grant
+	x.began = x.g.now()
+	x.state = trying
+	x.send(false)
+}
+
+// send sends the request to the backend; anew on a connection of its own, or on any.
+func (x *exchange) send(anew bool) {
+	x.sent = 0
+	x.reply.reset()
+	x.tellDeadline()
+	p := x.w.pool(x.grant.Owner.(*backend))
+	if !anew {
+		if u := p.take(!x.repeatable()); u != nil {
+			x.conn = u
+			u.x = x
+			x.flush()
+			return
+		}
+	}
+	if err := p.dial(x); err != nil {
+		x.dialFailed(err)
+	}
+}
+
+// repeatable reports whether the request may go out once more where a kept connection turns out to be closed: what Go's
+// HTTP client does, and the full tier with it.
+func (x *exchange) repeatable() bool {
+	switch x.method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return true
+	}
+	return false
+}
+
+func (x *exchange) connected() { x.flush() }
+
+func (x *exchange) dialFailed(err error) {
+	x.conn = nil
+	f, sent := upstreamFault(&dialError{err})
+	x.failed(f, sent)
+}
+
+// flush sends what the backend takes of the request.
+func (x *exchange) flush() {
+	u := x.conn
+	for x.sent < len(x.req) && u.conn.Writable {
+		n, err := u.conn.Write(x.req[x.sent:])
+		if err != 0 {
+			// It may have answered, and closed on what it did not read.
+			if u.conn.Readable || u.conn.Ended {
+				break
+			}
+			x.connBroken(err)
+			return
+		}
+		x.sent += n
+	}
+	if u.conn.Readable {
+		x.receive()
+	}
+}
+
+// ready is called when the backend's connection may be read from or written to.
+func (x *exchange) ready() {
+	if x.sent < len(x.req) && x.conn.conn.Writable {
+		x.flush()
+		return
+	}
+	if x.conn.conn.Readable {
+		x.receive()
+	}
+}
+
+// connBroken is called when the connection to the backend has ended before its time.
+func (x *exchange) connBroken(err error) {
+	u := x.conn
+	stale := u.reused && !x.begun && u.in == nil
+	x.dropConn()
+	if stale && (x.sent == 0 || x.repeatable()) {
+		x.send(true)
+		return
+	}
+	f := brokenFault(err)
+	if x.state == passing {
+		x.incomplete(f)
+		return
+	}
+	x.failed(f, true)
+}
+
+// dropConn closes the connection to the backend.
+func (x *exchange) dropConn() {
+	if u := x.conn; u != nil {
+		x.conn = nil
+		u.close()
+	}
+}
+
+// failed ends a try of which nothing has been passed on, so that there can still be another.
+func (x *exchange) failed(f fault, sent bool) {
+	x.dropConn()
+	x.w.loop.Unset(&x.step)
+	x.dropHeld()
+	outcome := policy.Failure
+	if f.kind.ofClient() {
+		outcome = policy.Neutral
+	}
+	x.target.lane.pool.Report(x.grant, x.g.now(), outcome)
+	x.finish(x.began, outcome)
+	if outcome == policy.Neutral || f.kind == responseTimeout {
+		x.refuse(f)
+		return
+	}
+	pause, again := x.decide(policy.Try{Sent: sent, Replayable: true})
+	if !again {
+		x.refuse(f)
+		return
+	}
+	x.pause(pause)
+}
+
+// pause waits before the next try.
+func (x *exchange) pause(d time.Duration) {
+	x.countRetry()
+	x.state = pausing
+	x.w.loop.Set(&x.step, d) // of 0 as well, so that tries do not nest
+}
+
+// refuse answers with the gateway's own error.
+func (x *exchange) refuse(f fault) {
+	last := !x.keep || x.missing() > 0 || x.c.door.ending(x.w)
+	b := x.appendStatus(x.w.scratch[:0], f.code())
+	body := f.answer(x.requestID, last && x.minor > 0, func(name, value string) {
+		b = append(append(append(append(b, name...), ": "...), value...), "\r\n"...)
+	})
+	b = append(x.w.appendDate(append(b, "Date: "...)), "\r\n"...)
+	if !last && x.minor == 0 {
+		b = append(b, "Connection: keep-alive\r\n"...)
+	}
+	b = append(b, "\r\n"...)
+	if x.method == http.MethodHead {
+		body = nil
+	}
+	x.w.scratch = b[:0]
+	c := x.c
+	x.bytes += int64(len(body))
+	c.last = c.last || last
+	c.unread = x.missing() > 0
+	x.end(f.code(), f)
+	c.write(b, body, nil)
+	if len(c.out) > 0 {
+		c.w.loop.Set(&c.timer, writeGrace)
+	}
+	c.done()
+}
+
+// end counts the request and frees the exchange. What is left of the answer is the client's.
+func (x *exchange) end(code int, f fault) {
+	x.leaveLine()
+	x.w.loop.Unset(&x.total)
+	x.w.loop.Unset(&x.step)
+	x.dropConn()
+	x.dropHeld()
+	delete(x.w.streams, x)
+	if x.entered {
+		x.leaveBound(x.countsForBound(f))
+		x.leaveTrace()
+	}
+	path := x.loggedPath()
+	if x.story != nil || f.kind != noFault || code >= 500 {
+		// It is remembered, and must not change with the buffers.
+		path, x.requestID = strings.Clone(path), strings.Clone(x.requestID)
+	}
+	took := x.count(code, f, x.method, path)
+	if len(x.original) > 0 {
+		x.logAccess(code, f, took)
+	}
+	x.c.x = nil
+	x.c = nil
+	x.w.put(x)
+}
+
+// loggedPath returns the path of the request that was sent.
+func (x *exchange) loggedPath() string {
+	line := x.req[min(len(x.method)+1, len(x.req)):]
+	for i, c := range line {
+		if c == ' ' || c == '?' {
+			return str(line[:i])
+		}
+	}
+	return ""
+}
+
+// clientGone ends the walk of a client that is not there any more.
+func (x *exchange) clientGone() {
+	f := fault{kind: clientClosed, detail: "the client went away"}
+	code := f.code()
+	switch x.state {
+	case trying, holding:
+		x.dropConn()
+		x.target.lane.pool.Report(x.grant, x.g.now(), policy.Neutral)
+		x.finish(x.began, policy.Neutral)
+	case passing:
+		code = x.status
+		x.dropConn()
+		x.finish(x.began, x.outcome)
+	}
+	x.end(code, f)
+}
+
+// totalTimer is an exchange as the owner of its time-out.
+type totalTimer exchange
+
+// Expired implements reactor.Expirer.
+func (t *totalTimer) Expired(*reactor.Timer) {
+	x := (*exchange)(t)
+	f := fault{kind: responseTimeout, detail: "the call took longer than its time-out allows"}
+	switch x.state {
+	case readingBody:
+		x.refuse(fault{kind: requestTimeout, detail: "the request's body did not arrive in time"})
+	case waiting, pausing:
+		x.refuse(f)
+	case trying, holding:
+		x.failed(f, true)
+	case passing:
+		if len(x.c.out) > 0 && !x.graced {
+			x.graced = true
+			x.w.loop.Set(&x.total, writeGrace)
+			return
+		}
+		if len(x.c.out) > 0 {
+			x.c.gone(nil)
+			return
+		}
+		x.incomplete(f)
+	}
+}
+
+// stepTimer is an exchange as the owner of the timer of its state.
+type stepTimer exchange
+
+// Expired implements reactor.Expirer.
+func (t *stepTimer) Expired(*reactor.Timer) {
+	x := (*exchange)(t)
+	switch x.state {
+	case droppingBody:
+		x.refuse(x.refused)
+	case waiting:
+		x.refuse(unavailable(x.why))
+	case pausing:
+		x.acquire()
+	case holding:
+		x.passHeld()
+	case passing:
+		x.c.gone(nil) // it does not take the next piece of a stream
+	}
+}

@@ -1,0 +1,189 @@
+//go:build linux && (amd64 || arm64)
+
+package gateway
+
+import (
+	"net/http"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	h1 "github.com/banyanhq/banyan/gateway/http1"
+	"github.com/banyanhq/banyan/gateway/reactor"
+)
+
+// worker is one loop with all that belongs to it: the clients' connections, those to backends, and the buffers that they
+// share. Nothing of it is touched from elsewhere, but for what says so.
+type worker struct {
+	tier     *fastTier
+	g        *Gateway
+	number   int
+	loop     *reactor.Loop
+	nClients atomic.Int64 // read by all workers
+
+	doors   []*door // that have, or had, connections here
+	pools   map[*backend]*pool
+	streams map[*exchange]struct{} // those without an end
+
+	fromClient  []byte // what one read from a client yields
+	fromBackend []byte // the same from a backend
+	scratch     []byte // what is put together to be written at once
+	tail        []byte // the same, for behind the data
+	request     h1.Request
+	response    h1.Response
+	logged      h1.Request  // what the access log looks at
+	exchanges   []*exchange // free ones
+	buffers     [][]byte    // free ones of holdSize
+
+	date  []byte // for the header Date
+	dueAt time.Duration
+}
+
+const (
+	readSize     = 64 << 10
+	maxFree      = 1024 // of exchanges and buffers that are kept for later
+	headBuffer   = 2 << 10
+	keptBuffer   = 8 << 10 // a larger buffer is not kept with its exchange
+	headTime     = 10 * time.Second
+	keepIdleTime = 2 * time.Minute
+)
+
+func newWorker(t *fastTier) (*worker, error) {
+	loop, err := reactor.New(t.g.realNow)
+	if err != nil {
+		return nil, err
+	}
+	return &worker{
+		tier: t, g: t.g, number: len(t.workers), loop: loop, pools: map[*backend]*pool{}, streams: map[*exchange]struct{}{},
+		fromClient: make([]byte, maxHeader+readSize), fromBackend: make([]byte, maxHeader+readSize), scratch: make([]byte, 0, 16<<10),
+	}, nil
+}
+
+// end frees what the worker has, when its loop has ended. Clients are gone by then, unless the loop has failed.
+func (w *worker) end() {
+	for _, d := range w.doors {
+		w.cut(d)
+	}
+	for b := range w.pools {
+		w.closeIdle(b)
+	}
+	w.loop.Close()
+}
+
+// welcome takes a new connection.
+func (w *worker) welcome(d *door, fd int, from netip.AddrPort) {
+	c := &client{w: w, door: d, from: from, fresh: true}
+	c.timer.Owner = c
+	if d.draining[w.number] || w.loop.Add(&c.conn, fd, c) != nil {
+		if d.draining[w.number] {
+			_ = unix.Close(fd)
+		}
+		w.nClients.Add(-1)
+		d.open.Done()
+		return
+	}
+	if !slices.Contains(w.doors, d) {
+		w.doors = append(w.doors, d)
+	}
+	d.link(c)
+	c.ip = from.Addr().String()
+	c.trusted = d.edge != nil || w.g.trusts(c.ip)
+	w.loop.Set(&c.timer, headTime)
+}
+
+// drain accepts nothing more at a door, and closes its connections as they become idle.
+func (w *worker) drain(d *door) {
+	d.draining[w.number] = true
+	if l := d.listeners[w.number]; l != nil {
+		l.Close()
+		d.listeners[w.number] = nil
+	}
+	for _, c := range d.each(w.number) {
+		if c.x == nil && len(c.out) == 0 && (c.fresh || len(c.in) == 0) {
+			c.close()
+		}
+	}
+	if i := slices.Index(w.doors, d); i >= 0 && d.clients[w.number] == nil {
+		w.doors = slices.Delete(w.doors, i, i+1)
+	}
+}
+
+// part lets nothing new in through a door, and ends each of its connections with the next answer.
+func (w *worker) part(d *door) {
+	d.parting[w.number] = true
+	if l := d.listeners[w.number]; l != nil {
+		l.Close()
+		d.listeners[w.number] = nil
+	}
+}
+
+// cut closes all connections of a door.
+func (w *worker) cut(d *door) {
+	for _, c := range d.each(w.number) {
+		c.gone(errFinished)
+	}
+}
+
+func (w *worker) cutStreams() {
+	for x := range w.streams {
+		x.broken(fault{kind: responseIncomplete, detail: "the gateway is stopping"}, errStopping)
+	}
+}
+
+// get returns an exchange for a request.
+func (w *worker) get() *exchange {
+	if n := len(w.exchanges); n > 0 {
+		x := w.exchanges[n-1]
+		w.exchanges = w.exchanges[:n-1]
+		return x
+	}
+	x := &exchange{w: w, req: make([]byte, 0, headBuffer)}
+	x.total.Owner, x.step.Owner = (*totalTimer)(x), (*stepTimer)(x)
+	return x
+}
+
+func (w *worker) put(x *exchange) {
+	req, original, trailer := x.req, x.original[:0], x.trailer.Fields[:0]
+	if cap(req) > keptBuffer {
+		req = make([]byte, 0, headBuffer)
+	}
+	if cap(original) > keptBuffer {
+		original = nil
+	}
+	*x = exchange{w: w, req: req[:0], original: original}
+	x.trailer.Fields = trailer
+	x.total.Owner, x.step.Owner = (*totalTimer)(x), (*stepTimer)(x)
+	if len(w.exchanges) < maxFree {
+		w.exchanges = append(w.exchanges, x)
+	}
+}
+
+// buffer returns an empty buffer of holdSize.
+func (w *worker) buffer() []byte {
+	if n := len(w.buffers); n > 0 {
+		b := w.buffers[n-1]
+		w.buffers = w.buffers[:n-1]
+		return b
+	}
+	return make([]byte, 0, holdSize)
+}
+
+// free takes a buffer back that may have grown, or be nil.
+func (w *worker) free(b []byte) {
+	if cap(b) == holdSize && len(w.buffers) < maxFree/8 {
+		w.buffers = append(w.buffers, b[:0])
+	}
+}
+
+// appendDate appends the time for the header Date, formatted once a second.
+func (w *worker) appendDate(b []byte) []byte {
+	if now := w.loop.Now(); w.date == nil || now >= w.dueAt {
+		at := time.Now()
+		w.date = at.UTC().AppendFormat(w.date[:0], http.TimeFormat)
+		w.dueAt = now + time.Second - time.Duration(at.Nanosecond())
+	}
+	return append(b, w.date...)
+}

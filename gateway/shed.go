@@ -1,0 +1,101 @@
+package gateway
+
+import (
+	"encoding/binary"
+	"net/http"
+
+	"github.com/banyanhq/banyan/policy"
+	"github.com/banyanhq/banyan/topology"
+)
+
+// headerPriority names the class of a request, where the file does not name another header.
+const headerPriority = "X-Banyan-Priority"
+
+// priority is what a target's requests are worth.
+type priority struct {
+	class  policy.Class
+	header string
+}
+
+func newPriority(cfg *topology.Priority) *priority {
+	if cfg == nil {
+		return nil
+	}
+	p := &priority{header: http.CanonicalHeaderKey(cfg.Header)}
+	p.class, _ = policy.ParseClass(cfg.Class)
+	if p.header == "" {
+		p.header = headerPriority
+	}
+	return p
+}
+
+// classOf returns the class of a request: the target's, or that of the request from outside that a call is part of, or
+// what the header says. From outside that can only lower it.
+func (c *walk) classOf(p parts) policy.Class {
+	class := c.target.priority.class
+	inner := c.target.edge != nil
+	if inner {
+		if part, ok := c.g.traces.entry(c.trace); ok && part.classed {
+			class = part.class
+		}
+	}
+	if text, ok := p.Header(c.target.priority.header); ok {
+		if said, ok := policy.ParseClass(text); ok && (inner || said.Below(class)) {
+			class = said
+		}
+	}
+	return class
+}
+
+// utilization returns how much of what the lane can hold is in use, from 0 up; policy.UnknownUtilization where nothing
+// says what it can hold.
+func (l *lane) utilization() float64 {
+	if l.bound != nil {
+		return float64(l.bound.InFlight()+1) / float64(max(l.bound.Limit(), 1))
+	}
+	var inFlight, limit int64
+	for _, m := range l.pool.Members() {
+		if m.Limit == 0 {
+			return policy.UnknownUtilization
+		}
+		limit += m.Limit
+		inFlight += m.InFlight()
+	}
+	if limit == 0 {
+		return policy.UnknownUtilization
+	}
+	return float64(inFlight+int64(l.service.waiting.len())+1) / float64(limit)
+}
+
+// admit refuses what is not worth its place while the service is busy, and what cannot finish in its time.
+func (c *walk) admit(p parts) fault {
+	lane := c.target.lane
+	if c.target.priority != nil && policy.Shed(c.class, lane.utilization(), policy.Draw(binary.BigEndian.Uint64(c.trace[:8]))) {
+		return fault{kind: shed, detail: "the service is busy, and answers what matters more first"}
+	}
+	if lane.feasible == nil {
+		return fault{}
+	}
+	c.met = lane.inFlight.Add(1)
+	now := c.g.now()
+	if retry, ok := lane.feasible.Admit(now, c.left(), c.met); !ok {
+		lane.inFlight.Add(-1)
+		c.met = 0
+		return fault{kind: infeasible, retry: retry, detail: "the service is busy, and would not answer within the request's time"}
+	}
+	c.admitted = now
+	return fault{}
+}
+
+// leaveDoor takes a request that was let in out again, once.
+func (c *walk) leaveDoor(counts bool) {
+	if c.met == 0 {
+		return
+	}
+	lane, now := c.target.lane, c.g.now()
+	lane.inFlight.Add(-1)
+	if counts {
+		lane.feasible.Observe(now, c.met, now-c.admitted)
+	}
+	c.met = 0
+}
