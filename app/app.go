@@ -64,6 +64,7 @@ type App struct {
 	since    time.Time
 	loaded   atomic.Pointer[time.Time] // when the system was read
 	state    atomic.Value              // string
+	running  context.Context
 	stop     context.CancelFunc
 }
 
@@ -115,6 +116,7 @@ func New(cfg Config) (*App, error) {
 // of it. It returns nil after a stop that was asked for.
 func (a *App) Run(ctx context.Context) error {
 	ctx, a.stop = context.WithCancel(ctx)
+	a.running = ctx
 	defer a.stop()
 	if err := os.MkdirAll(a.cfg.Dir, 0o755); err != nil {
 		return fmt.Errorf("making the state directory: %w", err)

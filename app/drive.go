@@ -208,6 +208,9 @@ func stepRoutes(w *topology.Workload, router *topology.Router) map[string]string
 	routes := map[string]string{}
 	for _, scenario := range w.Scenarios {
 		for _, step := range scenario.Steps {
+			if !step.IsRouted() {
+				continue
+			}
 			route := router.Match(step.Method, "", plan.StepPath(step.Path), step.Parts())
 			if route == nil {
 				continue

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/banyanhq/banyan/app/control"
 )
@@ -15,6 +16,12 @@ import (
 func (a *App) HandOver() (h control.HandOver, done func(), err error) {
 	if !a.cfg.GatewayOnly {
 		return h, nil, errors.New("only a gateway that stands alone can be taken over: it was started by 'banyan up'")
+	}
+	switch sys := a.system.Load(); {
+	case sys.TLS != nil, len(sys.TCP) > 0:
+		return h, nil, errors.New("a gateway with 'tls' or 'tcp' cannot be taken over yet: end it and start it anew")
+	case sys.HTTPCache != nil && sys.HTTPCache.Dir != "":
+		return h, nil, errors.New("a gateway with 'http_cache: {dir}' cannot be taken over, for two would write there: end it and start it anew")
 	}
 	h.Listen, h.Admin = a.system.Load().Listen, a.system.Load().Admin
 	for _, l := range []net.Listener{a.gateway.Listener(), a.metrics} {
@@ -30,7 +37,23 @@ func (a *App) HandOver() (h control.HandOver, done func(), err error) {
 		}
 		h.Files = append(h.Files, f)
 	}
-	return h, a.Stop, nil
+	return h, a.depart, nil
+}
+
+// departGrace is how long clients' idle connections stay after a hand-over: one that sends meanwhile is answered.
+const departGrace = 2 * time.Second
+
+// depart ends this gateway after another one has taken over.
+func (a *App) depart() {
+	a.state.Store(control.Stopping)
+	a.gateway.Part()
+	grace := time.NewTimer(departGrace)
+	defer grace.Stop()
+	select {
+	case <-grace.C:
+	case <-a.running.Done():
+	}
+	a.Stop()
 }
 
 // takeOver has the gateway that runs in the state directory hand its listeners over.

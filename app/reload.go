@@ -46,27 +46,25 @@ func (a *App) Reload() ([]string, error) {
 	return changes(old, sys), nil
 }
 
+// reloadable are the fields that a running system goes by anew, or does not go by at all. All others, and whatever is
+// added to the vocabulary, take a restart.
+var (
+	reloadableSystem = []string{"version", "machine", "layers", "services", "routes", "access_log", "http_cache", "slos", "workload",
+		"growth", "prices", "demands", "calibration"}
+	reloadableService = []string{"layer", "contract", "concurrency", "inbound", "backends", "work"}
+)
+
 // fixedChanges names what differs between two versions of a file and cannot be changed while the system runs.
 func fixedChanges(old, now *topology.System) []string {
-	var fixed []string
-	for _, f := range []struct {
-		name    string
-		differs bool
-	}{
-		{"system", old.Name != now.Name}, {"listen", old.Listen != now.Listen}, {"admin", old.Admin != now.Admin},
-	} {
-		if f.differs {
-			fixed = append(fixed, f.name)
-		}
-	}
+	fixed := differing(*old, *now, reloadableSystem)
 	for _, name := range sortedUnion(old.Services, now.Services) {
 		a, b := old.Services[name], now.Services[name]
 		switch {
 		case a == nil && b.External() || b == nil && a.External():
 		case a == nil || b == nil || a.External() != b.External():
 			fixed = append(fixed, "services."+name)
-		case !a.External():
-			for _, field := range processFields(*a, *b) {
+		default:
+			for _, field := range differing(*a, *b, reloadableService) {
 				fixed = append(fixed, "services."+name+"."+field)
 			}
 		}
@@ -74,23 +72,19 @@ func fixedChanges(old, now *topology.System) []string {
 	return fixed
 }
 
-// processFields names the fields of a service that its replicas' processes were started with, or are watched by, and
-// that differ.
-func processFields(a, b topology.Service) []string {
-	var out []string
-	for _, f := range []struct {
-		name string
-		a, b any
-	}{
-		{"build", a.Build, b.Build}, {"run", a.Run, b.Run}, {"dir", a.Dir, b.Dir}, {"env", a.Env, b.Env}, {"uses", a.Uses, b.Uses},
-		{"replicas", a.Replicas, b.Replicas}, {"limits", a.Limits, b.Limits}, {"health", a.Health, b.Health},
-		{"restart", a.Restart, b.Restart}, {"drain", a.Drain, b.Drain}, {"deploy", a.Deploy, b.Deploy}, {"metrics", a.Metrics, b.Metrics},
-	} {
-		if !reflect.DeepEqual(f.a, f.b) {
-			out = append(out, f.name)
+// differing names the fields of the vocabulary in which two structs differ, but for those given.
+func differing[T any](a, b T, but []string) (names []string) {
+	va, vb := reflect.ValueOf(a), reflect.ValueOf(b)
+	for i := range va.NumField() {
+		name, _, _ := strings.Cut(va.Type().Field(i).Tag.Get("yaml"), ",")
+		if name == "-" || slices.Contains(but, name) {
+			continue
+		}
+		if !reflect.DeepEqual(va.Field(i).Interface(), vb.Field(i).Interface()) {
+			names = append(names, name)
 		}
 	}
-	return out
+	return names
 }
 
 // changes says in words what a reload from old to now has changed.

@@ -205,7 +205,7 @@ func TestCachedRoutePurge(t *testing.T) {
 // A stream of events passes piece by piece, and neither the time-out nor the cache ends or keeps it.
 func TestCachedRoutePassesEvents(t *testing.T) {
 	sys := cachedShop(topology.HTTPCache{TTL: topology.Duration(time.Minute)})
-	sys.Routes[1].Timeout = topology.Duration(200 * time.Millisecond)
+	sys.Routes[1].Timeout = topology.Duration(500 * time.Millisecond)
 	r := start(t, Config{System: sys})
 	next := make(chan string)
 	r.serve("catalog", func(w http.ResponseWriter, req *http.Request) {
@@ -223,13 +223,14 @@ func TestCachedRoutePassesEvents(t *testing.T) {
 	}
 	defer res.Body.Close()
 	lines := bufio.NewReader(res.Body)
-	for _, e := range []string{"a", "b", "c"} {
+	// Events go to and fro until the time-out is over, however fast or slow this machine is.
+	for began, n := time.Now(), 0; n < 3 || time.Since(began) < 600*time.Millisecond; n++ {
+		e := fmt.Sprint(n)
 		next <- e
 		if line, err := lines.ReadString('\n'); err != nil || line != "data: "+e+"\n" {
 			t.Fatalf("got %q, %v", line, err)
 		}
 		lines.ReadString('\n')
-		time.Sleep(150 * time.Millisecond) // beyond the time-out, together
 	}
 	close(next)
 	if _, err := io.ReadAll(lines); err != nil {

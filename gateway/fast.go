@@ -107,6 +107,7 @@ type door struct {
 	listeners []*reactor.Listener
 	clients   []*client // the first of a ring; nil: none
 	draining  []bool
+	parting   []bool // its connections end with the next answer; those that are idle stay for a while
 }
 
 // open makes the tier take connections from l; edge is nil where they come from outside.
@@ -114,11 +115,11 @@ func (t *fastTier) open(l *net.TCPListener, side *side, e *edge) *door {
 	n := len(t.workers)
 	d := &door{
 		tier: t, side: side, edge: e, tcp: l, handed: make(chan net.Conn), closed: make(chan struct{}),
-		listeners: make([]*reactor.Listener, n), clients: make([]*client, n), draining: make([]bool, n),
+		listeners: make([]*reactor.Listener, n), clients: make([]*client, n), draining: make([]bool, n), parting: make([]bool, n),
 	}
 	for _, w := range t.workers {
 		w.loop.Post(func() {
-			if d.draining[w.number] {
+			if d.ending(w) {
 				return
 			}
 			var err error
@@ -128,6 +129,21 @@ func (t *fastTier) open(l *net.TCPListener, side *side, e *edge) *door {
 		})
 	}
 	return d
+}
+
+// ending reports whether the connections of the door end with their next answer. It runs on the worker's loop.
+func (d *door) ending(w *worker) bool { return d.draining[w.number] || d.parting[w.number] }
+
+// part lets nothing new in, and ends each connection with its next answer. It returns when no loop accepts any more.
+func (d *door) part() {
+	var gone sync.WaitGroup
+	for _, w := range d.tier.workers {
+		gone.Add(1)
+		if !w.loop.Post(func() { w.part(d); gone.Done() }) {
+			gone.Done()
+		}
+	}
+	gone.Wait()
 }
 
 // Accept implements net.Listener.

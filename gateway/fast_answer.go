@@ -544,7 +544,7 @@ func (x *exchange) finishHead(done bool) []byte {
 	default:
 		ends = false
 	}
-	last := x.c.last || !x.keep || !ends || x.c.door.draining[x.w.number]
+	last := x.c.last || !x.keep || !ends || x.c.door.ending(x.w)
 	x.c.last = last
 	switch {
 	case last && x.minor > 0:

@@ -375,7 +375,7 @@ func (x *exchange) pause(d time.Duration) {
 
 // refuse answers with the gateway's own error.
 func (x *exchange) refuse(f fault) {
-	last := !x.keep || x.missing() > 0 || x.c.door.draining[x.w.number]
+	last := !x.keep || x.missing() > 0 || x.c.door.ending(x.w)
 	b := x.appendStatus(x.w.scratch[:0], f.code())
 	body := f.answer(x.requestID, last && x.minor > 0, func(name, value string) {
 		b = append(append(append(append(b, name...), ": "...), value...), "\r\n"...)

@@ -111,6 +111,15 @@ func (w *worker) drain(d *door) {
 	}
 }
 
+// part lets nothing new in through a door, and ends each of its connections with the next answer.
+func (w *worker) part(d *door) {
+	d.parting[w.number] = true
+	if l := d.listeners[w.number]; l != nil {
+		l.Close()
+		d.listeners[w.number] = nil
+	}
+}
+
 // cut closes all connections of a door.
 func (w *worker) cut(d *door) {
 	for _, c := range d.each(w.number) {

@@ -29,6 +29,7 @@ type Gateway struct {
 	access accessLog
 	memory memory
 
+	parting   atomic.Bool     // clients' connections end with their next answer
 	reloading sync.Mutex      // held while the table is replaced, and while a change must reach all of it
 	names     []string        // of routes, by their id: all that there ever were; guarded by reloading
 	running   context.Context // set by Run, nil before and after; guarded by reloading
@@ -119,6 +120,22 @@ func (g *Gateway) Listen() (err error) {
 
 // Inherit has Listen use l for requests from outside instead of binding a socket of its own. It is called before Listen.
 func (g *Gateway) Inherit(l net.Listener) { g.listener = l }
+
+// Part lets no new connection in from outside, where another gateway takes them by now, and ends each of those that are
+// there with its next answer ('Connection: close'), so that no client is cut off while it sends. Run goes on; what is
+// still idle when it ends is closed.
+func (g *Gateway) Part() {
+	g.parting.Store(true)
+	g.reloading.Lock()
+	doors := slices.Clone(g.outside.doors)
+	g.reloading.Unlock()
+	for _, d := range doors {
+		d.part()
+	}
+	if len(doors) == 0 && g.listener != nil {
+		_ = g.listener.Close() // its server takes that for the end
+	}
+}
 
 // Listener returns what requests from outside come in by, nil before Listen: for another gateway to inherit.
 func (g *Gateway) Listener() net.Listener { return g.listener }

@@ -93,6 +93,9 @@ func (g *Gateway) serveOutside(w http.ResponseWriter, r *http.Request) {
 	if route := t.router.Match(r.Method, r.Host, r.URL.Path, requestParts{r}); route != nil {
 		to = t.targets[route]
 	}
+	if to.zone != nil && g.serveHit(w, r, to) {
+		return
+	}
 	g.serve(w, r, to)
 }
 
@@ -312,6 +315,12 @@ func (c *call) ended() fault {
 	return fault{kind: clientClosed, detail: "the client went away"}
 }
 
+// last reports whether the client's connection ends with this answer: where its next request begins is not known, or
+// another gateway takes over. In HTTP/2 and 3 connections end in another way.
+func (c *call) last() bool {
+	return c.r.ProtoMajor == 1 && (c.bodyPending() || c.target.edge == nil && c.g.parting.Load())
+}
+
 // refuse answers with the gateway's own error.
 func (c *call) refuse(f fault) (int, fault) {
 	if f.kind != clientClosed {
@@ -323,7 +332,7 @@ func (c *call) refuse(f fault) (int, fault) {
 		if c.grpc {
 			f.writeGRPC(c.w, c.requestID)
 		} else {
-			f.write(c.w, c.requestID, c.bodyPending() && c.r.ProtoMajor == 1)
+			f.write(c.w, c.requestID, c.last())
 		}
 	}
 	return f.code(), f

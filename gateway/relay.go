@@ -148,7 +148,7 @@ func (c *call) writeHead(res *http.Response) {
 	c.writeWithin(c.left())
 	h := c.w.Header()
 	c.copyAnswerHeader(h, res.Header)
-	if c.bodyPending() && c.r.ProtoMajor == 1 {
+	if c.last() {
 		h["Connection"] = []string{"close"}
 	}
 	c.bind(h)
@@ -174,9 +174,11 @@ func (c *call) writeTrailers(res *http.Response, announced int) {
 
 // writeWithin bounds how long the client may take to receive what is written next, and a little longer so that an error
 // can still reach it. The server lifts the bound after each request.
-func (c *call) writeWithin(d time.Duration) {
+func (c *call) writeWithin(d time.Duration) { writeWithin(c.w, d) }
+
+func writeWithin(w http.ResponseWriter, d time.Duration) {
 	// It fails only where the next write does.
-	_ = http.NewResponseController(c.w).SetWriteDeadline(time.Now().Add(max(d, 0) + writeGrace))
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(max(d, 0) + writeGrace))
 }
 
 func (c *call) flush() {

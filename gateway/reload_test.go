@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -325,4 +326,29 @@ func TestReloadAmongChangesOfBackends(t *testing.T) {
 	}
 	close(stop)
 	all.Wait()
+}
+
+// A gateway that another one takes over from answers what still comes, and lets each client go with its answer.
+func TestPartingClosesConnectionsWithTheirNextAnswer(t *testing.T) {
+	r := start(t, Config{})
+	r.serve("web", text("web"))
+	c, err := net.Dial("tcp", r.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ask := func() answer {
+		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		return readAnswer(t, c, "GET")
+	}
+	if a := ask(); a.body != "web" || a.header.Get("Connection") != "" {
+		t.Fatalf("before: %+v", a)
+	}
+	r.Part()
+	if a := ask(); a.body != "web" {
+		t.Errorf("after: %+v", a)
+	}
+	if n, err := c.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		t.Errorf("the connection goes on: %d, %v", n, err)
+	}
 }

@@ -195,7 +195,7 @@ func (g *Gateway) serveTLS() {
 
 // ended tells Run of a server that failed.
 func (g *Gateway) ended(err error) {
-	if !errors.Is(err, http.ErrServerClosed) {
+	if !errors.Is(err, http.ErrServerClosed) && !(g.parting.Load() && errors.Is(err, net.ErrClosed)) {
 		g.fail(err)
 	}
 }

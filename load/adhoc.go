@@ -1,8 +1,11 @@
 package load
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/url"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,6 +28,25 @@ type AdHocOptions struct {
 	Method  string
 	Headers map[string]string
 	Body    string
+	// Commands of redis://, sent together.
+	Commands []string
+	// Send is the message of ws:// or the bytes of tcp://, in which \r, \n, \t, \0, \\ and \xHH stand for what they do in Go;
+	// Hex are bytes in hexadecimal digits, of tcp:// and grpc://.
+	Send, Hex string
+	// Until, Match or Length end an answer of tcp://; Match is also the message that is awaited from ws://.
+	Until, Match string
+	Length       int
+	// Call is the method of grpc://, if it is not the address's path, Descriptors the file that describes it, and Messages how
+	// many are sent.
+	Call, Descriptors string
+	Messages          int
+	// Publish, to nats://, without asking for an answer. The subject is the path of the address.
+	Publish bool
+	// Action of dynamodb://, whose input is the Body.
+	Action string
+	// Stages and ThinkTimes are those of the workload.
+	Stages     []topology.Stage
+	ThinkTimes string
 	// Duration, Warmup and Timeout, by default 30s, none and 30s.
 	Duration, Warmup, Timeout time.Duration
 	// Thresholds that the run must keep.
@@ -45,27 +67,30 @@ func AdHoc(address string, o AdHocOptions) (*topology.Workload, string, error) {
 		path = "/" + path
 	}
 	path, _, _ = strings.Cut(path, "#")
-	target := scheme + "://" + host
-	u, err := url.Parse(target)
-	if err != nil {
-		return nil, "", fmt.Errorf("address %.200q: %w", address, err)
+	p, known := protocols[scheme]
+	if !known {
+		return nil, "", fmt.Errorf("address %.200q: scheme %.20q: want one of %s", address, scheme, strings.Join(sortedKeys(protocols), ", "))
 	}
-	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
-		return nil, "", fmt.Errorf("address %.200q: want http://HOST[:PORT]/PATH", address)
+	target := scheme + "://" + host
+	if u, err := url.Parse(target); err != nil {
+		return nil, "", fmt.Errorf("address %.200q: %w", address, err)
+	} else if u.Hostname() == "" {
+		return nil, "", fmt.Errorf("address %.200q: want SCHEME://HOST[:PORT]/PATH", u.Redacted())
 	}
 	set := 0
-	for _, is := range []bool{o.Rate != 0, o.Users != 0, o.Connections != 0 && o.Rate == 0} {
+	open := o.Rate != 0 || len(o.Stages) > 0
+	for _, is := range []bool{o.Rate != 0, len(o.Stages) > 0, o.Users != 0, o.Connections != 0 && !open} {
 		if is {
 			set++
 		}
 	}
 	if set > 1 {
-		return nil, "", fmt.Errorf("want at most one of rate, users and connections")
+		return nil, "", fmt.Errorf("want at most one of rate, stages, users and connections")
 	}
 	w := &topology.Workload{
 		Rate: topology.Rate(o.Rate), Arrivals: o.Arrivals, Users: o.Users, Think: topology.Duration(o.Think),
 		Duration: topology.Duration(o.Duration), Warmup: topology.Duration(o.Warmup), Timeout: topology.Duration(o.Timeout),
-		Thresholds: o.Thresholds,
+		Thresholds: o.Thresholds, Stages: o.Stages, ThinkTimes: o.ThinkTimes,
 	}
 	if w.Duration == 0 {
 		w.Duration = topology.Duration(30 * time.Second)
@@ -76,20 +101,101 @@ func AdHoc(address string, o AdHocOptions) (*topology.Workload, string, error) {
 	if w.Arrivals == "" {
 		w.Arrivals = "poisson"
 	}
-	if o.Rate == 0 && o.Users == 0 {
+	if !open && o.Users == 0 {
 		w.Users = o.Connections
 		if w.Users == 0 {
 			w.Users = 10
 		}
 	}
-	method := o.Method
-	if method == "" {
-		if method = "GET"; o.Body != "" {
-			method = "POST"
-		}
+	step, err := o.step(p.call, path)
+	if err != nil {
+		return nil, "", fmt.Errorf("address %.200q: %w", target, err)
 	}
-	step := &topology.Step{Method: method, Path: path, Headers: o.Headers, Body: o.Body, Weight: 1}
 	w.Scenarios = map[string]*topology.Scenario{"request": {Steps: []*topology.Step{step}}}
 	w.Mix = map[string]topology.Percent{"request": 1}
 	return w, target, nil
+}
+
+// step is the one that the options ask for.
+func (o *AdHocOptions) step(call, path string) (*topology.Step, error) {
+	step := &topology.Step{Headers: o.Headers, Body: braces(o.Body), Weight: 1}
+	rest := strings.Trim(path, "/")
+	switch call {
+	case "path":
+		method := o.Method
+		if method == "" {
+			if method = "GET"; o.Body != "" {
+				method = "POST"
+			}
+		}
+		step.Method, step.Path = method, braces(path)
+		return step, nil
+	case "redis":
+		if len(o.Commands) == 0 {
+			o.Commands = []string{"PING"}
+		}
+		for _, c := range o.Commands {
+			step.Redis = append(step.Redis, braces(c))
+		}
+	case "grpc":
+		name := o.Call
+		if name == "" {
+			name = rest
+		}
+		if step.GRPC = (&topology.GRPCCall{Method: name, Descriptors: o.Descriptors, Messages: o.Messages, Hex: o.Hex}); o.Body != "" {
+			var message any
+			d := json.NewDecoder(strings.NewReader(step.Body))
+			d.UseNumber()
+			if err := d.Decode(&message); err != nil {
+				return nil, fmt.Errorf("the body of a gRPC call is its message as JSON: %w", err)
+			}
+			step.JSON, step.Body = message, ""
+		}
+		return step, nil
+	case "websocket":
+		send, err := unescape(o.Send)
+		if err != nil {
+			return nil, err
+		}
+		step.WebSocket = &topology.WebSocketCall{Path: braces(path), Send: braces(send), Await: o.Match}
+	case "tcp":
+		send, err := unescape(o.Send)
+		if err != nil {
+			return nil, err
+		}
+		until, err := unescape(o.Until)
+		if err != nil {
+			return nil, err
+		}
+		step.TCP = &topology.TCPCall{Send: braces(send), Hex: o.Hex, Until: until, Match: o.Match, Length: o.Length}
+	case "nats":
+		step.NATS = &topology.NATSCall{Subject: braces(rest), Publish: o.Publish}
+		return step, nil
+	case "dynamodb":
+		if step.DynamoDB = o.Action; o.Action == "" {
+			step.DynamoDB = "ListTables"
+		}
+		return step, nil
+	}
+	if o.Body != "" {
+		return nil, fmt.Errorf("a body does not go with %s", call)
+	}
+	return step, nil
+}
+
+var bracesPattern = regexp.MustCompile(`\{\{((?:seq|user|iteration|uuid)|(?:random|zipf|pick):[^{}]*)\}\}`)
+
+// braces writes {{seq}} as ${seq}, for a $ is a trap in a shell.
+func braces(text string) string { return bracesPattern.ReplaceAllString(text, "$${$1}") }
+
+// unescape reads backslashes as Go does.
+func unescape(text string) (string, error) {
+	if !strings.Contains(text, `\`) {
+		return text, nil
+	}
+	out, err := strconv.Unquote(`"` + strings.ReplaceAll(strings.ReplaceAll(text, `"`, `\"`), `\0`, `\x00`) + `"`)
+	if err != nil {
+		return "", fmt.Errorf("text %.60q: its backslashes are not those of Go", text)
+	}
+	return out, nil
 }

@@ -52,8 +52,9 @@ func benchSession(b testing.TB, st *topology.Step) (*session, *step) {
 	r.origin, r.ctx, r.stop = time.Now(), b.Context(), b.Context().Done()
 	r.rec.end = time.Hour
 	s := newSession(r, 0)
-	s.own = &client{to: r.to}
-	b.Cleanup(s.own.close)
+	own := r.targets.all[0].newCaller()
+	s.own = []caller{own}
+	b.Cleanup(own.close)
 	s.begin(r.plan.scenarios[0])
 	return s, r.plan.scenarios[0].steps[0]
 }

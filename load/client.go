@@ -88,6 +88,7 @@ type exchange struct {
 	request    []byte
 	method     string
 	idempotent bool
+	call       call // instead of an HTTP request: request is what it has built
 	timeout    time.Duration
 	each       func(name, value []byte) // gets the answer's headers; may be nil
 	capture    bool                     // keep the start of the body

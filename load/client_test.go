@@ -99,8 +99,9 @@ func requests(t *testing.T, target string, n int, method string, change func(*Co
 	}
 	r.origin, r.ctx, r.stop = time.Now(), t.Context(), t.Context().Done()
 	s := newSession(r, 0)
-	s.own = &client{to: r.to}
-	defer s.own.close()
+	own := r.targets.all[0].newCaller()
+	s.own = []caller{own}
+	defer own.close()
 	sc, started := r.plan.scenarios[0], false
 	s.begin(sc)
 	for range n {

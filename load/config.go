@@ -6,8 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/banyanhq/banyan/topology"
@@ -15,7 +14,8 @@ import (
 
 // Config says what to send where. Zero fields take their defaults.
 type Config struct {
-	// Target is the base address, such as http://127.0.0.1:8080. A path in it is put before the paths of the steps.
+	// Target is the base address, such as http://127.0.0.1:8080 or redis://127.0.0.1:6379. Its scheme is the protocol. A path
+	// in it is put before the paths of the steps.
 	Target string
 	// Workload to send, its defaults filled in. Exactly one of its rate, stages, trace and users is set.
 	Workload *topology.Workload
@@ -28,12 +28,19 @@ type Config struct {
 	// Connections is the most that are open at once. Requests beyond it wait, and the wait counts in their latency.
 	// Default: 4096, or one for each user of a closed workload, who then keeps it to himself.
 	Connections int
+	// Streams is how many requests of HTTP/2 and gRPC share one connection; Connections then bounds the requests that are
+	// under way at once. Default: 100, or 1 for the users of a closed workload, who are clients of their own.
+	Streams int
 	// MaxInFlight is the most scenarios of an open workload that are under way at once, thinking ones included. Arrivals
 	// beyond it wait. Default: 50000.
 	MaxInFlight int
 	// MaxLate is how late an arrival of an open workload may still be started where the generator or the target has
 	// fallen behind; later ones are not sent, and counted. Default 0: all are sent, however late, as fast as they can be.
 	MaxLate time.Duration
+	// CatchUp is what becomes of the arrivals of an open workload that the generator or its limits have delayed: "all" (the
+	// default) sends them as fast as can be, "skip" does not send those that are later than 10 ms, and counts them, and
+	// "capped" sends all, at no more than twice the rate of the schedule. Whatever is sent counts from its intended start.
+	CatchUp string
 	// MaxBody is the longest body that is read, in bytes. Default: 64 MiB.
 	MaxBody int64
 	// TLS configures https; nil: the system's roots.
@@ -62,6 +69,8 @@ type Config struct {
 const (
 	maxUsers       = 1_000_000
 	defaultConns   = 4096
+	defaultStreams = 100
+	skipLate       = 10 * time.Millisecond // with CatchUp "skip"
 	defaultSession = 50_000
 	defaultMaxBody = 64 << 20
 )
@@ -87,6 +96,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.MaxBody == 0 {
 		c.MaxBody = defaultMaxBody
 	}
+	if c.CatchUp == "skip" && (c.MaxLate == 0 || c.MaxLate > skipLate) {
+		c.MaxLate = skipLate
+	}
 	if c.newAlarm == nil {
 		c.newAlarm = newAlarm
 	}
@@ -96,6 +108,11 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Connections == 0 {
 		if c.Connections = defaultConns; w.Users > 0 {
 			c.Connections = w.Users
+		}
+	}
+	if c.Streams == 0 {
+		if c.Streams = defaultStreams; w.Users > 0 {
+			c.Streams = 1
 		}
 	}
 	return c, c.check()
@@ -120,44 +137,14 @@ func (c *Config) check() error {
 		return errors.New("load: a duration is negative")
 	case w.Arrivals != "poisson" && w.Arrivals != "constant":
 		return fmt.Errorf("load: arrivals %q: want poisson or constant", w.Arrivals)
-	case c.Connections < 0 || c.MaxInFlight < 0 || c.MaxBody < 0:
+	case !slices.Contains([]string{"", "exponential", "constant", "uniform", "lognormal"}, w.ThinkTimes):
+		return fmt.Errorf("load: think times %q: want exponential, constant, uniform or lognormal", w.ThinkTimes)
+	case !slices.Contains([]string{"", "all", "skip", "capped"}, c.CatchUp):
+		return fmt.Errorf("load: catch-up %q: want all, skip or capped", c.CatchUp)
+	case c.Connections < 0 || c.Streams < 0 || c.MaxInFlight < 0 || c.MaxBody < 0:
 		return errors.New("load: a limit is negative")
 	}
 	return nil
-}
-
-// endpointOf reads the target's address. It returns the host as requests name it and the path before theirs.
-func (c *Config) endpoint() (e *endpoint, host, prefix string, err error) {
-	u, err := url.Parse(c.Target)
-	if err != nil {
-		return nil, "", "", fmt.Errorf("load: target: %w", err)
-	}
-	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
-		return nil, "", "", fmt.Errorf("load: target %q: want http://HOST[:PORT] or https://HOST[:PORT]", c.Target)
-	}
-	if u.RawQuery != "" || u.Fragment != "" || u.User != nil {
-		return nil, "", "", fmt.Errorf("load: target %q: want an address without query, fragment and user", u.Redacted())
-	}
-	e = &endpoint{dial: c.Dial, maxBody: c.MaxBody, open: map[net.Conn]struct{}{}}
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	e.addr = net.JoinHostPort(u.Hostname(), port)
-	if u.Scheme == "https" {
-		e.tls = &tls.Config{}
-		if c.TLS != nil {
-			e.tls = c.TLS.Clone()
-		}
-		if e.tls.ServerName == "" {
-			e.tls.ServerName = u.Hostname()
-		}
-		e.tls.NextProtos = []string{"http/1.1"}
-		if e.tls.ClientSessionCache == nil {
-			e.tls.ClientSessionCache = tls.NewLRUClientSessionCache(0)
-		}
-	}
-	return e, u.Host, strings.TrimSuffix(u.EscapedPath(), "/"), nil
 }
 
 // files are where the workload's files are read from.

@@ -142,7 +142,7 @@ func (c *coordinator) jobs() ([]*job, error) {
 	out := make([]*job, len(c.workers))
 	for i := range out {
 		out[i] = &job{Target: cfg.Target, Workload: w, Seed: cfg.Seed, Part: int64(i), Of: int64(len(out)),
-			Connections: cfg.Connections, MaxInFlight: cfg.MaxInFlight, MaxLate: cfg.MaxLate, MaxBody: cfg.MaxBody, Files: contents}
+			Connections: cfg.Connections, MaxInFlight: cfg.MaxInFlight, MaxLate: cfg.MaxLate, MaxBody: cfg.MaxBody, Streams: cfg.Streams, CatchUp: cfg.CatchUp, Files: contents}
 	}
 	return out, nil
 }
@@ -187,6 +187,13 @@ func (c *coordinator) contents() (map[string][]byte, error) {
 	for _, f := range c.run.plan.feeders {
 		if f.file != "" {
 			names = append(names, f.file)
+		}
+	}
+	for _, s := range c.run.cfg.Workload.Scenarios {
+		for _, st := range s.Steps {
+			if st.GRPC != nil && st.GRPC.Descriptors != "" && !slices.Contains(names, st.GRPC.Descriptors) {
+				names = append(names, st.GRPC.Descriptors)
+			}
 		}
 	}
 	for _, name := range names {

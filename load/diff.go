@@ -18,6 +18,8 @@ type DiffOptions struct {
 	ErrorTolerance float64
 	// Confidence of all intervals together. Default: 0.95.
 	Confidence float64
+
+	resamples int // of the bootstrap; 0: diffResamples
 }
 
 // Change is the verdict on one figure.
@@ -100,6 +102,9 @@ func Compare(old, fresh *Result, o DiffOptions) (*Diff, error) {
 	}
 	if o.Confidence == 0 {
 		o.Confidence = 0.95
+	}
+	if o.resamples == 0 {
+		o.resamples = diffResamples
 	}
 	if !(o.Tolerance > 0 && o.Tolerance < 10) || !(o.ErrorTolerance > 0 && o.ErrorTolerance < 1) || !(o.Confidence > 0.5 && o.Confidence < 1) {
 		return nil, fmt.Errorf("comparing load tests: tolerances %v and %v, confidence %v: want above 0 and below 10, 1 and 1", o.Tolerance, o.ErrorTolerance, o.Confidence)
@@ -205,11 +210,17 @@ func (d *Diff) spread(r *Result, name string) map[string]float64 {
 		return out
 	}
 	width := r.Duration / time.Duration(len(points))
+	buckets := make([][]stats.Bucket, len(points))
+	for i := range points {
+		if h := points[i].Latency; h != nil {
+			buckets[i] = h.Buckets()
+		}
+	}
 	rng := rand.New(rand.NewPCG(1, uint64(len(points))))
 	block := int(math.Ceil(math.Cbrt(float64(len(points)))))
 	samples := map[string][]float64{}
-	for range diffResamples {
-		s := resample(points, block, rng)
+	for range d.Options.resamples {
+		s := resample(points, buckets, block, rng)
 		s.Rate = float64(s.Requests-s.Failed()) / (width.Seconds() * float64(len(points)))
 		for _, f := range figureNames {
 			if v, _, ok := figure(f, s, r.Duration); ok {
@@ -220,10 +231,10 @@ func (d *Diff) spread(r *Result, name string) map[string]float64 {
 			}
 		}
 	}
-	whole := resample(points, 0, nil)
+	whole := resample(points, buckets, 0, nil)
 	whole.Rate = float64(whole.Requests-whole.Failed()) / r.Duration.Seconds()
 	for _, f := range figureNames {
-		if _, alone, ok := figure(f, whole, r.Duration); ok && alone > 0 && len(samples[f]) > diffResamples/2 {
+		if _, alone, ok := figure(f, whole, r.Duration); ok && alone > 0 && len(samples[f]) > d.Options.resamples/2 {
 			out[f] = max(1, deviationOf(samples[f])/alone)
 		}
 	}
@@ -231,7 +242,8 @@ func (d *Diff) spread(r *Result, name string) map[string]float64 {
 }
 
 // resample puts as many points together as there are, in blocks drawn with replacement; with block 0, just all of them.
-func resample(points []Point, block int, rng *rand.Rand) *Step {
+// buckets are those of the points' latencies that are not empty: a second has few of them, and a histogram thousands.
+func resample(points []Point, buckets [][]stats.Bucket, block int, rng *rand.Rand) *Step {
 	s := newStep("")
 	s.Latency = stats.NewHistogram(2)
 	at, left := 0, 0
@@ -246,8 +258,8 @@ func resample(points []Point, block int, rng *rand.Rand) *Step {
 		p := &points[i]
 		s.Requests += p.Completed + p.Errors
 		s.Errors[OtherError] += p.Errors
-		if p.Latency != nil {
-			_ = s.Latency.Merge(p.Latency) // both of 2 digits: check has seen to it
+		for _, b := range buckets[i] {
+			s.Latency.RecordN(b.Low+(b.High-b.Low)/2, b.Count)
 		}
 	}
 	return &s

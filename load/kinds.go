@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 )
 
@@ -26,7 +27,7 @@ const (
 	ClosedEarly Kind = "closed early"
 	// Timeout: no whole answer within the time allowed.
 	Timeout Kind = "timeout"
-	// Malformed: what was answered is not HTTP/1.1.
+	// Malformed: what was answered is not of the target's protocol.
 	Malformed Kind = "malformed answer"
 	// TooLarge: the body is longer than the run allows.
 	TooLarge Kind = "body too large"
@@ -48,8 +49,19 @@ const (
 
 // answered reports whether an answer came all the same.
 func (k Kind) answered() bool {
-	return k == "" || k == BadStatus || k == BadContent || k == NotExtracted
+	if k == "" || k == BadStatus || k == BadContent || k == NotExtracted {
+		return true
+	}
+	for _, p := range ownNames {
+		if strings.HasPrefix(string(k), p) {
+			return true
+		}
+	}
+	return false
 }
+
+// ownNames begin the kinds that a protocol has names for: the target has answered, with an error.
+var ownNames = []string{"grpc ", "redis ", "nats ", "dynamodb ", "websocket "}
 
 // timed reports whether the time that the request took says something about the target: answers, and requests given up.
 func (k Kind) timed() bool { return k.answered() || k == Timeout || k == TooLarge }
@@ -64,7 +76,10 @@ func kindOf(err error) Kind {
 	var cert *tls.CertificateVerificationError
 	var invalid x509.CertificateInvalidError
 	var netErr net.Error
+	var named *failed
 	switch {
+	case errors.As(err, &named):
+		return named.kind
 	case errors.Is(err, errMalformed):
 		return Malformed
 	case errors.Is(err, errTooLarge):

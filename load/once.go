@@ -67,13 +67,19 @@ func (r *run) runOnce(ctx context.Context, sc *scenario, steps []*step) error {
 	if len(steps) == 0 {
 		return nil
 	}
-	to, _, _, err := r.cfg.endpoint()
-	if err != nil {
-		return err
+	own := targets{cfg: &r.cfg}
+	for _, t := range r.targets.all {
+		if _, err := own.find(t.address); err != nil {
+			return err
+		}
 	}
-	defer context.AfterFunc(ctx, to.cutAll)()
-	c := &client{to: to}
-	defer c.close()
+	defer own.close()
+	defer context.AfterFunc(ctx, own.cut)()
+	callers := make([]caller, len(own.all))
+	for i, t := range own.all {
+		callers[i] = t.newCaller()
+		defer callers[i].close()
+	}
 	s := newSession(r, 0)
 	s.seed(r.cfg.Seed, -1)
 	s.begin(sc)
@@ -86,7 +92,7 @@ func (r *run) runOnce(ctx context.Context, sc *scenario, steps []*step) error {
 			err = errors.New("a value is missing that an earlier step extracts")
 		}
 		if err == nil {
-			err = s.once(ctx, c, st)
+			err = s.once(ctx, callers[st.target], st)
 		}
 		if err != nil {
 			return fmt.Errorf("step %d (%s): %w", i+1, st.name, err)
@@ -101,7 +107,7 @@ func (r *run) runOnce(ctx context.Context, sc *scenario, steps []*step) error {
 }
 
 // once sends the request that was built.
-func (s *session) once(ctx context.Context, c *client, st *step) error {
+func (s *session) once(ctx context.Context, c caller, st *step) error {
 	if err := c.do(ctx, &s.x); err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()

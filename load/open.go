@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/banyanhq/banyan/stats"
 )
 
 // arrival is one scenario of an open workload.
@@ -75,6 +77,8 @@ func (r *run) runArrivals(beat alarm) {
 		if late := r.now() - due; r.cfg.MaxLate > 0 && late > r.cfg.MaxLate {
 			r.rec.loseArrival(r, n, due)
 			continue
+		} else if r.pacer != nil && late > skipLate && !m.sleep(r.pacer.turn(r.now(), due)) {
+			break
 		}
 		if !c.give(arrival{n, due}) {
 			break
@@ -130,7 +134,7 @@ func (c *crew) serve(s *session, ch chan arrival) {
 		n := c.run.cfg.part.place(a.n)
 		s.seed(c.run.cfg.Seed, n)
 		s.jar.reset()
-		s.values.user, s.values.iteration = n+1, n+1
+		s.values.user, s.values.iteration, s.values.seq = n+1, n+1, n+1
 		s.scenario(c.run.plan.pick(s.values.rng), a.due)
 		c.mu.Lock()
 		c.idle = append(c.idle, ch)
@@ -201,7 +205,7 @@ func (r *run) runUsers() {
 	for i := range users {
 		s := newSession(r, i)
 		if r.cfg.Connections >= r.cfg.Workload.Users {
-			s.own = &client{to: r.to}
+			s.own = make([]caller, len(r.targets.all))
 		}
 		wg.Go(func() { s.user(r.cfg.part.place(int64(i))) })
 	}
@@ -210,14 +214,20 @@ func (r *run) runUsers() {
 
 // user runs scenarios until the run is stopped.
 func (s *session) user(i int64) {
-	if s.own != nil {
-		defer s.own.close()
-	}
+	defer func() {
+		for _, c := range s.own {
+			if c != nil {
+				c.close()
+			}
+		}
+	}()
 	s.seed(s.run.cfg.Seed, i)
 	s.values.user = i + 1
+	users := int64(s.run.cfg.Workload.Users)
 	due := s.firstStart(i)
 	for !s.run.stopped() {
 		s.values.iteration++
+		s.values.seq = (s.values.iteration-1)*users + s.values.user
 		next, end := s.scenario(s.run.plan.pick(s.values.rng), due)
 		if end == scenarioStopped {
 			return
@@ -233,11 +243,10 @@ func (s *session) user(i int64) {
 }
 
 // firstStart spreads the users, so that they do not march in step: a user who thinks starts as if he had been thinking
-// all along, for what is left of an exponential pause is again exponential; users who do not think come a millisecond
-// apart, or all within a second.
+// all along; users who do not think come a millisecond apart, or all within a second.
 func (s *session) firstStart(i int64) time.Duration {
 	if think := s.run.cfg.Workload.Think.Std(); think > 0 {
-		return time.Duration(s.values.rng.ExpFloat64() * float64(think))
+		return time.Duration(stats.RemainingPause(s.run.cfg.Workload.ThinkTimes, float64(think), s.values.rng))
 	}
 	return time.Duration(i) * min(time.Millisecond, time.Second/time.Duration(s.run.cfg.Workload.Users))
 }

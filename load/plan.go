@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -36,7 +37,9 @@ type scenario struct {
 
 type step struct {
 	name       string
-	id         int // place of its name in plan.names
+	id         int  // place of its name in plan.names
+	target     int  // place among the run's targets
+	call       call // nil: an HTTP request
 	method     string
 	request    template // request line and headers that are known beforehand
 	body       template
@@ -62,10 +65,10 @@ func (p *plan) pick(rng *rand.Rand) *scenario {
 	return p.scenarios[min(i, len(p.scenarios)-1)]
 }
 
-// compile makes the plan of w for the given host, with prefix before every path. All that is wrong is reported together.
-func compile(w *topology.Workload, router *topology.Router, host, prefix string) (*plan, error) {
+// compile makes the plan of w, whose steps go to ts. All that is wrong is reported together.
+func compile(w *topology.Workload, router *topology.Router, ts *targets) (*plan, error) {
 	p := &plan{}
-	c := &compiler{plan: p, router: router, host: host, prefix: prefix, workload: w}
+	c := &compiler{plan: p, router: router, targets: ts, workload: w}
 	names, weights, err := scenarioShares(w)
 	if err != nil {
 		return nil, err
@@ -119,8 +122,7 @@ func scenarioShares(w *topology.Workload) (names []string, weights []float64, er
 type compiler struct {
 	plan     *plan
 	router   *topology.Router
-	host     string
-	prefix   string
+	targets  *targets
 	workload *topology.Workload
 }
 
@@ -189,7 +191,7 @@ func (c *compiler) steps(what string, s *topology.Scenario, steps []*topology.St
 	for i, st := range steps {
 		compiled, err := c.step(st, sc)
 		if err != nil {
-			return nil, fmt.Errorf("%s %d (%s %s): %w", what, i+1, methodOf(st), st.Path, err)
+			return nil, fmt.Errorf("%s %d (%s %s): %w", what, i+1, methodOf(st), cmp.Or(st.Path, st.Title()), err)
 		}
 		compiled.think = c.workload.Think.Std()
 		if s.Think != nil {
@@ -215,34 +217,60 @@ func methodOf(s *topology.Step) string {
 
 func (c *compiler) step(s *topology.Step, sc *scope) (*step, error) {
 	out := &step{method: methodOf(s), weight: float64(s.Weight)}
-	if !isToken(out.method) {
-		return nil, fmt.Errorf("method %q", out.method)
-	}
 	if s.Weight == 0 { // filled with 100% by the loader; a step of weight 0 would not be worth writing
 		out.weight = 1
 	}
+	var err error
+	if out.target, err = c.targets.find(s.To); err != nil {
+		return nil, err
+	}
+	to := c.targets.all[out.target]
+	if kind := s.Call(); kind != to.protocol().call {
+		return nil, fmt.Errorf("a step of %s cannot go to %s", kind, to.scheme)
+	}
+	if s.Call() == "path" {
+		err = c.http(s, sc, to, out)
+	} else {
+		err = c.call(s, sc, to, out)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return out, answerOf(s, sc, out)
+}
+
+// http compiles a step that is an HTTP request.
+func (c *compiler) http(s *topology.Step, sc *scope, to *target, out *step) error {
+	if !isToken(out.method) {
+		return fmt.Errorf("method %q", out.method)
+	}
 	out.idempotent = slices.Contains([]string{"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"}, out.method)
 	if !strings.HasPrefix(s.Path, "/") {
-		return nil, fmt.Errorf("path %q: want it to start with /", s.Path)
+		return fmt.Errorf("path %q: want it to start with /", s.Path)
 	}
 	path, err := sc.parse(s.Path, inPath)
 	if err != nil {
-		return nil, fmt.Errorf("path: %w", err)
+		return fmt.Errorf("path: %w", err)
 	}
 	for i := range path {
 		path[i].literal = escapeTarget(path[i].literal)
 	}
-	out.name = c.name(s, path)
+	out.name = c.name(s, to, path)
 	if err := c.body(s, sc, out); err != nil {
-		return nil, err
+		return err
 	}
-	if err := c.request(s, sc, path, out); err != nil {
-		return nil, err
-	}
+	return c.request(s, sc, to, path, out)
+}
+
+// answerOf compiles what is done with the answer.
+func answerOf(s *topology.Step, sc *scope, out *step) error {
 	for _, name := range sortedKeys(s.Extract) {
 		x, err := compileExtraction(name, s.Extract[name])
 		if err != nil {
-			return nil, err
+			return err
+		}
+		if !x.needsBody() && out.call != nil {
+			return fmt.Errorf("extract %s: the answers of %s have no headers", name, s.Call())
 		}
 		x.slot = sc.slots[name]
 		out.headers = out.headers || !x.needsBody()
@@ -255,7 +283,7 @@ func (c *compiler) step(s *topology.Step, sc *scope) (*step, error) {
 			out.contains, out.capture = []byte(s.Expect.Contains), true
 		}
 	}
-	return out, nil
+	return nil
 }
 
 // escapeTarget writes what may not stand in a request line as it is.
@@ -272,16 +300,16 @@ func escapeTarget(path string) string {
 }
 
 // name of a step in reports: its own, its route's, or method and path.
-func (c *compiler) name(s *topology.Step, path template) string {
+func (c *compiler) name(s *topology.Step, to *target, path template) string {
 	if s.Name != "" {
 		return s.Name
 	}
-	if c.router != nil {
+	if c.router != nil && s.IsRouted() {
 		sample, _, _ := strings.Cut(path.sample(), "?")
 		if decoded, err := url.PathUnescape(sample); err == nil {
 			sample = decoded
 		}
-		host := c.host
+		host := to.host
 		for k, v := range s.Headers {
 			if strings.EqualFold(k, "Host") {
 				host = v
@@ -291,8 +319,7 @@ func (c *compiler) name(s *topology.Step, path template) string {
 			return routeName(r)
 		}
 	}
-	plain, _, _ := strings.Cut(s.Path, "?")
-	return methodOf(s) + " " + plain
+	return s.Title()
 }
 
 func routeName(r *topology.Route) string {
@@ -360,8 +387,8 @@ func (c *compiler) body(s *topology.Step, sc *scope, out *step) error {
 // reserved headers say how the message is framed, which is the writer's business.
 var reserved = map[string]bool{"Content-Length": true, "Transfer-Encoding": true, "Expect": true, "Upgrade": true, "Trailer": true, "Te": true}
 
-func (c *compiler) request(s *topology.Step, sc *scope, path template, out *step) error {
-	t := append(template{{literal: out.method + " " + c.prefix}}, path...)
+func (c *compiler) request(s *topology.Step, sc *scope, to *target, path template, out *step) error {
+	t := append(template{{literal: out.method + " " + to.path}}, path...)
 	t = append(t, segment{literal: " HTTP/1.1\r\n"})
 	have := map[string]bool{}
 	for _, k := range sortedKeys(s.Headers) {
@@ -388,7 +415,7 @@ func (c *compiler) request(s *topology.Step, sc *scope, path template, out *step
 		t = append(t, segment{literal: key + ": "})
 		t = append(append(t, v...), segment{literal: "\r\n"})
 	}
-	for _, d := range [][2]string{{"Host", c.host}, {"User-Agent", "banyan-load"}, {"Accept", "*/*"}, {"Content-Type", contentType(s)}} {
+	for _, d := range [][2]string{{"Host", to.host}, {"User-Agent", "banyan-load"}, {"Accept", "*/*"}, {"Content-Type", contentType(s)}} {
 		if !have[d[0]] && d[1] != "" {
 			t = append(t, segment{literal: d[0] + ": " + d[1] + "\r\n"})
 		}

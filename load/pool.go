@@ -6,18 +6,18 @@ import "sync"
 // all are lent out, sessions wait in their order.
 type pool struct {
 	limit int
-	make  func() *client
+	make  func() caller
 
 	mu      sync.Mutex
-	made    []*client
-	idle    []*client
-	waiting []chan *client // from first on
+	made    []caller
+	idle    []caller
+	waiting []chan caller // from first on
 	first   int
 }
 
 // get returns a connection; waited says that all were lent out. It returns nil where stop is closed first. ch is the
 // session's own channel of capacity 1.
-func (p *pool) get(stop <-chan struct{}, ch chan *client) (c *client, waited bool) {
+func (p *pool) get(stop <-chan struct{}, ch chan caller) (c caller, waited bool) {
 	p.mu.Lock()
 	if n := len(p.idle); n > 0 {
 		c = p.idle[n-1]
@@ -41,7 +41,7 @@ func (p *pool) get(stop <-chan struct{}, ch chan *client) (c *client, waited boo
 	}
 }
 
-func (p *pool) put(c *client) {
+func (p *pool) put(c caller) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.first < len(p.waiting) {

@@ -62,12 +62,14 @@ func Steady(rate float64, d time.Duration) (*Profile, error) {
 // Ramps returns the profile of stages, the first of which starts at rate 0.
 func Ramps(stages []topology.Stage) (*Profile, error) {
 	p := &Profile{name: fmt.Sprintf("%d stages", len(stages))}
-	from := 0.0
-	for i, s := range stages {
-		if err := p.add(s.Duration.Std().Seconds(), from, float64(s.Rate)); err != nil {
-			return nil, fmt.Errorf("stage %d: %w", i+1, err)
+	slopes, err := topology.Slopes(stages)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range slopes {
+		if err := p.add(s.Duration.Seconds(), s.From, s.To); err != nil {
+			return nil, fmt.Errorf("stages: %w", err)
 		}
-		from = float64(s.Rate)
 	}
 	return p, p.check()
 }

@@ -48,7 +48,7 @@ func mustCompile(t *testing.T, text []byte) *topology.Workload {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
-	if _, err := compile(sys.Workload, nil, "h", ""); err != nil {
+	if _, err := compile(sys.Workload, nil, &targets{cfg: &Config{Target: "http://h"}}); err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
 	return sys.Workload

@@ -65,6 +65,7 @@ type Limits struct {
 	Connections int           `json:"connections"`
 	MaxInFlight int           `json:"max_in_flight"`
 	MaxLate     time.Duration `json:"max_late_ns"`
+	CatchUp     string        `json:"catch_up,omitempty"`
 }
 
 // ScenarioCounts say how scenarios ended; those not named were under way at the end.
@@ -269,7 +270,7 @@ func (r *run) frame(started time.Time) *Result {
 	res := &Result{
 		Version: resultVersion, Target: r.cfg.Target, Start: started.Round(0).UTC(), End: time.Now().Round(0).UTC(),
 		Warmup: r.rec.warm, Planned: r.end - r.rec.warm, Duration: r.end - r.rec.warm, Seed: r.cfg.Seed, Workload: w,
-		Limits: Limits{Connections: r.cfg.Connections, MaxInFlight: r.cfg.MaxInFlight, MaxLate: r.cfg.MaxLate},
+		Limits: Limits{Connections: r.cfg.Connections, MaxInFlight: r.cfg.MaxInFlight, MaxLate: r.cfg.MaxLate, CatchUp: r.cfg.CatchUp},
 	}
 	if r.closed {
 		res.Schedule = fmt.Sprintf("%d users", w.Users)

@@ -19,13 +19,13 @@ type run struct {
 	end      time.Duration
 	timeout  time.Duration
 
-	origin time.Time
-	ctx    context.Context // done: cut everything
-	stop   <-chan struct{} // closed: send nothing more
-	to     *endpoint
-	pool   *pool
-	waker  *waker
-	rec    *recorder
+	origin  time.Time
+	ctx     context.Context // done: cut everything
+	stop    <-chan struct{} // closed: send nothing more
+	targets targets
+	pacer   *pacer // of what is late; nil: it is sent at once
+	waker   *waker
+	rec     *recorder
 
 	startCPU, warmCPU, endCPU time.Duration
 	crewFull                  int64 // times that an arrival waited because MaxInFlight scenarios were under way
@@ -112,7 +112,7 @@ func (r *run) send(ctx context.Context, thresholds []Threshold) (*Result, error)
 	wg.Go(func() {
 		select {
 		case <-ctx.Done():
-			r.to.cutAll()
+			r.targets.cut()
 		case <-helpers.Done():
 		}
 	})
@@ -131,7 +131,7 @@ func (r *run) send(ctx context.Context, thresholds []Threshold) (*Result, error)
 	if r.endCPU == 0 {
 		r.endCPU = processCPU()
 	}
-	r.pool.close()
+	r.targets.close()
 	return r.result(started, thresholds), nil
 }
 
@@ -143,11 +143,11 @@ func prepare(cfg Config) (*run, []Threshold, error) {
 	}
 	w := cfg.Workload
 	r := &run{cfg: cfg, closed: w.Users > 0, timeout: w.Timeout.Std()}
-	var host, prefix string
-	if r.to, host, prefix, err = cfg.endpoint(); err != nil {
+	r.targets.cfg = &r.cfg
+	if _, err := r.targets.find(""); err != nil {
 		return nil, nil, err
 	}
-	if r.plan, err = compile(w, cfg.Router, host, prefix); err != nil {
+	if r.plan, err = compile(w, cfg.Router, &r.targets); err != nil {
 		return nil, nil, fmt.Errorf("load: %w", err)
 	}
 	for _, f := range r.plan.feeders {
@@ -173,7 +173,6 @@ func prepare(cfg Config) (*run, []Threshold, error) {
 	if r.replay != nil {
 		r.rec.trace = &Timeline{Width: r.replay.bin()}
 	}
-	r.pool = &pool{limit: cfg.Connections, make: func() *client { return &client{to: r.to} }}
 	return r, thresholds, nil
 }
 
@@ -201,6 +200,15 @@ func (r *run) arrange() error {
 		return err
 	}
 	r.end = profile.Duration()
+	if r.cfg.CatchUp == "capped" {
+		r.pacer = &pacer{rate: func(due time.Duration) float64 {
+			rate := profile.RateAt(due)
+			if of := r.cfg.part.of; of > 0 {
+				rate /= float64(of)
+			}
+			return rate
+		}}
+	}
 	r.schedule = func() Schedule {
 		if w.Arrivals == "constant" {
 			return r.cfg.part.schedule(Even{profile})

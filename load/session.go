@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"time"
+
+	"github.com/banyanhq/banyan/stats"
 )
 
 // scenarioEnd says how a scenario ended.
@@ -25,7 +27,8 @@ const connectPause = 100 * time.Millisecond
 type session struct {
 	run    *run
 	shard  int
-	own    *client // of a user who keeps a connection to himself; nil: one is borrowed for each request
+	own    []caller // by target, of a user who keeps his connections to himself; nil: one is borrowed for each request
+	held   []caller // by target, borrowed until the scenario ends
 	values values
 	pcg    rand.PCG
 	jar    jar
@@ -36,11 +39,11 @@ type session struct {
 	body    []byte
 	path    []byte // of the request under way, for its cookies
 	wake    chan struct{}
-	lent    chan *client
+	lent    chan caller
 }
 
 func newSession(r *run, shard int) *session {
-	s := &session{run: r, shard: shard % len(r.rec.shards), wake: make(chan struct{}, 1), lent: make(chan *client, 1)}
+	s := &session{run: r, shard: shard % len(r.rec.shards), wake: make(chan struct{}, 1), lent: make(chan caller, 1)}
 	s.values.rng = rand.New(&s.pcg)
 	s.x.each = s.header
 	s.x.timeout = r.timeout
@@ -115,6 +118,7 @@ func (s *session) scenario(sc *scenario, due time.Duration) (next time.Duration,
 		last = o.done
 		next = o.done + s.think(st, o.kind)
 	}
+	s.letGo()
 	switch {
 	case started:
 		s.run.rec.finish(due, last, end)
@@ -135,9 +139,9 @@ func (s *session) unsent(st *step, due time.Duration) {
 func (s *session) think(st *step, kind Kind) time.Duration {
 	think := time.Duration(0)
 	if st.think > 0 {
-		think = time.Duration(s.values.rng.ExpFloat64() * float64(st.think))
+		think = time.Duration(stats.Pause(s.run.cfg.Workload.ThinkTimes, float64(st.think), s.values.rng))
 	}
-	if s.run.closed && (kind == Refused || kind == Unreachable || kind == DNS || kind == LocalLimit) {
+	if s.run.closed && (kind == Refused || kind == Unreachable || kind == DNS || kind == TLS || kind == LocalLimit) {
 		think = max(think, connectPause)
 	}
 	return think
@@ -148,13 +152,15 @@ func (s *session) think(st *step, kind Kind) time.Duration {
 func (s *session) perform(st *step, due time.Duration, started *bool, arrival time.Duration) (outcome, bool) {
 	rec := s.run.rec
 	o := outcome{step: st.id, intended: due}
-	c := s.own
-	if c == nil {
-		if c, o.queued = s.run.pool.get(s.run.stop, s.lent); c == nil {
-			s.unsent(st, due)
-			return o, false
-		}
-		defer s.run.pool.put(c)
+	c, queued := s.caller(st)
+	if o.queued = queued; c == nil {
+		s.unsent(st, due)
+		return o, false
+	}
+	defer s.release(st, c)
+	if queued && !s.run.catchUp(s, due) {
+		s.unsent(st, due)
+		return o, false
 	}
 	if !s.build(st) {
 		rec.lose(s.shard, st.id, due, skipped)
@@ -186,6 +192,13 @@ func (s *session) perform(st *step, due time.Duration, started *bool, arrival ti
 // build writes the request of st; false where a value is missing.
 func (s *session) build(st *step) bool {
 	s.step = st
+	if s.x.call = st.call; st.call != nil {
+		s.x.capture = st.capture
+		var ok bool
+		s.request, ok = st.call.build(s.request[:0], &s.values)
+		s.x.request = s.request
+		return ok
+	}
 	s.x.method, s.x.idempotent, s.x.capture = st.method, st.idempotent, st.capture
 	for i := range st.extracts {
 		if st.extracts[i].header != "" {
@@ -246,7 +259,7 @@ func (s *session) header(name, value []byte) {
 
 // judge looks at an answer: its status, then its text, then its values.
 func (s *session) judge(st *step) Kind {
-	if !st.good(s.x.head.status) {
+	if st.call == nil && !st.good(s.x.head.status) {
 		return BadStatus
 	}
 	if st.contains != nil && !bytes.Contains(s.x.body, st.contains) {

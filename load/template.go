@@ -41,6 +41,7 @@ const (
 	valueVariable
 	valueUser
 	valueIteration
+	valueSeq
 	valueUUID
 	valueRandom
 	valueZipf
@@ -158,6 +159,8 @@ func (sc *scope) value(expr string) (segment, error) {
 	switch name {
 	case "user":
 		return segment{kind: valueUser}, nil
+	case "seq":
+		return segment{kind: valueSeq}, nil
 	case "iteration":
 		return segment{kind: valueIteration}, nil
 	case "uuid":
@@ -222,6 +225,7 @@ type value struct {
 // values are what a session fills its templates from.
 type values struct {
 	user, iteration int64
+	seq             int64 // a number that no other run of a scenario has, from 1
 	vars            []value
 	rows            []int64 // at hand, by feeder
 	rng             *rand.Rand
@@ -242,6 +246,8 @@ func (t template) append(dst []byte, v *values) ([]byte, bool) {
 			text = strconv.AppendInt(scratch[:0], v.user, 10)
 		case valueIteration:
 			text = strconv.AppendInt(scratch[:0], v.iteration, 10)
+		case valueSeq:
+			text = strconv.AppendInt(scratch[:0], v.seq, 10)
 		case valueRandom:
 			text = strconv.AppendInt(scratch[:0], s.lo+v.rng.Int64N(s.hi-s.lo+1), 10)
 		case valueZipf:

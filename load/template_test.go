@@ -136,7 +136,7 @@ func TestUnknownVariablesAreListed(t *testing.T) {
 		{Path: "/", Extract: map[string]*topology.Extract{"later": {JSON: "id"}}},
 		{Path: "/${later}"},
 	}}}}
-	_, err := compile(w, nil, "h", "")
+	_, err := compile(w, nil, &targets{cfg: &Config{Target: "http://h"}})
 	if err == nil || !strings.Contains(err.Error(), "${later}") || !strings.Contains(err.Error(), "${typo}") {
 		t.Errorf("error %v, want one that lists later and typo", err)
 	}
@@ -161,7 +161,7 @@ func TestCompileRefuses(t *testing.T) {
 		"regex":          one(&topology.Step{Path: "/", Extract: map[string]*topology.Extract{"a": {Regex: "("}}}),
 	}
 	for name, w := range tests {
-		if _, err := compile(w, nil, "h", ""); err == nil {
+		if _, err := compile(w, nil, &targets{cfg: &Config{Target: "http://h"}}); err == nil {
 			t.Errorf("%s: taken", name)
 		}
 	}
@@ -175,14 +175,14 @@ func TestStepNames(t *testing.T) {
 		{Path: "/products/${random:1:9}?x=/checkout"}, {Path: "/checkout", Method: "POST"}, {Path: "/a%20b"}, {Path: "/checkout"}, {Path: "/", Name: "mine"},
 		{Path: "/products/7"},
 	}}}}
-	p, err := compile(w, router, "h", "")
+	p, err := compile(w, router, &targets{cfg: &Config{Target: "http://h"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := strings.Join(p.names, ","); got != "/products/,POST /checkout,odd,/,mine" {
 		t.Errorf("names %s", got)
 	}
-	if p, _ = compile(w, nil, "h", "/base"); p.names[0] != "GET /products/${random:1:9}" || !strings.HasPrefix(string(p.scenarios[0].steps[1].fixed), "POST /base/checkout HTTP/1.1\r\nHost: h\r\n") {
+	if p, _ = compile(w, nil, &targets{cfg: &Config{Target: "http://h/base"}}); p.names[0] != "GET /products/${random:1:9}" || !strings.HasPrefix(string(p.scenarios[0].steps[1].fixed), "POST /base/checkout HTTP/1.1\r\nHost: h\r\n") {
 		t.Errorf("name %q, request %q", p.names[0], p.scenarios[0].steps[1].fixed)
 	}
 }

@@ -22,7 +22,7 @@ import (
 // no count twice: what was recorded cannot be replayed, in this session or in another. The answers are signed too, over
 // the count of their question. Nothing is encrypted.
 const (
-	wireVersion   = 1
+	wireVersion   = 2
 	minSecret     = 16
 	maxJob        = 192 << 20 // the files of the workload included
 	maxJobFiles   = 128 << 20
@@ -74,6 +74,8 @@ type job struct {
 	MaxInFlight int                `json:"max_in_flight"`
 	MaxLate     time.Duration      `json:"max_late_ns"`
 	MaxBody     int64              `json:"max_body"`
+	Streams     int                `json:"streams"`
+	CatchUp     string             `json:"catch_up"`
 	Files       map[string][]byte  `json:"files"`
 	Kept        kept               `json:"kept"`
 }
@@ -207,6 +209,6 @@ func parseJob(data []byte) (*job, error) {
 func (j *job) config() Config {
 	return Config{
 		Target: j.Target, Workload: j.Workload, Seed: j.Seed, Connections: j.Connections, MaxInFlight: j.MaxInFlight,
-		MaxLate: j.MaxLate, MaxBody: j.MaxBody, part: part{j.Part, j.Of}, held: j.Files, kept: kept{},
+		MaxLate: j.MaxLate, MaxBody: j.MaxBody, Streams: j.Streams, CatchUp: j.CatchUp, part: part{j.Part, j.Of}, held: j.Files, kept: kept{},
 	}
 }

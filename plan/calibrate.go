@@ -71,6 +71,7 @@ type calibration struct {
 	wake   float64 // share of a bare hop's CPU time that goes into waking up, at the measured load
 	visits map[string]map[string]float64
 	own    map[string]map[string]float64 // time in the service itself
+	made   map[string]map[string]float64 // calls that the service made
 	cpu    map[string]map[string]float64
 	out    *Calibrated
 }
@@ -78,7 +79,7 @@ type calibration struct {
 // countVisits fills visits and own. Calls whose route is unknown (a service that does not pass traceparent on) are
 // spread over all routes alike.
 func (c *calibration) countVisits() {
-	c.visits, c.own = grid(c.routes), grid(c.routes)
+	c.visits, c.own, c.made = grid(c.routes), grid(c.routes), grid(c.routes)
 	var total float64
 	for _, name := range c.routes {
 		total += float64(c.m.Routes[name].Requests)
@@ -118,6 +119,7 @@ func (c *calibration) addCalls(route string, call CallMeasurement, requests floa
 	c.own[route][call.To] += t
 	if call.From != "" {
 		c.own[route][call.From] -= t
+		c.made[route][call.From] += n
 	}
 }
 
@@ -263,8 +265,17 @@ func (c *calibration) findWake() {
 	c.out.Notes = append(c.out.Notes, fmt.Sprintf("%.0f%% (+-%.0f) of the CPU time went into waking up and falling asleep", 100*share, 100*err))
 }
 
-// asleep is the part of a visit's CPU time that goes into waking up, at the measured load.
-func (c *calibration) asleep(cpu float64) float64 { return c.wake * min(cpu, c.hop()) }
+// asleep is the part of a visit's CPU time that goes into waking up at the measured load, and what it would be if the
+// service always had to wake up. A service with a limit that never sleeps saves nearly all that its hops cost: one for
+// the request, and one for the answer to each call that it makes.
+func (c *calibration) asleep(route, svc string, cpu float64) (now, always float64) {
+	if sm := c.m.Services[svc]; (service{limit: sm.Limit}).limited(c.m.Cores) && c.wake > 0 {
+		w := limitedWake * min(cpu, c.hop()*(1+c.made[route][svc]/c.visits[route][svc]))
+		return w, w
+	}
+	w := c.wake * min(cpu, c.hop())
+	return w, w / c.idleShare()
+}
 
 // fitDelays predicts the latency at the measured load from CPU alone, and turns the difference into delays or, where
 // it is negative, into CPU that nobody waited for. The client's own CPU is mostly spent before it sends and after it
@@ -279,9 +290,8 @@ func (c *calibration) fitDelays() error {
 			}
 			d := &topology.Demand{Visits: v}
 			cpu := c.cpu[route][svc] / v
-			// What is spent on waking up now is in proportion to the idle share now.
-			asleep := c.asleep(cpu)
-			d.Wake = topology.Duration(seconds(asleep / c.idleShare()))
+			asleep, always := c.asleep(route, svc, cpu)
+			d.Wake = topology.Duration(seconds(always))
 			busy := topology.Duration(seconds(cpu - asleep))
 			if svc == Client {
 				d.Async = busy

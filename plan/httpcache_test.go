@@ -24,7 +24,7 @@ func cachedShop(memory topology.Bytes, h *topology.HTTPCache, paths ...string) *
 			Work: &topology.Work{CPU: topology.Duration(2 * time.Millisecond), Delay: topology.Duration(10 * time.Millisecond)}, Uses: topology.Strings{"store"}},
 			"store": {Work: &topology.Work{CPU: topology.Duration(time.Millisecond)}}},
 		Routes:   []*topology.Route{{Name: "/", Path: "/", To: "web", HTTPCache: h}},
-		Workload: &topology.Workload{Rate: 200, Duration: topology.Duration(300 * time.Second), Mix: map[string]topology.Percent{"a": 1}, Scenarios: map[string]*topology.Scenario{"a": sc}},
+		Workload: &topology.Workload{Rate: 200, Duration: topology.Duration(240 * time.Second), Mix: map[string]topology.Percent{"a": 1}, Scenarios: map[string]*topology.Scenario{"a": sc}},
 	}
 }
 
@@ -53,7 +53,7 @@ func TestPredictedHitsAreTheSimulated(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			m, err := simulate.New(c.sys, simulate.Options{Seed: 7, Replications: 2})
+			m, err := simulate.New(c.sys, simulate.Options{Seed: 7, Replications: 1})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -39,7 +39,7 @@ func LoadOf(sys *topology.System, tracePeak float64) (Load, error) {
 	}
 	peak := float64(w.Rate)
 	for _, s := range w.Stages {
-		peak = max(peak, float64(s.Rate))
+		peak = max(peak, float64(s.Rate+s.Amplitude))
 	}
 	if w.Trace != nil {
 		peak = tracePeak
@@ -88,6 +88,9 @@ func RequestMix(sys *topology.System) (Mix, time.Duration, error) {
 			return m, 0, fmt.Errorf("the workload's mix names scenario %s, which does not exist", name)
 		}
 		for _, step := range scenario.Steps {
+			if !step.IsRouted() {
+				continue
+			}
 			method := step.Method
 			if method == "" {
 				method = "GET"

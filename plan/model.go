@@ -70,6 +70,9 @@ func newModel(sys *topology.System, load Load, o Options) (*model, error) {
 		}
 		m.burst = burstOf(c)
 	}
+	if left := sys.Workload.Unmodelled(); left != "" {
+		m.notes = append(m.notes, left)
+	}
 	if err := m.settleCaches(sys, load); err != nil {
 		return nil, err
 	}

@@ -12,6 +12,9 @@ import (
 
 // TestLossAgainstTheSimulator holds what a CPU limit costs against the simulator, which refills quotas one by one.
 func TestLossAgainstTheSimulator(t *testing.T) {
+	if raceEnabled {
+		t.Skip("minutes under the race detector, and nothing here is concurrent")
+	}
 	for _, c := range []struct {
 		limit, load float64
 		cpu         time.Duration

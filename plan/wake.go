@@ -11,7 +11,7 @@ import "math"
 // through the gateway, which does nothing else, shows what that is on this machine: a service's visit spends no more on it.
 
 // What is believed of r for a bare hop before the pulses are looked at, and its standard error: services of one to three
-// milliseconds on two virtual cores gave 0.4 to 1.2, the example shop 1.0 (docs/plan.md has the table). The pulses weigh
+// milliseconds on two virtual cores gave 0.4 to 1.2, the example shop 1.0. The pulses weigh
 // about half as much.
 const (
 	wakePrior      = 0.8
@@ -20,6 +20,11 @@ const (
 	// pulses are never believed closer than this.
 	wakePulseError = 0.5
 )
+
+// limitedWake is the share of a hop's CPU time that a service at its limit saves, because it never sleeps. Between 30% of
+// what they held and all of it, services of one to two milliseconds under limits of 0.25 to 0.5 cores saved 0.7 to 1.2 of
+// what a hop through the gateway cost; up to 80% they saved next to nothing (docs/plan.md).
+const limitedWake = 0.9
 
 // minPulses is how many pulses it takes to say anything at all.
 const minPulses = 30

@@ -429,6 +429,9 @@ func (c *compiler) note() {
 			c.m.notes = append(c.m.notes, fmt.Sprintf("%s: %s not simulated yet", route.Name, list(parts)))
 		}
 	}
+	if left := c.sys.Workload.Unmodelled(); left != "" {
+		c.m.notes = append(c.m.notes, left)
+	}
 	if len(c.silent) > 0 {
 		c.m.notes = append(c.m.notes, fmt.Sprintf("nothing is known of the work of %s: counted as none", list(sortedKeys(c.silent))))
 	}

@@ -74,7 +74,7 @@ type sim struct {
 	bindings  []binding // of clients to replicas: by session, then by cookie
 	hit       [][]int32 // replicas that each fault has hit
 	clients   uint64    // that have come so far
-	held      []int32   // users who wait for others to come with
+	ahead     ahead     // whom users follow who come in a cluster
 	spread    float64   // seconds over which a cluster comes
 	runs      uint64    // of scenarios that have begun
 
@@ -217,7 +217,7 @@ func (s *sim) dispatch(e event) {
 	case evArrival:
 		s.arrive()
 	case evStep:
-		s.due(e.subject)
+		s.nextStep(e.subject)
 	case evGo:
 		s.nextStep(e.subject)
 	case evDelay:

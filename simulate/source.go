@@ -3,6 +3,8 @@ package simulate
 import (
 	"math"
 	"sort"
+
+	"github.com/banyanhq/banyan/stats"
 )
 
 // source draws the arrivals of an open load.
@@ -57,8 +59,7 @@ func (a *source) candidate() int64 {
 // Clusters: the work that comes to the CPU of a real system varies more than independent requests make it. How much more
 // is measured as its dispersion (plan.Calibrate). Here, sessions come in clusters of a geometrically distributed number
 // with a mean of half the dispersion, spread over a short time: the variance of the work of a span that is long against
-// that is then what was measured, and so is what it waits for a busy CPU. Users who think are held back until a cluster
-// is complete; as many more of them there are as are held back on average.
+// that is then what was measured, and so is what it waits for a busy CPU. Users who think end their pauses together.
 
 // clusterSpread is how long a cluster takes to arrive, in units of the CPU time of one session.
 const clusterSpread = 8
@@ -94,16 +95,29 @@ func (s *sim) together() int {
 // delayed is when a member of a cluster comes.
 func (s *sim) delayed() int64 { return s.now + nanoseconds(s.spread*s.arrivals.draws.ExpFloat64()) }
 
-// hold keeps a user back until the cluster is complete that it comes in.
-func (s *sim) hold(u int32) {
-	s.held = append(s.held, u)
-	if s.arrivals.draws.uniform()*s.arrivals.batch >= 1 && len(s.held) < s.load.users/2 {
-		return
+// ahead is the user whom those who come with it follow.
+type ahead struct {
+	wakes int64   // when its pause ends
+	think float64 // the mean of that pause
+}
+
+// think draws the pause of a user, in nanoseconds. What is left of an exponential pause is as long as a new one: so a
+// user may come with another who is thinking already, and its own pause has the right length all the same. Pauses that
+// are not exponential are not moved.
+func (s *sim) think(mean float64) int64 {
+	clusters := s.arrivals.batch > 1 && (s.load.thinkTimes == "" || s.load.thinkTimes == "exponential")
+	if l := s.ahead; clusters && l.wakes > s.now && l.think == mean && s.arrivals.draws.uniform()*s.arrivals.batch >= 1 {
+		spread := min(s.spread, mean/4) * s.arrivals.draws.ExpFloat64()
+		if s.arrivals.draws.uniform() < 0.5 {
+			spread = -spread
+		}
+		return max(l.wakes-s.now+int64(spread*1e9), 1)
 	}
-	for _, u := range s.held {
-		s.schedule(s.delayed(), evGo, u, 0)
+	d := nanoseconds(stats.Pause(s.load.thinkTimes, mean, s.users))
+	if clusters {
+		s.ahead = ahead{wakes: s.now + d, think: mean}
 	}
-	s.held = s.held[:0]
+	return d
 }
 
 // startLoad schedules the first arrival, or lets all users begin as if each had been thinking all along.
@@ -130,13 +144,13 @@ func (s *sim) startLoad() {
 		}
 		return
 	}
-	for i := range l.users + int(math.Round(s.arrivals.batch-1)) {
+	for i := range l.users {
 		u := s.sessions.take()
 		s.enter(u)
 		s.choose(u)
 		at := int64(i) % 1_000_000_000 // those who do not think come a nanosecond apart
 		if think := l.scenarios[s.sessions.at(u).scenario].steps[0].think; think > 0 {
-			at = nanoseconds(think * s.users.ExpFloat64())
+			at = nanoseconds(stats.RemainingPause(l.thinkTimes, think, s.users))
 		}
 		s.schedule(at, evStep, u, 0)
 	}
@@ -189,15 +203,6 @@ func (s *sim) arrive() {
 			s.schedule(s.delayed(), evGo, u, 0)
 		}
 	}
-}
-
-// due is the end of a session's pause.
-func (s *sim) due(u int32) {
-	if s.arrivals.batch > 1 && s.load.users > 0 {
-		s.hold(u)
-		return
-	}
-	s.nextStep(u)
 }
 
 // nextStep sends the next request that a session makes now.
@@ -273,7 +278,7 @@ func (s *sim) endRequest(i int32, outcome Outcome) {
 	st := &steps[se.step-1]
 	at := s.now
 	if st.think > 0 {
-		at += nanoseconds(st.think * s.users.ExpFloat64())
+		at += s.think(st.think)
 	}
 	s.schedule(at, evStep, u, 0)
 }

@@ -206,7 +206,7 @@ func (s *sim) leave(v int32, async bool) {
 	if n := &s.m.nodes[at.node]; async && n.async.mean+n.wake > 0 {
 		work := n.async.sample(svc.work)
 		if n.wake > 0 {
-			work += n.wake * s.cpu.idleShare()
+			work += n.wake * s.asleep(replica)
 		}
 		if work > 0 {
 			s.startWork(replica, work, nobody)
@@ -218,6 +218,18 @@ func (s *sim) leave(v int32, async bool) {
 	if s.m.services[s.replicas[replica].service].block != none {
 		s.serveLine(replica)
 	}
+}
+
+// asleep is how much of what waking up costs a visit that leaves has cost. A replica with a CPU limit has slept unless
+// it has more to do, whatever the machine does; another one in proportion to the idle share of the machine.
+func (s *sim) asleep(replica int32) float64 {
+	if !s.replicas[replica].limited {
+		return s.cpu.idleShare()
+	}
+	if len(s.cpu.procs[replica].jobs) > 0 {
+		return 0
+	}
+	return 1
 }
 
 func (s *sim) freeVisit(v int32) {

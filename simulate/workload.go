@@ -26,6 +26,8 @@ type workload struct {
 	timeout   int64    // of one request, as the client sees it
 	routes    []string // those that scenarios take, sorted
 	scenarios []scenario
+
+	thinkTimes string // distribution of the pauses
 }
 
 // piece of a rate that changes linearly. Times in seconds.
@@ -64,6 +66,7 @@ func compileLoad(sys *topology.System, o Options) (*workload, error) {
 	if w.Timeout > 0 {
 		l.timeout = int64(w.Timeout)
 	}
+	l.thinkTimes = w.ThinkTimes
 	var rate float64
 	var err error
 	if o.Load != nil {
@@ -100,13 +103,19 @@ func (l *workload) arrange(w *topology.Workload, o Options, rate float64) error 
 	case l.users > 0:
 	case len(w.Stages) > 0:
 		l.steady = false
-		from, at := 0.0, 0.0
 		for i, s := range w.Stages {
-			if err := checkRate(float64(s.Rate)); err != nil || s.Duration <= 0 || s.Duration.Std() > maxHorizon {
+			if err := checkRate(float64(s.Rate) + float64(s.Amplitude)); err != nil || s.Duration <= 0 || s.Duration.Std() > maxHorizon {
 				return fmt.Errorf("stage %d of the workload: rate %v over %v", i+1, float64(s.Rate), s.Duration.Std())
 			}
-			l.add(at, s.Duration.Std().Seconds(), from, float64(s.Rate))
-			from, at = float64(s.Rate), at+s.Duration.Std().Seconds()
+		}
+		slopes, err := topology.Slopes(w.Stages)
+		if err != nil {
+			return fmt.Errorf("the workload: %w", err)
+		}
+		at := 0.0
+		for _, s := range slopes {
+			l.add(at, s.Duration.Seconds(), s.From, s.To)
+			at += s.Duration.Seconds()
 		}
 		length = at
 	case w.Trace != nil:
@@ -268,6 +277,9 @@ func (l *workload) fromFile(sys *topology.System, w *topology.Workload) error {
 		total += weight
 		compiled := scenario{share: total}
 		for _, st := range s.Steps {
+			if !st.IsRouted() {
+				continue
+			}
 			compiledStep, route, err := compileStep(router, sys.Functions, w, s, st)
 			if err != nil {
 				return fmt.Errorf("scenario %s: %w", name, err)

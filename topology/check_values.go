@@ -79,7 +79,7 @@ func (n *stepNames) all() []string {
 }
 
 // ownVariables are those that need no definition.
-var ownVariables = []string{"user", "iteration", "uuid"}
+var ownVariables = []string{"user", "iteration", "seq", "uuid"}
 
 // placeholder is a variable in a step's texts; after another '$' it is none, but the text itself.
 var placeholder = regexp.MustCompile(`\$?\$\{([^}]*)\}`)
@@ -106,6 +106,19 @@ func (c *checker) variables(step *Step, s spot, names *stepNames) {
 	}
 	for _, k := range sortedKeys(step.Form) {
 		look(func() spot { return s.child("form").child(k) }, step.Form[k])
+	}
+	for i, text := range step.Redis {
+		look(func() spot { return s.child("redis").item(i) }, text)
+	}
+	if v := step.WebSocket; v != nil {
+		look(func() spot { return s.child("websocket") }, v.Path)
+		look(func() spot { return s.child("websocket") }, v.Send)
+	}
+	if v := step.TCP; v != nil {
+		look(func() spot { return s.child("tcp") }, v.Send)
+	}
+	if v := step.NATS; v != nil {
+		look(func() spot { return s.child("nats") }, v.Subject)
 	}
 	var free func(at spot, n *node)
 	free = func(at spot, n *node) {

@@ -91,6 +91,9 @@ func (c *checker) stages(w *Workload, s spot) {
 	if len(c.problems.list) > 0 {
 		return // a rate of 0 may stand for one that could not be read
 	}
+	for i, stage := range w.Stages {
+		c.shape(stage, s.item(i))
+	}
 	for _, stage := range w.Stages {
 		if stage.Rate > 0 && stage.Duration > 0 {
 			return
@@ -133,6 +136,7 @@ func (c *checker) steps(steps []*Step, names *stepNames) {
 			continue
 		}
 		c.variables(step, s, names)
+		c.call(step, s)
 		var bodies []string
 		for _, key := range []string{"body", "form", "json"} {
 			if s.child(key).node != nil {

@@ -194,6 +194,9 @@ func completeWorkload(sys *System) {
 // stepName returns the name of the route that a step's request takes, or what it asks for where it takes none.
 // Variables of the path stand for themselves: they match only where any text would.
 func stepName(router *Router, step *Step) string {
+	if !step.IsRouted() {
+		return step.Title()
+	}
 	path, _, _ := strings.Cut(step.Path, "?")
 	decoded, err := url.PathUnescape(path)
 	if err != nil {

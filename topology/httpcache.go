@@ -72,6 +72,9 @@ func (c *checker) httpCache(s spot, r *Route) {
 	if r.Sticky != nil {
 		c.at(s, Problem{Message: "sticky binds clients by a cookie in the answers, and kept answers have none", Expected: "one of http_cache and sticky"})
 	}
+	if len(r.Split) > 0 || r.Canary != nil {
+		c.at(s, Problem{Message: "kept answers of one version would be given for those of the other", Expected: "one of http_cache and split or canary"})
+	}
 	if memory := c.sys.httpMemory(); h.MaxObject > memory {
 		c.at(s.child("max_object"), Problem{Found: h.MaxObject.String(), Message: "it is more than all of the memory (" + memory.String() + ")",
 			Hint: "raise the system's 'http_cache: {memory: ...}'"})

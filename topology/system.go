@@ -112,7 +112,8 @@ type Demand struct {
 	// Async is CPU time of one visit that nobody waits for: garbage collection, logging, work after the answer.
 	Async Duration `yaml:"async"`
 	// Wake is CPU time of one visit that goes into waking up and falling asleep again. It is spent in proportion to the
-	// idle share of the machine: a busy one has no time to sleep. Nobody waits for it.
+	// idle share of the machine: a busy one has no time to sleep. A service with a CPU limit spends it unless that limit
+	// makes it stand still with work to do. Nobody waits for it.
 	Wake Duration `yaml:"wake"`
 	// DelaySCV is the squared coefficient of variation of the delay.
 	DelaySCV *float64 `yaml:"delay_scv" schema:"minimum=0,maximum=1000000,default=1"`

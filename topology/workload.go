@@ -8,14 +8,18 @@ type Workload struct {
 	Rate Rate `yaml:"rate"`
 	// Arrivals of an open workload: poisson (random, as independent users are) or constant (evenly spaced).
 	Arrivals string `yaml:"arrivals" schema:"enum=poisson|constant,default=poisson"`
-	// Stages of an open workload whose rate changes: each leads linearly from the rate before to its own.
+	// Stages of an open workload whose rate changes: each leads from the rate before to its own, linearly unless its shape
+	// says otherwise.
 	Stages []Stage `yaml:"stages"`
 	// Trace is a recorded series of arrivals that is replayed.
 	Trace *Trace `yaml:"trace"`
 	// Users of a closed workload, each running one scenario after the other.
 	Users int `yaml:"users" schema:"minimum=0,maximum=10000000"`
-	// Think is the mean pause of a user between two requests (exponentially distributed).
+	// Think is the mean pause of a user between two requests.
 	Think Duration `yaml:"think"`
+	// ThinkTimes is the distribution of all pauses, whose means are given: exponential, constant, uniform (from half to one
+	// and a half of the mean) or lognormal (of a standard deviation as large as the mean: a few users read for long).
+	ThinkTimes string `yaml:"think_times" schema:"enum=exponential|constant|uniform|lognormal,default=exponential"`
 	// Duration of a load test, its warm-up not included.
 	Duration Duration `yaml:"duration" schema:"default=30s,maximum=168h"`
 	// Warmup is run first and left out of the figures.
@@ -30,14 +34,6 @@ type Workload struct {
 	Scenarios map[string]*Scenario `yaml:"scenarios" schema:"keys=name"`
 	// Thresholds that a load test must keep, such as 'p99 < 200ms', 'errors < 0.1%' or 'p99{POST /checkout} < 300ms'.
 	Thresholds []string `yaml:"thresholds"`
-}
-
-// Stage of an open workload.
-type Stage struct {
-	// Rate at the end of the stage.
-	Rate Rate `yaml:"rate" schema:"required"`
-	// Duration of the stage.
-	Duration Duration `yaml:"duration" schema:"required"`
 }
 
 // Trace is a CSV file, gzip'd or not, with a header: the first column is the time, the second the number of arrivals
@@ -87,8 +83,9 @@ type Scenario struct {
 	Teardown []*Step `yaml:"teardown" schema:"maxItems=1000"`
 }
 
-// Step is one request. In path, headers, body, form and json, ${name} is replaced: by a value that an earlier step
-// extracted, by ${feeder.column} of a feeder's row, or by ${user}, ${iteration}, ${uuid}, ${random:1:100} (a whole number, both ends included),
+// Step is one request: exactly one of path, redis, grpc, websocket, tcp, nats and dynamodb. In path, headers, body, form,
+// json and the texts of the others, ${name} is replaced: by a value that an earlier step extracted, by ${feeder.column} of
+// a feeder's row, or by ${user}, ${iteration}, ${seq}, ${uuid}, ${random:1:100} (a whole number, both ends included),
 // ${zipf:1:100} (the same, small numbers more often) or ${pick:a,b,c}.
 type Step struct {
 	// Name of the step in reports. Left out: the name of the route that it matches.
@@ -96,10 +93,27 @@ type Step struct {
 	// Tags under which reports show it together with the other steps that have them, such as read or write. Steps of one
 	// name have the same tags.
 	Tags Strings `yaml:"tags" schema:"maxItems=20"`
+	// To is the address that the step goes to, where that is not the target of the run. Its scheme is the protocol: http,
+	// https, h2 (HTTP/2 over TLS), h2c (HTTP/2 without), grpc, grpcs, ws, wss, tcp, tls, redis, rediss, nats, dynamodb,
+	// dynamodbs.
+	To string `yaml:"to"`
 	// Method of the request.
 	Method string `yaml:"method" schema:"enum=GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS,default=GET"`
 	// Path of the request, with its query.
-	Path string `yaml:"path" schema:"required,format=path"`
+	Path string `yaml:"path" schema:"format=path"`
+	// Redis commands, such as 'GET user:${user}': words with spaces between them, those with a space in quotes. Several are
+	// sent together (pipelined), and the step ends with the last answer.
+	Redis Strings `yaml:"redis" schema:"maxItems=10000"`
+	// GRPC calls a method.
+	GRPC *GRPCCall `yaml:"grpc"`
+	// WebSocket connects, sends a message, awaits one.
+	WebSocket *WebSocketCall `yaml:"websocket"`
+	// TCP sends bytes and reads the answer.
+	TCP *TCPCall `yaml:"tcp"`
+	// NATS sends a request, or publishes.
+	NATS *NATSCall `yaml:"nats"`
+	// DynamoDB is an action, such as GetItem, whose input is json.
+	DynamoDB string `yaml:"dynamodb"`
 	// Headers of the request.
 	Headers map[string]string `yaml:"headers"`
 	// Body of the request, as it is.

@@ -50,7 +50,27 @@ type loadRun struct {
 		}
 		Scenarios struct{ Started int64 }
 	}
+	Measurement struct {
+		MachineCPU float64 `json:"machine_cpu"`
+		Services   map[string]struct{ CPU float64 }
+	}
 }
+
+// strangers is how many cores processes used that are no part of the system.
+func (r loadRun) strangers() float64 {
+	other := r.Measurement.MachineCPU
+	for _, s := range r.Measurement.Services {
+		other -= s.CPU
+	}
+	return other
+}
+
+// Where strangers used more cores than that, a measurement is made again, so many times at most; the one with the least
+// of them counts.
+const (
+	maxStrangers = 0.15
+	maxTries     = 3
+)
 
 type pair struct {
 	Predicted, Measured, Error float64
@@ -98,9 +118,21 @@ func (b *bench) measure(ctx context.Context, name string) (r *record, err error)
 	starts := total.Rate * float64(full.Result.Scenarios.Started) / float64(total.Requests)
 	fmt.Printf("   holds %.1f requests/s\n", total.Rate)
 	load := func(share float64) (string, error) {
-		var run loadRun
-		err := b.ask(ctx, name, &run, "load", "--rate", fmt.Sprintf("%.2f/s", share*starts), "--warmup", "2s", "--duration", length)
-		return run.Name, err
+		var best loadRun
+		for try := range maxTries {
+			var run loadRun
+			if err := b.ask(ctx, name, &run, "load", "--rate", fmt.Sprintf("%.2f/s", share*starts), "--warmup", "2s", "--duration", length); err != nil {
+				return "", err
+			}
+			fmt.Printf("   %.0f%%: others used %.2f cores\n", 100*share, run.strangers())
+			if try == 0 || run.strangers() < best.strangers() {
+				best = run
+			}
+			if best.strangers() <= maxStrangers {
+				break
+			}
+		}
+		return best.Name, nil
 	}
 	if r.Calibration, err = load(calibrated); err != nil {
 		return nil, err

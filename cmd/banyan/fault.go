@@ -15,7 +15,7 @@ func parseFaults(texts []string) ([]simulate.Fault, error) {
 	for _, text := range texts {
 		f, ok := parseFault(text)
 		if !ok {
-			return nil, usagef("--fault %q: want kill:SERVICE*N@AT, slow:SERVICE*N@AT+FORxFACTOR, errors:SERVICE*N@AT+FORxSHARE or partition:FROM>TO@AT+FOR, such as kill:catalog*1@10s", text)
+			return nil, usagef("--fault %q: want kill:SERVICE*N@AT, stall:SERVICE*N@AT+FOR, isolate:SERVICE*N@AT+FOR, slow:SERVICE*N@AT+FORxFACTOR, errors:SERVICE*N@AT+FORxSHARE or partition:FROM>TO@AT+FOR, such as kill:catalog*1@10s", text)
 		}
 		faults = append(faults, f)
 	}
@@ -51,7 +51,7 @@ func parseFault(text string) (f simulate.Fault, ok bool) {
 		return f, ok && !hasFactor
 	case simulate.FaultSlow, simulate.FaultErrors:
 		ok = hasFactor
-	case simulate.FaultKill:
+	case simulate.FaultKill, simulate.FaultStall, simulate.FaultIsolate:
 		ok = !hasFactor
 	}
 	service, count, hasCount := strings.Cut(where, "*")

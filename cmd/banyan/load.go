@@ -30,6 +30,7 @@ type loadFlags struct {
 	method, body              string
 	headers                   []string
 	knee                      kneeFlags
+	target                    targetFlags
 	out                       reportFlags
 	distributed               workerFlags
 }
@@ -53,6 +54,9 @@ broken, or a worker was lost. Ctrl-C ends the test and reports what was done.`,
   banyan load --users 500 --think 2s
   banyan load --trace requests.csv.gz --speed 60 --from 40d --length 1h
   banyan load http://127.0.0.1:8080/ --connections 64 --duration 10s
+  banyan load redis://127.0.0.1:6379 --command 'GET key:{{seq}}' --rate 5000/s
+  banyan load grpc://127.0.0.1:9090/shop.Catalog/Get --body '{"id": "7"}' --rate 500/s
+  banyan load ws://127.0.0.1:8080/chat --send hello --match hello --users 100 --think 1s
   banyan load --find-knee --slo 'p99<200ms,errors<0.1%'
   banyan load http://127.0.0.1:8080/ --sweep users=1,2,4,8,16,32 --duration 5s
   banyan load --worker :7070 --secret-file secret
@@ -97,6 +101,7 @@ broken, or a worker was lost. Ctrl-C ends the test and reports what was done.`,
 	fl.StringVar(&f.body, "body", "", "with a URL: the request's body")
 	fl.StringArrayVarP(&f.headers, "header", "H", nil, "with a URL: a header, such as 'Accept: text/html'")
 	f.knee.register(cmd)
+	f.target.register(cmd)
 	f.out.register(cmd)
 	f.distributed.register(cmd)
 	cmd.AddCommand(c.loadDiff())
@@ -115,7 +120,7 @@ func (c *cli) loadURL(ctx context.Context, url string, f loadFlags) error {
 		return wrongUse{err}
 	}
 	cfg := load.Config{Target: target, Workload: w, Seed: f.seed, MaxLate: f.maxLate}
-	if err := f.distributed.apply(&cfg); err != nil {
+	if err := errors.Join(f.distributed.apply(&cfg), f.target.apply(&cfg)); err != nil {
 		return err
 	}
 	progress := c.progress()
@@ -133,6 +138,9 @@ func (f loadFlags) adHoc() (o load.AdHocOptions, err error) {
 		return o, usagef("--trace needs a topology file whose scenarios it drives")
 	}
 	o = load.AdHocOptions{Arrivals: f.arrivals, Users: f.users, Connections: f.connections, Method: f.method, Body: f.body, Thresholds: f.thresholds}
+	if err := f.target.adHoc(&o); err != nil {
+		return o, err
+	}
 	if f.rate != "" {
 		r, err := topology.ParseRate(f.rate)
 		if err != nil {
@@ -182,7 +190,7 @@ func (c *cli) loadSystem(cmd *cobra.Command, f loadFlags) error {
 	cfg := load.Config{
 		Router: topology.NewRouter(sys.Routes), Dir: sys.Dir, Seed: f.seed, MaxLate: f.maxLate, Connections: f.connections,
 	}
-	if err := f.distributed.apply(&cfg); err != nil {
+	if err := errors.Join(f.distributed.apply(&cfg), f.target.apply(&cfg)); err != nil {
 		return err
 	}
 	progress := c.progress()
@@ -212,6 +220,11 @@ func (f loadFlags) override(cmd *cobra.Command, sys *topology.System) error {
 	}
 	if err := overrideLoad(sys, f.rate, f.users, f.think); err != nil {
 		return err
+	}
+	if sys.Workload != nil {
+		if err := f.target.override(sys.Workload); err != nil {
+			return err
+		}
 	}
 	w := sys.Workload
 	if w == nil {

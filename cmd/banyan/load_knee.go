@@ -109,6 +109,9 @@ func (k *kneeFlags) options(f loadFlags) (o load.KneeConfig, err error) {
 func (c *cli) loadSearch(cmd *cobra.Command, args []string, f loadFlags) error {
 	ctx := cmd.Context()
 	cfg := load.Config{Seed: f.seed, MaxLate: f.maxLate, Connections: f.connections}
+	if err := f.target.apply(&cfg); err != nil {
+		return err
+	}
 	dir := ""
 	if len(args) == 1 {
 		bare := f

@@ -7,6 +7,7 @@ import (
 
 	"github.com/banyanhq/banyan/app/control"
 	"github.com/banyanhq/banyan/gateway/httpcache"
+	"github.com/banyanhq/banyan/topology"
 )
 
 func (c *cli) purge() *cobra.Command {
@@ -61,7 +62,7 @@ func (c *cli) printCaches(all []control.CacheStatus) {
 	t := table{gap: true, head: []string{"HTTP CACHE", "HIT RATIO", "HITS", "STALE", "COALESCED", "MISSES", "VALIDATED", "NOT KEPT", "OBJECTS", "MEMORY", "EVICTED"}}
 	for _, s := range all {
 		t.row(s.Route, fmt.Sprintf("%.1f%%", 100*s.HitRatio), fmt.Sprint(s.Hits), fmt.Sprint(s.Stale), fmt.Sprint(s.Coalesced), fmt.Sprint(s.Misses),
-			fmt.Sprint(s.Revalidated), fmt.Sprint(s.Unstored), fmt.Sprint(s.Objects), fmt.Sprintf("%.1fMiB", float64(s.Bytes)/(1<<20)), fmt.Sprint(s.Evictions))
+			fmt.Sprint(s.Revalidated), fmt.Sprint(s.Unstored), fmt.Sprint(s.Objects), topology.Bytes(s.Bytes>>10<<10).String(), fmt.Sprint(s.Evictions))
 	}
 	t.write(c.out)
 }

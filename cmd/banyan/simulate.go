@@ -75,7 +75,7 @@ calibration beside the file where there is one. The same seed gives the same res
 	fl.Uint64Var(&seed, "seed", 1, "of all that is drawn")
 	fl.IntVar(&replications, "replications", 5, "runs with random numbers of their own, for the confidence intervals")
 	fl.StringToIntVar(&replicas, "replicas", nil, "other numbers of replicas, such as catalog=3,cart=2")
-	fl.StringArrayVar(&faults, "fault", nil, "what breaks: kill:SERVICE*N@AT, slow:SERVICE*N@AT+FORxFACTOR, errors:SERVICE*N@AT+FORxSHARE, partition:FROM>TO@AT+FOR (N replicas; left out: all)")
+	fl.StringArrayVar(&faults, "fault", nil, "what breaks: kill:SERVICE*N@AT, stall:SERVICE*N@AT+FOR, isolate:SERVICE*N@AT+FOR, slow:SERVICE*N@AT+FORxFACTOR, errors:SERVICE*N@AT+FORxSHARE, partition:FROM>TO@AT+FOR (N replicas; left out: all)")
 	fl.IntVar(&trace, "trace", 0, "record every step of so many requests (with --json)")
 	return cmd
 }

@@ -51,7 +51,7 @@ type entry struct {
 }
 
 const (
-	diskMagic     = "BANYANC1"
+	diskMagic     = "BANYANC2"
 	maxDiskHead   = 1 << 20
 	maxPending    = 512
 	expiredSuffix = ".stale"
@@ -72,7 +72,7 @@ type diskHead struct {
 	Age      time.Duration `json:"age"`
 	Lifetime time.Duration `json:"lifetime"`
 	Took     time.Duration `json:"took"`
-	Flags    [6]bool       `json:"flags"`
+	Flags    [3]bool       `json:"flags"`
 	SWR      time.Duration `json:"swr"`
 	SIE      time.Duration `json:"sie"`
 }
@@ -183,7 +183,7 @@ func encode(o *object) ([]byte, error) {
 	head, err := json.Marshal(diskHead{
 		Resource: o.resource, Parts: o.parts, Names: o.names, Values: o.values, Status: o.status, Header: o.header, Body: int64(len(o.body)),
 		Date: f.date, Received: f.received, Age: f.initialAge, Lifetime: f.lifetime, Took: f.took, SWR: f.swr, SIE: f.sie,
-		Flags: [6]bool{f.heuristic, f.noCache, f.mustRevalidate, f.proxyOnly, f.ownSWR, f.ownSIE},
+		Flags: [3]bool{f.heuristic, f.noCache, f.mustRevalidate},
 	})
 	if err != nil || len(head) > maxDiskHead {
 		return nil, errors.New("the head is too large")
@@ -219,8 +219,8 @@ func decode(b []byte) (o *object, ok bool) {
 	o = &object{resource: head.Resource, parts: head.Parts, names: head.Names, values: head.Values, status: head.Status,
 		header: clipped(head.Header), body: body, tag: etagOf(head.Header), tags: tagsOf(head.Header)}
 	o.fresh = freshness{date: head.Date, received: head.Received, initialAge: head.Age, lifetime: head.Lifetime, took: head.Took,
-		heuristic: head.Flags[0], noCache: head.Flags[1], mustRevalidate: head.Flags[2], proxyOnly: head.Flags[3],
-		ownSWR: head.Flags[4], ownSIE: head.Flags[5], swr: head.SWR, sie: head.SIE}
+		heuristic: head.Flags[0], noCache: head.Flags[1], mustRevalidate: head.Flags[2],
+		swr: head.SWR, sie: head.SIE}
 	o.weigh()
 	return o, true
 }

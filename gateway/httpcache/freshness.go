@@ -38,10 +38,8 @@ type freshness struct {
 	took       time.Duration // how long the origin took, for early refreshes
 
 	noCache        bool // never without validation
-	mustRevalidate bool // never stale (must-revalidate)
-	proxyOnly      bool // never stale, but for what the answer itself permits (proxy-revalidate, s-maxage)
+	mustRevalidate bool // never stale
 	swr, sie       time.Duration
-	ownSWR, ownSIE bool // the answer says so itself
 }
 
 // responseDirectives returns the directives that hold for an answer in this cache: those of a targeted field alone where
@@ -87,8 +85,10 @@ func explicitLifetime(h http.Header, d directives, isTargeted bool, date, now ti
 // the answer's head came.
 func (r *Rules) assess(status int, h http.Header, requested, received time.Time) freshness {
 	d, isTargeted := responseDirectives(h)
-	f := freshness{received: received, took: received.Sub(requested), noCache: d.noCache, mustRevalidate: d.mustRevalidate}
-	f.proxyOnly = d.proxyRevalidate || d.sMaxAge != absent
+	f := freshness{received: received, took: received.Sub(requested), noCache: d.noCache}
+	// All three forbid a shared cache to use the answer once it is stale (RFC 9111, 5.2.2.2, 5.2.2.8 and 5.2.2.10), and
+	// what an explicit directive prohibits, no other directive permits (4.2.4: MUST NOT against the MAY of RFC 5861).
+	f.mustRevalidate = d.mustRevalidate || d.proxyRevalidate || d.sMaxAge != absent
 	var ok bool
 	var apparent time.Duration
 	if f.date, _, ok = dateField(h, "Date", received); ok {
@@ -110,10 +110,10 @@ func (r *Rules) assess(status int, h http.Header, requested, received time.Time)
 	}
 	f.swr, f.sie = r.StaleWhileRevalidate, r.StaleIfError
 	if d.staleWhileRevalidate != absent {
-		f.swr, f.ownSWR = time.Duration(d.staleWhileRevalidate)*time.Second, true
+		f.swr = time.Duration(d.staleWhileRevalidate) * time.Second
 	}
 	if d.staleIfError != absent {
-		f.sie, f.ownSIE = time.Duration(d.staleIfError)*time.Second, true
+		f.sie = time.Duration(d.staleIfError) * time.Second
 	}
 	return f
 }
@@ -158,10 +158,10 @@ func (f *freshness) decide(req *directives, now time.Time, random float64) use {
 	if f.mustRevalidate {
 		return useValidate
 	}
-	if f.swr > 0 && -left < f.swr && (!f.proxyOnly || f.ownSWR) {
+	if f.swr > 0 && -left < f.swr {
 		return useRefresh
 	}
-	if req.maxStale != absent && -left <= time.Duration(req.maxStale)*time.Second && !f.proxyOnly {
+	if req.maxStale != absent && -left <= time.Duration(req.maxStale)*time.Second {
 		return useStale
 	}
 	return useValidate
@@ -170,15 +170,15 @@ func (f *freshness) decide(req *directives, now time.Time, random float64) use {
 // mayServeOnError reports whether a stored answer may stand in for one that the origin failed to give (RFC 9111, 4.2.4;
 // RFC 5861, 4).
 func (f *freshness) mayServeOnError(req *directives, now time.Time) bool {
-	if f.noCache || req.noCache || f.mustRevalidate {
+	if f.noCache || req.noCache {
 		return false
 	}
 	over := f.age(now) - f.lifetime
 	if over <= 0 {
 		return true // still fresh: it was asked again for the client's sake only, or early
 	}
-	if req.staleIfError != absent && over < time.Duration(req.staleIfError)*time.Second && !f.proxyOnly {
-		return true
+	if f.mustRevalidate {
+		return false
 	}
-	return f.sie > 0 && over < f.sie && (!f.proxyOnly || f.ownSIE)
+	return req.staleIfError != absent && over < time.Duration(req.staleIfError)*time.Second || over < f.sie
 }

@@ -108,7 +108,9 @@ func TestRFC5861Section3StaleWhileRevalidate(t *testing.T) {
 		{"within", "max-age=1, stale-while-revalidate=60", "cache"},
 		{"beyond", "max-age=1, stale-while-revalidate=5", "origin"},
 		{"must-revalidate", "max-age=1, must-revalidate, stale-while-revalidate=60", "origin"},
-		{"s-maxage and its own permission", "s-maxage=1, stale-while-revalidate=60", "cache"},
+		{"s-maxage prohibits what is permitted beside it", "s-maxage=1, stale-while-revalidate=60", "origin"},
+		{"proxy-revalidate does too", "max-age=1, proxy-revalidate, stale-while-revalidate=60", "origin"},
+		{"a targeted field takes the place of s-maxage", "s-maxage=1 | CDN-Cache-Control: max-age=1, stale-while-revalidate=60", "cache"},
 		{"malformed", "max-age=1, stale-while-revalidate=-1", "origin"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -157,6 +159,10 @@ func TestRFC5861Section4StaleIfError(t *testing.T) {
 		{name: "the route's default", rules: Rules{StaleIfError: time.Minute}, steps: []step{
 			{origin: "200 | Cache-Control: max-age=1", want: "origin"}, {wait: 10 * time.Second, origin: "503", want: "200", body: "answer 1",
 				fields: "Cache-Status: banyan; fwd=stale; fwd-status=503; ttl=-9; detail=stale-if-error"}}},
+		c("s-maxage", "s-maxage=1, stale-if-error=60", "GET /", "503", "503"),
+		c("proxy-revalidate", "max-age=1, proxy-revalidate, stale-if-error=60", "GET /", "503", "503"),
+		c("s-maxage over the request's", "s-maxage=1", "GET / | Cache-Control: stale-if-error=60", "503", "503"),
+		c("a targeted field in place of s-maxage", "s-maxage=1 | CDN-Cache-Control: max-age=1, stale-if-error=60", "GET /", "503", "200"),
 		{name: "the route's default yields to s-maxage", rules: Rules{StaleIfError: time.Minute}, steps: []step{
 			{origin: "200 | Cache-Control: s-maxage=1", want: "origin"}, {wait: 10 * time.Second, origin: "503", want: "503"}}},
 	})

@@ -88,6 +88,7 @@ func (g *rig) do(head string, fields ...string) *http.Response {
 	if res.Status == 0 {
 		g.t.Fatalf("%s: nothing was answered: %v", head, res.Err)
 	}
+	g.settle() // a client has its answer a moment before it is stored
 	return w.Result()
 }
 
