@@ -65,6 +65,25 @@ func BalancedJobBounds(demands []float64, think float64, population int) (*Bound
 	return between("balanced job", lower, upper, think, population), nil
 }
 
+// OpenBounds bounds the response time of an open network of single servers at arrival rate lambda: the demands alone below and
+// nothing above or, balanced, between the networks of the mean and of the largest demand (Lazowska et al., table 5.2).
+func OpenBounds(demands []float64, lambda float64, balanced bool) (lower, upper, largest float64, err error) {
+	total, largest, err := demandsOf(demands, 0, 1)
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	if err := checkNonNegative("arrival rate", lambda); err != nil {
+		return 0, 0, 0, err
+	}
+	if lambda*largest >= 1 {
+		return 0, 0, 0, fmt.Errorf("unstable: arrival rate %v is not below %v, what the largest demand allows", lambda, 1/largest)
+	}
+	if !balanced {
+		return total, math.Inf(1), largest, nil
+	}
+	return total / (1 - lambda*total/float64(len(demands))), total / (1 - lambda*largest), largest, nil
+}
+
 // ProportionalBounds compares with queue lengths in proportion to powers of the
 // demands (Hsieh and Lam 1987). Defined without think time.
 func ProportionalBounds(demands []float64, population int) (*Bounds, error) {

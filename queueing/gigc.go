@@ -18,6 +18,10 @@ const (
 	// KLB is Allen-Cunneen with the correction of Kraemer and Langenbach-Belz
 	// 1976 for arrivals that are not Poisson.
 	KLB Wait = "Kraemer-Langenbach-Belz"
+	// Kingman is Kingman's heavy-traffic formula, for one server the same as Allen-Cunneen.
+	Kingman Wait = "Kingman"
+	// Marchal scales Kingman's upper bound so that M/G/1 is exact (Marchal 1976). One server.
+	Marchal Wait = "Marchal"
 )
 
 // MGc approximates M/G/c: service of mean 1/mu and squared coefficient of
@@ -54,8 +58,18 @@ func GIGc(lambda, mu float64, c int, ca2, cs2 float64, method Wait) (*Single, er
 		factor = (1 + cs2) / (2*cs2 + (1-cs2)/mdcRatio(c, s.Utilisation))
 	case KLB:
 		factor *= klb(s.Utilisation, ca2, cs2)
+	case Kingman, Marchal:
+		if c != 1 {
+			return nil, fmt.Errorf("formula of %s is for one server, not %d", method, c)
+		}
+		if rho := s.Utilisation; method == Marchal {
+			factor = 0
+			if rho > 0 { // the bound over the wait of M/M/1, times Marchal's ratio
+				factor = (ca2 + rho*rho*cs2) / (2 * rho * rho) * (1 + cs2) / (1/(rho*rho) + cs2)
+			}
+		}
 	default:
-		return nil, fmt.Errorf("unknown approximation %q (have %s, %s, %s)", method, AllenCunneen, Kimura, KLB)
+		return nil, fmt.Errorf("unknown approximation %q (have %s, %s, %s, %s, %s)", method, AllenCunneen, Kimura, KLB, Kingman, Marchal)
 	}
 	if ca2 == 1 && cs2 == 1 {
 		return s, nil // M/M/c: exact, whatever the name

@@ -72,22 +72,12 @@ func (c *goldenCase) compare(t *testing.T, path string, got, want any) {
 	}
 }
 
-// programOfSet2 is the model that the fork-join cases name, restated: one step,
-// then two in parallel; each step visits two of four discs five times each.
-const programOfSet2 = `"devices": {"d1": 0.04, "d2": 0.04, "d3": 0.04, "d4": 0.04},
-"program": {"seq": [{"visits": {"d1": 5, "d2": 5}},
-  {"par": [{"visits": {"d1": 5, "d2": 5}}, {"visits": {"d3": 5, "d4": 5}}]}]}`
-
 // Every published problem is solved from its inputs as they stand, through the
 // same door as a user's file.
 func TestGolden(t *testing.T) {
 	for _, c := range goldenCases(t) {
 		t.Run(c.Name, func(t *testing.T) {
-			inputs := string(c.Inputs)
-			if c.Kind == "fork-join closed network" {
-				inputs = strings.Replace(inputs, `"lqn_in": "models/h-t-83/table1/set2/set2.in"`, programOfSet2, 1)
-			}
-			doc := fmt.Sprintf(`{"kind": %q, "name": %q, "inputs": %s}`, c.Kind, c.Name, inputs)
+			doc := fmt.Sprintf(`{"kind": %q, "name": %q, "inputs": %s}`, c.Kind, c.Name, c.Inputs)
 			m, err := ParseModel(strings.NewReader(doc))
 			if err != nil {
 				t.Fatal(err)

@@ -49,6 +49,8 @@ type modelDocument struct {
 type modelKind struct {
 	name string
 	make func() modelInputs
+	// fields are the inputs of the kind where it shares its struct with others; empty: all of the struct.
+	fields []string
 }
 
 // modelKinds are all kinds, a longer name of the same kind after the short one.
@@ -56,47 +58,32 @@ func modelKinds() []modelKind {
 	bounds := func(method string) func() modelInputs {
 		return func() modelInputs { return &boundsInputs{method: method} }
 	}
-	station := func(model string) func() modelInputs {
-		return func() modelInputs { return &stationInputs{model: model} }
-	}
 	network := func(kind string) func() modelInputs {
 		return func() modelInputs { return &networkInputs{kind: kind} }
 	}
-	return []modelKind{
-		{"M/M/1", station("M/M/1")},
-		{"M/M/c", station("M/M/c")},
-		{"M/M/c/K", station("M/M/c/K")},
-		{"M/M/c//N", station("M/M/c//N")},
-		{"M/M/c//N (finite source)", station("M/M/c//N")},
-		{"M/G/1", station("M/G/1")},
-		{"M/G/1-PS", station("M/G/1-PS")},
-		{"M/G/c", station("GI/G/c")},
-		{"GI/G/c", station("GI/G/c")},
-		{"M/M/1 tail probabilities", station("M/M/c")},
-		{"M/M/c tail probabilities", station("M/M/c")},
-		{"Erlang loss", station("Erlang loss")},
-		{"M/M/1 priority non-preemptive", func() modelInputs { return &priorityInputs{} }},
-		{"M/M/1 priority preemptive-resume", func() modelInputs { return &priorityInputs{preemptive: true} }},
-		{"open network single class", network("open1")},
-		{"open network multi-class", network("open")},
-		{"closed single-class exact MVA", network("closed1")},
-		{"closed multi-class exact MVA", network("closed")},
-		{"closed network approximate MVA", network("approximate")},
-		{"mixed network", network("mixed")},
-		{"asymptotic bounds", bounds("asymptotic")},
-		{"balanced job bounds", bounds("balanced job")},
-		{"proportional bounds (Hsieh-Lam)", bounds("proportional")},
-		{"geometric bounds (Casale-Muntz-Serazzi)", bounds("geometric")},
-		{"closed network with blocking-after-service (finite buffers), MVABLO approx", func() modelInputs { return &blockingInputs{} }},
-		{"closed network with blocking, exact Markov", func() modelInputs { return &blockingInputs{exact: true} }},
-		{"fork-join closed network", func() modelInputs { return &forkJoinInputs{} }},
-		{"LQN", func() modelInputs { return &lqnInputs{} }},
-		{"polling queue mean waits", func() modelInputs { return &pollingInputs{} }},
-		{"USL fit (3-parameter least squares)", func() modelInputs { return &uslFitInputs{method: USLLeastSquares} }},
-		{"USL fit (Gunther's quadratic)", func() modelInputs { return &uslFitInputs{method: USLQuadratic} }},
-		{"USL evaluation", func() modelInputs { return &uslInputs{} }},
-		{"cache hit ratio", func() modelInputs { return &cacheInputs{} }},
-	}
+	return append(stationKinds(), append([]modelKind{
+		{name: "M/M/1 priority non-preemptive", make: func() modelInputs { return &priorityInputs{} }},
+		{name: "M/M/1 priority preemptive-resume", make: func() modelInputs { return &priorityInputs{preemptive: true} }},
+		{name: "open network single class", make: network("open1")},
+		{name: "open network multi-class", make: network("open")},
+		{name: "closed single-class exact MVA", make: network("closed1")},
+		{name: "closed multi-class exact MVA", make: network("closed")},
+		{name: "closed network approximate MVA", make: network("approximate")},
+		{name: "mixed network", make: network("mixed")},
+		{name: "asymptotic bounds", make: bounds("asymptotic")},
+		{name: "balanced job bounds", make: bounds("balanced job")},
+		{name: "proportional bounds (Hsieh-Lam)", make: bounds("proportional")},
+		{name: "geometric bounds (Casale-Muntz-Serazzi)", make: bounds("geometric")},
+		{name: "closed network with blocking-after-service (finite buffers), MVABLO approx", make: func() modelInputs { return &blockingInputs{} }},
+		{name: "closed network with blocking, exact Markov", make: func() modelInputs { return &blockingInputs{exact: true} }},
+		{name: "fork-join closed network", make: func() modelInputs { return &forkJoinInputs{} }},
+		{name: "LQN", make: func() modelInputs { return &lqnInputs{} }},
+		{name: "polling queue mean waits", make: func() modelInputs { return &pollingInputs{} }},
+		{name: "USL fit (3-parameter least squares)", make: func() modelInputs { return &uslFitInputs{method: USLLeastSquares} }},
+		{name: "USL fit (Gunther's quadratic)", make: func() modelInputs { return &uslFitInputs{method: USLQuadratic} }},
+		{name: "USL evaluation", make: func() modelInputs { return &uslInputs{} }},
+		{name: "cache hit ratio", make: func() modelInputs { return &cacheInputs{} }},
+	}, classicKinds()...)...)
 }
 
 // Kinds lists the kinds of model that ParseModel knows.
@@ -118,6 +105,9 @@ func ParseModel(r io.Reader) (*Model, error) {
 		return nil, fmt.Errorf("model: more than %d bytes", maxModelBytes)
 	}
 	var doc modelDocument
+	if err := checkFields(raw, fieldsOf(&doc)); err != nil {
+		return nil, fmt.Errorf("model: %w", err)
+	}
 	if err := strict(raw, &doc); err != nil {
 		return nil, fmt.Errorf("model: %w", err)
 	}
@@ -125,14 +115,26 @@ func ParseModel(r io.Reader) (*Model, error) {
 		return nil, errors.New("model: field kind is missing")
 	}
 	kinds := modelKinds()
-	i := slices.IndexFunc(kinds, func(k modelKind) bool { return strings.EqualFold(k.name, doc.Kind) })
+	i := findKind(kinds, doc.Kind)
 	if i < 0 {
+		if near := nearest(doc.Kind, Kinds()); near != "" {
+			return nil, fmt.Errorf("model: unknown kind %q; did you mean %q? 'banyan queueing --help' shows all", doc.Kind, near)
+		}
 		return nil, fmt.Errorf("model: unknown kind %q; have: %s", doc.Kind, strings.Join(Kinds(), "; "))
 	}
 	if len(doc.Inputs) == 0 {
 		return nil, fmt.Errorf("model: kind %s: field inputs is missing", doc.Kind)
 	}
 	in := kinds[i].make()
+	known := kinds[i].fields
+	if known == nil {
+		known = fieldsOf(in)
+	}
+	if len(known) > 0 { // layered models read their fields themselves
+		if err := checkFields(doc.Inputs, known); err != nil {
+			return nil, fmt.Errorf("model: kind %s: inputs: %w", doc.Kind, err)
+		}
+	}
 	if err := strict(doc.Inputs, in); err != nil {
 		return nil, fmt.Errorf("model: kind %s: inputs: %w", doc.Kind, err)
 	}

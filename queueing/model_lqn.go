@@ -400,9 +400,11 @@ type forkJoinInputs struct {
 	// Demand is the CPU time of the steps that give none themselves.
 	Demand  float64          `json:"cpu_demand_per_activity"`
 	Program forkJoinStepJSON `json:"program"`
-	Method  LQNMethod        `json:"method"`
-	Seed    uint64           `json:"seed"`
-	Note    string           `json:"note"`
+	// File names a published program instead of devices and program: see publishedPrograms.
+	File   string    `json:"lqn_in"`
+	Method LQNMethod `json:"method"`
+	Seed   uint64    `json:"seed"`
+	Note   string    `json:"note"`
 }
 
 type forkJoinStepJSON struct {
@@ -430,6 +432,17 @@ func (s *forkJoinStepJSON) step(demand float64) ForkJoinStep {
 }
 
 func (in *forkJoinInputs) solve(r *Report) error {
+	if in.File != "" {
+		if in.Devices != nil {
+			return errors.New("inputs: give lqn_in or devices and program")
+		}
+		p, ok := publishedPrograms()[publishedName(in.File)]
+		if !ok {
+			return fmt.Errorf("inputs: lqn_in %q is none of the published programs (%s); state its devices and program",
+				in.File, strings.Join(slices.Sorted(maps.Keys(publishedPrograms())), ", "))
+		}
+		in.Devices, in.Program = map[string]float64{"d1": 0.04, "d2": 0.04, "d3": 0.04, "d4": 0.04}, p
+	}
 	f := &ForkJoin{Customers: in.Customers, Think: in.Think, CPUs: in.CPUs, Devices: in.Devices, Program: in.Program.step(in.Demand)}
 	x, resp, s, err := SolveForkJoin(f, LQNOptions{Method: in.Method, Seed: in.Seed})
 	if err != nil {

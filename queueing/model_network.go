@@ -99,7 +99,14 @@ func (in *networkInputs) network() (*Network, error) {
 			}
 		}
 		if in.Discipline != nil {
-			st.Discipline = Discipline(in.Discipline[k])
+			switch d := in.Discipline[k]; d {
+			case "IS", "delay": // infinite servers
+				st.Kind = Delay
+			case "LCFS-PR": // for means the same as PS (Baskett, Chandy, Muntz and Palacios 1975)
+				st.Discipline = PS
+			default:
+				st.Discipline = Discipline(d)
+			}
 		}
 	}
 	for r := range n.Classes {

@@ -10,15 +10,32 @@ import (
 type boundsInputs struct {
 	method string
 
-	N    int     `json:"N"`
-	D    numbers `json:"D"` // demands
-	Z    float64 `json:"Z"`
-	Note string  `json:"note"`
+	N    int      `json:"N"`
+	Lam  *float64 `json:"lam"` // instead of N: an open network (asymptotic and balanced job)
+	D    numbers  `json:"D"`   // demands; or
+	S    numbers  `json:"S"`   // service times, and
+	V    numbers  `json:"V"`   // visits, default 1
+	Z    float64  `json:"Z"`
+	Note string   `json:"note"`
 }
 
 func (in *boundsInputs) solve(r *Report) error {
 	var b *Bounds
 	var err error
+	if in.S != nil {
+		if in.D != nil || in.V != nil && len(in.V) != len(in.S) {
+			return errors.New("inputs: give D, or S with as many V")
+		}
+		for k, x := range in.S {
+			if in.V != nil {
+				x *= in.V[k]
+			}
+			in.D = append(in.D, x)
+		}
+	}
+	if in.Lam != nil {
+		return in.open(r)
+	}
 	switch in.method {
 	case "asymptotic":
 		b, err = AsymptoticBounds(in.D, in.Z, in.N)
@@ -44,6 +61,22 @@ func (in *boundsInputs) solve(r *Report) error {
 		r.set("Q_lower", b.QLower)
 		r.set("Q_upper", b.QUpper)
 	}
+	return nil
+}
+
+// open are the bounds of an open network: no queueing below, and balanced networks on both sides (Zahorjan et al. 1982).
+func (in *boundsInputs) open(r *Report) error {
+	if in.N != 0 || in.Z != 0 || in.method != "asymptotic" && in.method != "balanced job" {
+		return errors.New("inputs: lam goes with asymptotic and balanced job bounds, without N and Z")
+	}
+	lower, upper, largest, err := OpenBounds(in.D, *in.Lam, in.method != "asymptotic")
+	if err != nil {
+		return err
+	}
+	r.Method, r.Exact = in.method+" bounds", true
+	r.set("X_upper", 1/largest)
+	r.set("R_lower", lower)
+	r.set("R_upper", upper) // left out where there is none
 	return nil
 }
 

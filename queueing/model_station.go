@@ -3,6 +3,7 @@ package queueing
 import (
 	"errors"
 	"fmt"
+	"math"
 )
 
 // stationInputs are those of all kinds of single station. Rates and times share
@@ -23,11 +24,29 @@ type stationInputs struct {
 	TW     *float64 `json:"t_W"`    // report P(W > t_W)
 	TWq    *float64 `json:"t_Wq"`
 	NLE    *int     `json:"n_le"` // report P(N <= n_le)
+	NLT    *int     `json:"n_lt"`
+	NGE    *int     `json:"n_ge"`
+	NGT    *int     `json:"n_gt"`
+	NEQ    *int     `json:"n_eq"`
+	Stages int      `json:"k"`       // M/E_k/1: stages
+	Law    jsonLaw  `json:"service"` // in words, instead of mu or ES, where any law will do
+	Source jsonLaw  `json:"arrivals"`
+	Away   jsonLaw  `json:"vacation"`
+	Theta  *float64 `json:"theta"`  // rate of abandoning, or of trying again
+	A      *float64 `json:"a"`      // Erlangs offered, instead of lam and mu
+	Target *float64 `json:"target"` // Erlang B and C: the probability not to exceed
+	Policy Policy   `json:"policy"`
+	Batch  *float64 `json:"batch"`     // mean batch size
+	BatchV *float64 `json:"batch_var"` // its variance
+	Again  *float64 `json:"feedback"`  // probability of another round
 	P      numbers  `json:"percentiles"`
 	Note   string   `json:"note"`
 }
 
 func (in *stationInputs) solve(r *Report) error {
+	if in.classic() {
+		return in.solveClassic(r)
+	}
 	if err := need(map[string]bool{"lam": in.Lam != nil, "mu or ES": in.Mu != nil || in.ES != nil}); err != nil {
 		return err
 	}
@@ -66,9 +85,6 @@ func (in *stationInputs) solve(r *Report) error {
 }
 
 func (in *stationInputs) station(mean, mu, scv float64) (*Single, error) {
-	if in.model != "M/G/1" && in.model != "M/G/1-PS" && in.model != "GI/G/c" && (in.SD != nil || in.SCV != nil || in.CA2 != nil) {
-		return nil, errors.New("inputs: sd, scv and ca2 belong to the kinds M/G/1, M/G/c and GI/G/c")
-	}
 	switch in.model {
 	case "M/M/1":
 		if in.C != 1 {
@@ -84,15 +100,16 @@ func (in *stationInputs) station(mean, mu, scv float64) (*Single, error) {
 	case "M/M/c//N":
 		return MMcN(*in.Lam, mu, in.C, in.N)
 	case "M/G/1":
-		sd := 0.0
 		if in.SD != nil {
-			sd = *in.SD
-			return MG1(*in.Lam, mean, sd)
+			if err := checkNonNegative("sd", *in.SD); err != nil {
+				return nil, err
+			}
 		}
-		if err := checkNonNegative("scv", scv); err != nil {
+		law, err := Gamma(mean, scv)
+		if err != nil {
 			return nil, err
 		}
-		return MG1Moments(*in.Lam, mean, mean*mean*(1+scv), mean*mean*mean*(1+scv)*(1+2*scv))
+		return MG1Law(*in.Lam, law)
 	case "M/G/1-PS":
 		return MG1PS(*in.Lam, mean, scv)
 	}
@@ -105,12 +122,18 @@ func (in *stationInputs) station(mean, mu, scv float64) (*Single, error) {
 
 func (in *stationInputs) report(r *Report, s *Single) error {
 	r.Method, r.Exact = s.Model, s.Exact
-	r.set("U", s.Utilisation)
+	if s.Model != "M/G/inf" {
+		r.set("U", s.Utilisation)
+		if s.Servers == 1 || s.PLoss == 0 {
+			r.set("rho", s.Arrival/s.Throughput*s.Utilisation)
+		}
+	}
 	r.set("X", s.Throughput)
 	r.set("P0", s.P0)
 	r.set("Pwait", s.PWait)
 	if in.K > 0 || in.model == "Erlang loss" {
 		r.set("PK", s.PLoss)
+		r.set("lam_eff", s.Throughput)
 	}
 	r.set("L", s.L)
 	r.set("Lq", s.Lq)
@@ -132,6 +155,13 @@ func (in *stationInputs) report(r *Report, s *Single) error {
 		}
 		r.set(fmt.Sprintf("W p%g", p*100), x)
 	}
+	for _, p := range ps {
+		x, err := s.PercentileWq(p)
+		if err != nil {
+			return err
+		}
+		r.set(fmt.Sprintf("Wq p%g", p*100), x)
+	}
 	if in.TW != nil {
 		r.set("P_W_gt", s.TailW(*in.TW))
 	}
@@ -140,6 +170,18 @@ func (in *stationInputs) report(r *Report, s *Single) error {
 	}
 	if in.NLE != nil {
 		r.set("P_N_le", s.PAtMost(*in.NLE))
+	}
+	if in.NLT != nil {
+		r.set("P_N_lt", s.PAtMost(*in.NLT-1))
+	}
+	if in.NGE != nil {
+		r.set("P_N_ge", 1-s.PAtMost(*in.NGE-1))
+	}
+	if in.NGT != nil {
+		r.set("P_N_gt", 1-s.PAtMost(*in.NGT))
+	}
+	if in.NEQ != nil {
+		r.set("P_N_eq", s.PExactly(*in.NEQ))
 	}
 	return nil
 }
@@ -150,12 +192,22 @@ type priorityInputs struct {
 	Lam  numbers `json:"lam"` // by class, the most urgent first
 	Mu   numbers `json:"mu"`  // one for all, or by class
 	SCV  numbers `json:"scv"` // by class; default 1
+	ES   numbers `json:"ES"`  // instead of mu
 	C    int     `json:"c"`   // servers; more than one needs one mu and no scv
 	Note string  `json:"note"`
 }
 
 func (in *priorityInputs) solve(r *Report) error {
-	if err := need(map[string]bool{"lam": in.Lam != nil, "mu": in.Mu != nil}); err != nil {
+	if in.ES != nil && in.Mu == nil {
+		for _, x := range in.ES {
+			if err := checkPositive("ES", x); err != nil {
+				return err
+			}
+			in.Mu = append(in.Mu, 1/x)
+		}
+		in.ES = nil
+	}
+	if err := need(map[string]bool{"lam": in.Lam != nil, "mu (or ES)": in.Mu != nil && in.ES == nil}); err != nil {
 		return err
 	}
 	var out []Single
@@ -195,6 +247,11 @@ func (in *priorityInputs) solve(r *Report) error {
 		{"Lq", func(s *Single) float64 { return s.Lq }},
 		{"W", func(s *Single) float64 { return s.W }},
 		{"Wq", func(s *Single) float64 { return s.Wq }},
+		{"VarW", func(s *Single) float64 { return s.VarW }},
+		{"VarWq", func(s *Single) float64 { return s.VarWq }},
+		{"W p50", percentileOf(0.5)},
+		{"W p95", percentileOf(0.95)},
+		{"W p99", percentileOf(0.99)},
 	} {
 		v := make([]float64, len(out))
 		for i := range out {
@@ -203,4 +260,17 @@ func (in *priorityInputs) solve(r *Report) error {
 		r.set(m.name, v)
 	}
 	return nil
+}
+
+func percentileOf(p float64) func(*Single) float64 {
+	return func(s *Single) float64 {
+		if math.IsNaN(s.VarW) {
+			return math.NaN()
+		}
+		v, err := s.PercentileW(p)
+		if err != nil {
+			return math.NaN()
+		}
+		return v
+	}
 }

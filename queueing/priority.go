@@ -45,14 +45,20 @@ func Priority(classes []PriorityClass, preemptive bool) ([]Single, error) {
 		model = "M/G/1 priority preemptive-resume"
 	}
 	out := make([]Single, len(classes))
-	above, seen := 0.0, 0.0 // load of the more urgent; residual of these and this one
+	above, seen, better := 0.0, 0.0, 0.0 // load of the more urgent; residual of these and this one, and of these alone
+	third, seenThird := 0.0, 0.0         // rate times third moment of service, of all and of these and this one
+	for _, k := range classes {
+		third += k.third()
+	}
 	for i, k := range classes {
 		rho := k.Arrival * k.Service
 		load := above + rho
 		if load >= 1 {
 			return nil, fmt.Errorf("priority: class %d starves: the load of it and the classes above is %v, must be below 1", i+1, load)
 		}
+		better = seen
 		seen += k.Arrival * k.Service * k.Service * (1 + k.SCV) / 2
+		seenThird += k.third()
 		s := Single{Model: model, Exact: true, Arrival: k.Arrival, Throughput: k.Arrival, Servers: 1, Utilisation: rho,
 			P0: math.NaN(), PWait: math.NaN(), VarW: math.NaN(), VarWq: math.NaN()}
 		if preemptive {
@@ -62,10 +68,33 @@ func Priority(classes []PriorityClass, preemptive bool) ([]Single, error) {
 		}
 		s.Wq = s.W - k.Service
 		s.L, s.Lq = k.Arrival*s.W, k.Arrival*s.Wq
+		// Variances (Kesten and Runnenburg 1957; Kleinrock II, section 3.3): of the time until service first begins, and of
+		// what the service then takes. Under preemption the classes below do not exist.
+		own := k.SCV * k.Service * k.Service
+		if preemptive {
+			begin := startVariance(above, load, seen, seen, better, seenThird)
+			s.VarW = begin + own/((1-above)*(1-above)) + k.Service*2*better/math.Pow(1-above, 3)
+		} else {
+			s.VarWq = startVariance(above, load, residual, seen, better, third)
+			s.VarW = s.VarWq + own
+		}
 		out[i] = s
 		above = load
 	}
 	return out, nil
+}
+
+func (k *PriorityClass) third() float64 {
+	return k.Arrival * k.Service * k.Service * k.Service * (1 + k.SCV) * (1 + 2*k.SCV)
+}
+
+// startVariance is the variance of the time until the service of a class begins. The residuals are half the rates times second
+// moments of service: of all that can delay it, of the classes up to it, and of those above it.
+func startVariance(above, load, residual, upTo, better, third float64) float64 {
+	a, b := 1-above, 1-load
+	mean := residual / (a * b)
+	second := third/(3*a*a*b) + 2*residual*upTo/(a*a*b*b) + 2*residual*better/(a*a*a*b)
+	return math.Max(0, second-mean*mean)
 }
 
 // PriorityMMc is Priority for c servers and one exponential service rate mu

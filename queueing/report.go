@@ -26,6 +26,9 @@ func (r *Report) set(name string, value any) {
 	if x, ok := value.(float64); ok && (math.IsNaN(x) || math.IsInf(x, 0)) {
 		return
 	}
+	if list, ok := value.([]float64); ok && slices.ContainsFunc(list, func(x float64) bool { return math.IsNaN(x) || math.IsInf(x, 0) }) {
+		return
+	}
 	if r.Values == nil {
 		r.Values = map[string]any{}
 	}

@@ -66,10 +66,13 @@ func (s *Single) TailWq(t float64) float64 {
 	return p * fittedTail(mean, math.Max(variance, 0), t)
 }
 
-// PercentileW is the time that a share p (0 < p < 1) of customers stays below.
+// PercentileW is the time that a share p (0 < p < 1) of customers stays below; NaN where the model does not give it.
 func (s *Single) PercentileW(p float64) (float64, error) {
 	if err := checkProbability("percentile", p); err != nil {
 		return 0, err
+	}
+	if math.IsNaN(s.TailW(s.W)) {
+		return math.NaN(), nil
 	}
 	return tailInverse(1-p, s.W, s.TailW), nil
 }
@@ -78,6 +81,9 @@ func (s *Single) PercentileW(p float64) (float64, error) {
 func (s *Single) PercentileWq(p float64) (float64, error) {
 	if err := checkProbability("percentile", p); err != nil {
 		return 0, err
+	}
+	if math.IsNaN(s.TailWq(s.Wq)) {
+		return math.NaN(), nil
 	}
 	return tailInverse(1-p, s.W, s.TailWq), nil
 }

@@ -92,7 +92,7 @@ func (s *System) workloadKeys(r *Route) (p KeyPopularity, total, bypass float64,
 				method = "GET"
 			}
 			path, query, _ := strings.Cut(st.Path, "?")
-			if weight <= 0 || router.Match(method, stepHost(st), path, st.Parts()) != r {
+			if weight <= 0 || !st.IsRouted() || router.Match(method, stepHost(st), path, st.Parts()) != r {
 				continue
 			}
 			n := weight

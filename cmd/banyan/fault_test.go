@@ -13,6 +13,8 @@ func TestParseFault(t *testing.T) {
 		"kill:catalog*2@10s+5s":       {Kind: simulate.FaultKill, Service: "catalog", Replicas: 2, At: 10 * time.Second, For: 5 * time.Second},
 		"slow:web*1@1m+30sx4.5":       {Kind: simulate.FaultSlow, Service: "web", Replicas: 1, At: time.Minute, For: 30 * time.Second, Factor: 4.5},
 		"errors:web@1s+2sx0.3":        {Kind: simulate.FaultErrors, Service: "web", At: time.Second, For: 2 * time.Second, Factor: 0.3},
+		"stall:web*1@1s+2s":           {Kind: simulate.FaultStall, Service: "web", Replicas: 1, At: time.Second, For: 2 * time.Second},
+		"isolate:web@1s":              {Kind: simulate.FaultIsolate, Service: "web", At: time.Second},
 		"partition:web>cart@1s+500ms": {Kind: simulate.FaultPartition, From: "web", Service: "cart", At: time.Second, For: 500 * time.Millisecond},
 	} {
 		if got, ok := parseFault(text); !ok || got != want {
