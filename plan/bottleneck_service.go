@@ -1,0 +1,339 @@
+package plan
+
+import "fmt"
+
+// view is one service's time, taken apart.
+type view struct {
+	*ObservedService
+	o *Observation
+	// calls of the service and the time of them; tries, of which failed, and theirs.
+	calls, time          float64
+	tries, failed, tried float64
+	callee               float64 // time of calls that it made, as far as they came one after the other
+	own                  float64 // of the tries' time, what the service has of its own
+	cpu                  float64 // CPU time in seconds
+	cores                float64 // that it used, and
+	use                  float64 // which share of its limit, or of the machine
+	held                 float64 // share of the time that limits held replicas back
+	low, middle          float64 // a quick try, and a middling one, without calls
+	variance             float64 // of a try
+	running              float64 // replicas
+}
+
+// view takes a service's time apart; nil if too little happened to it.
+func (o *Observation) view(s *ObservedService) *view {
+	v := &view{ObservedService: s, o: o}
+	var most, sum float64
+	for _, e := range o.Edges {
+		if e.To == s.Name {
+			v.calls += e.Calls
+			v.time += e.Time
+		}
+		if e.From == s.Name {
+			sum += e.Time
+			most = max(most, e.Time)
+		}
+	}
+	var squares float64
+	for _, r := range s.Replicas {
+		v.tries += r.Tries
+		v.failed += r.Failed
+		v.tried += r.Time
+		v.cores += r.CPU
+		v.held = max(v.held, r.Throttled)
+		v.low += r.P5 * r.Tries
+		v.middle += r.P20 * r.Tries
+		squares += r.StdDev * r.StdDev * r.Tries
+		if r.CPU > 0 || r.Tries > 0 {
+			v.running++
+		}
+	}
+	if v.calls < leastCalls || v.tries < leastCalls {
+		return nil
+	}
+	v.low, v.middle, v.variance = v.low/v.tries, v.middle/v.tries, squares/v.tries
+	// Calls that took longer together than the service itself were made at the same time: the longest counts.
+	if v.callee = sum; sum > v.tried {
+		v.callee = most
+	}
+	v.own = max(v.tried-v.callee, 0)
+	v.cpu = min(v.cores*o.Seconds, v.own)
+	share := o.Cores
+	if s.Limit > 0 && s.Limit*v.running < share {
+		share = s.Limit * v.running
+	}
+	if share > 0 {
+		v.use = v.cores / share
+	}
+	return v
+}
+
+// findings are what a service suffers from, and the time that is too little to name and left to the machine.
+func (v *view) findings(whole float64) (found []Finding, left float64) {
+	add := func(f Finding, ok bool) {
+		if ok {
+			f.Service = v.Name
+			found = append(found, f)
+		}
+	}
+	waste, f, retried := v.retries(whole)
+	add(f, retried)
+	uneven, f, skewed := v.skew(whole)
+	add(f, skewed)
+	outside := max(v.time-v.tried, 0)
+	if retried {
+		outside = 0 // pauses before tries
+	}
+	add(v.limit(outside, whole))
+	excess := max(v.own-v.cpu-waste-uneven, 0)
+	visit := excess / v.tries
+	signs := v.dispersion()
+	waiting := 1 - v.low*v.tries/max(v.own, 1e-12) // share of a quick try's time that others take longer
+	switch {
+	case v.held >= heldBack || v.Limit > 0 && v.Limit < v.o.Cores && v.use >= 0.9:
+		add(v.quota(excess, whole), true)
+	case v.use >= highUse || v.starved() || v.cpu > 0.5*v.own && v.cpu > leastShare*whole:
+		add(v.processors(excess, whole), true)
+	case visit < leastDelay && !(excess > leastShare*whole && signs >= queueSigns && visit > leastDelay/3):
+		left = excess
+	case signs >= queueSigns && waiting > 0.35:
+		add(v.line(excess, signs, whole), true)
+	case excess > leastShare*whole:
+		add(v.delay(excess, whole), true)
+	default:
+		left = excess
+	}
+	add(v.backlog(whole))
+	return found, left
+}
+
+// retries finds that calls are made again and again, and the time that this takes within the tries.
+func (v *view) retries(whole float64) (waste float64, f Finding, ok bool) {
+	share := 1 - v.calls/v.tries
+	if share < wasteLimit || v.failed < 0.5*(v.tries-v.calls) {
+		return 0, f, false
+	}
+	waste = v.own * share
+	lost := waste + v.callee*share + max(v.time-v.tried, 0)
+	f = Finding{Class: ClassRetry, Score: max(min(2*share, 1), lost/whole), Gain: seconds(lost)}
+	f.Evidence = []string{
+		fmt.Sprintf("%.2f tries for each call", v.tries/v.calls),
+		fmt.Sprintf("%.0f%% of the tries fail", 100*v.failed/v.tries),
+		fmt.Sprintf("repeating takes %s of each call", duration(lost/v.calls)),
+	}
+	f.Remedy, f.By = "mend what fails; until then fewer attempts or a smaller retry budget", "the time of repeated tries and the pauses before them"
+	return waste, f, true
+}
+
+// skew finds a replica that is unlike its peers, and the time that this takes.
+func (v *view) skew(whole float64) (lost float64, f Finding, ok bool) {
+	if len(v.Replicas) < 2 {
+		return 0, f, false
+	}
+	var worst *ObservedReplica
+	var slower, fuller float64
+	for i := range v.Replicas {
+		r := &v.Replicas[i]
+		if r.Tries == 0 {
+			continue
+		}
+		var tries, time, peers float64
+		for j, p := range v.Replicas {
+			if j != i && p.Tries > 0 {
+				tries, time, peers = tries+p.Tries, time+p.Time, peers+1
+			}
+		}
+		if peers == 0 {
+			return 0, f, false
+		}
+		mean := time / tries
+		far := r.Time/r.Tries - mean
+		slow, full := r.Time/r.Tries/max(mean, 1e-9), r.Tries/(tries/peers)
+		if r.Tries*far < 0 || !(slow > skewRatio && far > leastDelay/2 && r.Tries > 10) && !(full > skewRatio && r.Tries > leastCalls) {
+			continue
+		}
+		if cost := r.Tries * far; worst == nil || cost > lost {
+			worst, lost, slower, fuller = r, cost, slow, full
+		}
+	}
+	if worst == nil {
+		return 0, f, false
+	}
+	uneven := worst.Tries/v.tries - 1/float64(len(v.Replicas))
+	f = Finding{Class: ClassSkew, Score: max(lost/whole, uneven), Gain: seconds(lost)}
+	if slower > skewRatio { // even where a balancer avoids it: its share of the capacity is gone
+		f.Score = max(f.Score, (1-1/slower)/float64(len(v.Replicas)))
+	}
+	f.Evidence = []string{
+		fmt.Sprintf("%s takes %.1f times as long as its peers (%s)", worst.Name, slower, duration(worst.Time/worst.Tries)),
+		fmt.Sprintf("it is given %.1f times as many requests as each of them", fuller),
+		fmt.Sprintf("it uses %.2f cores", worst.CPU),
+	}
+	f.Remedy, f.By = "replace the replica if it is slow; spread the keys, or balance by load, if it is given more", "the replica as fast as its peers"
+	return lost, f, true
+}
+
+// limit finds that requests wait in the gateway for a place at a replica.
+func (v *view) limit(outside, whole float64) (f Finding, ok bool) {
+	if v.Concurrency == 0 || outside < 0.1*v.time {
+		return f, false
+	}
+	inside := 0.0
+	for _, r := range v.Replicas {
+		inside += r.Time
+	}
+	inside /= v.o.Seconds * v.running // Little's law
+	f = Finding{Class: ClassPool, Score: outside / whole, Gain: seconds(outside)}
+	f.Evidence = []string{
+		fmt.Sprintf("%s of each call is waiting for one of %.0f places", duration(outside/v.calls), v.Concurrency*v.running),
+		fmt.Sprintf("%.1f of %.0f places of a replica are taken on average", inside, v.Concurrency),
+		fmt.Sprintf("%.0f%% of its CPU is used", 100*v.use),
+	}
+	f.Remedy, f.By = "raise its concurrency, or add a replica", "the wait removed; what follows it may then be the limit"
+	return f, true
+}
+
+// processors finds that CPU is what requests need.
+func (v *view) processors(excess, whole float64) Finding {
+	saved := v.cpu/2 + excess
+	if v.use < 1 { // processor sharing: c/(1-rho) becomes c/2/(1-rho/2)
+		saved = min(saved, v.cpu+excess-v.cpu/2/(1-v.use/2))
+	}
+	score := (v.cpu + excess) / whole
+	if v.use < highUse && !v.starved() {
+		score *= calmWeight
+	}
+	f := Finding{Class: ClassCPU, Score: score, Gain: seconds(max(saved, 0))}
+	f.Evidence = []string{
+		fmt.Sprintf("%.2f cores used, %.0f%% of what it may have", v.cores, 100*v.use),
+		fmt.Sprintf("%s of CPU in each request, of %s that the service takes", duration(v.cpu/v.tries), duration(v.own/v.tries)),
+	}
+	if v.starved() {
+		f.Evidence = append(f.Evidence, fmt.Sprintf("the machine is full: %.2f of %.0f cores", v.o.Busy, v.o.Cores))
+	}
+	f.Remedy, f.By = "make it need half the CPU, or give it twice as much", "processor sharing at half the use"
+	return f
+}
+
+// starved reports whether the machine is full and this service asks for much CPU: what it uses is then what it gets, not
+// what it wants, and so says little.
+func (v *view) starved() bool {
+	return v.o.Cores > 0 && v.o.Busy >= fullMachine*v.o.Cores && v.cpu/v.tries >= leastDelay
+}
+
+// quota finds that a limit holds replicas back.
+func (v *view) quota(excess, whole float64) Finding {
+	f := Finding{Class: ClassQuota, Score: (v.cpu + excess) / whole, Gain: seconds(excess)}
+	f.Evidence = []string{
+		fmt.Sprintf("held back %.0f%% of the time by its limit of %.2f cores", 100*v.held, v.Limit),
+		fmt.Sprintf("%.2f cores used, %.0f%% of the limit", v.cores, 100*v.use),
+		fmt.Sprintf("%s of CPU in each request, of %s that the service takes", duration(v.cpu/v.tries), duration(v.own/v.tries)),
+	}
+	f.Remedy, f.By = "raise limits.cpu, or add a replica", "the time beyond its CPU removed"
+	return f
+}
+
+// line finds that requests wait for each other within the service, though neither CPU nor the gateway makes them.
+func (v *view) line(excess, signs, whole float64) Finding {
+	// By the utilisation law X S is the number of permits in use: with a quick try for S, hardly above one for a lock.
+	used := v.permits()
+	f := Finding{Class: ClassLock, Score: excess / whole, Gain: seconds(max(excess-v.low*v.tries, 0))}
+	f.Remedy = "shorten what is done under the lock, or split the lock; another replica has a lock of its own"
+	if used > onePermit {
+		f.Class, f.Remedy = ClassPool, "enlarge the pool, or hold what it gives for a shorter time"
+	}
+	f.Evidence = []string{
+		fmt.Sprintf("%s of each request is neither CPU nor calls, and requests wait for each other (the means of seconds vary %.1f times as much as by chance)", duration(excess/v.tries), signs),
+		fmt.Sprintf("about %.1f at once in the section of %s that they wait for", used, duration(v.middle)),
+		fmt.Sprintf("%.0f%% of its CPU is used", 100*v.use),
+	}
+	f.By = "the wait removed, the quick requests' time kept"
+	return f
+}
+
+// onePermit is the number of permits in use that a lock may seem to have, S being known roughly.
+const onePermit = 1.25
+
+// permits is the number of requests, of each replica, that are in the section that the others wait for.
+func (v *view) permits() float64 {
+	calls := v.callee / v.tries
+	return v.tries / v.o.Seconds / max(v.running, 1) * max(v.middle-calls-v.cpu/v.tries, 0)
+}
+
+// delay finds that time passes though nobody waits for anybody.
+func (v *view) delay(excess, whole float64) Finding {
+	f := Finding{Class: ClassDownstream, Score: calmWeight * excess / whole, Gain: seconds(excess)}
+	f.Evidence = []string{
+		fmt.Sprintf("%s of each request is neither CPU nor calls that the gateway sees: %.0f%% of the time of all requests", duration(excess/v.tries), 100*excess/whole),
+		fmt.Sprintf("%.0f%% of its CPU is used", 100*v.use),
+		"requests do not wait for each other",
+	}
+	f.Remedy, f.By = "make what it waits for faster, ask less of it, or cache it", "the delay removed"
+	return f
+}
+
+// backlog finds that more arrives than leaves.
+func (v *view) backlog(whole float64) (f Finding, ok bool) {
+	n := len(v.Slices)
+	if n < 6 {
+		return f, false
+	}
+	third := n / 3
+	mean := func(part []ObservedTimeline) (sum float64) {
+		for _, t := range part {
+			sum += t.InFlight
+		}
+		return sum / float64(len(part))
+	}
+	first, middle, last := mean(v.Slices[:third]), mean(v.Slices[third:n-third]), mean(v.Slices[n-third:])
+	left := v.calls / v.o.Seconds
+	grows := (last - first) / (v.o.Seconds * float64(n-third) / float64(n)) // requests a second
+	if !(first < middle && middle < last) || grows < backlogged*left || last < 10 {
+		return f, false
+	}
+	f = Finding{Class: ClassQueue, Score: calmWeight * min(v.time/whole, 1) * grows / (grows + left), Gain: seconds(v.time * grows / (grows + left))}
+	f.Evidence = []string{
+		fmt.Sprintf("%.1f requests more come each second than the %.1f that leave", grows, left),
+		fmt.Sprintf("in flight: %.0f, then %.0f, then %.0f", first, middle, last),
+	}
+	f.Remedy, f.By = "admit less (limit, adaptive), or mend what limits it", "arrivals that stay, at the time that they take"
+	return f, true
+}
+
+// dispersion is how much more the means of single seconds vary than those of as many independent requests would: about 1
+// where requests do not touch each other, however long they take, and far more where they stand in line, since the length
+// of a line changes slowly. It is the index of dispersion of the analysis of variance, with the seconds as groups.
+func (v *view) dispersion() float64 {
+	var n, sum float64
+	for _, t := range v.Slices {
+		n += t.Calls
+		sum += max(t.Time-t.Callee, 0)
+	}
+	if n == 0 || v.variance == 0 {
+		return 0
+	}
+	mean, groups, between := sum/n, 0.0, 0.0
+	for _, t := range v.Slices {
+		if t.Calls < 2 {
+			continue
+		}
+		d := max(t.Time-t.Callee, 0)/t.Calls - mean
+		between += t.Calls * d * d
+		groups++
+	}
+	if groups < 4 {
+		return 0
+	}
+	return between / (groups - 1) / v.variance
+}
+
+// duration prints seconds.
+func duration(s float64) string {
+	switch {
+	case s < 1e-3:
+		return fmt.Sprintf("%.0fµs", s*1e6)
+	case s < 1:
+		return fmt.Sprintf("%.1fms", s*1e3)
+	}
+	return fmt.Sprintf("%.2fs", s)
+}
