@@ -9,6 +9,7 @@ import (
 
 // TestFileAutoscalerHoldsItsTarget lets a load rise to six times what one replica takes.
 func TestFileAutoscalerHoldsItsTarget(t *testing.T) {
+	heavy(t)
 	sys := oneService(32, 10, 1, 0)
 	svc := sys.Services["web"]
 	svc.Replicas, svc.Limits.CPU = topology.Replicas{Min: 1, Max: 20}, 1

@@ -58,6 +58,7 @@ func TestLinksTakeTheirTime(t *testing.T) {
 }
 
 func TestReplicasFailAndAreRepaired(t *testing.T) {
+	heavy(t)
 	sys := farm(4, 10, topology.Inbound{Retry: &topology.Retry{Attempts: 3, Budget: 1, MinPerSecond: 10, On: []int{502, 503}}})
 	r := simulate(t, sys, Options{Seed: 2, Warmup: -1, Duration: 2 * time.Hour, Start: -1, Replications: 3,
 		Failures: map[string]Failures{"web": {MTBF: 90 * time.Second, MTTR: 30 * time.Second}}})
@@ -93,6 +94,7 @@ func TestAStalledReplicaHoldsWhatItHas(t *testing.T) {
 }
 
 func TestPhasesModulateTheRate(t *testing.T) {
+	heavy(t)
 	sys := oneService(64, 0.1, 1, 100)
 	sys.Workload.Duration = topology.Duration(time.Hour)
 	r := simulate(t, sys, Options{Seed: 5, Warmup: -1, Replications: 2, Phases: []Phase{{Factor: 0.5, Mean: 9 * time.Second}, {Factor: 5.5, Mean: time.Second}}})
