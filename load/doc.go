@@ -8,9 +8,10 @@
 // is the generator's own lateness. What could not be sent by the end is counted as not sent. A closed workload is a
 // number of users who run scenarios, wait for each answer and think.
 //
-// The client is an HTTP/1.1 writer and parser of its own over prebuilt bytes: one goroutine for each session, no
-// allocation for a plain request in steady state. Every failure is counted under its own name, by step. Redirects are
-// answers and are not followed. HTTP/2 is not spoken.
+// HTTP/1.1 is written and parsed by the package itself over prebuilt bytes: one goroutine for each session, no allocation
+// for a plain request in steady state. The other protocols (a caller each: HTTP/2 and gRPC by net/http, WebSocket, TCP,
+// RESP and NATS of its own, DynamoDB by the AWS SDK) allocate. Every failure is counted under its own name, by step. Redirects are
+// answers and are not followed.
 //
 // FindKnee searches for the highest rate that holds an SLO, by probes that end before they drown the target; RunSweep
 // runs one number of users after the other and fits the Universal Scalability Law; Compare says what differs between two

@@ -15,9 +15,11 @@ type view struct {
 	cores                float64 // that it used, and
 	use                  float64 // which share of its limit, or of the machine
 	held                 float64 // share of the time that limits held replicas back
-	low, middle          float64 // a quick try, and a middling one, without calls
+	low, middle          float64 // a quick try, and a middling one
+	calleeLow            float64 // of a quick try, the part that is calls
 	variance             float64 // of a try
 	running              float64 // replicas
+	oddCPU               float64 // CPU time that a replica uses beyond its peers, if one is unlike them
 }
 
 // view takes a service's time apart; nil if too little happened to it.
@@ -42,7 +44,7 @@ func (o *Observation) view(s *ObservedService) *view {
 		v.cores += r.CPU
 		v.held = max(v.held, r.Throttled)
 		v.low += r.P5 * r.Tries
-		v.middle += r.P20 * r.Tries
+		v.middle += r.P50 * r.Tries
 		squares += r.StdDev * r.StdDev * r.Tries
 		if r.CPU > 0 || r.Tries > 0 {
 			v.running++
@@ -52,6 +54,7 @@ func (o *Observation) view(s *ObservedService) *view {
 		return nil
 	}
 	v.low, v.middle, v.variance = v.low/v.tries, v.middle/v.tries, squares/v.tries
+	v.calleeLow = min(o.quickCalls(s.Name, sum > v.tried)/v.tries, v.low)
 	// Calls that took longer together than the service itself were made at the same time: the longest counts.
 	if v.callee = sum; sum > v.tried {
 		v.callee = most
@@ -68,6 +71,30 @@ func (o *Observation) view(s *ObservedService) *view {
 	return v
 }
 
+// quickCalls is the time of all the calls that a service makes, if each were a quick one; parallel: made at the same time.
+func (o *Observation) quickCalls(service string, parallel bool) (time float64) {
+	for _, e := range o.Edges {
+		if e.From != service {
+			continue
+		}
+		for _, to := range o.Services {
+			if to.Name != e.To {
+				continue
+			}
+			var low, tries float64
+			for _, r := range to.Replicas {
+				low, tries = low+r.P5*r.Tries, tries+r.Tries
+			}
+			if one := e.Calls * low / max(tries, 1); parallel {
+				time = max(time, one)
+			} else {
+				time += one
+			}
+		}
+	}
+	return time
+}
+
 // findings are what a service suffers from, and the time that is too little to name and left to the machine.
 func (v *view) findings(whole float64) (found []Finding, left float64) {
 	add := func(f Finding, ok bool) {
@@ -80,6 +107,9 @@ func (v *view) findings(whole float64) (found []Finding, left float64) {
 	add(f, retried)
 	uneven, f, skewed := v.skew(whole)
 	add(f, skewed)
+	if skewed {
+		v.cpu = max(v.cpu-v.oddCPU, 0) // it is part of the uneven time
+	}
 	outside := max(v.time-v.tried, 0)
 	if retried {
 		outside = 0 // pauses before tries
@@ -88,7 +118,6 @@ func (v *view) findings(whole float64) (found []Finding, left float64) {
 	excess := max(v.own-v.cpu-waste-uneven, 0)
 	visit := excess / v.tries
 	signs := v.dispersion()
-	waiting := 1 - v.low*v.tries/max(v.own, 1e-12) // share of a quick try's time that others take longer
 	switch {
 	case v.held >= heldBack || v.Limit > 0 && v.Limit < v.o.Cores && v.use >= 0.9:
 		add(v.quota(excess, whole), true)
@@ -96,7 +125,7 @@ func (v *view) findings(whole float64) (found []Finding, left float64) {
 		add(v.processors(excess, whole), true)
 	case visit < leastDelay && !(excess > leastShare*whole && signs >= queueSigns && visit > leastDelay/3):
 		left = excess
-	case signs >= queueSigns && waiting > 0.35:
+	case v.lined(signs):
 		add(v.line(excess, signs, whole), true)
 	case excess > leastShare*whole:
 		add(v.delay(excess, whole), true)
@@ -159,6 +188,7 @@ func (v *view) skew(whole float64) (lost float64, f Finding, ok bool) {
 	if worst == nil {
 		return 0, f, false
 	}
+	v.oddCPU = max(worst.CPU-(v.cores-worst.CPU)/(v.running-1), 0) * v.o.Seconds
 	uneven := worst.Tries/v.tries - 1/float64(len(v.Replicas))
 	f = Finding{Class: ClassSkew, Score: max(lost/whole, uneven), Gain: seconds(lost)}
 	if slower > skewRatio { // even where a balancer avoids it: its share of the capacity is gone
@@ -244,20 +274,36 @@ func (v *view) line(excess, signs, whole float64) Finding {
 	}
 	f.Evidence = []string{
 		fmt.Sprintf("%s of each request is neither CPU nor calls, and requests wait for each other (the means of seconds vary %.1f times as much as by chance)", duration(excess/v.tries), signs),
-		fmt.Sprintf("about %.1f at once in the section of %s that they wait for", used, duration(v.middle)),
+		fmt.Sprintf("the quick ones take %s, which at %.1f requests a second makes about %.1f at once in the section that they wait for", duration(v.low), v.rate(), used),
 		fmt.Sprintf("%.0f%% of its CPU is used", 100*v.use),
 	}
 	f.By = "the wait removed, the quick requests' time kept"
 	return f
 }
 
-// onePermit is the number of permits in use that a lock may seem to have, S being known roughly.
-const onePermit = 1.25
+// onePermit is the number of permits in use that a lock may seem to have, and leastPermits what makes a line at all: the
+// time of a try is known roughly. Both are from recorded faults.
+const (
+	onePermit    = 1.1
+	leastPermits = 0.3
+)
 
-// permits is the number of requests, of each replica, that are in the section that the others wait for.
+// permits is the number of requests, of each replica, that are in the section that the others wait for: the throughput
+// times a quick try's time. Waits are about exponential where there is nearly always a line (Kingman's heavy-traffic
+// limit, 1961), so that a twentieth of the tries waits for up to a twentieth of the mean wait: that much is taken off.
 func (v *view) permits() float64 {
-	calls := v.callee / v.tries
-	return v.tries / v.o.Seconds / max(v.running, 1) * max(v.middle-calls-v.cpu/v.tries, 0)
+	wait := max(v.tried/v.tries-v.low, 0) / 20
+	return v.rate() * max(v.low-wait-v.calleeLow, 0)
+}
+
+// rate is the throughput of a replica in tries a second.
+func (v *view) rate() float64 { return v.tries / v.o.Seconds / max(v.running, 1) }
+
+// lined reports whether requests wait for each other: seconds differ by more than chance, most tries take longer than the
+// quick ones, and enough are there at once (Little's law, at the median) to be in each other's way.
+func (v *view) lined(signs float64) bool {
+	waiting := 1 - v.low*v.tries/max(v.own, 1e-12)
+	return signs >= queueSigns && waiting > 0.35 && v.rate()*max(v.middle-v.calleeLow, 0) >= leastPermits
 }
 
 // delay finds that time passes though nobody waits for anybody.

@@ -37,6 +37,7 @@ func slower(o *Observation, front, store *ObservedService, by, quick, uneven flo
 		r.StdDev = by * 0.6
 		r.P5 += quick
 		r.P20 += quick * 1.1
+		r.P50 += max(quick, by*0.8)
 	}
 	for i := range store.Slices {
 		extra := store.Slices[i].Calls * by * (1 + uneven*float64(i%2*2-1))

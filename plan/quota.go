@@ -94,11 +94,13 @@ func (h held) lossBehind(backlog float64) (out loss) {
 		u := (float64(i) + 0.5) / instants * quotaPeriod
 		came := (h.rate*h.cpu + h.idle) * u
 		shape := came * came / (h.rate * u * h.cpu * h.cpu * (1 + h.scv))
+		// A gamma amount from a normal deviate (Wilson and Hilferty 1931).
+		middle, slope := 1-1/(9*shape), 1/(3*math.Sqrt(shape))
+		always, waiting := backlog+h.cpu+h.rate*h.cpu*(quotaPeriod-u)*overtaking, max(0, backlog/speed-u)
 		for _, z := range deviates {
-			// A gamma amount from a normal deviate (Wilson and Hilferty 1931).
-			root := max(0, 1-1/(9*shape)+z.at/(3*math.Sqrt(shape)))
-			work := backlog + came*root*root*root + h.cpu + h.rate*h.cpu*(quotaPeriod-u)*overtaking
-			lost := max(0, backlog/speed-u)
+			root := max(0, middle+z.at*slope)
+			work := always + came*root*root*root
+			lost := waiting
 			if k := math.Floor(work / quota); k > 0 {
 				lost = max(0, k*quotaPeriod-u+(work-k*quota)/speed-h.cpu)
 			}

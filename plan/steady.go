@@ -26,7 +26,8 @@ type steady struct {
 	// Found by the last solve.
 	stretch        float64
 	mean, variance []float64
-	lost           []loss // to the CPU limit by each visit, by service
+	lost           []loss   // to the CPU limit by each visit, by service
+	memory         []recent // by service
 }
 
 // station is a service; its demands are those of a request of the mix.
@@ -117,6 +118,7 @@ func (m *model) compile(sys *topology.System, mix map[string]float64) (*steady, 
 	slices.SortStableFunc(s.slos, func(a, b promise) int { return strings.Compare(a.slo, b.slo) })
 	s.mean, s.variance = make([]float64, len(s.routes)), make([]float64, len(s.routes))
 	s.lost = make([]loss, len(s.services))
+	s.memory = make([]recent, len(s.services))
 	s.gather()
 	return s, nil
 }
@@ -319,11 +321,47 @@ func (s *steady) loseToLimits(x float64) {
 		h := held{rate: x * st.visits / n, idle: st.idle / n, limit: st.limit, cores: s.cores}
 		h.cpu = st.full / st.visits
 		h.scv = st.square[0]/st.visits/(h.cpu*h.cpu) - 1
-		asleep := h.asleep(st.wake / st.visits)
+		asked := remembered{h: h, visits: st.visits, wake: st.wake / st.visits, square: st.square}
+		if out, ok := s.memory[i].find(&asked); ok {
+			s.lost[i] = out
+			continue
+		}
+		asleep := h.asleep(asked.wake)
 		h.cpu = (st.full + st.wake*asleep) / st.visits
 		h.scv = (st.square[0]+asleep*(st.square[1]+asleep*st.square[2]))/st.visits/(h.cpu*h.cpu) - 1
 		s.lost[i] = h.loss()
+		asked.out = s.lost[i]
+		s.memory[i].keep(asked)
 	}
+}
+
+// remembered is what a service loses to its limit, and all that it follows from. A search asks for the same again and again:
+// what is changed is one service of many.
+type remembered struct {
+	h            held
+	visits, wake float64
+	square       [3]float64
+	out          loss
+}
+
+// recent are the answers last found for a service.
+type recent struct {
+	last [4]remembered
+	next int
+}
+
+func (r *recent) find(asked *remembered) (loss, bool) {
+	for i := range r.last {
+		if k := &r.last[i]; k.h == asked.h && k.visits == asked.visits && k.wake == asked.wake && k.square == asked.square {
+			return k.out, true
+		}
+	}
+	return loss{}, false
+}
+
+func (r *recent) keep(k remembered) {
+	r.last[r.next] = k
+	r.next = (r.next + 1) % len(r.last)
 }
 
 // latency is the mean over all routes after a solve.

@@ -76,7 +76,7 @@ func TestConstantService(t *testing.T) {
 		within(t, "P(wait)", -math.Expm1(-atom), rho, 1e-6)
 		if rho <= 0.95 {
 			integral := 0.0
-			const h = 0.01
+			const h = 0.02
 			for x := 0.0; x < 60/(1-rho)*0.5; x += h {
 				integral += h / 2 * (one.TailWq(x) + one.TailWq(x+h))
 			}
@@ -89,8 +89,8 @@ func TestConstantService(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		waits, _ := lindley(c, 1_000_000, func() float64 { return rng.ExpFloat64() / (0.85 * float64(c)) }, func() float64 { return 1 })
-		within(t, "M/D/c wait", s.Wq, meanOf(waits), 0.03)
+		waits, _ := lindley(c, 400_000, func() float64 { return rng.ExpFloat64() / (0.85 * float64(c)) }, func() float64 { return 1 })
+		within(t, "M/D/c wait", s.Wq, meanOf(waits), 0.05)
 		within(t, "M/D/c variance", s.VarWq, varianceOf(waits), 0.1)
 		late := 0
 		for _, w := range waits {
@@ -98,7 +98,7 @@ func TestConstantService(t *testing.T) {
 				late++
 			}
 		}
-		within(t, "M/D/c tail", s.TailWq(2*s.Wq), float64(late)/float64(len(waits)), 0.05)
+		within(t, "M/D/c tail", s.TailWq(2*s.Wq), float64(late)/float64(len(waits)), 0.08)
 	}
 }
 
@@ -126,7 +126,7 @@ func TestLawsAgainstSimulation(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, sojourns := lindley(1, 1_000_000, func() float64 { return rng.ExpFloat64() / 0.7 }, x.draw)
+		_, sojourns := lindley(1, 400_000, func() float64 { return rng.ExpFloat64() / 0.7 }, x.draw)
 		for _, at := range []float64{0.5, 1.3, 4} {
 			n := 0
 			for _, w := range sojourns {
@@ -134,7 +134,7 @@ func TestLawsAgainstSimulation(t *testing.T) {
 					n++
 				}
 			}
-			if d := s.TailW(at*s.W) - float64(n)/float64(len(sojourns)); math.Abs(d) > 0.006 {
+			if d := s.TailW(at*s.W) - float64(n)/float64(len(sojourns)); math.Abs(d) > 0.01 {
 				t.Errorf("%s: P(W > %v) is off by %v", x.law, at*s.W, d)
 			}
 		}
@@ -149,7 +149,7 @@ func TestLawsAgainstSimulation(t *testing.T) {
 				t.Fatal(err)
 			}
 			waits, _ := lindley(c, 1_000_000, x.draw, func() float64 { return rng.ExpFloat64() / mu })
-			within(t, x.law+" GI/M/c wait", g.Wq, meanOf(waits), 0.06)
+			within(t, x.law+" GI/M/c wait", g.Wq, meanOf(waits), 0.08)
 		}
 	}
 }

@@ -107,6 +107,7 @@ const (
 	LQNAuto     LQNMethod = ""         // product form, else Markov, else simulation
 	LQNMarkov   LQNMethod = "markov"   // exact: the whole Markov chain
 	LQNSimulate LQNMethod = "simulate" // sampled, with confidence intervals
+	LQNLayered  LQNMethod = "layered"  // approximate, in milliseconds: the method of layers
 )
 
 // LQNOptions of SolveLQN; the zero value is the default.
@@ -170,9 +171,11 @@ func SolveLQN(m *LQN, o LQNOptions) (*LQNSolution, error) {
 		return p.markov(o)
 	case LQNSimulate:
 		return p.simulate(o)
+	case LQNLayered:
+		return p.layered()
 	case LQNAuto:
 	default:
-		return nil, fmt.Errorf("lqn: unknown method %q", o.Method)
+		return nil, fmt.Errorf("lqn: unknown method %q (have %s, %s, %s)", o.Method, LQNMarkov, LQNSimulate, LQNLayered)
 	}
 	if s, ok, err := p.productForm(); ok || err != nil {
 		return s, err

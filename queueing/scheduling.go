@@ -80,7 +80,7 @@ func MG1Scheduled(lambda float64, service *Law, policy Policy) (*Single, error) 
 // bySize is the mean time in the station of a policy that looks at sizes: E over sizes of the time of that size, on a grid that
 // is even in the logarithm of the size; each step adds the load up to there.
 func bySize(lambda float64, service *Law, policy Policy) float64 {
-	const steps = 40_000
+	const steps = 20_000
 	if service.least == service.most { // all alike: ties in order of arrival, but FB shares among equals
 		x := service.M1
 		rho := lambda * x

@@ -32,6 +32,7 @@ func withBlocks(rate float64, uses ...string) *topology.System {
 var free = &topology.Cost{}
 
 func TestCacheHitsAsCheSays(t *testing.T) {
+	heavy(t)
 	for _, c := range []struct {
 		keys, capacity int
 		skew           float64
@@ -56,6 +57,7 @@ func TestCacheHitsAsCheSays(t *testing.T) {
 }
 
 func TestCacheEntriesExpire(t *testing.T) {
+	heavy(t)
 	const rate, keys, ttl = 500.0, 1000, 3.0
 	sys := withBlocks(rate, "caches.pages", "tables.pages")
 	sys.Caches = map[string]*topology.Cache{"pages": {Keys: keys, Skew: ptr(0.0), TTL: topology.Duration(ttl * 1e9), Lookup: free}}
@@ -68,6 +70,7 @@ func TestCacheEntriesExpire(t *testing.T) {
 }
 
 func TestWritesPassTheCacheBy(t *testing.T) {
+	heavy(t)
 	sys := withBlocks(500, "caches.pages", "tables.pages")
 	sys.Caches = map[string]*topology.Cache{"pages": {HitRatio: 0.75, Lookup: free}}
 	sys.Tables = map[string]*topology.Table{"pages": {Read: free, Write: free, Engine: "embedded"}}
@@ -80,6 +83,7 @@ func TestWritesPassTheCacheBy(t *testing.T) {
 }
 
 func TestQueueIsAMultiServerStation(t *testing.T) {
+	heavy(t)
 	// Consumers that take time and no CPU: a queue with exponential servers.
 	for _, c := range []struct{ replicas, each int }{{1, 1}, {2, 3}} {
 		servers := c.replicas * c.each
@@ -123,6 +127,7 @@ func TestMessagesAreDeliveredAgainAndDie(t *testing.T) {
 }
 
 func TestTopicsFanOut(t *testing.T) {
+	heavy(t)
 	sys := withBlocks(200, "topics.events")
 	for _, name := range []string{"mail", "stock"} {
 		sys.Services[name] = &topology.Service{Work: &topology.Work{Delay: ms(10)}}
@@ -157,6 +162,7 @@ func TestFunctionsScaleToZeroAndBack(t *testing.T) {
 }
 
 func TestTableWritesShareTheDisk(t *testing.T) {
+	heavy(t)
 	table := func(rate float64, v *topology.Table) (*Result, *BlockResult) {
 		sys := withBlocks(rate, "tables.orders")
 		v.Writes, v.Read, v.Write, v.Engine = ptr(topology.Percent(1)), free, free, "embedded"

@@ -139,6 +139,7 @@ func (s *sim) checkAtRest(t *testing.T) {
 }
 
 func TestNothingIsAllocatedInSteadyState(t *testing.T) {
+	heavy(t)
 	sys := twentyServices(1500)
 	sys.Workload.Duration = topology.Duration(time.Hour)
 	m, err := New(sys, Options{Seed: 1})

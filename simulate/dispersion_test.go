@@ -29,6 +29,7 @@ func TestDispersionMakesWorkWait(t *testing.T) {
 
 // TestDispersionLeavesUsersTheirPace: users who come in clusters think as long as others.
 func TestDispersionLeavesUsersTheirPace(t *testing.T) {
+	heavy(t)
 	for _, users := range []int{5, 20} {
 		alone := simulate(t, chain(users, 2), Options{Seed: 1, Warmup: 10 * time.Second, Duration: 5 * time.Minute, Dispersion: 2})
 		sys := chain(users, 2)

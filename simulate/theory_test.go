@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"flag"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -19,6 +20,9 @@ func firstComeFirstServed(sys *topology.System, servers int) *topology.System {
 	sys.Machine.Cores = topology.CPU(servers)
 	return sys
 }
+
+// confidenceRuns of each system: a few here, a hundred where the bar is measured (bench/simulate).
+var confidenceRuns = flag.Int("confidence", 20, "runs of each system whose confidence intervals are checked")
 
 var patient = Options{Wait: time.Hour, MaxWaiting: 1 << 20}
 
@@ -70,6 +74,7 @@ func TestSingleStationsAgainstTheory(t *testing.T) {
 }
 
 func TestSojournVarianceUnderProcessorSharing(t *testing.T) {
+	heavy(t)
 	want, err := queueing.MG1PS(80, 0.01, 1)
 	if err != nil {
 		t.Fatal(err)
@@ -120,10 +125,7 @@ func TestClosedNetworksAgainstExactMVA(t *testing.T) {
 // must hold the exact answer.
 func TestConfidenceIntervalsHoldTheTruth(t *testing.T) {
 	heavy(t)
-	runs := 100
-	if testing.Short() {
-		runs = 20
-	}
+	runs := *confidenceRuns
 	ps, err := queueing.MG1PS(50, 0.01, 1)
 	if err != nil {
 		t.Fatal(err)
@@ -162,8 +164,14 @@ func TestConfidenceIntervalsHoldTheTruth(t *testing.T) {
 		t.Logf("%s: %d of %d intervals hold %v", c.name, held, runs, c.mean)
 		hits, all = hits+held, all+runs
 	}
-	if share := float64(hits) / float64(all); share < 0.93 {
-		t.Errorf("%.1f %% of the 95 %% intervals hold the exact mean, want 93 %% at least", 100*share)
+	t.Logf("%.1f %% of all", 100*float64(hits)/float64(all))
+	// Fewer runs than the bar was set for may miss it by two standard deviations.
+	bar := 0.93
+	if runs < 100 {
+		bar -= 2 * math.Sqrt(0.05*0.95/float64(all))
+	}
+	if share := float64(hits) / float64(all); share < bar {
+		t.Errorf("%.1f %% of the 95 %% intervals hold the exact mean, want %.1f %% at least", 100*share, 100*bar)
 	}
 }
 

@@ -150,9 +150,9 @@ type Deploy struct {
 // Work is what one request asks of a service, before anything was measured.
 type Work struct {
 	// CPU time of one request.
-	CPU Duration `yaml:"cpu"`
+	CPU Duration `yaml:"cpu" schema:"maximum=24h"`
 	// Delay of one request that is not CPU and does not queue: disk, timers, the network.
-	Delay Duration `yaml:"delay"`
+	Delay Duration `yaml:"delay" schema:"maximum=24h"`
 	// SCV is the squared coefficient of variation of the CPU time: 0 constant, 1 exponential.
 	SCV *float64 `yaml:"scv" schema:"minimum=0,maximum=1000,default=1"`
 	// Calls that one request makes to each used service, on average, by service name. Default 1 for each of 'uses'.

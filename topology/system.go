@@ -104,17 +104,17 @@ type Demand struct {
 	// Visits to the service for each request of the route.
 	Visits float64 `yaml:"visits" schema:"minimum=0,maximum=1000000,default=1"`
 	// CPU time of one visit.
-	CPU Duration `yaml:"cpu"`
+	CPU Duration `yaml:"cpu" schema:"maximum=24h"`
 	// Delay of one visit that is not CPU and does not queue: disk, timers, the network.
-	Delay Duration `yaml:"delay"`
+	Delay Duration `yaml:"delay" schema:"maximum=24h"`
 	// SCV is the squared coefficient of variation of the CPU time: 0 constant, 1 exponential.
 	SCV *float64 `yaml:"scv" schema:"minimum=0,maximum=1000,default=1"`
 	// Async is CPU time of one visit that nobody waits for: garbage collection, logging, work after the answer.
-	Async Duration `yaml:"async"`
+	Async Duration `yaml:"async" schema:"maximum=24h"`
 	// Wake is CPU time of one visit that goes into waking up and falling asleep again. It is spent in proportion to the
 	// idle share of the machine: a busy one has no time to sleep. A service with a CPU limit spends it unless that limit
 	// makes it stand still with work to do. Nobody waits for it.
-	Wake Duration `yaml:"wake"`
+	Wake Duration `yaml:"wake" schema:"maximum=24h"`
 	// DelaySCV is the squared coefficient of variation of the delay.
 	DelaySCV *float64 `yaml:"delay_scv" schema:"minimum=0,maximum=1000000,default=1"`
 	// Quantiles of the CPU time of one visit, for example {p50: 1ms, p90: 3ms, p99: 9ms}, for simulation: where they are

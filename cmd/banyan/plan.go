@@ -20,6 +20,7 @@ func (c *cli) plan() *cobra.Command {
 	var users int
 	var replicas map[string]int
 	var ahead lookAhead
+	var explore bool
 	cmd := &cobra.Command{
 		Use:     "plan",
 		GroupID: "predict",
@@ -55,6 +56,12 @@ horizon. --write makes a file of these, to be laid over the topology: banyan -f 
 			if err != nil {
 				return err
 			}
+			if explore {
+				if wanted != nil {
+					return usagef("--explore looks around at today's load, --for ahead: give one of them")
+				}
+				return c.explore(sys, load, options)
+			}
 			p, err := plan.Make(sys, load, options)
 			if err != nil {
 				return err
@@ -80,6 +87,7 @@ horizon. --write makes a file of these, to be laid over the topology: banyan -f 
 	cmd.Flags().IntVar(&users, "users", 0, "plan for a closed load of so many users")
 	cmd.Flags().StringVar(&think, "think", "", "mean pause of a user between two requests, such as 1s")
 	cmd.Flags().StringToIntVar(&replicas, "replicas", nil, "plan with other numbers of replicas, such as catalog=3,cart=2")
+	cmd.Flags().BoolVar(&explore, "explore", false, "show what faster services, caches and larger replicas would do, and the bottlenecks over mix and load")
 	ahead.flags(cmd)
 	return cmd
 }

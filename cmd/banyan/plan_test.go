@@ -127,3 +127,18 @@ func TestDaysByTheCalendar(t *testing.T) {
 		}
 	}
 }
+
+func TestPlanExplores(t *testing.T) {
+	out, errOut, code := runHere(t, "", "-f", "testdata/plan/banyan.yaml", "plan", "--explore")
+	if code != 0 {
+		t.Fatalf("exit %d: %s", code, errOut)
+	}
+	for _, want := range []string{"catalog: 50% less CPU time", "cache in front", "scale up", "BOTTLENECK"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is missing of\n%s", want, out)
+		}
+	}
+	if _, _, code := runHere(t, "", "-f", "testdata/plan/banyan.yaml", "plan", "--explore", "--for", "1year"); code != 2 {
+		t.Errorf("--explore with --for: exit %d, want 2", code)
+	}
+}

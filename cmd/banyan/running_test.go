@@ -106,7 +106,10 @@ func TestInterrupted(t *testing.T) {
 
 	p.must("up", "-d")
 	cmd, out := start("load", "--duration", "60s", "--warmup", "0s")
-	if signalled(cmd); !strings.Contains(out.String(), "interrupted") && !strings.Contains(out.String(), "CUT SHORT") {
+	signalled(cmd)
+	// On a machine so busy that it takes over a second to stop, a later signal counts as the second and ends it at once.
+	atOnce := cmd.ProcessState.Sys().(syscall.WaitStatus).Signaled()
+	if !atOnce && !strings.Contains(out.String(), "interrupted") && !strings.Contains(out.String(), "CUT SHORT") {
 		t.Errorf("load: %s", out)
 	}
 	p.must("down")
