@@ -121,7 +121,7 @@ func (v *view) findings(whole float64) (found []Finding, left float64) {
 	switch {
 	case v.held >= heldBack || v.Limit > 0 && v.Limit < v.o.Cores && v.use >= 0.9:
 		add(v.quota(excess, whole), true)
-	case v.use >= highUse || v.starved() || v.cpu > 0.5*v.own && v.cpu > leastShare*whole:
+	case v.use >= highUse || v.starved() || v.cpu > 0.5*v.own && v.cpu > leastShare*whole && v.cpu >= leastDelay*v.tries:
 		add(v.processors(excess, whole), true)
 	case visit < leastDelay && !(excess > leastShare*whole && signs >= queueSigns && visit > leastDelay/3):
 		left = excess
@@ -303,7 +303,7 @@ func (v *view) rate() float64 { return v.tries / v.o.Seconds / max(v.running, 1)
 // quick ones, and enough are there at once (Little's law, at the median) to be in each other's way.
 func (v *view) lined(signs float64) bool {
 	waiting := 1 - v.low*v.tries/max(v.own, 1e-12)
-	return signs >= queueSigns && waiting > 0.35 && v.rate()*max(v.middle-v.calleeLow, 0) >= leastPermits
+	return signs >= queueSigns && waiting > 0.25 && v.rate()*max(v.middle-v.calleeLow, 0) >= leastPermits
 }
 
 // delay finds that time passes though nobody waits for anybody.
