@@ -207,12 +207,7 @@ func (o *Observation) machine(rest, whole float64) (Finding, bool) {
 	if o.Cores == 0 || o.Busy < fullMachine*o.Cores {
 		return Finding{}, false
 	}
-	own := o.GatewayCPU
-	for _, s := range o.Services {
-		for _, r := range s.Replicas {
-			own += r.CPU
-		}
-	}
+	own := o.ownCPU()
 	f := Finding{Class: ClassCPU, Service: Machine, Score: calmWeight * rest / whole, Gain: seconds(rest)}
 	f.Evidence = []string{
 		fmt.Sprintf("%.2f of %.0f cores are busy", o.Busy, o.Cores),
@@ -220,6 +215,17 @@ func (o *Observation) machine(rest, whole float64) (Finding, bool) {
 	}
 	f.Remedy, f.By = "give the system a machine of its own, or more cores", "the waiting that no service accounts for"
 	return f, true
+}
+
+// ownCPU is the cores that the services and the gateway use.
+func (o *Observation) ownCPU() float64 {
+	own := o.GatewayCPU
+	for _, s := range o.Services {
+		for _, r := range s.Replicas {
+			own += r.CPU
+		}
+	}
+	return own
 }
 
 // reaches names the edges into a service, and the routes whose requests get there.

@@ -126,9 +126,9 @@ func (v *view) findings(whole float64) (found []Finding, left float64) {
 	case visit < leastDelay && !(excess > leastShare*whole && signs >= queueSigns && visit > leastDelay/3):
 		left = excess
 	case v.lined(signs):
-		add(v.line(excess, signs, whole), true)
+		add(v.doubted(v.line(excess, signs, whole)), true)
 	case excess > leastShare*whole:
-		add(v.delay(excess, whole), true)
+		add(v.doubted(v.delay(excess, whole)), true)
 	default:
 		left = excess
 	}
@@ -249,6 +249,16 @@ func (v *view) processors(excess, whole float64) Finding {
 // what it wants, and so says little.
 func (v *view) starved() bool {
 	return v.o.Cores > 0 && v.o.Busy >= fullMachine*v.o.Cores && v.cpu/v.tries >= leastDelay
+}
+
+// doubted adds to a finding of time that is not CPU what makes it uncertain: on a full machine, waiting for a processor
+// looks the same.
+func (v *view) doubted(f Finding) Finding {
+	if v.o.Cores > 0 && v.o.Busy >= fullMachine*v.o.Cores {
+		f.Evidence = append(f.Evidence, fmt.Sprintf("uncertain: %.2f of the machine's %.0f cores are busy, %.2f of them with other programs, and waiting for a core looks the same",
+			v.o.Busy, v.o.Cores, max(v.o.Busy-v.o.ownCPU(), 0)))
+	}
+	return f
 }
 
 // quota finds that a limit holds replicas back.

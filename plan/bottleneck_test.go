@@ -2,6 +2,7 @@ package plan
 
 import (
 	"math"
+	"strings"
 	"testing"
 )
 
@@ -153,5 +154,26 @@ func TestBottlenecksReach(t *testing.T) {
 	}
 	if f := found[0]; len(f.Edges) != 1 || f.Edges[0] != "front -> store" || len(f.Routes) != 1 || f.Routes[0] != "get" {
 		t.Errorf("edges %q, routes %q", f.Edges, f.Routes)
+	}
+}
+
+// On a machine that others keep busy, time that is not CPU may be waiting for it: such a finding says so, others do not.
+func TestFindingsOnAFullMachineSayThatTheyAreUncertain(t *testing.T) {
+	for _, uneven := range []float64{0, 0.4} { // a slow dependency, a pool
+		for _, full := range []bool{false, true} {
+			found, err := Bottlenecks(frontAndStore(func(o *Observation, front, store *ObservedService) {
+				slower(o, front, store, 0.06, 0.025, uneven)
+				if full {
+					o.Busy = 3.9
+				}
+			}))
+			if err != nil || len(found) == 0 {
+				t.Fatalf("found %v, %v", found, err)
+			}
+			said := strings.Contains(strings.Join(found[0].Evidence, "\n"), "uncertain: 3.90 of the machine's 4 cores are busy, 3.65 of them with other programs")
+			if said != full {
+				t.Errorf("full: %v, uneven: %v: %s says %q", full, uneven, found[0].Class, found[0].Evidence)
+			}
+		}
 	}
 }
