@@ -10,29 +10,14 @@ import (
 	"time"
 
 	"github.com/banyanhq/banyan/stats"
+	"github.com/banyanhq/banyan/stats/plot"
 )
-
-// reportStyle of the page. Colours are told apart by people who see few of them, on light and dark.
-const reportStyle = `
-:root{color-scheme:light dark;--bg:#fff;--fg:#1c2026;--dim:#5d6673;--rule:#e2e5ea;--card:#f6f7f9;--c1:#0b62c4;--c2:#c25a00;--c3:#1a7f4b;--c4:#8a3ab9;--bad:#b3261e;--ok:#1a7f4b;--heat:#0b62c4}
-@media(prefers-color-scheme:dark){:root{--bg:#14171c;--fg:#e6e9ee;--dim:#98a2b0;--rule:#2c323b;--card:#1c2027;--c1:#6cb0ff;--c2:#ffab5e;--c3:#5fd39a;--c4:#cf9bf2;--bad:#ff8a80;--ok:#5fd39a;--heat:#6cb0ff}}
-body{background:var(--bg);color:var(--fg);font:15px/1.5 system-ui,sans-serif;max-width:960px;margin:2rem auto;padding:0 1rem}
-h1{font-size:1.4rem;margin:0 0 .2rem;overflow-wrap:anywhere}h2{font-size:1.05rem;margin:2rem 0 .4rem}p{margin:.3rem 0}.dim{color:var(--dim)}
-.tiles{display:flex;flex-wrap:wrap;gap:.6rem;margin:1.2rem 0}.tile{background:var(--card);border-radius:8px;padding:.6rem .9rem;min-width:6.5rem}.tile b{display:block;font-size:1.25rem;font-variant-numeric:tabular-nums}.tile span{color:var(--dim);font-size:.8rem}
-.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.87rem;font-variant-numeric:tabular-nums;width:100%}th,td{padding:.3rem .6rem;text-align:right;border-bottom:1px solid var(--rule);white-space:nowrap}th{color:var(--dim);font-weight:500}th:first-child,td:first-child,.left td,.left th{text-align:left}
-svg{width:100%;height:auto;display:block}.grid{stroke:var(--rule);stroke-width:1}.axis{stroke:var(--dim);stroke-width:1}.tick{fill:var(--dim);font-size:11px;font-family:system-ui,sans-serif}
-.line{fill:none;stroke-width:1.8;stroke-linejoin:round;stroke-linecap:round}.heat{fill:var(--heat)}
-.line.under{stroke-width:6;opacity:.4}.line.c1{stroke:var(--c1)}.line.c2{stroke:var(--c2)}.line.c3{stroke:var(--c3)}.line.c4{stroke:var(--c4)}.line.bad{stroke:var(--bad)}
-i.c1{background:var(--c1)}i.c2{background:var(--c2)}i.c3{background:var(--c3)}i.c4{background:var(--c4)}i.bad{background:var(--bad)}
-.legend{color:var(--dim);font-size:.82rem}.legend span{margin-right:1.2rem}.legend i{display:inline-block;width:.9rem;height:.2rem;margin-right:.4rem;vertical-align:middle;border-radius:2px}
-.warn{border-left:3px solid var(--c2);padding:.2rem .8rem;margin:.5rem 0}.bad{color:var(--bad)}.ok{color:var(--ok)}
-`
 
 // WriteHTML writes the result as one page that needs nothing else: no script, no font, no address.
 func (r *Result) WriteHTML(w io.Writer) error {
 	var b strings.Builder
 	title := html.EscapeString("Load test of " + r.Target)
-	fmt.Fprintf(&b, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>%s</title>\n<style>%s</style></head><body>\n", title, reportStyle)
+	fmt.Fprintf(&b, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>%s</title>\n<style>%s</style></head><body>\n", title, plot.Style)
 	fmt.Fprintf(&b, "<h1>%s</h1>\n<p class=\"dim\">%s; %s measured from %s on", title, html.EscapeString(r.Schedule), brief(r.Duration), r.Start.Add(r.Warmup).Format(time.DateTime+" MST"))
 	if r.Warmup > 0 {
 		fmt.Fprintf(&b, ", after %s of warm-up that is left out", brief(r.Warmup))
@@ -105,7 +90,7 @@ func (r *Result) htmlPlots(b *strings.Builder) {
 	if len(r.Timeline.Points) == 0 || r.Duration <= 0 {
 		return
 	}
-	k := (len(r.Timeline.Points) + maxColumns - 1) / maxColumns
+	k := (len(r.Timeline.Points) + plot.MaxColumns - 1) / plot.MaxColumns
 	points := coarse(r.Timeline.Points, k)
 	width := r.Timeline.Width * time.Duration(k)
 	perSecond := func(of func(*Point) int64) []float64 {
@@ -120,51 +105,51 @@ func (r *Result) htmlPlots(b *strings.Builder) {
 		return out
 	}
 	rate := func(v float64) string { return number3(v) + "/s" }
-	offered := curve{"due", "c4 under", perSecond(func(p *Point) int64 { return p.Offered })}
-	sent := curve{"sent", "c2", perSecond(func(p *Point) int64 { return p.Sent })}
-	done := curve{"ended well", "c1", perSecond(func(p *Point) int64 { return p.Completed })}
-	fmt.Fprintf(b, "<h2>Rates</h2>\n<p class=\"dim\">Requests per second, each counted where it happened.</p>\n%s", lines("Rates over time", linearAxis(rate, offered, sent, done), r.Duration, width, offered, sent, done))
+	offered := plot.Curve{Name: "due", Class: "c4 under", Values: perSecond(func(p *Point) int64 { return p.Offered })}
+	sent := plot.Curve{Name: "sent", Class: "c2", Values: perSecond(func(p *Point) int64 { return p.Sent })}
+	done := plot.Curve{Name: "ended well", Class: "c1", Values: perSecond(func(p *Point) int64 { return p.Completed })}
+	fmt.Fprintf(b, "<h2>Rates</h2>\n<p class=\"dim\">Requests per second, each counted where it happened.</p>\n%s", plot.Lines("Rates over time", plot.LinearAxis(rate, offered, sent, done), r.Duration, width, offered, sent, done))
 
-	var curves []curve
+	var curves []plot.Curve
 	low, high := math.Inf(1), 0.0
 	columns := make([]*stats.Histogram, len(points))
 	for i := range points {
 		columns[i] = points[i].Latency
 	}
 	for i, q := range []float64{0.5, 0.9, 0.99, 1} {
-		c := curve{fmt.Sprintf("p%g", 100*q), []string{"c1", "c3", "c2", "bad"}[i], make([]float64, len(points))}
+		c := plot.Curve{Name: fmt.Sprintf("p%g", 100*q), Class: []string{"c1", "c3", "c2", "bad"}[i], Values: make([]float64, len(points))}
 		if q == 1 {
-			c.name = "slowest"
+			c.Name = "slowest"
 		}
 		for j, h := range columns {
-			if c.values[j] = math.NaN(); h != nil {
+			if c.Values[j] = math.NaN(); h != nil {
 				v := max(float64(h.Quantile(q)), 1)
-				c.values[j], low, high = v, min(low, v), max(high, v)
+				c.Values[j], low, high = v, min(low, v), max(high, v)
 			}
 		}
 		curves = append(curves, c)
 	}
-	fmt.Fprintf(b, "<h2>Latency</h2>\n<p class=\"dim\">From the intended start to the end of the answer, of the requests that ended in each %s; logarithmic.</p>\n%s", brief(width), lines("Percentiles of the latency over time", latencyAxis(low, high), r.Duration, width, curves...))
+	fmt.Fprintf(b, "<h2>Latency</h2>\n<p class=\"dim\">From the intended start to the end of the answer, of the requests that ended in each %s; logarithmic.</p>\n%s", brief(width), plot.Lines("Percentiles of the latency over time", plot.LatencyAxis(low, high), r.Duration, width, curves...))
 	least := math.Inf(1)
 	for _, h := range columns {
 		if h != nil {
 			least = min(least, max(float64(h.Min()), 1))
 		}
 	}
-	fmt.Fprintf(b, "<h2>Heat map of the latency</h2>\n%s", heat("Heat map of the latency over time", latencyAxis(least, high), r.Duration, width, columns))
+	fmt.Fprintf(b, "<h2>Heat map of the latency</h2>\n%s", plot.Heat("Heat map of the latency over time", plot.LatencyAxis(least, high), r.Duration, width, columns))
 
-	errors := curve{"errors", "bad", perSecond(func(p *Point) int64 { return p.Errors })}
+	errors := plot.Curve{Name: "errors", Class: "bad", Values: perSecond(func(p *Point) int64 { return p.Errors })}
 	b.WriteString("<h2>Errors</h2>\n")
 	if slices.ContainsFunc(points, func(p Point) bool { return p.Errors > 0 }) {
-		b.WriteString(lines("Errors over time", linearAxis(rate, errors), r.Duration, width, errors))
+		b.WriteString(plot.Lines("Errors over time", plot.LinearAxis(rate, errors), r.Duration, width, errors))
 	} else {
 		b.WriteString("<p class=\"dim\">None.</p>\n")
 	}
-	flight := curve{"most seen in flight", "c4", make([]float64, len(points))}
+	flight := plot.Curve{Name: "most seen in flight", Class: "c4", Values: make([]float64, len(points))}
 	for i := range points {
-		flight.values[i] = float64(points[i].InFlight)
+		flight.Values[i] = float64(points[i].InFlight)
 	}
-	fmt.Fprintf(b, "<h2>Requests in flight</h2>\n%s", lines("Requests in flight over time", linearAxis(number3, flight), r.Duration, width, flight))
+	fmt.Fprintf(b, "<h2>Requests in flight</h2>\n%s", plot.Lines("Requests in flight over time", plot.LinearAxis(number3, flight), r.Duration, width, flight))
 }
 
 func (r *Result) htmlSteps(b *strings.Builder) {

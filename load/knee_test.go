@@ -11,7 +11,7 @@ import (
 // mm1 probes a single exponential server of the given rate for some seconds, after a fifth as much of warm-up, by
 // Lindley's recursion, and says whether the p99 of the response was below limit seconds.
 func mm1(rng *rand.Rand, service, rate, seconds, limit float64) ProbeVerdict {
-	var responses []float64
+	all, below := 0, 0 // responses, and those below the limit
 	wait, now, warm := 0.0, 0.0, seconds/5
 	for {
 		gap := rng.ExpFloat64() / rate
@@ -21,17 +21,18 @@ func mm1(rng *rand.Rand, service, rate, seconds, limit float64) ProbeVerdict {
 		wait = max(0, wait-gap)
 		wait += rng.ExpFloat64() / service
 		if now > warm {
-			responses = append(responses, wait)
+			if all++; wait < limit {
+				below++
+			}
 		}
 		if wait > 20*limit {
 			return Hopeless
 		}
 	}
-	if len(responses) == 0 {
+	if all == 0 {
 		return Unmeasured
 	}
-	slices.Sort(responses)
-	if responses[min(len(responses)*99/100, len(responses)-1)] < limit {
+	if below > min(all*99/100, all-1) {
 		return Held
 	}
 	return Broken

@@ -25,15 +25,38 @@ import (
 	"github.com/banyanhq/banyan/topology"
 )
 
-// sent runs users through steps for a moment and returns what came of it.
+// sent runs users, or arrivals, through steps until each step has been sent, and returns what came of it.
 func sent(t *testing.T, target string, open bool, steps ...*topology.Step) *Result {
 	t.Helper()
-	w := &topology.Workload{Duration: topology.Duration(300 * time.Millisecond), Timeout: topology.Duration(10 * time.Second),
+	return sentWith(t, Config{Target: target}, open, steps...)
+}
+
+func sentWith(t *testing.T, cfg Config, open bool, steps ...*topology.Step) *Result {
+	t.Helper()
+	w := &topology.Workload{Duration: topology.Duration(2 * time.Minute), Timeout: topology.Duration(time.Minute),
 		Scenarios: map[string]*topology.Scenario{"s": {Steps: steps}}}
 	if w.Users = 3; open {
 		w.Users, w.Rate = 0, 200
 	}
-	r, err := Run(t.Context(), Config{Target: target, Workload: w, Seed: 1})
+	ctx, enough := context.WithCancel(t.Context())
+	defer enough()
+	cfg.Workload, cfg.Seed = w, 1
+	cfg.watch = func(r *run) {
+		for id := range r.plan.names {
+			n := int64(0)
+			for i := range r.rec.shards {
+				sh := &r.rec.shards[i]
+				sh.mu.Lock()
+				n += sh.steps[id].Requests
+				sh.mu.Unlock()
+			}
+			if n == 0 {
+				return
+			}
+		}
+		enough()
+	}
+	r, err := Run(ctx, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,18 +247,10 @@ func TestHTTP2AndHTTPS(t *testing.T) {
 	t.Cleanup(clear.Close)
 	for target, version := range map[string]string{"h2" + strings.TrimPrefix(s.URL, "https"): "2", s.URL: "1", "h2c" + strings.TrimPrefix(clear.URL, "http"): "2"} {
 		for _, open := range []bool{false, true} {
-			w := &topology.Workload{Duration: topology.Duration(300 * time.Millisecond), Timeout: topology.Duration(10 * time.Second),
-				Scenarios: map[string]*topology.Scenario{"s": {Steps: []*topology.Step{
-					{Name: "post", Method: "POST", Path: "/x?y=${seq}", Headers: map[string]string{"X-A": "v"}, Body: "b${user}", Expect: &topology.Expect{Contains: version + " POST v b"}},
-					{Name: "get", Path: "/", Expect: &topology.Expect{Contains: version + " GET   1"}},
-					{Name: "404", Path: "/404"}, {Name: "reset", Path: "/reset"}}}}}
-			if w.Users = 3; open {
-				w.Users, w.Rate = 0, 200
-			}
-			r, err := Run(t.Context(), Config{Target: target, Workload: w, Seed: 1, TLS: s.Client().Transport.(*http.Transport).TLSClientConfig})
-			if err != nil {
-				t.Fatal(err)
-			}
+			r := sentWith(t, Config{Target: target, TLS: s.Client().Transport.(*http.Transport).TLSClientConfig}, open,
+				&topology.Step{Name: "post", Method: "POST", Path: "/x?y=${seq}", Headers: map[string]string{"X-A": "v"}, Body: "b${user}", Expect: &topology.Expect{Contains: version + " POST v b"}},
+				&topology.Step{Name: "get", Path: "/", Expect: &topology.Expect{Contains: version + " GET   1"}},
+				&topology.Step{Name: "404", Path: "/404"}, &topology.Step{Name: "reset", Path: "/reset"})
 			wantKinds(t, r, map[string]Kind{"post": "", "get": "", "404": BadStatus})
 			if e := r.Step("reset").Errors; version == "2" && e[StreamReset] != r.Step("reset").Requests {
 				t.Errorf("%s: an aborted request: %v", target, e)

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/banyanhq/banyan/stats"
+	"github.com/banyanhq/banyan/stats/plot"
 )
 
 // maxTraceRows is the most lines that the replay of a trace takes; points are merged until they fit.
@@ -248,55 +249,14 @@ func (t *table) write(b *strings.Builder) {
 	}
 }
 
-// brief writes d with three digits.
-func brief(d time.Duration) string {
-	x := float64(d)
-	switch {
-	case d == 0:
-		return "0s"
-	case d < time.Microsecond:
-		return number3(x) + "ns"
-	case x < 999.5e3:
-		return number3(x/1e3) + "µs"
-	case x < 999.5e6:
-		return number3(x/1e6) + "ms"
-	case d < 100*time.Second:
-		return number3(x/1e9) + "s"
-	}
-	text := d.Round(time.Second).String()
-	if strings.HasSuffix(text, "m0s") {
-		text = strings.TrimSuffix(text, "0s")
-	}
-	if strings.HasSuffix(text, "h0m") {
-		text = strings.TrimSuffix(text, "0m")
-	}
-	return text
-}
+// brief writes a time in three digits.
+func brief(d time.Duration) string { return plot.Brief(d) }
 
-// number3 writes x with three digits, and all digits of what is before the point.
-func number3(x float64) string {
-	switch {
-	case x >= 1000:
-		return count(int64(x + 0.5))
-	case x >= 99.95:
-		return strconv.FormatFloat(x, 'f', 0, 64)
-	}
-	digits := 2
-	if x >= 9.995 {
-		digits = 1
-	}
-	text := strconv.FormatFloat(x, 'f', digits, 64)
-	return strings.TrimSuffix(strings.TrimRight(text, "0"), ".")
-}
+// number3 writes a number in three digits, from 1000 on with its thousands apart.
+func number3(x float64) string { return plot.Number(x) }
 
 // count writes n with its thousands apart.
-func count(n int64) string {
-	s := strconv.FormatInt(n, 10)
-	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
-}
+func count(n int64) string { return plot.Count(n) }
 
 func percent(x float64) string {
 	return strings.TrimSuffix(strings.TrimRight(strconv.FormatFloat(100*x, 'f', 3, 64), "0"), ".") + "%"

@@ -15,6 +15,7 @@
 //   - RateLimiter bounds the requests of each key (limit.go)
 //   - Adaptive bounds the requests in flight to a service by their latency (adaptive.go)
 //   - Health turns check results into up and down (health.go)
+//   - Scaler decides how many replicas a service has (scale.go)
 //   - Restart spaces out the restarts of a program that keeps exiting (restart.go)
 //
 // What it promises: instants are a time.Duration since an origin of the caller's choosing and never go back by more

@@ -29,7 +29,7 @@ func (c *compiler) addRoute(name string) error {
 	}
 	root := node{service: none, block: none}
 	if demands, ok := c.sys.Demands[name]; ok {
-		if s := c.sys; len(s.Caches)+len(s.Tables)+len(s.Queues)+len(s.Topics)+len(s.Functions) > 0 {
+		if len(c.sys.Caches)+len(c.sys.Tables)+len(c.sys.Queues)+len(c.sys.Topics)+len(c.sys.Functions) > 0 {
 			c.assume("where demands are given, what services spend on caches, tables, queues, topics and functions is part of them")
 		}
 		err = c.expandDemands(&root, edge, route.To, demands)

@@ -7,8 +7,8 @@ import (
 )
 
 // demands are what one request of each route asks of the CPU, in seconds by service, and how long it takes where nothing
-// waits. Both are expectations: of the visits that are made and not tried again, caches hitting as they are expected to.
-func (m *Model) demands() (cpu [][]float64, alone []float64) {
+// waits, on a machine that is idle for the given share. Both are expectations: of the visits that are made and not tried again, caches hitting as they are expected to.
+func (m *Model) demands(idle float64) (cpu [][]float64, alone []float64) {
 	visits := make([]float64, len(m.nodes))
 	for _, r := range m.routes {
 		clear(visits)
@@ -22,7 +22,7 @@ func (m *Model) demands() (cpu [][]float64, alone []float64) {
 				continue
 			}
 			if n.service != none {
-				use[n.service] += v * (n.cpu.mean + n.async.mean)
+				use[n.service] += v * (n.cpu.mean + n.async.mean + n.wake*idle)
 				time += v * (n.cpu.mean + n.delay.mean)
 			}
 			for k := range n.calls {
@@ -72,7 +72,7 @@ func (m *Model) expectedHits(block int32) float64 {
 
 // perScenario is what one run of a scenario asks of the CPU in all, and how many requests it makes.
 func (m *Model) perScenario() (seconds, requests float64) {
-	cpu, _ := m.demands()
+	cpu, _ := m.demands(0)
 	before := 0.0
 	for _, sc := range m.load.scenarios {
 		share := sc.share - before

@@ -43,6 +43,8 @@ type Model struct {
 	load       *workload
 	faults     []fault
 
+	sizing *Sizing // nil: it is as large as the file says
+
 	dispersion float64 // of the work, as it was calibrated; 0: not known
 	notes      []string
 }
@@ -152,6 +154,9 @@ func compile(sys *topology.System, o Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := load.divide(o.Cells); err != nil {
+		return nil, err
+	}
 	m.load = load
 	c := &compiler{
 		m: m, sys: sys, byWork: map[string]int32{}, index: map[string]int32{}, onPath: map[string]bool{}, silent: map[string]bool{},
@@ -175,6 +180,9 @@ func compile(sys *topology.System, o Options) (*Model, error) {
 	c.keys()
 	if !m.costs() {
 		return nil, ErrNoDemands
+	}
+	if err := c.size(); err != nil {
+		return nil, err
 	}
 	if m.faults, err = c.compileFaults(o.Faults); err != nil {
 		return nil, err

@@ -64,6 +64,12 @@ type Options struct {
 	// Phases modulate the rate of an open load (a Markov-modulated Poisson process): it is in one after the other for
 	// exponentially distributed times.
 	Phases []Phase
+	// Cells is how many equal, independent parts the system is divided into, of which one is simulated: with its share of
+	// the load, the cores and the replicas. Default 1.
+	Cells int
+	// Fit sizes the system for its load: so many cores, and so many replicas of each service (of their CPU limit, or of one
+	// core each), that they are as busy as this share. Default 0: it is as large as the file says.
+	Fit float64
 	// Faults that happen.
 	Faults []Fault
 	// Autoscale returns the autoscaler of one replication; nil: the number of replicas stays.
@@ -227,7 +233,7 @@ func (o Options) withDefaults() (Options, error) {
 		v    int64
 	}{
 		{"Replications", int64(o.Replications)}, {"MaxReplications", int64(o.MaxReplications)}, {"MaxWaiting", int64(o.MaxWaiting)},
-		{"Trace", int64(o.Trace)}, {"Clients", int64(o.Clients)}, {"MaxEvents", o.MaxEvents}, {"MaxInProgress", int64(o.MaxInProgress)}, {"Workers", int64(o.Workers)},
+		{"Cells", int64(o.Cells)}, {"Trace", int64(o.Trace)}, {"Clients", int64(o.Clients)}, {"MaxEvents", o.MaxEvents}, {"MaxInProgress", int64(o.MaxInProgress)}, {"Workers", int64(o.Workers)},
 		{"Duration", int64(o.Duration)}, {"Timeline", int64(o.Timeline)}, {"AutoscaleEvery", int64(o.AutoscaleEvery)},
 	} {
 		if n.v < 0 {
@@ -239,6 +245,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if !(o.Dispersion >= 0 && o.Dispersion <= 1000) {
 		return o, fmt.Errorf("option Dispersion of %v: want a number from 0 to 1000", o.Dispersion)
+	}
+	if !(o.Fit >= 0 && o.Fit < 1) || o.Cells > 1_000_000 {
+		return o, fmt.Errorf("sized for a utilisation of %v in %d cells: want a share from 0 to below 1, and at most a million cells", o.Fit, o.Cells)
 	}
 	if o.Zones < 0 || o.Zones > 1000 {
 		return o, fmt.Errorf("option Zones of %d: want 0 to 1000", o.Zones)

@@ -29,6 +29,7 @@ type Result struct {
 	Services []ServiceResult `json:"services"`
 	Blocks   []BlockResult   `json:"blocks,omitempty"`
 	Machine  MachineResult   `json:"machine"`
+	Sizing   *Sizing         `json:"sizing,omitempty"`
 	// Timeline and Trace are of the first replication, from its very start.
 	Timeline []Point      `json:"timeline"`
 	Trace    []TraceEvent `json:"trace,omitempty"`
@@ -248,6 +249,7 @@ func (r *Result) complete(m *Model, load *workload) {
 		}
 		s.Utilisation = estimate(&from.cpu, 1/capacity)
 	}
+	r.Sizing = m.sizing
 	for i := range r.Blocks {
 		r.Blocks[i].complete(&r.samples.blocks[i])
 		if r.Blocks[i].kind == blockFunction {

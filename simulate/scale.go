@@ -1,6 +1,11 @@
 package simulate
 
-import "time"
+import (
+	"time"
+
+	"github.com/banyanhq/banyan/policy"
+	"github.com/banyanhq/banyan/topology"
+)
 
 // Autoscaler decides how many replicas a service gets. One is made for each replication, and used by one goroutine.
 type Autoscaler interface {
@@ -24,6 +29,42 @@ type Observation struct {
 	Concurrency float64
 	// Waiting is the mean number of calls that waited for a replica.
 	Waiting float64
+	// Queue is the number of messages that wait for the service now.
+	Queue float64
+}
+
+// FileAutoscaler returns an autoscaler that follows what the file says of each service ('scale'), by the policy that
+// scales the running system; nil if it says nothing of any that can be scaled.
+func FileAutoscaler(sys *topology.System) func() Autoscaler {
+	any := false
+	for _, s := range sys.Services {
+		any = any || s.Scale != nil && s.Replicas.Max > max(s.Replicas.Min, 1)
+	}
+	if !any {
+		return nil
+	}
+	return func() Autoscaler { return &fileAutoscaler{sys: sys, by: map[string]*policy.Scaler{}} }
+}
+
+type fileAutoscaler struct {
+	sys *topology.System
+	by  map[string]*policy.Scaler
+}
+
+func (f *fileAutoscaler) Replicas(now time.Duration, o Observation) int {
+	s := f.by[o.Service]
+	if s == nil {
+		svc := f.sys.Services[o.Service]
+		if svc == nil || svc.Scale == nil {
+			return o.Replicas
+		}
+		s = policy.NewScaler(*svc.Scale, o.Min, o.Max)
+		f.by[o.Service] = s
+	}
+	n, _ := s.Decide(now, policy.Usage{
+		Replicas: o.Replicas, Ready: o.Ready, CPU: o.CPU, Requests: o.Requests, InFlight: o.Concurrency, Queue: o.Queue,
+	})
+	return n
 }
 
 // scale asks the autoscaler about every service that can be scaled.
@@ -43,6 +84,9 @@ func (s *sim) scale() {
 		limit := m.limit
 		if limit == 0 {
 			limit = 1
+		}
+		for _, g := range m.groups {
+			o.Queue += float64(s.groups[g].n)
 		}
 		if d.readyArea > 0 {
 			o.CPU = d.cpu / (d.readyArea * limit)

@@ -162,6 +162,7 @@ func TestConfidenceIntervalsHoldTheTruth(t *testing.T) {
 		t.Logf("%s: %d of %d intervals hold %v", c.name, held, runs, c.mean)
 		hits, all = hits+held, all+runs
 	}
+	t.Logf("%.1f %% of all", 100*float64(hits)/float64(all))
 	if share := float64(hits) / float64(all); share < 0.93 {
 		t.Errorf("%.1f %% of the 95 %% intervals hold the exact mean, want 93 %% at least", 100*share)
 	}

@@ -26,6 +26,7 @@ func (r *Result) WriteText(w io.Writer) error {
 	r.writeBlocks(&b)
 	fmt.Fprintf(&b, "\nmachine: %s of %.3g cores, %s used\n", plusMinus(r.Machine.CPU.Value, r.Machine.CPU.HalfWidth, "%.3f"),
 		r.Machine.Cores, percent(r.Machine.Utilisation))
+	r.Sizing.write(&b)
 	for _, n := range r.Notes {
 		fmt.Fprintf(&b, "note: %s\n", n)
 	}
@@ -105,3 +106,21 @@ func plusMinus(v, half float64, format string) string {
 }
 
 func percent(e Estimate) string { return plusMinus(100*e.Value, 100*e.HalfWidth, "%.1f") + " %" }
+
+// write says what a system that was sized, or divided, needs.
+func (z *Sizing) write(b *strings.Builder) {
+	if z == nil {
+		return
+	}
+	fmt.Fprintf(b, "needs: %.5g cores", z.Cores)
+	for _, name := range sortedKeys(z.Replicas) {
+		fmt.Fprintf(b, ", %s %d", name, z.Replicas[name])
+	}
+	if z.Cells > 1 {
+		fmt.Fprintf(b, ", in %d cells", z.Cells)
+	}
+	if z.CostHour > 0 {
+		fmt.Fprintf(b, ": %.2f %s an hour", z.CostHour, z.Currency)
+	}
+	b.WriteByte('\n')
+}

@@ -9,13 +9,13 @@ import (
 	"github.com/banyanhq/banyan/topology"
 )
 
-// parseFaults reads faults as they stand on the command line: KIND:SERVICE[*N]@AT[+FOR][xFACTOR].
+// parseFaults reads faults as they stand on the command line: KIND:SERVICE[*N][/ZONE]@AT[+FOR][xFACTOR].
 func parseFaults(texts []string) ([]simulate.Fault, error) {
 	var faults []simulate.Fault
 	for _, text := range texts {
 		f, ok := parseFault(text)
 		if !ok {
-			return nil, usagef("--fault %q: want kill:SERVICE*N@AT, stall:SERVICE*N@AT+FOR, isolate:SERVICE*N@AT+FOR, slow:SERVICE*N@AT+FORxFACTOR, errors:SERVICE*N@AT+FORxSHARE or partition:FROM>TO@AT+FOR, such as kill:catalog*1@10s", text)
+			return nil, usagef("--fault %q: want kill:WHO@AT, slow:WHO@AT+FORxFACTOR, errors:WHO@AT+FORxSHARE, stall:WHO@AT+FOR, isolate:WHO@AT+FOR (WHO is SERVICE[*N][/ZONE]) or partition:FROM>TO@AT+FOR, such as kill:catalog*1@10s", text)
 		}
 		faults = append(faults, f)
 	}
@@ -54,17 +54,51 @@ func parseFault(text string) (f simulate.Fault, ok bool) {
 	case simulate.FaultKill, simulate.FaultStall, simulate.FaultIsolate:
 		ok = !hasFactor
 	}
+	where, zone, hasZone := strings.Cut(where, "/")
+	if hasZone {
+		if f.Zone, err = strconv.Atoi(zone); err != nil || f.Zone < 1 {
+			return f, false
+		}
+	}
+	rest, every := strings.CutPrefix(where, "*")
+	if every {
+		where = rest
+	}
 	service, count, hasCount := strings.Cut(where, "*")
-	f.Service = service
+	if f.Service = service; every {
+		if f.Service = "*"; service != "" {
+			return f, false
+		}
+	}
 	if hasCount {
 		if f.Replicas, err = strconv.Atoi(count); err != nil || f.Replicas < 1 {
 			return f, false
 		}
 	}
-	return f, ok && service != ""
+	return f, ok && f.Service != ""
 }
 
 func parseSpan(text string) (time.Duration, error) {
 	d, err := topology.ParseDuration(text)
 	return d.Std(), err
+}
+
+// parseFailures reads how often replicas fail: SERVICE=MTBF[/MTTR].
+func parseFailures(texts []string) (map[string]simulate.Failures, error) {
+	failures := map[string]simulate.Failures{}
+	for _, text := range texts {
+		service, times, ok := strings.Cut(text, "=")
+		mtbf, mttr, both := strings.Cut(times, "/")
+		var f simulate.Failures
+		var err, err2 error
+		f.MTBF, err = parseSpan(mtbf)
+		if both {
+			f.MTTR, err2 = parseSpan(mttr)
+		}
+		if !ok || service == "" || err != nil || err2 != nil || f.MTBF <= 0 {
+			return nil, usagef("--failures %q: want SERVICE=MTBF/MTTR, such as catalog=1h/2m", text)
+		}
+		failures[service] = f
+	}
+	return failures, nil
 }

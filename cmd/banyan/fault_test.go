@@ -27,3 +27,34 @@ func TestParseFault(t *testing.T) {
 		}
 	}
 }
+
+func TestFaultsOfZonesAndFailures(t *testing.T) {
+	faults, err := parseFaults([]string{"isolate:*/2@20s+5s", "stall:catalog*1@3s+1s", "kill:**2/1@5s", "kill:tables.orders*1@1s"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []simulate.Fault{
+		{Kind: simulate.FaultIsolate, Service: "*", Zone: 2, At: 20 * time.Second, For: 5 * time.Second},
+		{Kind: simulate.FaultStall, Service: "catalog", Replicas: 1, At: 3 * time.Second, For: time.Second},
+		{Kind: simulate.FaultKill, Service: "*", Replicas: 2, Zone: 1, At: 5 * time.Second},
+		{Kind: simulate.FaultKill, Service: "tables.orders", Replicas: 1, At: time.Second},
+	} {
+		if faults[i] != want {
+			t.Errorf("%+v, want %+v", faults[i], want)
+		}
+	}
+	for _, wrong := range []string{"isolate:*x@1s", "stall:/0@1s", "kill:a/b@1s", "isolate:a@1sx3"} {
+		if _, err := parseFaults([]string{wrong}); err == nil {
+			t.Errorf("no error for %q", wrong)
+		}
+	}
+	failures, err := parseFailures([]string{"catalog=1h/2m", "web=30s"})
+	if err != nil || failures["catalog"] != (simulate.Failures{MTBF: time.Hour, MTTR: 2 * time.Minute}) || failures["web"].MTBF != 30*time.Second {
+		t.Errorf("%v, %v", failures, err)
+	}
+	for _, wrong := range []string{"catalog", "=1h", "a=0s", "a=1h/x"} {
+		if _, err := parseFailures([]string{wrong}); err == nil {
+			t.Errorf("no error for %q", wrong)
+		}
+	}
+}

@@ -33,6 +33,11 @@ func (p *progressLine) show(s load.Progress) {
 	line := fmt.Sprintf("%s of %s%s: %s/s, p50 %s, p99 %s, %d in flight, %d sent, %d failed, generator %.1f of %d cores",
 		s.Elapsed.Round(time.Second), s.Length.Round(time.Second), phase, digits(s.Completed), duration(s.P50), duration(s.P99),
 		s.InFlight, s.TotalSent, s.TotalFailed, s.CPU, s.Cores)
+	p.print(line)
+}
+
+// print puts a line in the place of the one before.
+func (p *progressLine) print(line string) {
 	pad := max(0, p.width-len(line))
 	p.width = len(line)
 	fmt.Fprint(p.w, "\r"+line+strings.Repeat(" ", pad))

@@ -1,4 +1,4 @@
-package load
+package plot
 
 import (
 	"fmt"
@@ -18,24 +18,24 @@ const (
 	plotRight  = 12.0
 	plotTop    = 10.0
 	plotBottom = 26.0
-	maxColumns = 300 // points of a curve; longer timelines are merged
+	MaxColumns = 300 // points of a Curve; longer timelines are merged
 )
 
-// curve is one line of a plot. A value that is not a number, or not above 0 where the scale is logarithmic, is a gap.
-type curve struct {
-	name   string
-	class  string // of the style sheet: c1, c2 ...
-	values []float64
+// Curve is one line of a plot. A value that is not a number, or not above 0 where the scale is logarithmic, is a gap.
+type Curve struct {
+	Name   string
+	Class  string // of the style sheet: c1, c2 ...
+	Values []float64
 }
 
-// axis maps values to the height of the plane.
-type axis struct {
+// Axis maps values to the height of the plane.
+type Axis struct {
 	low, high float64
 	log       bool
 	label     func(float64) string
 }
 
-func (a axis) y(v float64) float64 {
+func (a Axis) y(v float64) float64 {
 	share := (v - a.low) / (a.high - a.low)
 	if a.log {
 		share = math.Log(v/a.low) / math.Log(a.high/a.low)
@@ -44,7 +44,7 @@ func (a axis) y(v float64) float64 {
 }
 
 // ticks are at most a handful of round values.
-func (a axis) ticks() []float64 {
+func (a Axis) ticks() []float64 {
 	var out []float64
 	if a.log {
 		decades := math.Log10(a.high / a.low)
@@ -81,11 +81,11 @@ func niceStep(x float64) float64 {
 	return 10 * p
 }
 
-// linearAxis starts at 0 and holds all values.
-func linearAxis(label func(float64) string, curves ...curve) axis {
+// LinearAxis starts at 0 and holds all values.
+func LinearAxis(label func(float64) string, curves ...Curve) Axis {
 	high := 0.0
 	for _, c := range curves {
-		for _, v := range c.values {
+		for _, v := range c.Values {
 			if !math.IsNaN(v) {
 				high = max(high, v)
 			}
@@ -95,11 +95,11 @@ func linearAxis(label func(float64) string, curves ...curve) axis {
 	if high == 0 {
 		step = 0.25
 	}
-	return axis{low: 0, high: step * max(1, math.Ceil(high/step*0.9999)), label: label}
+	return Axis{low: 0, high: step * max(1, math.Ceil(high/step*0.9999)), label: label}
 }
 
-// latencyAxis is logarithmic and holds all values above 0.
-func latencyAxis(low, high float64) axis {
+// LatencyAxis is logarithmic and holds all values above 0.
+func LatencyAxis(low, high float64) Axis {
 	if !(low > 0) || !(high > 0) {
 		low, high = 1e6, 1e9
 	}
@@ -120,11 +120,11 @@ func latencyAxis(low, high float64) axis {
 	if high < low*10 {
 		high = low * 10
 	}
-	return axis{low: low, high: high, log: true, label: func(v float64) string { return brief(time.Duration(v + 0.5)) }}
+	return Axis{low: low, high: high, log: true, label: func(v float64) string { return Brief(time.Duration(v + 0.5)) }}
 }
 
 // frame draws axes and grid of a plot over the given length of time.
-func frame(b *strings.Builder, title string, a axis, length time.Duration) {
+func frame(b *strings.Builder, title string, a Axis, length time.Duration) {
 	fmt.Fprintf(b, `<svg viewBox="0 0 %g %g" role="img" aria-label="%s"><title>%s</title>`, plotWidth, plotHeight, html.EscapeString(title), html.EscapeString(title))
 	for _, v := range a.ticks() {
 		y := a.y(v)
@@ -133,7 +133,7 @@ func frame(b *strings.Builder, title string, a axis, length time.Duration) {
 	}
 	step := niceTime(length / 8)
 	for t := time.Duration(0); t <= length; t += step {
-		fmt.Fprintf(b, `<text class="tick" x="%.1f" y="%g" text-anchor="middle">%s</text>`, timeX(t, length), plotHeight-8, brief(t))
+		fmt.Fprintf(b, `<text class="tick" x="%.1f" y="%g" text-anchor="middle">%s</text>`, timeX(t, length), plotHeight-8, Brief(t))
 	}
 	fmt.Fprintf(b, `<path class="axis" d="M%g %gH%g"/>`, plotLeft, plotHeight-plotBottom, plotWidth-plotRight)
 }
@@ -152,14 +152,14 @@ func niceTime(d time.Duration) time.Duration {
 	return (d/(24*time.Hour) + 1) * 24 * time.Hour
 }
 
-// lines draws curves; each value stands for a stretch of width, drawn at its middle.
-func lines(title string, a axis, length, width time.Duration, curves ...curve) string {
+// Lines draws curves; each value stands for a stretch of width, drawn at its middle.
+func Lines(title string, a Axis, length, width time.Duration, curves ...Curve) string {
 	var b strings.Builder
 	frame(&b, title, a, length)
 	for _, c := range curves {
-		fmt.Fprintf(&b, `<path class="line %s" d="`, c.class)
+		fmt.Fprintf(&b, `<path class="line %s" d="`, c.Class)
 		pen := false
-		for i, v := range c.values {
+		for i, v := range c.Values {
 			if math.IsNaN(v) || a.log && v <= 0 {
 				pen = false
 				continue
@@ -170,7 +170,7 @@ func lines(title string, a axis, length, width time.Duration, curves ...curve) s
 				word = "M"
 			}
 			fmt.Fprintf(&b, "%s%.1f %.1f", word, timeX(at, length), a.y(v))
-			if alone := !pen && (i+1 == len(c.values) || math.IsNaN(c.values[i+1]) || a.log && c.values[i+1] <= 0); alone {
+			if alone := !pen && (i+1 == len(c.Values) || math.IsNaN(c.Values[i+1]) || a.log && c.Values[i+1] <= 0); alone {
 				b.WriteString("h0.1")
 			}
 			pen = true
@@ -180,7 +180,7 @@ func lines(title string, a axis, length, width time.Duration, curves ...curve) s
 	b.WriteString("</svg>\n")
 	b.WriteString(`<p class="legend">`)
 	for _, c := range curves {
-		fmt.Fprintf(&b, `<span><i class="%s"></i>%s</span>`, c.class, html.EscapeString(c.name))
+		fmt.Fprintf(&b, `<span><i class="%s"></i>%s</span>`, c.Class, html.EscapeString(c.Name))
 	}
 	b.WriteString("</p>\n")
 	return b.String()
@@ -192,8 +192,8 @@ const (
 	heatShades = 8
 )
 
-// heat draws how many requests of each stretch had which latency.
-func heat(title string, a axis, length, width time.Duration, columns []*stats.Histogram) string {
+// Heat draws how many requests of each stretch had which latency.
+func Heat(title string, a Axis, length, width time.Duration, columns []*stats.Histogram) string {
 	cells, most := heatCells(a, columns)
 	var paths [heatShades]strings.Builder
 	tall := (plotHeight - plotTop - plotBottom) / heatRows
@@ -219,12 +219,12 @@ func heat(title string, a axis, length, width time.Duration, columns []*stats.Hi
 		}
 	}
 	b.WriteString("</svg>\n")
-	fmt.Fprintf(&b, `<p class="legend"><span>each column %s; from 1 request (light) to %s (full), logarithmic</span></p>`+"\n", brief(width), count(max(most, 1)))
+	fmt.Fprintf(&b, `<p class="legend"><span>each column %s; from 1 request (light) to %s (full), logarithmic</span></p>`+"\n", Brief(width), Count(max(most, 1)))
 	return b.String()
 }
 
 // heatCells counts by column and row; most is the largest count.
-func heatCells(a axis, columns []*stats.Histogram) (cells [][heatRows]int64, most int64) {
+func heatCells(a Axis, columns []*stats.Histogram) (cells [][heatRows]int64, most int64) {
 	cells = make([][heatRows]int64, len(columns))
 	for i, h := range columns {
 		if h == nil {
