@@ -2,6 +2,7 @@ package plan
 
 import (
 	"math"
+	"slices"
 	"testing"
 )
 
@@ -95,5 +96,18 @@ func TestExploreMapsBottlenecks(t *testing.T) {
 	}
 	if len(e.Loads) == 0 || e.Loads[len(e.Loads)-1].To <= 0 {
 		t.Errorf("loads %+v", e.Loads)
+	}
+}
+
+// What a prediction leaves out it says.
+func TestBlocksAreNamedAsLeftOut(t *testing.T) {
+	sys := shop()
+	sys.Services["catalog"].Uses = []string{"pages", "books"}
+	p, err := Predict(sys, Load{Rates: map[string]float64{"api": 50}}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "api: books, pages are left out of the prediction; 'banyan simulate' knows them"; !slices.Contains(p.Notes, want) {
+		t.Errorf("notes %q, want %q", p.Notes, want)
 	}
 }

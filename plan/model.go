@@ -121,6 +121,9 @@ func (m *model) addRoute(sys *topology.System, name string) error {
 			slices.Sort(silent)
 			m.notes = append(m.notes, fmt.Sprintf("%s: nothing is known of the work of %s, counted as none", name, strings.Join(slices.Compact(silent), ", ")))
 		}
+		if blocks := blocksOf(sys, demands); len(blocks) > 0 {
+			m.notes = append(m.notes, fmt.Sprintf("%s: %s are left out of the prediction; 'banyan simulate' knows them", name, strings.Join(blocks, ", ")))
+		}
 	}
 	if err := m.addCache(sys, route, demands); err != nil {
 		return err
@@ -197,6 +200,22 @@ func expandWork(sys *topology.System, name string, visits float64, into map[stri
 		}
 	}
 	return silent
+}
+
+// blocksOf names the caches, tables, queues, topics and functions that the services of a route use.
+func blocksOf(sys *topology.System, visited map[string]demand) []string {
+	var blocks []string
+	for svc := range visited {
+		if f := sys.Services[svc]; f != nil {
+			for _, used := range f.Uses {
+				if sys.Services[used] == nil {
+					blocks = append(blocks, used)
+				}
+			}
+		}
+	}
+	slices.Sort(blocks)
+	return slices.Compact(blocks)
 }
 
 func scvOf(p *float64) float64 {

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,8 +10,6 @@ import (
 
 	"github.com/banyanhq/banyan/plan"
 )
-
-var updateBottleneck = flag.Bool("update-bottleneck", false, "write the golden output of bottleneck anew")
 
 // TestBottleneckOutput holds what is printed for a recorded system with a lock against testdata.
 func TestBottleneckOutput(t *testing.T) {
@@ -33,7 +30,7 @@ func TestBottleneckOutput(t *testing.T) {
 	a.Findings = nil
 	c.printBottlenecks(a)
 	golden := filepath.Join("testdata", "bottleneck.golden")
-	if *updateBottleneck {
+	if *update {
 		if err := os.WriteFile(golden, out.Bytes(), 0o644); err != nil {
 			t.Fatal(err)
 		}
