@@ -169,6 +169,12 @@ func (c *client) attempt(x *exchange, deadline time.Time) (again bool, err error
 		c.close()
 		return false, nil
 	}
+	if w, ok := c.nc.(interface{ readable() error }); ok { // a buffer is lent once there is something to put into it
+		if err := w.readable(); err != nil {
+			c.close()
+			return false, err
+		}
+	}
 	buf := readBuffers.Get().(*[]byte)
 	r := reader{from: c.nc, buf: *buf, limit: c.to.maxBody}
 	keep, err := r.answer(x)

@@ -59,7 +59,7 @@ type generator struct {
 }
 
 func main() {
-	runtime.LockOSThread() // children die with the thread that started them
+
 	var o options
 	flag.DurationVar(&o.duration, "duration", 5*time.Second, "length of each run")
 	flag.IntVar(&o.rounds, "rounds", 3, "rounds, of which the median is shown")
@@ -70,6 +70,9 @@ func main() {
 	flag.StringVar(&o.url, "url", "", "with -child: address")
 	flag.Parse()
 	var err error
+	if !*child {
+		runtime.LockOSThread() // children die with the thread that started them
+	}
 	if *child {
 		err = beBanyan(o, *rate)
 	} else {
