@@ -24,7 +24,7 @@ type lane struct {
 // What one loop is trusted with before there is another.
 const (
 	loopRate  = 25_000 // arrivals per second
-	loopUsers = 32     // users who do not think
+	loopUsers = 64     // users who do not think
 )
 
 // makeLanes divides the run.

@@ -112,9 +112,6 @@ func (c *loopConn) await(events uint32) error {
 	if c.fd < 0 {
 		return net.ErrClosed
 	}
-	if c.deadline <= l.of.now() {
-		return os.ErrDeadlineExceeded
-	}
 	if c.silenced || events != unix.EPOLLIN {
 		op := unix.EPOLL_CTL_MOD
 		if c.silenced {

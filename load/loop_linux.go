@@ -31,8 +31,9 @@ type loop struct {
 	timers   fiberHeap
 	fibers   map[*fiber]struct{}
 	running  *fiber
-	stopped  bool // the run sends nothing more
-	quiet    bool // the last look found no event
+	stopped  bool          // the run sends nothing more
+	quiet    bool          // the last look found no event
+	clock    time.Duration // when it was looked at last
 	lastWait time.Duration
 
 	mu     sync.Mutex
@@ -120,8 +121,8 @@ func (l *loop) run() {
 // step runs what is due or ready.
 func (l *loop) step() {
 	for i := 0; ; i++ {
-		if len(l.timers) > 0 {
-			l.fire(l.of.now())
+		if i%16 == 0 || i == len(l.ready) {
+			l.fire()
 		}
 		if i == len(l.ready) {
 			break
@@ -138,7 +139,9 @@ func (l *loop) step() {
 }
 
 // fire makes those ready whose time has come.
-func (l *loop) fire(now time.Duration) {
+func (l *loop) fire() {
+	now := l.of.now()
+	l.clock = now
 	for len(l.timers) > 0 && l.timers[0].at <= now {
 		t := heap.Pop(&l.timers).(fiberTimer)
 		f := t.fiber
@@ -186,10 +189,14 @@ func (l *loop) wait() {
 		if len(l.timers) > 0 {
 			left = max(l.timers[0].at-l.of.now(), 0)
 		}
-		n, errno = l.fetch(syscall.Syscall6, left)
-		l.lastWait = l.of.now()
-	} else if now := l.of.now(); now-l.lastWait > yieldEvery {
-		l.lastWait = now
+		call := syscall.Syscall6
+		if left >= 0 && left <= shortWait {
+			call = syscall.RawSyscall6
+		}
+		n, errno = l.fetch(call, left)
+		l.lastWait = l.clock
+	} else if l.clock-l.lastWait > yieldEvery {
+		l.lastWait = l.clock
 		runtime.Gosched()
 	}
 	if errno != 0 && errno != syscall.EINTR {
@@ -207,6 +214,10 @@ func (l *loop) wait() {
 		l.events = make([]unix.EpollEvent, 2*n)
 	}
 }
+
+// shortWait is how long the loop may keep the processor while it waits. Giving it to the scheduler and back wakes the
+// runtime's monitor, which costs more than so short a rest is worth to others.
+const shortWait = 500 * time.Microsecond
 
 // yieldEvery is how often a loop that never waits lets other goroutines run.
 const yieldEvery = 5 * time.Millisecond
@@ -281,8 +292,11 @@ func (f *fiber) wait(s fiberState) {
 // sleep implements thread.
 func (f *fiber) sleep(at time.Duration) bool {
 	l := f.loop
-	if l.stopped || at <= l.of.now() {
+	if l.stopped || at <= l.clock {
 		return !l.stopped
+	}
+	if l.clock = l.of.now(); at <= l.clock {
+		return true
 	}
 	f.until = at
 	l.push(fiberTimer{at, f, false})

@@ -298,6 +298,9 @@ func (r *run) warnings(res *Result) []string {
 	if g.Queued > 0 {
 		out = append(out, fmt.Sprintf("%s requests waited for a connection, all %s being busy; the wait is in their latency", count(g.Queued), count(int64(res.Limits.Connections))))
 	}
+	if r.filesMissing != "" && t.Errors[LocalLimit] > 0 {
+		out = append(out, r.filesMissing)
+	}
 	if r.crewFull() > 0 {
 		out = append(out, fmt.Sprintf("%s scenarios were under way at once, which is the limit: arrivals waited; the wait is in their latency", count(int64(res.Limits.MaxInFlight))))
 	}

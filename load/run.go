@@ -25,9 +25,11 @@ type run struct {
 	targets targets         // of setup and teardown, and of the load where it is not looped
 	peak    float64         // arrivals per second of an open workload, at most
 	lanes   []*lane
-	pacer   *pacer // of what is late; nil: it is sent at once
-	waker   *waker
-	rec     *recorder
+
+	filesMissing string // what the system's limit of open files may do to the run; empty: nothing
+	pacer        *pacer // of what is late; nil: it is sent at once
+	waker        *waker
+	rec          *recorder
 
 	startCPU, warmCPU, endCPU time.Duration
 }
@@ -89,6 +91,7 @@ func (r *run) send(ctx context.Context, thresholds []Threshold) (*Result, error)
 		return nil, fmt.Errorf("load: %w", err)
 	}
 	defer beat.close()
+	r.filesMissing = raiseFiles(r.files())
 	if r.lanes, err = r.makeLanes(); err != nil {
 		return nil, fmt.Errorf("load: %w", err)
 	}
@@ -228,6 +231,15 @@ func (r *run) arrange() error {
 
 // schedule is this generator's part of the arrivals.
 func (r *run) schedule() Schedule { return r.cfg.part.schedule(r.arrivals()) }
+
+// files is how many the run may want open at once: a connection that is being made takes two for a moment.
+func (r *run) files() uint64 {
+	n := r.cfg.Connections
+	if !r.closed {
+		n = min(n, r.cfg.MaxInFlight)
+	}
+	return uint64(n*len(r.targets.all)) + 1024
+}
 
 // crewFull is how often an arrival waited because MaxInFlight scenarios were under way.
 func (r *run) crewFull() (n int64) {

@@ -169,6 +169,7 @@ func (s *session) perform(st *step, due time.Duration, started *bool, arrival ti
 	rec.inFlight.Add(1)
 	rec.sent.Add(1)
 	o.sent = s.run.now()
+	s.x.began = s.run.origin.Add(o.sent)
 	if !*started {
 		*started = true
 		rec.arrival(arrival, o.sent)
