@@ -73,6 +73,9 @@ func (r *run) looped() bool {
 
 // loops is how many of them share the work.
 func (r *run) loops() int {
+	if r.cfg.loops > 0 {
+		return r.cfg.loops
+	}
 	n := 0.0
 	w := r.cfg.Workload
 	switch {
@@ -83,7 +86,7 @@ func (r *run) loops() int {
 	default:
 		n = float64(w.Users) / loopUsers
 	}
-	n = min(max(math.Ceil(n), 1), float64(runtime.GOMAXPROCS(0)))
+	n = min(max(math.Ceil(n), 1), math.Ceil(float64(runtime.GOMAXPROCS(0))/2)) // the rest is for the target, and the kernel
 	return min(int(n), max(r.cfg.Connections, 1), max(r.cfg.MaxInFlight, 1))
 }
 

@@ -2,4 +2,4 @@
 
 package load
 
-func raiseFiles(uint64) string { return "" }
+func raiseFiles(need uint64) uint64 { return need }

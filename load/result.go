@@ -298,7 +298,7 @@ func (r *run) warnings(res *Result) []string {
 	if g.Queued > 0 {
 		out = append(out, fmt.Sprintf("%s requests waited for a connection, all %s being busy; the wait is in their latency", count(g.Queued), count(int64(res.Limits.Connections))))
 	}
-	if r.filesMissing != "" && t.Errors[LocalLimit] > 0 {
+	if r.filesMissing != "" && (r.closed || t.Errors[LocalLimit] > 0) {
 		out = append(out, r.filesMissing)
 	}
 	if r.crewFull() > 0 {

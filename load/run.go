@@ -91,7 +91,7 @@ func (r *run) send(ctx context.Context, thresholds []Threshold) (*Result, error)
 		return nil, fmt.Errorf("load: %w", err)
 	}
 	defer beat.close()
-	r.filesMissing = raiseFiles(r.files())
+	r.fitFiles(raiseFiles(r.files()))
 	if r.lanes, err = r.makeLanes(); err != nil {
 		return nil, fmt.Errorf("load: %w", err)
 	}
@@ -232,13 +232,33 @@ func (r *run) arrange() error {
 // schedule is this generator's part of the arrivals.
 func (r *run) schedule() Schedule { return r.cfg.part.schedule(r.arrivals()) }
 
-// files is how many the run may want open at once: a connection that is being made takes two for a moment.
+// otherFiles is how many files a run may need beside its connections; one that is being made takes two for a moment.
+const otherFiles = 1024
+
+// files is how many the run may want open at once.
 func (r *run) files() uint64 {
 	n := r.cfg.Connections
 	if !r.closed {
 		n = min(n, r.cfg.MaxInFlight)
 	}
-	return uint64(n*len(r.targets.all)) + 1024
+	return uint64(n*len(r.targets.all)) + otherFiles
+}
+
+// fitFiles has users share connections where the system does not let each have his own.
+func (r *run) fitFiles(limit uint64) {
+	if limit >= r.files() {
+		return
+	}
+	r.filesMissing = fmt.Sprintf("the system lets this process have %s files open at once (ulimit -n)", count(int64(limit)))
+	if r.closed && r.cfg.Connections >= r.cfg.Workload.Users && limit > 2*otherFiles {
+		r.cfg.Connections = int(limit-otherFiles) / len(r.targets.all)
+		for _, t := range r.targets.all {
+			t.pool.limit = r.cfg.Connections
+		}
+		r.filesMissing += fmt.Sprintf(": the %s users share %s connections", count(int64(r.cfg.Workload.Users)), count(int64(r.cfg.Connections)))
+		return
+	}
+	r.filesMissing += fmt.Sprintf(", and the run may want %s: connections beyond that fail as %q", count(int64(r.files())), LocalLimit)
 }
 
 // crewFull is how often an arrival waited because MaxInFlight scenarios were under way.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"syscall"
 	"time"
 )
 
@@ -16,10 +15,6 @@ func scale(args []string) error {
 	fl := flag.NewFlagSet("scale", flag.ExitOnError)
 	duration := fl.Duration("duration", 10*time.Second, "length of the measured part")
 	_ = fl.Parse(args)
-	limit := syscall.Rlimit{Cur: 65536, Max: 65536} // nginx inherits it; the generator raises its own
-	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		return fmt.Errorf("letting nginx have 20,000 connections (this needs the superuser where ulimit -Hn is lower): %w", err)
-	}
 	n, err := startNginx(nginxPlain)
 	if err != nil {
 		return err
@@ -29,7 +24,7 @@ func scale(args []string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("closed populations against one nginx process, each user with a connection of his own, %s after a warm-up\n%8s %8s %10s %12s %10s %10s %12s %10s %10s\n",
+	fmt.Printf("closed populations against one nginx process, %s after a warm-up; each user has a connection of his own, where ulimit -n lets him\n%8s %8s %10s %12s %10s %10s %12s %10s %10s\n",
 		*duration, "users", "think", "requests/s", "CPU/request", "CPU/s", "most RSS", "RSS a user", "p50", "p99")
 	for _, c := range []struct {
 		users int
