@@ -56,16 +56,16 @@ type Config struct {
 	Workers []string
 	Secret  []byte
 
-	newAlarm func() (alarm, error) // of the system; tests put one on a simulated clock
-
-	ownDial    bool              // Dial was given
-	goroutines bool              // no event loops, for tests of the other way
-	watch      func(*run)        // looks at the run under way now and then; nil: nobody does
-	part       part              // of the load that this generator sends
-	held       map[string][]byte // files of the workload that a coordinator has sent; nil: they are read from Dir
-	kept       kept              // what setup has extracted elsewhere; not nil: setup and teardown are not run here
-	patience   time.Duration     // with a silent worker; 0: workerPatience
-	startAt    time.Time         // when the run begins; zero: at once
+	newAlarm   func() (alarm, error) // of the system; tests put one on a simulated clock
+	ownDial    bool                  // Dial was given
+	goroutines bool                  // no event loops, for tests of the other way
+	loops      int                   // how many; 0: as many as the load needs
+	watch      func(*run)            // looks at the run under way now and then; nil: nobody does
+	part       part                  // of the load that this generator sends
+	held       map[string][]byte     // files of the workload that a coordinator has sent; nil: they are read from Dir
+	kept       kept                  // what setup has extracted elsewhere; not nil: setup and teardown are not run here
+	patience   time.Duration         // with a silent worker; 0: workerPatience
+	startAt    time.Time             // when the run begins; zero: at once
 }
 
 // Bounds of a run.
