@@ -53,7 +53,7 @@ func lastSeason(values []float64, cfg Config) int {
 	}
 	var r history
 	for _, y := range values {
-		if y >= 0 && !math.IsInf(y, 0) {
+		if valid(y) {
 			r.push(y)
 		} else if r.len() > 0 {
 			r.push(r.back(0))
@@ -75,7 +75,7 @@ type backtest struct {
 
 func (b *backtest) score(t int, y float64, values []float64, season, warmup int) {
 	h := b.Horizon
-	if t < warmup+h || !(y >= 0) || math.IsInf(y, 0) || !(values[t-h] >= 0) {
+	if t < warmup+h || !valid(y) || !valid(values[t-h]) {
 		return
 	}
 	b.Steps++
@@ -91,7 +91,7 @@ func (b *backtest) score(t int, y float64, values []float64, season, warmup int)
 		for back < h {
 			back += season
 		}
-		if t >= back && values[t-back] >= 0 {
+		if t >= back && valid(values[t-back]) {
 			b.Seasonal += math.Abs(y - values[t-back])
 			b.seasonal++
 		}
@@ -124,3 +124,5 @@ func (b *backtest) result() Score {
 	}
 	return s
 }
+
+func valid(y float64) bool { return y >= 0 && y <= MaxValue }

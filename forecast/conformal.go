@@ -8,21 +8,21 @@ import (
 // Levels at which quantiles are calibrated; one between two of them is interpolated.
 var levels = [...]float64{0.5, 0.8, 0.9, 0.95, 0.975, 0.99, 0.995, 0.999}
 
-var maxScores = 1000
-var scaleMemory = 500.0
-var restMin = 0.3
-var restA = 0.1
-
 const (
-	minScores = 30
-	maxScore  = 25 // a larger one counts as that
+	maxScores   = 1000
+	scaleMemory = 500.0 // errors that the scale is fitted to
+	// how fast restlessness follows, and what it may do to the scale
+	restlessRate, leastRestless, mostRestless = 0.1, 0.3, 3
+	minScores                                 = 30
+	maxScore                                  = 25 // a larger one counts as that
 )
 
 // conformal puts quantiles around a forecast by what it got wrong. An error is divided by a scale that holds the square
 // root of the forecast as well as the forecast (counting noise and noise in proportion), both fitted as it goes, and by
-// how restless the series has been of late. A quantile of the next error is one of the scores so obtained, at a level
-// that moves after each step so that in the long run the stated share is covered whatever the errors' distribution:
-// adaptive conformal inference (Gibbs and Candes 2021).
+// how restless the series has been of late. A quantile of the next error is one of the scores so obtained, and an
+// offset that moves after each step so that in the long run the stated share is covered whatever the errors'
+// distribution: adaptive conformal inference (Gibbs and Candes 2021) in its form of quantile tracking (Angelopoulos,
+// Candes and Tibshirani 2023).
 type conformal struct {
 	ring   []float32 // scores, in the order in which they came once full from first
 	sorted []float32
@@ -62,7 +62,7 @@ func (c *conformal) observe(y float64) float64 {
 	c.n++
 	w := math.Max(1/scaleMemory, 1/float64(c.n))
 	c.long += w * (math.Abs(r) - c.long)
-	c.restless += math.Max(restA, 1/float64(c.n)) * (math.Abs(r) - c.restless)
+	c.restless += math.Max(restlessRate, 1/float64(c.n)) * (math.Abs(r) - c.restless)
 	if b.sure {
 		c.adapt(y, &b)
 	}
@@ -74,7 +74,7 @@ func (c *conformal) observe(y float64) float64 {
 
 // gain of the adaptive quantiles: what one miss of the quantile p moves it by is gain * p spreads of the scores, what one
 // hit does gain * (1-p).
-var gain = 0.02
+const gain = 0.02
 
 func (c *conformal) adapt(y float64, b *bounds) {
 	spread := c.spread()
@@ -96,7 +96,10 @@ func (c *conformal) spread() float64 {
 func (c *conformal) fit(e, m float64) {
 	m = math.Max(m, 1e-9)
 	keep := 1 - 1/math.Min(scaleMemory, float64(c.n+10))
-	v := math.Min(e*e/m, 25*(c.a+c.b*m)+1e300*boolean(c.n < minScores))
+	v := e * e / m
+	if c.n >= minScores { // one error far beyond the others does not make them all uncertain
+		v = math.Min(v, 25*(c.a+c.b*m))
+	}
 	u := m
 	c.s0, c.s1, c.s2 = keep*c.s0+1/u, keep*c.s1+1, keep*c.s2+u
 	c.t0, c.t1 = keep*c.t0+v/u, keep*c.t1+v
@@ -113,13 +116,6 @@ func (c *conformal) fit(e, m float64) {
 		a, b = 0, c.t1/c.s2
 	}
 	c.a, c.b = a, b
-}
-
-func boolean(v bool) float64 {
-	if v {
-		return 1
-	}
-	return 0
 }
 
 // remember keeps half of what was seen, and no more than maxScores: what the models got wrong before they had learned
@@ -189,7 +185,7 @@ func (c *conformal) predict(mean, level float64) {
 	}
 	b.scale = math.Sqrt(math.Max(variance, 1e-6*m*m+1e-12))
 	if c.long > 0 && c.n >= minScores {
-		b.scale *= min(max(0.5+0.5*c.restless/c.long, restMin), 3)
+		b.scale *= min(max(0.5+0.5*c.restless/c.long, leastRestless), mostRestless)
 	}
 	for i := range levels {
 		b.upper[i] = math.Max(0, mean+b.scale*(c.tail(levels[i])+c.offset[i]))
@@ -205,7 +201,10 @@ func (c *conformal) predict(mean, level float64) {
 // upper returns the quantile at a level: calibrated at levels, between them interpolated in the logarithm of what is
 // left above.
 func (c *conformal) upper(p float64) float64 {
-	if p <= levels[0] {
+	if p == levels[0] {
+		return c.now.upper[0]
+	}
+	if p < levels[0] {
 		return c.now.mean + (c.now.upper[0]-c.now.mean)*math.Max(0, p/levels[0])
 	}
 	last := len(levels) - 1
@@ -218,5 +217,5 @@ func (c *conformal) upper(p float64) float64 {
 	}
 	lo, hi := math.Log(1-levels[i-1]), math.Log(1-levels[i])
 	w := (math.Log(1-p) - lo) / (hi - lo)
-	return c.now.upper[i-1]*(1-w) + c.now.upper[i]*w
+	return min(c.now.upper[i-1]+w*(c.now.upper[i]-c.now.upper[i-1]), c.now.upper[i])
 }

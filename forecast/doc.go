@@ -13,8 +13,8 @@
 // outages: a hole in yesterday's traffic is not forecast for today. After a change of regime the models that learned
 // the old one are made to forget it.
 //
-// An update costs a constant amount of work (finding seasons is spread out and costs n log n each n/8 updates) and a
-// Forecaster a constant amount of memory, stated by Forecaster.Size. The package is pure: no clock, no I/O, no
-// goroutines; one goroutine at a time may use a Forecaster. What it is fed may be anything: negative values and
-// infinities count as missing.
+// An update costs a constant amount of work for each horizon (finding seasons costs n log n, each n/8 updates) and a
+// Forecaster a constant amount of memory once its history is full: about 200 KB with a week of minutes to remember and
+// five horizons of some minutes. The package is pure: no clock, no I/O, no goroutines; one goroutine at a time may use a
+// Forecaster.
 package forecast

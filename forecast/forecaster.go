@@ -12,6 +12,8 @@ import (
 const (
 	MaxHorizon  = 512 // steps
 	MaxHorizons = 64
+	// MaxValue is the largest value that is not taken for a fault of whoever measured it.
+	MaxValue = 1e15
 )
 
 // ErrHorizon is returned for a horizon that the Forecaster was not made for.
@@ -51,7 +53,14 @@ type Forecaster struct {
 	heads   []head
 	regime  cusum
 	outage  outage
+	peak    float64 // of the values, decaying: no model goes far beyond it
 }
+
+// A model may say up to beyondPeak times the largest value; that is forgotten by peakDecay a step.
+const (
+	beyondPeak = 3
+	peakDecay  = 0.9995
+)
 
 // New returns a Forecaster, or an error that says what in the Config is out of bounds.
 func New(cfg Config) (*Forecaster, error) {
@@ -82,11 +91,12 @@ func New(cfg Config) (*Forecaster, error) {
 	return f, nil
 }
 
-// Observe takes the value of the next step; NaN, an infinity or a negative value is one that is missing.
+// Observe takes the value of the next step; NaN, a negative value or one above MaxValue is missing.
 func (f *Forecaster) Observe(y float64) {
-	missing := !(y >= 0) || math.IsInf(y, 0)
+	missing := !valid(y)
 	if f.history.len() == 0 {
 		if !missing {
+			f.peak = y
 			f.take(y)
 		}
 		return
@@ -99,6 +109,7 @@ func (f *Forecaster) Observe(y float64) {
 		f.take(f.fill(expected))
 		return
 	}
+	f.peak = math.Max(y, peakDecay*f.peak)
 	for i := range f.heads {
 		f.heads[i].score(y)
 	}
@@ -112,10 +123,10 @@ func (f *Forecaster) Observe(y float64) {
 
 // fill is what a missing value is taken for: the same time a season ago at the level of today, else the average.
 func (f *Forecaster) fill(expected float64) float64 {
-	if !math.IsNaN(expected) {
-		return expected
+	if math.IsNaN(expected) {
+		expected = f.models[3].predict(1, f)
 	}
-	return f.models[3].predict(1, f)
+	return math.Min(expected, f.peak)
 }
 
 // take makes a value the latest, and forecasts from it.

@@ -82,11 +82,11 @@ func (hd *head) predict(f *Forecaster) {
 	s.level = math.Max(f.models[3].predict(hd.h, f), 1e-9)
 	s.x = f.features(hd.h, s.level)
 	for i, m := range f.models {
-		s.models[i] = float32(m.predict(hd.h, f))
+		s.models[i] = float32(math.Min(m.predict(hd.h, f), beyondPeak*f.peak))
 	}
 	s.models[len(f.models)] = float32(math.NaN())
 	if hd.scored > 2*features {
-		s.models[len(f.models)] = float32(math.Max(0, hd.rls.predict(&s.x)*s.level))
+		s.models[len(f.models)] = float32(math.Min(math.Max(0, hd.rls.predict(&s.x)*s.level), beyondPeak*f.peak))
 	}
 	hd.combine(s)
 	s.valid = true
