@@ -35,7 +35,7 @@ func TestSeasonsAreFound(t *testing.T) {
 		{"without a calendar", v, 0, []int{24, 168}},
 		{"another period", sine(3000, 97), time.Second, []int{97}},
 		{"a period of many steps", sine(15000, 1440), time.Minute, []int{1440}},
-		{"noise", noise(2000, rng), time.Minute, nil},
+		{"noise of some days", noise(6000, rng), time.Minute, nil},
 		{"constant", make([]float64, 500), time.Minute, nil},
 	} {
 		f, err := New(Config{Step: c.step, Horizons: []int{1}})

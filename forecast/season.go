@@ -10,7 +10,7 @@ const (
 	maxSeason = maxHistory / 2 // two of them must be seen before one is believed
 	// autocorrelation is taken over at most so many cells, each the mean of several steps where there are more steps
 	maxCells   = 2048
-	firstLook  = 48  // values before seasons are searched for
+	firstLook  = 24  // values before seasons are searched for
 	leastRatio = 0.2 // autocorrelation from which a lag is a season
 )
 
@@ -44,6 +44,9 @@ func (s *seasonFinder) observe(r *history) bool {
 	}
 	s.nextLook = s.seen + max(16, min(s.seen, maxHistory)/8)
 	found := s.search(r)
+	if found[0] == 0 {
+		found[0] = s.presumed(r)
+	}
 	if found == s.periods || found[0] == 0 && s.periods[0] != 0 && r.len() > 2*s.periods[0] && s.at(r, s.periods[0]) >= leastRatio/2 {
 		return false
 	}
@@ -80,6 +83,18 @@ func (s *seasonFinder) search(r *history) [2]int {
 		found[1] = 0
 	}
 	return found
+}
+
+// presumed is a day where one has passed and nothing has been found yet: most traffic has one, and models of a season
+// that is none get no weight.
+func (s *seasonFinder) presumed(r *history) int {
+	if s.step <= 0 {
+		return 0
+	}
+	if day := int(24 * time.Hour / s.step); day >= 4 && day < maxSeason && r.len() > day+day/16 && r.len() < 3*day {
+		return day
+	}
+	return 0
 }
 
 // preferCalendar takes a day and a week instead where they do nearly as well: people live by them, and a period found

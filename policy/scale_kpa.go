@@ -66,7 +66,7 @@ func (s *KnativeScaler) Decide(now time.Duration, u Usage) (replicas int, why Sc
 		s.samples = append(s.samples, sample{now, value})
 	}
 	if len(s.samples) == 0 || !(s.cfg.Target > 0) {
-		return u.Replicas, ScaleOnTarget
+		return min(max(u.Replicas, s.cfg.Min), s.cfg.Max), ScaleOnTarget
 	}
 	target := s.cfg.Target * s.cfg.Utilization
 	ready := math.Max(1, float64(u.Ready))

@@ -20,6 +20,8 @@ type Outlook struct {
 type PredictiveConfig struct {
 	// Need is how many replicas hold the objective at a rate; it never decreases.
 	Need func(rate float64) int
+	// Headroom is added to what is forecast, as a share of it, and measuredShare of it to what is measured.
+	Headroom float64
 	// CoolDown is how long fewer must have been enough before any are taken away; zero trusts the outlook alone.
 	CoolDown time.Duration
 	Min, Max int
@@ -41,22 +43,30 @@ func NewPredictiveScaler(cfg PredictiveConfig) *PredictiveScaler {
 	return s
 }
 
+// measuredShare of the headroom is added to the rate that is measured: less than to the forecast, since noise is in it,
+// but some, since a burst that begins goes on.
+const measuredShare = 0.6
+
+func (s *PredictiveScaler) need(rate, headroom float64) int {
+	if !(rate >= 0) || math.IsInf(rate, 0) {
+		return 0
+	}
+	return s.cfg.Need(rate * (1 + math.Max(headroom, 0)))
+}
+
 // Decide returns how many replicas there should be.
 func (s *PredictiveScaler) Decide(now time.Duration, u Usage, o Outlook) (replicas int, why ScaleReason) {
 	wanted, why := 0, ScaleOnTarget
-	consider := func(rate float64, reason ScaleReason) {
-		if !(rate >= 0) || math.IsInf(rate, 0) {
-			return
-		}
-		if n := s.cfg.Need(rate); n > wanted {
+	consider := func(rate, headroom float64, reason ScaleReason) {
+		if n := s.need(rate, headroom); n > wanted {
 			wanted, why = n, reason
 		}
 	}
-	consider(u.Requests, ScaleRequests)
-	consider(o.Until, ScaleForecast)
+	consider(u.Requests, measuredShare*s.cfg.Headroom, ScaleRequests)
+	consider(o.Until, s.cfg.Headroom, ScaleForecast)
 	s.recent.remember(now, wanted)
 	if wanted < u.Replicas {
-		keep := min(u.Replicas, max(s.cfg.Need(math.Max(o.Beyond, 0)), s.recent.recent[0].n))
+		keep := min(u.Replicas, max(s.need(o.Beyond, s.cfg.Headroom), s.recent.recent[0].n))
 		if keep > wanted {
 			wanted, why = keep, ScaleStabilised
 		}

@@ -52,10 +52,6 @@ func (s *TrackingScaler) Decide(now time.Duration, u Usage) (replicas int, why S
 	if !s.started {
 		s.started, s.from = true, now
 	}
-	if u.Requests >= 0 && !math.IsInf(u.Requests, 0) {
-		s.sum += u.Requests
-		s.n++
-	}
 	wanted, why := u.Replicas, ScaleOnTarget
 	if now-s.from >= s.cfg.Period {
 		if s.n > 0 {
@@ -63,6 +59,10 @@ func (s *TrackingScaler) Decide(now time.Duration, u Usage) (replicas int, why S
 		}
 		s.sum, s.n, s.from = 0, 0, now
 		wanted, why = s.alarms(now, u)
+	}
+	if u.Requests >= 0 && !math.IsInf(u.Requests, 0) {
+		s.sum += u.Requests
+		s.n++
 	}
 	switch {
 	case wanted < s.cfg.Min:
@@ -150,7 +150,7 @@ func (s *StepScaler) Decide(now time.Duration, u Usage) (replicas int, why Scale
 		s.samples = append(s.samples, sample{now, u.Requests})
 	}
 	if len(s.samples) == 0 || !(s.cfg.Target > 0) {
-		return u.Replicas, ScaleOnTarget
+		return min(max(u.Replicas, s.cfg.Min), s.cfg.Max), ScaleOnTarget
 	}
 	wanted, why := u.Replicas, ScaleOnTarget
 	if change := s.step(meanSince(s.samples, now-s.cfg.After) / math.Max(1, float64(u.Replicas)) / s.cfg.Target); change != 0 {

@@ -1,125 +1,212 @@
-// Package replay runs autoscaling policies over a recorded series of rates, each against the same plant, and compares
-// what they cost at equal service.
+// Package replay plays recorded traffic against autoscaling policies, and says what each costs at equal service.
+//
+// The plant is a fluid: a service meets its objective in a step when as many replicas serve throughout the step as its
+// capacity asks for at the step's rate. A replica that is started serves after the start-up delay, and is paid for from
+// the moment it is asked for. A policy sees what has been measured: the rate of a step becomes known a tick after the
+// step began, never before. Each policy is swept over its one knob (the utilisation that it aims at, or the headroom of
+// the predictive one), and compared where its curve of cost over service crosses the objective: a policy that is cheap
+// because it serves badly gains nothing.
+//
+// Costs are relative to an oracle that has exactly the replicas that each step needs, in that step.
 package replay
 
 import (
+	"errors"
+	"fmt"
 	"math"
 	"time"
 
+	"github.com/banyanhq/banyan/autoscale"
 	"github.com/banyanhq/banyan/policy"
 )
 
-// Trace is a recorded series.
+// Trace is a recorded series: requests a second in each step, NaN where unknown.
 type Trace struct {
 	Step  time.Duration
-	Rates []float64 // requests a second, for each step; NaN: missing
+	Rates []float64
 }
 
 // Plant is what is scaled.
 type Plant struct {
-	Need     func(rate float64) int // replicas that hold the objective at a rate
+	Capacity *autoscale.Capacity
 	StartUp  time.Duration
 	Tick     time.Duration // between two decisions
-	Min, Max int
-	WarmUp   int // steps at the beginning that are not scored
+	Min, Max int           // replicas
+	// WarmUp is how many steps at the beginning are played but not scored.
+	WarmUp int
 }
 
-// Policy decides on the number of replicas. Observe is called once for each step of the trace, after it has passed.
-type Policy interface {
-	Observe(rate float64)
-	Decide(now time.Duration, u policy.Usage) int
-}
-
-// Outcome of a policy.
+// Outcome of one policy with one setting of its knob.
 type Outcome struct {
-	ReplicaHours float64
-	Oracle       float64 // the same for the least that would have done at each step
-	Steps        int
-	Violated     int // steps in which too few replicas served
-	Changes      int
+	Steps        int     `json:"steps"`
+	Violated     int     `json:"violated"`           // steps in which too few replicas served
+	Requests     float64 `json:"requests"`           // in all steps that were scored
+	Affected     float64 `json:"violatedRequests"`   // of them in steps that were violated
+	ReplicaHours float64 `json:"replicaHours"`       // asked for, serving or not
+	Oracle       float64 `json:"oracleReplicaHours"` // the least that would have done
+	Changes      int     `json:"changes"`
 }
 
-// Run plays the trace.
-func Run(tr Trace, p Plant, pol Policy) Outcome {
-	var out Outcome
+// Held is the share of the steps that met the objective.
+func (o Outcome) Held() float64 { return 1 - float64(o.Violated)/float64(max(o.Steps, 1)) }
+
+// Cost is that over the oracle's.
+func (o Outcome) Cost() float64 { return o.ReplicaHours / o.Oracle }
+
+// decider is a policy in a run: observe is called when a step of the trace has passed.
+type decider interface {
+	observe(step int)
+	decide(now time.Duration, u policy.Usage) int
+}
+
+func (p *Plant) check(tr Trace) error {
+	switch {
+	case tr.Step <= 0:
+		return errors.New("the trace has no step")
+	case p.Tick <= 0 || p.StartUp < 0 || p.Capacity == nil:
+		return errors.New("a plant wants a capacity, a tick and a start-up delay that is not negative")
+	case p.Min < 0 || p.Max < max(p.Min, 1):
+		return fmt.Errorf("from %d to %d replicas: want 0 or more, and at least one in the end", p.Min, p.Max)
+	case tr.Step/p.Tick > 100_000:
+		return fmt.Errorf("%d decisions in a step: want at most 100000", tr.Step/p.Tick)
+	case len(tr.Rates) <= p.WarmUp+1:
+		return fmt.Errorf("%d steps, of which %d are warm-up: nothing is left to score", len(tr.Rates), p.WarmUp)
+	}
+	for _, r := range tr.Rates[p.WarmUp:] {
+		if r > 0 {
+			return nil
+		}
+	}
+	return errors.New("the trace holds no request after its warm-up")
+}
+
+// run is the state of a replay.
+type run struct {
+	plant    *Plant
+	now      time.Duration
+	ready    int
+	starting []start
+	out      Outcome
+}
+
+type start struct {
+	ready time.Duration
+	n     int
+}
+
+// play runs a policy over a trace.
+func (p *Plant) play(tr Trace, d decider) Outcome {
 	ticks := max(1, int(tr.Step/p.Tick))
 	tick := tr.Step / time.Duration(ticks)
-	type start struct {
-		ready time.Duration
-		n     int
-	}
-	ready := p.Need(firstRate(tr.Rates))
-	var starting []start
-	now := time.Duration(0)
-	rate, before := firstRate(tr.Rates), 0.0
-	for i, r := range tr.Rates {
-		before = rate
-		if r >= 0 {
-			rate = r
+	rate := firstKnown(tr.Rates)
+	r := run{plant: p, ready: p.need(rate)}
+	for i, next := range tr.Rates {
+		seen := rate // of the step before, until the first tick of this one has passed
+		if next >= 0 {
+			rate = next
 		}
-		need := min(max(p.Need(rate), p.Min), p.Max)
+		need := p.need(rate)
+		scored := i >= p.WarmUp
 		violated := false
-		for k := range ticks {
-			for len(starting) > 0 && starting[0].ready <= now {
-				ready += starting[0].n
-				starting = starting[1:]
+		for range ticks {
+			r.arrive()
+			changed := r.decide(d, seen)
+			seen = rate
+			violated = violated || r.ready < need
+			if scored {
+				r.out.ReplicaHours += float64(r.total()) * tick.Hours()
+				r.out.Changes += changed
 			}
-			total := ready
-			for _, s := range starting {
-				total += s.n
-			}
-			// what is measured lags by a tick
-			seen := rate
-			if k == 0 {
-				seen = before
-			}
-			want := pol.Decide(now, policy.Usage{Replicas: total, Ready: ready, Requests: seen})
-			if want != total && i >= p.WarmUp {
-				out.Changes++
-			}
-			switch {
-			case want > total:
-				starting = append(starting, start{now + p.StartUp, want - total})
-				total = want
-			case want < total:
-				for drop := total - want; drop > 0; {
-					if n := len(starting); n > 0 { // the youngest first
-						take := min(drop, starting[n-1].n)
-						starting[n-1].n -= take
-						drop -= take
-						if starting[n-1].n == 0 {
-							starting = starting[:n-1]
-						}
-						continue
-					}
-					ready -= drop
-					drop = 0
-				}
-				total = want
-			}
-			if i >= p.WarmUp {
-				out.ReplicaHours += float64(total) * tick.Hours()
-				violated = violated || ready < need
-			}
-			now += tick
+			r.now += tick
 		}
-		if i >= p.WarmUp {
-			out.Steps++
-			out.Oracle += float64(need) * tr.Step.Hours()
-			if violated {
-				out.Violated++
-			}
+		if scored {
+			r.score(need, rate*tr.Step.Seconds(), tr.Step, violated)
 		}
-		pol.Observe(r)
+		d.observe(i)
 	}
-	return out
+	return r.out
 }
 
-func firstRate(rates []float64) float64 {
+func (p *Plant) need(rate float64) int { return min(max(p.Capacity.Need(rate), p.Min), p.Max) }
+
+func (r *run) score(need int, requests float64, step time.Duration, violated bool) {
+	r.out.Steps++
+	r.out.Requests += requests
+	r.out.Oracle += float64(need) * step.Hours()
+	if violated {
+		r.out.Violated++
+		r.out.Affected += requests
+	}
+}
+
+// arrive takes in the replicas that have started.
+func (r *run) arrive() {
+	for len(r.starting) > 0 && r.starting[0].ready <= r.now {
+		r.ready += r.starting[0].n
+		r.starting = r.starting[1:]
+	}
+}
+
+func (r *run) total() int {
+	n := r.ready
+	for _, s := range r.starting {
+		n += s.n
+	}
+	return n
+}
+
+// decide carries out a decision, and returns 1 when it changed anything.
+func (r *run) decide(d decider, rate float64) int {
+	total := r.total()
+	want := min(max(d.decide(r.now, policy.Usage{Replicas: total, Ready: r.ready, Requests: rate}), r.plant.Min), r.plant.Max)
+	if want == total {
+		return 0
+	}
+	if want > total {
+		r.starting = append(r.starting, start{r.now + r.plant.StartUp, want - total})
+		return 1
+	}
+	// The youngest go first, those that serve last.
+	for drop := total - want; drop > 0; {
+		n := len(r.starting)
+		if n == 0 {
+			r.ready -= drop
+			break
+		}
+		take := min(drop, r.starting[n-1].n)
+		drop -= take
+		if r.starting[n-1].n -= take; r.starting[n-1].n == 0 {
+			r.starting = r.starting[:n-1]
+		}
+	}
+	return 1
+}
+
+func firstKnown(rates []float64) float64 {
 	for _, r := range rates {
 		if r >= 0 && !math.IsInf(r, 0) {
 			return r
 		}
 	}
 	return 0
+}
+
+// Coarser returns the trace with steps at least so long, each the mean of those in it.
+func (tr Trace) Coarser(step time.Duration) Trace {
+	k := int((step + tr.Step - 1) / max(tr.Step, 1))
+	if k <= 1 {
+		return tr
+	}
+	out := Trace{Step: tr.Step * time.Duration(k)}
+	for i := 0; i+k <= len(tr.Rates); i += k {
+		sum, n := 0.0, 0.0
+		for _, r := range tr.Rates[i : i+k] {
+			if r >= 0 {
+				sum += r
+				n++
+			}
+		}
+		out.Rates = append(out.Rates, sum/n) // NaN when none is known
+	}
+	return out
 }
