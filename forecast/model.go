@@ -151,18 +151,16 @@ func (m *seasonal) forget(float64) {}
 // each season as an index around a slow level, what is left decaying by phi.
 type holtWinters struct {
 	periods      [2]int
-	level, slope float64
+	level        float64
 	index        [2][]float32
 	residual     float64
 	at           int
 	learnedSteps int
-	fromHistory  bool
 }
 
 // Weights of Holt-Winters, the same for all series.
 const (
 	hwLevel  = 0.03
-	hwSlope  = 0.0
 	hwSeason = 0.25
 	hwPhi    = 0.95
 )
