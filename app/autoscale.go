@@ -3,10 +3,12 @@ package app
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/banyanhq/banyan/autoscale"
 	"github.com/banyanhq/banyan/orchestrate"
+	"github.com/banyanhq/banyan/topology"
 )
 
 // fleet is how the autoscaler sees the services and scales them.
@@ -21,7 +23,7 @@ func (f fleet) Read(services []string) map[string]autoscale.Reading {
 	out := make(map[string]autoscale.Reading, len(services))
 	for _, s := range f.a.orch.Status() {
 		if asked[s.Service] {
-			out[s.Service] = autoscale.Reading{Replicas: s.Desired, Ready: s.Ready, Cores: cores(s), CPU: map[string]time.Duration{}}
+			out[s.Service] = autoscale.Reading{Replicas: s.Desired, Ready: s.Ready, Limit: float64(s.CPU), CPU: map[string]time.Duration{}}
 		}
 	}
 	g := f.a.gateway.Stats()
@@ -42,14 +44,6 @@ func (f fleet) Read(services []string) map[string]autoscale.Reading {
 		out[name] = r
 	}
 	return out
-}
-
-// cores of one replica: its limit, or one where it has none.
-func cores(s orchestrate.ServiceStatus) float64 {
-	if s.CPU > 0 {
-		return float64(s.CPU)
-	}
-	return 1
 }
 
 func addRequests(out map[string]autoscale.Reading, service string, requests, inFlight int64, busy time.Duration) {
@@ -81,15 +75,23 @@ func startUps(events []orchestrate.Event) map[string]time.Duration {
 	return took
 }
 
-// Scale sets the wanted replicas and does not wait for them.
-func (f fleet) Scale(ctx context.Context, service string, replicas int) error {
-	return f.a.orch.Scale(ctx, service, orchestrate.Change{Replicas: &replicas})
+// Scale sets the wanted replicas, and the limit of each, and does not wait for them.
+func (f fleet) Scale(ctx context.Context, service string, replicas int, limit float64) error {
+	change := orchestrate.Change{Replicas: &replicas}
+	if limit > 0 {
+		cpu := topology.CPU(limit)
+		change.CPU = &cpu
+	}
+	return f.a.orch.Scale(ctx, service, change)
 }
 
 // autoscaler of the system; nil where no service is scaled.
 func newAutoscaler(a *App) (*autoscale.Controller, error) {
-	return autoscale.New(autoscale.Config{Fleet: fleet{a}, Services: a.cfg.System.Services, Log: a.cfg.Log, Changed: func(d autoscale.Decision) {
+	return autoscale.New(autoscale.Config{Fleet: fleet{a}, System: a.cfg.System, Cores: float64(runtime.NumCPU()), Log: a.cfg.Log, Changed: func(d autoscale.Decision) {
 		what := fmt.Sprintf("%d to %d replicas: %s", d.From, d.To, d.Why)
+		if d.Limit != d.LimitFrom {
+			what = fmt.Sprintf("%d to %d replicas of %.3g cores: %s", d.From, d.To, d.Limit, d.Why)
+		}
 		if d.DryRun {
 			what = "would go from " + what
 		}

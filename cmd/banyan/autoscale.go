@@ -31,7 +31,7 @@ chosen, AHEAD the largest rate that is forecast until a replica started now serv
 			return nil
 		},
 	}
-	cmd.AddCommand(c.autoscaleWhy())
+	cmd.AddCommand(c.autoscaleWhy(), c.autoscaleProve())
 	return cmd
 }
 
@@ -99,6 +99,9 @@ func printDecisions(w io.Writer, all []autoscale.Decision, first string, key fun
 		replicas, why, ahead := fmt.Sprint(d.To), d.Why, "-"
 		if d.To != d.From {
 			replicas = fmt.Sprintf("%d to %d", d.From, d.To)
+		}
+		if d.Limit != d.LimitFrom {
+			replicas += fmt.Sprintf(" of %s cores", digits(d.Limit))
 		}
 		if d.DryRun {
 			why += " (dry run)"
