@@ -138,3 +138,19 @@ func (l *lane) cut() {
 	}
 	l.targets.cut()
 }
+
+// queue is how many sessions wait for a connection.
+func (r *run) queue() (n int64) {
+	for _, l := range r.lanes {
+		n += l.targets.queue()
+	}
+	return n
+}
+
+// connections that are open.
+func (r *run) connections() (n int64) {
+	for _, l := range r.lanes {
+		n += l.targets.connections()
+	}
+	return n
+}

@@ -76,6 +76,7 @@ func (l *lane) dispatch(t thread) {
 		}
 		if late := r.now() - due; r.cfg.MaxLate > 0 && late > r.cfg.MaxLate {
 			r.rec.loseArrival(l, n, due)
+			r.rec.arrived.Add(1)
 			continue
 		} else if r.pacer != nil && late > skipLate && !t.sleep(r.pacer.turn(r.now(), due)) {
 			break
@@ -83,6 +84,7 @@ func (l *lane) dispatch(t thread) {
 		if !c.give(t, arrival{n, due}) {
 			break
 		}
+		r.rec.arrived.Add(1)
 	}
 	for t.park(true) { // the schedule may end a little before the run
 	}
