@@ -3,10 +3,12 @@
 package load
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -86,7 +88,7 @@ func TestLoopMovesMuch(t *testing.T) {
 // Connections of a loop that are not waited for are left alone until they are: what comes on them meanwhile is found, and
 // keeps the loop from nothing.
 func TestLoopConn(t *testing.T) {
-	srv := serveRaw(t, nil)
+	srv := serveRaw(t, func(net.Conn, *bufio.Reader, int64) bool { return false })
 	r := &run{origin: time.Now()}
 	stop, end := context.WithCancel(t.Context())
 	defer end()

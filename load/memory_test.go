@@ -13,6 +13,7 @@ var samples = flag.Int("samples", 1_000_000, "requests that TestMemoryIsFlat rec
 // What a run keeps does not depend on how many requests it sends: half an hour with few and with many takes the same
 // memory, and little of it. With -samples 100000000 it is the whole of an hour's half at 55,000/s.
 func TestMemoryIsFlat(t *testing.T) {
+	heavy(t)
 	const length = 30 * time.Minute
 	heap := func() int64 {
 		runtime.GC()

@@ -29,22 +29,22 @@ type kneeTarget struct {
 // A single server with exponential service times, first come first served: the response time is exponential with rate
 // mu - lambda (M/M/1), so that its 99th percentile is at the limit where lambda = mu - ln(100)/limit.
 const (
-	sinkRate  = 500
-	sinkLimit = 100 * time.Millisecond
+	sinkRate  = 300
+	sinkLimit = 250 * time.Millisecond
 )
 
 func kneeTargets() []kneeTarget {
 	sink := sinkRate - math.Log(100)/sinkLimit.Seconds()
 	return []kneeTarget{
-		{"server", "p99<100ms", sink, sink, startSink},
-		{"nginx", "p99<60ms,errors<1%", 270, 0, func() (load.Config, func(), error) {
-			n, err := startNginx(nginxLimited(300, 40))
+		{"server", "p99<250ms", sink, sink, startSink},
+		{"nginx", "p99<250ms,errors<1%", 290, 0, func() (load.Config, func(), error) {
+			n, err := startNginx(nginxLimited(300, 100))
 			if err != nil {
 				return load.Config{}, nil, err
 			}
 			return getting(n.url, n.stop)
 		}},
-		{"shop", "p99<100ms,errors<1%", 0, 0, startShop},
+		{"shop", "p99<250ms,errors<1%", 0, 0, startShop},
 	}
 }
 
