@@ -166,6 +166,14 @@ func (db *DB) relayout(p *arena.Ref, flags uint8, n int) arena.Ref {
 
 // add makes a new key with a value of n bytes that are still to be written.
 func (db *DB) add(key []byte, hash uint64, kind Kind, n int, expiry int64) *record {
+	if expiry == 0 && db.s.ttl > 0 {
+		expiry = db.s.now + db.s.ttl
+	}
+	return db.addAsIs(key, hash, kind, n, expiry)
+}
+
+// addAsIs is add for a key that expires when it is told, or never.
+func (db *DB) addAsIs(key []byte, hash uint64, kind Kind, n int, expiry int64) *record {
 	s := db.s
 	var flags uint8
 	if expiry != 0 {
@@ -240,7 +248,7 @@ func (db *DB) Rename(key []byte, to *DB, name []byte) bool {
 		expiry = *from.expiry()
 	}
 	s.clearPlace(&db.keys, p, hash)
-	r := to.add(name, s.hash(name), from.kind(), from.valueLen(), expiry)
+	r := to.addAsIs(name, s.hash(name), from.kind(), from.valueLen(), expiry)
 	copy(r.value(), from.value())
 	db.release(ref, false)
 	return true
@@ -293,4 +301,53 @@ func (s *Store) Swap(a, b int) {
 			}
 		}
 	}
+}
+
+// Clear removes all keys of the database.
+func (db *DB) Clear() {
+	s := db.s
+	for db.keys.n > 0 {
+		for cursor := uint64(0); ; {
+			s.batch = s.batch[:0]
+			cursor = s.scan(&db.keys, cursor, func(ref arena.Ref) { s.batch = append(s.batch, ref) })
+			for _, ref := range s.batch {
+				key := s.rec(ref).key()
+				hash := s.hash(key)
+				db.drop(db.find(key, hash), hash)
+			}
+			if cursor == 0 {
+				break
+			}
+		}
+	}
+}
+
+// Copy gives another key, which is not there, a copy of a key's value and its expiry. It reports whether the key was
+// there.
+func (db *DB) Copy(key []byte, to *DB, name []byte) bool {
+	e, ok := db.Find(key)
+	if !ok {
+		return false
+	}
+	s, kind, at := db.s, e.Kind(), e.Expiry()
+	if kind == String {
+		r := to.addAsIs(name, s.hash(name), String, len(e.Bytes()), at)
+		copy(r.value(), e.Bytes()) // e's record stays where it was
+		return true
+	}
+	make := map[Kind]func(*Store) arena.Ref{List: newList, Set: newTable, Hash: newTable, SortedSet: newRanking}[kind]
+	from, ref := e.rec.object(), make(s)
+	switch kind {
+	case List:
+		into := s.items(ref)
+		s.items(from).Range(0, s.items(from).Len(), func(_ int, v []byte) bool { into.PushBack(v); return true })
+	case SortedSet:
+		into := s.ranking(ref)
+		s.ranking(from).Range(0, s.ranking(from).Len(), false, func(m []byte, score float64) bool { into.Set(m, score); return true })
+	default:
+		into := s.fields(ref)
+		s.fields(from).Each(func(f, v []byte) bool { into.Set(f, v); return true })
+	}
+	putUint32(to.addAsIs(name, s.hash(name), kind, 4, at).value(), uint32(ref))
+	return true
 }

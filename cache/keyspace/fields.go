@@ -150,3 +150,57 @@ func (f Fields) Scan(cursor uint64, visit func(field, value []byte)) uint64 {
 		visit(r.key(), r.value())
 	})
 }
+
+// Memory is what a key takes with its value, about where there are more than a few elements.
+func (e Entry) Memory() int64 {
+	s := e.db.s
+	total := int64(arena.Size(e.rec.blockLen()))
+	if e.Kind() == String {
+		return total
+	}
+	ref := e.rec.object()
+	if e.Kind() == List {
+		return total + s.listMemory((*list)(s.At(ref)))
+	}
+	t := s.fieldsAt(e.Kind(), ref)
+	total += int64(arena.Size(tableSize))
+	for side, b := range t.buckets {
+		if b != 0 {
+			total += bucketSize << t.bits[side]
+		}
+	}
+	sampled, bytes := int64(0), int64(0)
+	s.each(t, func(ref arena.Ref) bool {
+		r := s.rec(ref)
+		bytes += int64(arena.Size(r.blockLen()))
+		if e.Kind() == SortedSet {
+			bytes += int64(arena.Size(s.node(r.object()).blockLen()))
+		}
+		sampled++
+		return sampled < memorySample
+	})
+	if sampled > 0 {
+		total += bytes * int64(t.n) / sampled
+	}
+	return total
+}
+
+// memorySample is how many elements of a value are looked at to tell its size.
+const memorySample = 1000
+
+func (s *Store) listMemory(l *list) int64 {
+	total := int64(arena.Size(listSize))
+	seen, bytes := int64(0), int64(0)
+	for ref := l.head; ref != 0 && seen < memorySample; ref = s.listNode(ref).next {
+		n := s.listNode(ref)
+		bytes += int64(arena.Size(nodeLen(int(n.space))))
+		for _, item := range n.used() {
+			bytes += int64(arena.Size(s.rec(item).blockLen()))
+			seen++
+		}
+	}
+	if seen > 0 {
+		total += bytes * int64(l.n) / seen
+	}
+	return total
+}

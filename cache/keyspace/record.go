@@ -31,7 +31,9 @@ const (
 )
 
 // String is the name that TYPE answers.
-func (k Kind) String() string { return [...]string{"string", "list", "set", "zset", "hash", "element"}[k] }
+func (k Kind) String() string {
+	return [...]string{"string", "list", "set", "zset", "hash", "element"}[k]
+}
 
 const (
 	hasExpiry = 1 << iota

@@ -48,6 +48,7 @@ type Store struct {
 	cfg      Config
 	dbs      []DB
 	now      int64
+	ttl      int64 // that keys get which are stored without an expiry; 0: none
 	limit    int64
 	eviction Eviction
 	policy   *policy.TinyLFU
@@ -110,6 +111,9 @@ func (s *Store) DB(i int) *DB { return &s.dbs[i] }
 
 // SetNow sets the time by which keys expire, in milliseconds since 1970.
 func (s *Store) SetNow(ms int64) { s.now = ms }
+
+// SetTTL sets after how many milliseconds keys expire that are stored without an expiry. 0: never.
+func (s *Store) SetTTL(ms int64) { s.ttl = ms }
 
 // Now is what SetNow was last given.
 func (s *Store) Now() int64 { return s.now }

@@ -16,11 +16,13 @@ func (db *DB) SetString(key, value []byte, expiry int64) {
 	s := db.s
 	r := s.rec(*p)
 	flags := r.flags()
-	if expiry == KeepExpiry {
+	switch {
+	case expiry == KeepExpiry && flags&hasExpiry != 0:
+		expiry = *r.expiry()
+	case expiry == KeepExpiry:
 		expiry = 0
-		if flags&hasExpiry != 0 {
-			expiry = *r.expiry()
-		}
+	case expiry == 0 && s.ttl > 0:
+		expiry = s.now + s.ttl
 	}
 	// Where the new value fits into the block of the old one, it is written over it.
 	if (flags&hasExpiry != 0) == (expiry != 0) && flags&hasSpare == 0 && r.kind() == String &&
@@ -34,7 +36,7 @@ func (db *DB) SetString(key, value []byte, expiry int64) {
 	}
 	if r.kind() != String || s.eviction == EvictVolatile {
 		db.drop(p, hash)
-		copy(db.add(key, hash, String, len(value), expiry).value(), value)
+		copy(db.addAsIs(key, hash, String, len(value), expiry).value(), value)
 		return
 	}
 	if flags&hasExpiry != 0 {
