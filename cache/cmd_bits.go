@@ -88,7 +88,7 @@ func (k *call) bitRange(i, n int) (from, to int, ok bool) {
 		}
 	}
 	total := int64(n * 8 / unit)
-	if ends[0] < 0 && ends[1] < 0 && ends[0] > ends[1] {
+	if ends[0] < 0 && ends[1] < 0 && ends[0] > ends[1] && k.cmd.name == "bitcount" {
 		return 0, 0, true
 	}
 	for j := range ends {
@@ -123,17 +123,12 @@ func (k *call) bitCount() {
 	if !ok {
 		return
 	}
-	if len(k.args) == 3 || len(k.args) > 5 {
-		k.syntax()
+	if !there {
+		k.int(0)
 		return
 	}
-	if !there {
-		if len(k.args) > 3 {
-			if _, _, ok := k.bitRange(2, 0); !ok {
-				return
-			}
-		}
-		k.int(0)
+	if len(k.args) == 3 || len(k.args) > 5 {
+		k.syntax()
 		return
 	}
 	b := e.Bytes()

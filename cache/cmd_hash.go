@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math"
 	"strconv"
+	"strings"
 
 	"github.com/banyanhq/banyan/cache/keyspace"
 	"github.com/banyanhq/banyan/cache/resp"
@@ -25,7 +26,7 @@ var hashCommands = []command{
 	{name: "hincrby", arity: 4, flags: "write denyoom fast", first: 1, last: 1, step: 1, groups: "hash", run: (*call).hincrBy},
 	{name: "hincrbyfloat", arity: 4, flags: "write denyoom fast", first: 1, last: 1, step: 1, groups: "hash", run: (*call).hincrByFloat},
 	{name: "hrandfield", arity: -2, flags: "readonly", first: 1, last: 1, step: 1, groups: "hash", run: (*call).hrandField},
-	{name: "hscan", arity: -3, flags: "readonly", first: 1, last: 1, step: 1, groups: "hash", run: (*call).hscan},
+	{name: "hscan", arity: -3, flags: "readonly", first: 1, last: 1, step: 1, groups: "hash", run: func(k *call) { k.scanFields(keyspace.Hash) }},
 }
 
 // fields finds a hash or a set, for a command that reads.
@@ -238,21 +239,21 @@ func (k *call) hincrByFloat() {
 	if !ok {
 		return
 	}
-	n := 0.0
-	if v, there := f.Get(k.args[2]); there {
-		if n, ok = parseFloat(v); !ok {
-			k.fail("ERR hash value is not a float")
-			return
-		}
+	was, there := f.Get(k.args[2])
+	if !there {
+		was = []byte("0")
 	}
-	if n += by; math.IsNaN(n) || math.IsInf(n, 0) {
-		k.fail("ERR increment would produce NaN or Infinity")
+	sum, wrong := addFloats(was, k.args[3])
+	if wrong != "" {
+		if wrong == errNotFloat {
+			wrong = "ERR hash value is not a float"
+		}
+		k.fail(wrong)
 		return
 	}
-	text := humanFloat(n)
-	f.Set(k.args[2], text)
+	f.Set(k.args[2], sum)
 	k.changed(k.args[1], classHash, "hincrbyfloat")
-	k.bulk(text)
+	k.bulk(sum)
 }
 
 // drawn is the count of commands that draw at random: how many, and whether one may come more than once.
@@ -353,14 +354,34 @@ type scanOptions struct {
 	kind   string
 }
 
-func (k *call) scanOptions(i int) (o scanOptions, ok bool) {
-	cursor, err := strconv.ParseUint(k.arg(i), 10, 64)
+// scanKey answers for HSCAN and the like where there is no such key.
+func (k *call) scanKey(there bool) bool {
+	if !there {
+		k.scanAnswer(scanOptions{count: 1}, func(uint64, func(...[]byte)) uint64 { return 0 })
+	}
+	return there
+}
+
+// cursor parses a cursor, as strtoul of C does.
+func (k *call) cursor(i int) (uint64, bool) {
+	if len(k.args[i]) == 0 {
+		return 0, true
+	}
+	digits, negative := strings.CutPrefix(k.arg(i), "-")
+	cursor, err := strconv.ParseUint(digits, 10, 64)
 	if err != nil {
 		k.fail("ERR invalid cursor")
-		return o, false
 	}
+	if negative {
+		cursor = -cursor
+	}
+	return cursor, err == nil
+}
+
+// scanOptions parses what follows a cursor.
+func (k *call) scanOptions(cursor uint64, i int) (o scanOptions, ok bool) {
 	o = scanOptions{cursor: cursor, count: 10}
-	for i++; i < len(k.args); i += 2 {
+	for ; i < len(k.args); i += 2 {
 		if i+1 == len(k.args) {
 			k.syntax()
 			return o, false
@@ -414,22 +435,37 @@ func (k *call) scanAnswer(o scanOptions, step func(cursor uint64, found func(pai
 	}
 }
 
-func (k *call) hscan() {
-	o, ok := k.scanOptions(2)
+// scanFields scans a hash, or a set, whose members have no values.
+func (k *call) scanFields(kind keyspace.Kind) {
+	cursor, ok := k.cursor(2)
 	if !ok {
 		return
 	}
-	f, ok := k.fields(k.args[1], keyspace.Hash)
+	f, ok := k.fields(k.args[1], kind)
+	if !ok || !k.scanKey(f.Len() > 0) {
+		return
+	}
+	o, ok := k.scanOptions(cursor, 3)
 	if !ok {
 		return
 	}
 	k.scanAnswer(o, func(cursor uint64, found func(...[]byte)) uint64 {
-		return f.Scan(cursor, func(name, value []byte) { found(name, value) })
+		return f.Scan(cursor, func(name, value []byte) {
+			if kind == keyspace.Set {
+				found(name)
+			} else {
+				found(name, value)
+			}
+		})
 	})
 }
 
 func (k *call) scan() {
-	o, ok := k.scanOptions(1)
+	cursor, ok := k.cursor(1)
+	if !ok {
+		return
+	}
+	o, ok := k.scanOptions(cursor, 2)
 	if !ok {
 		return
 	}

@@ -139,7 +139,7 @@ func (k *call) ttl(unit int64, absolute bool) {
 	case e.Expiry() == 0:
 		k.int(-1)
 	case absolute:
-		k.int64(e.Expiry() / unit)
+		k.int64((e.Expiry() + unit/2) / unit)
 	default:
 		k.int64((e.Expiry() - k.s.store.Now() + unit/2) / unit)
 	}

@@ -179,11 +179,15 @@ func position(i int64, n int) (int, bool) {
 }
 
 func (k *call) lindex() {
-	i, ok := k.intArg(2)
+	l, ok := k.items(k.args[1])
 	if !ok {
 		return
 	}
-	l, ok := k.items(k.args[1])
+	if l.Len() == 0 {
+		k.null()
+		return
+	}
+	i, ok := k.intArg(2)
 	if !ok {
 		return
 	}
@@ -318,11 +322,14 @@ func (k *call) lpos() {
 			k.syntax()
 			return
 		}
-		n, ok := k.intArg(i + 1)
+		n, ok := resp.ParseInt(k.args[i+1])
 		if !ok {
-			return
+			n = -1 // as little a count or a length as a negative one
 		}
 		switch {
+		case k.is(i, "RANK") && !ok:
+			k.fail(errNotInt)
+			return
 		case k.is(i, "RANK"):
 			if n == 0 {
 				k.fail("ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to start from the end of the list")

@@ -24,7 +24,7 @@ var setCommands = []command{
 	{name: "sunionstore", arity: -3, flags: "write denyoom", first: 1, last: -1, step: 1, groups: "set", run: func(k *call) { k.storeSet(unionOf, "sunionstore") }},
 	{name: "sdiffstore", arity: -3, flags: "write denyoom", first: 1, last: -1, step: 1, groups: "set", run: func(k *call) { k.storeSet(diffOf, "sdiffstore") }},
 	{name: "sintercard", arity: -3, flags: "readonly", keys: func(a [][]byte) []int { return countedKeys(a, 1) }, groups: "set", run: (*call).sinterCard},
-	{name: "sscan", arity: -3, flags: "readonly", first: 1, last: 1, step: 1, groups: "set", run: (*call).sscan},
+	{name: "sscan", arity: -3, flags: "readonly", first: 1, last: 1, step: 1, groups: "set", run: func(k *call) { k.scanFields(keyspace.Set) }},
 }
 
 func (k *call) sadd() {
@@ -352,18 +352,4 @@ func (k *call) sinterCard() {
 	count := 0
 	interOf(sets, func([]byte) bool { count++; return limit == 0 || count < limit })
 	k.int(count)
-}
-
-func (k *call) sscan() {
-	o, ok := k.scanOptions(2)
-	if !ok {
-		return
-	}
-	f, ok := k.fields(k.args[1], keyspace.Set)
-	if !ok {
-		return
-	}
-	k.scanAnswer(o, func(cursor uint64, found func(...[]byte)) uint64 {
-		return f.Scan(cursor, func(m, _ []byte) { found(m) })
-	})
 }

@@ -3,6 +3,7 @@ package cache
 import (
 	"bytes"
 	"math"
+	"math/big"
 	"strconv"
 
 	"github.com/banyanhq/banyan/cache/keyspace"
@@ -475,44 +476,45 @@ func (k *call) rewrite(key, value []byte, there bool) {
 
 func (k *call) incrByFloat() {
 	key := k.args[1]
-	by, ok := k.floatArg(2, errNotFloat)
-	if !ok {
-		return
-	}
 	e, there, ok := k.find(key)
 	if !ok {
 		return
 	}
-	f := 0.0
+	was := []byte("0")
 	if there {
-		if f, ok = parseFloat(e.Bytes()); !ok {
-			k.fail(errNotFloat)
-			return
-		}
+		was = e.Bytes()
 	}
-	f += by
-	if math.IsNaN(f) || math.IsInf(f, 0) {
-		k.fail("ERR increment would produce NaN or Infinity")
+	sum, wrong := addFloats(was, k.args[2])
+	if wrong != "" {
+		k.fail(wrong)
 		return
 	}
 	if !k.fits(key, 0) {
 		return
 	}
-	text := humanFloat(f)
-	k.rewrite(key, text, there)
+	k.rewrite(key, sum, there)
 	k.changed(key, classString, "incrbyfloat")
-	k.bulk(text)
+	k.bulk(sum)
 }
 
-// humanFloat writes a number without an exponent, with as many digits behind the point as it takes, 17 at most.
-func humanFloat(f float64) []byte {
-	b := strconv.AppendFloat(nil, f, 'f', -1, 64)
-	if i := bytes.IndexByte(b, '.'); i >= 0 && len(b)-i-1 > 17 {
-		b = bytes.TrimRight(strconv.AppendFloat(nil, f, 'f', 17, 64), "0")
-		b = bytes.TrimSuffix(b, []byte("."))
+// addFloats adds two numbers with 64 bits of precision, which is what C's long double has on most machines, and writes
+// the sum without an exponent.
+func addFloats(a, b []byte) (sum []byte, wrong string) {
+	for _, t := range [][]byte{a, b} {
+		if _, ok := parseFloat(t); !ok {
+			return nil, errNotFloat
+		}
 	}
-	if string(b) == "-0" {
-		return []byte("0")
+	const precision = 64
+	x, _, err := big.ParseFloat(string(a), 10, precision, big.ToNearestEven)
+	y, _, also := big.ParseFloat(string(b), 10, precision, big.ToNearestEven)
+	if err != nil || also != nil || x.IsInf() || y.IsInf() || x.MantExp(nil) > 16384 || y.MantExp(nil) > 16384 {
+		return nil, "ERR increment would produce NaN or Infinity"
 	}
-	return b
+	text := x.Add(x, y).Append(nil, 'f', 17)
+	text = bytes.TrimSuffix(bytes.TrimRight(text, "0"), []byte("."))
+	if string(text) == "-0" {
+		text = []byte("0")
+	}
+	return text, ""
 }

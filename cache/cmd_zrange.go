@@ -34,6 +34,9 @@ func parseScoreBound(b []byte) (s scoreBound, ok bool) {
 	if len(b) > 0 && b[0] == '(' {
 		s.open, b = true, b[1:]
 	}
+	if b = bytes.TrimLeft(b, " "); len(b) == 0 {
+		return s, true // 0, as for Redis
+	}
 	s.score, ok = parseFloat(b)
 	return s, ok
 }

@@ -445,11 +445,15 @@ func (k *call) pair(m []byte, score float64, scores bool) {
 }
 
 func (k *call) zscan() {
-	o, ok := k.scanOptions(2)
+	cursor, ok := k.cursor(2)
 	if !ok {
 		return
 	}
 	z, ok := k.ranking(k.args[1])
+	if !ok || !k.scanKey(z.Len() > 0) {
+		return
+	}
+	o, ok := k.scanOptions(cursor, 3)
 	if !ok {
 		return
 	}

@@ -9,9 +9,10 @@ import (
 
 // done says what became of a batch.
 type done struct {
-	more    bool // there is more to be carried out, once the answers are sent
-	blocked bool // the client waits
-	kicked  bool // there is something to deliver for clients of the same loop
+	more    bool  // there is more to be carried out, once the answers are sent
+	blocked bool  // the client waits,
+	until   int64 // until then, in milliseconds since 1970; 0: for ever
+	kicked  bool  // there is something to deliver for clients of the same loop
 }
 
 // batch carries out the commands in data, one after the other, and returns what is left. The answers are in the loop's
@@ -53,7 +54,7 @@ func (s *Server) batch(c *client, p *resp.Parser, data []byte) (rest []byte, did
 		k.args = p.Args
 		at = k.carryOut(at)
 		if k.block != nil {
-			did.blocked = true
+			did.blocked, did.until = true, k.block.until
 			k.block = nil
 			break
 		}

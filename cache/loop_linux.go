@@ -20,6 +20,8 @@ type loop struct {
 	r      *reactor.Loop
 	door   *reactor.Listener
 	ticker reactor.Timer
+	alarm  reactor.Timer // for the first of those who wait
+	rings  int64         // when that is, in milliseconds since 1970
 	in     []byte // what one read yields
 	call   call
 	parser resp.Parser
@@ -45,7 +47,7 @@ func newLoop(s *Server) (*loop, error) {
 	}
 	l := &loop{s: s, r: r, in: make([]byte, readSize)}
 	l.call.s = s
-	l.ticker.Owner = l
+	l.ticker.Owner, l.alarm.Owner = l, l
 	if l.door, err = r.Listen(s.listener, l); err != nil {
 		r.Close()
 		return nil, err
@@ -82,8 +84,24 @@ func (l *loop) stop() {
 
 func (l *loop) close() { l.r.Close() }
 
-// Expired ticks.
-func (l *loop) Expired(*reactor.Timer) {
+// ringAt has those who wait looked at when the first has waited for long enough.
+func (l *loop) ringAt(until int64) {
+	if until != 0 && (!l.alarm.Active() || until < l.rings) {
+		l.rings = until
+		l.r.Set(&l.alarm, max(0, time.Until(time.UnixMilli(until))))
+	}
+}
+
+// Expired ticks, or tells those who have waited for long enough.
+func (l *loop) Expired(t *reactor.Timer) {
+	if t == &l.alarm {
+		l.s.mu.Lock()
+		next := l.s.expireWaiting(time.Now())
+		l.s.mu.Unlock()
+		l.deliver()
+		l.ringAt(next)
+		return
+	}
 	next := tickEvery
 	if l.s.tick() {
 		next = 5 * time.Millisecond
@@ -284,7 +302,10 @@ func (c *client) take(data []byte) {
 			l.call.out = nil
 		}
 		data = rest
-		c.paused = c.paused || did.blocked
+		if did.blocked {
+			c.paused = true
+			l.ringAt(did.until)
+		}
 		if !did.more || len(c.unsent) > 0 || c.paused {
 			break
 		}

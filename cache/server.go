@@ -174,7 +174,6 @@ func (s *Server) tick() (busy bool) {
 	s.count.peak = max(s.count.peak, s.store.Used())
 	s.sampled.take(now, &s.count)
 	s.closeIdle(now)
-	s.expireWaiting(now)
 	return busy
 }
 

@@ -47,7 +47,11 @@ func (k *call) orWait(may bool, keys [][]byte, until int64, try func(k *call, ke
 		}
 	}
 	if !may || k.c.tx != nil && k.c.tx.open {
-		k.timedOut()
+		if k.cmd.name == "blmove" || k.cmd.name == "brpoplpush" {
+			k.null()
+		} else {
+			k.nullArray()
+		}
 		return
 	}
 	w := &waiting{c: k.c, cmd: k.cmd, until: until, try: try}
@@ -66,13 +70,7 @@ func (k *call) orWait(may bool, keys [][]byte, until int64, try func(k *call, ke
 }
 
 // timedOut answers that there was nothing.
-func (k *call) timedOut() {
-	if k.cmd.name == "blmove" || k.cmd.name == "brpoplpush" {
-		k.null()
-		return
-	}
-	k.nullArray()
-}
+func (k *call) timedOut() { k.nullArray() }
 
 // signal notes that something has come to a key that others may wait for.
 func (k *call) signal(key []byte) { k.signalIn(k.c.db, key) }
@@ -121,15 +119,18 @@ func (s *Server) stopWaiting(w *waiting) {
 	}
 }
 
-// expireWaiting answers those who have waited for long enough.
-func (s *Server) expireWaiting(now time.Time) {
-	if len(s.waiting) == 0 {
-		return
-	}
+// expireWaiting answers those who have waited for long enough, and returns until when the next one waits; 0: nobody does.
+func (s *Server) expireWaiting(now time.Time) (next int64) {
 	var over []*waiting
 	for _, all := range s.waiting {
 		for _, w := range all {
-			if w.until != 0 && w.until <= now.UnixMilli() && !slices.Contains(over, w) {
+			switch {
+			case w.until == 0:
+			case w.until > now.UnixMilli():
+				if next == 0 || w.until < next {
+					next = w.until
+				}
+			case !slices.Contains(over, w):
 				over = append(over, w)
 			}
 		}
@@ -139,4 +140,5 @@ func (s *Server) expireWaiting(now time.Time) {
 		k.timedOut()
 		s.wake(w, k.out)
 	}
+	return next
 }
