@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/banyanhq/banyan/cache/resp"
-	"github.com/banyanhq/banyan/gateway/reactor"
+	"github.com/banyanhq/banyan/reactor"
 )
 
 const supported = reactor.Supported

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	h1 "github.com/banyanhq/banyan/gateway/http1"
-	"github.com/banyanhq/banyan/gateway/reactor"
+	"github.com/banyanhq/banyan/reactor"
 	"github.com/banyanhq/banyan/policy"
 )
 
