@@ -143,12 +143,13 @@ func (k *call) set() {
 	if !ok || !k.fits(key, len(value)) {
 		return
 	}
-	e, there := k.db.Find(key)
+	_, there := k.db.Find(key)
 	if o.get {
-		if e, there, ok = k.get(key); !ok {
+		e, found, ok := k.get(key)
+		if !ok {
 			return
 		}
-		k.value(e, there)
+		k.value(e, found)
 	}
 	if o.nx && there || o.xx && !there {
 		if !o.get {

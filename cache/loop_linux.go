@@ -22,10 +22,9 @@ type loop struct {
 	ticker reactor.Timer
 	alarm  reactor.Timer // for the first of those who wait
 	rings  int64         // when that is, in milliseconds since 1970
-	in     []byte // what one read yields
+	in     []byte        // what one read yields
 	call   call
 	parser resp.Parser
-	err    error
 	kicked []*client // guarded by the server's lock
 	kicks  []*client
 }

@@ -82,6 +82,8 @@ type Scale struct {
 	Target ScaleTarget `yaml:"target"`
 	// Predict scales ahead of forecast traffic, where the forecast has proved its skill.
 	Predict bool `yaml:"predict"`
+	// DryRun has the autoscaler decide and say why, and change nothing.
+	DryRun bool `yaml:"dry_run"`
 	// CoolDown is how long load must stay low before replicas are taken away.
 	CoolDown Duration `yaml:"cool_down" schema:"default=5m"`
 }
