@@ -114,7 +114,7 @@ func (k *call) carryOut(at time.Duration) time.Duration {
 func (k *call) run(at time.Duration) time.Duration {
 	s := k.s
 	k.cmd.run(k)
-	if len(s.ready) > 0 {
+	if len(s.ready) > 0 && (k.c.tx == nil || !k.c.tx.open) { // not within a transaction
 		s.serveWaiting()
 	}
 	if k.cmd.write && s.set.memory > 0 {

@@ -285,27 +285,21 @@ func (c *client) take(data []byte) {
 	if p == nil {
 		p = &l.parser
 	}
+	kicked := false
 	for {
 		rest, did := l.s.batch(c, p, data)
-		out := l.call.out
-		if !c.write(out) {
-			return
-		}
-		if did.kicked {
-			l.deliver()
-			if !c.conn.Open() {
-				return
-			}
-		}
-		if cap(out) > keepOut {
-			l.call.out = nil
-		}
-		data = rest
+		kicked = kicked || did.kicked
 		if did.blocked {
 			c.paused = true
 			l.ringAt(did.until)
 		}
-		if !did.more || len(c.unsent) > 0 || c.paused {
+		if !c.write(l.call.out) {
+			break
+		}
+		if cap(l.call.out) > keepOut {
+			l.call.out = nil
+		}
+		if data = rest; !did.more || len(c.unsent) > 0 || c.paused {
 			break
 		}
 	}
@@ -313,15 +307,22 @@ func (c *client) take(data []byte) {
 	if c.closing && len(c.unsent) == 0 {
 		c.close()
 	}
+	if kicked { // now that neither the loop's buffer nor its parser is in use
+		l.deliver()
+	}
 }
 
 // keep remembers what is left of what was read.
 func (c *client) keep(p *resp.Parser, rest []byte) {
-	if len(rest) == 0 || c.closing {
+	shared := p == &c.l.parser
+	if len(rest) == 0 || c.closing || !c.conn.Open() {
 		c.partial, c.parser = nil, nil
+		if shared {
+			c.l.parser.Reset()
+		}
 		return
 	}
-	if p == &c.l.parser {
+	if shared {
 		own := *p
 		own.Args = nil
 		c.parser = &own

@@ -41,6 +41,9 @@ type Parser struct {
 
 type span struct{ from, to int }
 
+// Reset forgets what was parsed of a command.
+func (p *Parser) Reset() { p.begun = false }
+
 // Partial reports whether part of a command was parsed.
 func (p *Parser) Partial() bool { return p.begun }
 
