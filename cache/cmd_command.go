@@ -77,7 +77,13 @@ func (k *call) commandInfo() {
 	}
 }
 
-func (k *call) commandList() { k.texts(k.s.registry.names()) }
+func (k *call) commandList() {
+	var names []string
+	for _, c := range k.s.registry.all {
+		names = append(names, c.full)
+	}
+	k.texts(names)
+}
 
 // commandDocs answers with the group of each command: what the table knows.
 func (k *call) commandDocs() {
