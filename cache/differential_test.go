@@ -157,7 +157,7 @@ func normal(args []string, a answer) string {
 func TestAnswersAsRedisDoes(t *testing.T) {
 	redis := dial(t, startRedis(t))
 	ours := dial(t, startServer(t, Config{}).Addr().String())
-	runs, length := 12, 1500
+	runs, length := 6, 1500
 	if testing.Short() {
 		runs = 5
 	}

@@ -75,9 +75,9 @@ func TestStringsAgainstAModel(t *testing.T) {
 			rng := rand.New(rand.NewPCG(1, uint64(evict)))
 			model := map[string]entry{}
 			now := s.Now()
-			for i := range 60_000 {
-				span := 6000 // the table grows, and later shrinks
-				if i > 40_000 {
+			for i := range 24_000 {
+				span := 3000 // the table grows, and later shrinks
+				if i > 16_000 {
 					span = 200
 				}
 				k := fmt.Sprintf("key:%d", rng.IntN(span))
@@ -186,14 +186,14 @@ func TestListsAgainstAModel(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	var model []string
 	key := []byte("list")
-	for i := range 30_000 {
+	for i := range 12_000 {
 		l, err := db.MakeItems(key)
 		if err != nil {
 			t.Fatal(err)
 		}
 		v := fmt.Sprint(i)
 		grow := 7
-		if i > 15_000 {
+		if i > 6000 {
 			grow = 4
 		}
 		switch op := rng.IntN(11); {
@@ -249,7 +249,7 @@ func TestRankingsAgainstAModel(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 6))
 	model := map[string]float64{}
 	key := []byte("zset")
-	for i := range 20_000 {
+	for i := range 8_000 {
 		z, err := db.MakeRanking(key)
 		if err != nil {
 			t.Fatal(err)
@@ -317,14 +317,14 @@ func TestFieldsAgainstAModel(t *testing.T) {
 	db := s.DB(0)
 	rng := rand.New(rand.NewPCG(7, 8))
 	model := map[string]string{}
-	for i := range 40_000 {
+	for i := range 16_000 {
 		f, err := db.MakeFields([]byte("hash"), Hash)
 		if err != nil {
 			t.Fatal(err)
 		}
 		k, v := fmt.Sprint(rng.IntN(2000)), fmt.Sprint(rng.Uint64())
 		_, had := model[k]
-		if add := rng.IntN(5); add < 3 && i < 25_000 || add < 1 {
+		if add := rng.IntN(5); add < 3 && i < 10_000 || add < 1 {
 			if f.Set([]byte(k), []byte(v)) == had {
 				t.Fatalf("step %d: %s was there: %v", i, k, had)
 			}
@@ -365,7 +365,7 @@ func TestScanWhileTheTableMoves(t *testing.T) {
 		db.SetString(fmt.Append(nil, "stays", i), nil, 0)
 	}
 	rng := rand.New(rand.NewPCG(9, 10))
-	for round := range 20 {
+	for round := range 8 {
 		seen := map[string]bool{}
 		n := 0
 		for cursor := uint64(0); ; {
@@ -404,7 +404,7 @@ func TestBudgetIsKept(t *testing.T) {
 	s.SetLimit(limit, EvictAll)
 	db := s.DB(0)
 	rng := rand.New(rand.NewPCG(11, 12))
-	for i := range 100_000 {
+	for i := range 40_000 {
 		k := fmt.Append(nil, "key", rng.IntN(200_000))
 		db.SetString(k, make([]byte, rng.IntN(400)), 0)
 		for !s.Evict(0) && s.CanEvict() {
