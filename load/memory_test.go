@@ -44,7 +44,7 @@ func TestMemoryIsFlat(t *testing.T) {
 	}
 	few, many := kept(*samples/4), kept(*samples)
 	t.Logf("%d requests: %d bytes; %d requests: %d bytes", *samples/4, few, *samples, many)
-	if many > few+few/4 || many > 32<<20 {
+	if many > few+few/4 || many > 48<<20 {
 		t.Errorf("%d requests take %d bytes, %d take %d", *samples/4, few, *samples, many)
 	}
 }
