@@ -16,7 +16,8 @@ import (
 // gatewayFlags are what the gateway that stands alone takes from its command line rather than from a file.
 type gatewayFlags struct {
 	listen, admin, balance, accessLog, logFormat string
-	backends                                     []string
+	tls, acmeEmail, acmeDirectory                string
+	backends, acme                               []string
 	takeOver, detach, verbose                    bool
 }
 
@@ -61,6 +62,10 @@ connection, and 'banyan down' ends it.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.listen, "listen", "", "`address` to answer requests on, such as :8080")
+	flags.StringVar(&f.tls, "tls", "", "`address` to answer requests over TLS on, such as :8443; without --acme by a local authority")
+	flags.StringArrayVar(&f.acme, "acme", nil, "`domain` that a certificate is obtained for by ACME, whose authority's terms are agreed to by it")
+	flags.StringVar(&f.acmeEmail, "acme-email", "", "`address` that the authority is told")
+	flags.StringVar(&f.acmeDirectory, "acme-directory", "", "`URL` of the authority, if not Let's Encrypt's")
 	flags.StringVar(&f.admin, "admin", "", "`address` of the page with the Prometheus metrics")
 	flags.StringArrayVar(&f.backends, "backend", nil, "`[SERVICE=]HOST:PORT[@WEIGHT]` of a backend, in place of those of the file")
 	flags.StringVar(&f.balance, "balance", "", "`policy` that picks a backend, without a file: least-request, p2c-ewma, ...")
@@ -76,13 +81,17 @@ connection, and 'banyan down' ends it.`,
 // again returns the arguments that start the same gateway in this process's place.
 func (f gatewayFlags) again() []string {
 	args := []string{"gateway", "--access-log-format", f.logFormat}
-	for _, flag := range []struct{ name, value string }{{"listen", f.listen}, {"admin", f.admin}, {"balance", f.balance}, {"access-log", f.accessLog}} {
+	for _, flag := range []struct{ name, value string }{{"listen", f.listen}, {"admin", f.admin}, {"balance", f.balance}, {"access-log", f.accessLog},
+		{"tls", f.tls}, {"acme-email", f.acmeEmail}, {"acme-directory", f.acmeDirectory}} {
 		if flag.value != "" {
 			args = append(args, "--"+flag.name, flag.value)
 		}
 	}
 	for _, b := range f.backends {
 		args = append(args, "--backend", b)
+	}
+	for _, domain := range f.acme {
+		args = append(args, "--acme", domain)
 	}
 	if f.verbose {
 		args = append(args, "-v")
@@ -133,6 +142,9 @@ func (f gatewayFlags) overlay(alone bool) (string, error) {
 			fmt.Fprintf(&b, "%s: %q\n", field.key, field.value)
 		}
 	}
+	if err := f.overlayTLS(&b); err != nil {
+		return "", err
+	}
 	if f.accessLog != "" {
 		path := f.accessLog
 		if path != "-" {
@@ -161,6 +173,33 @@ func (f gatewayFlags) overlay(alone bool) (string, error) {
 		b.WriteString("    backends:\n" + services[name])
 	}
 	return b.String(), nil
+}
+
+// overlayTLS writes what the flags say of TLS.
+func (f gatewayFlags) overlayTLS(b *strings.Builder) error {
+	if len(f.acme) == 0 && (f.acmeEmail != "" || f.acmeDirectory != "") {
+		return usagef("--acme-email and --acme-directory need the domains: --acme DOMAIN")
+	}
+	if f.tls == "" && len(f.acme) == 0 {
+		return nil
+	}
+	b.WriteString("tls:\n")
+	if f.tls != "" {
+		fmt.Fprintf(b, "  listen: %q\n", f.tls)
+	}
+	if len(f.acme) == 0 {
+		return nil
+	}
+	b.WriteString("  acme:\n    domains:\n")
+	for _, domain := range f.acme {
+		fmt.Fprintf(b, "    - %q\n", domain)
+	}
+	for _, field := range []struct{ key, value string }{{"email", f.acmeEmail}, {"directory", f.acmeDirectory}} {
+		if field.value != "" {
+			fmt.Fprintf(b, "    %s: %q\n", field.key, field.value)
+		}
+	}
+	return nil
 }
 
 // backendFlags returns the backends of each service as items of YAML, and the services in the order of their first.
