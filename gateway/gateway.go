@@ -38,6 +38,7 @@ type Gateway struct {
 	cache   *httpcache.Cache         // of all routes that keep answers; nil: none does; guarded by reloading, and set once
 	cacheOf *topology.HTTPCacheStore // that it was made for
 
+	unguarded    bool          // set by a benchmark alone: HTTP/2 without guards
 	holdDocument time.Duration // tests on a busy machine have more
 	headTime     time.Duration // in which a request's head must come whole, and a handshake; tests have less
 	traces       inFlightTraces

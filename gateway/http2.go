@@ -55,6 +55,8 @@ func clientProtocols() *http.Protocols {
 // unencryptedHTTP2 is under what net/http looks for whom to give a connection to whose preface it has read.
 const unencryptedHTTP2 = "unencrypted_http2"
 
+//lint:file-ignore SA1019 net/http, which is named in its place, cannot serve a connection that it did not accept itself.
+
 // serveHTTP2 has the server's HTTP/2 connections served with a guard before each. net/http's own copy of the server takes
 // connections of its own only, so it is golang.org/x/net's that serves them.
 func (g *Gateway) serveHTTP2(s *http.Server) {
@@ -69,7 +71,10 @@ func (g *Gateway) serveHTTP2(s *http.Server) {
 		if b, ok := h.(interface{ BaseContext() context.Context }); ok { // so does net/http say what belongs to the connection
 			opts.Context = b.BaseContext()
 		}
-		h2.ServeConn(h2guard.Guard(c, h2guard.Config{Limits: limits, Preface: encrypted, Now: g.realNow, Calmed: g.calmed.count}), opts)
+		if !g.unguarded {
+			c = h2guard.Guard(c, h2guard.Config{Limits: limits, Preface: encrypted, Now: g.realNow, Calmed: g.calmed.count})
+		}
+		h2.ServeConn(c, opts)
 	}
 	s.TLSNextProto[http2.NextProtoTLS] = func(hs *http.Server, c *tls.Conn, h http.Handler) { serve(hs, c, h, true) }
 	s.TLSNextProto[unencryptedHTTP2] = func(hs *http.Server, c *tls.Conn, h http.Handler) {

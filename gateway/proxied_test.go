@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -67,7 +68,7 @@ func TestProxyProtocolIsAccepted(t *testing.T) {
 			transport.Protocols.SetHTTP2(way == "tls h2")
 			transport.Protocols.SetUnencryptedHTTP2(way == "h2c")
 			dials := 0
-			transport.Dial = func(string, string) (net.Conn, error) { dials++; return after(t, to, c.header), nil }
+			transport.DialContext = func(context.Context, string, string) (net.Conn, error) { dials++; return after(t, to, c.header), nil }
 			for range 2 {
 				if _, body := over(t, &http.Client{Transport: transport}, url); body != c.want {
 					t.Errorf("%s, %s: the backend was told of %q, want %q", c.name, way, body, c.want)

@@ -48,8 +48,8 @@ type Rate struct{ Burst, PerSecond float64 }
 
 // Limits of one connection.
 type Limits struct {
-	// Resets bounds the streams that are reset by the client, or by the server for the client's fault. Each stream that
-	// was answered to its end makes up for one.
+	// Resets bounds the streams that are reset by the client, or by the server for the client's fault. Each head, or
+	// trailer, of an answer makes up for one: who waits for that is no flood, though he may end a stream that has no end.
 	Resets Rate
 	// Control bounds the frames that carry neither a request nor data. Each frame that does, in either direction, makes up
 	// for creditOfWork of them.

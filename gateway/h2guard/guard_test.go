@@ -252,7 +252,7 @@ func TestResetsAreMadeUpFor(t *testing.T) {
 		if i == 5 {
 			now += time.Second
 			answer := newClient()
-			_ = answer.WriteData(1, true, []byte("done"))
+			_ = answer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte{0x88}, EndHeaders: true})
 			if _, err := c.Write(answer.Bytes()); err != nil {
 				t.Fatal(err)
 			}

@@ -59,7 +59,7 @@ func (c *Conn) saw(f frame) {
 		return
 	}
 	c.worked.Add(1)
-	if f.has(flagEndStream) {
+	if f.kind == kindHeaders {
 		c.answered.Add(1)
 	}
 }
