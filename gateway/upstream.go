@@ -108,7 +108,8 @@ func upstreamFault(err error) (f fault, sent bool) {
 		// So does crypto/tls name an alert, and transports do not always wrap it; in TLS 1.3 it may come after the request.
 		return fault{kind: tlsAlertReceived, detail: "the backend does not accept the gateway's side of TLS"}, true
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET),
-		errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed), strings.Contains(err.Error(), "server closed idle"):
+		errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed), strings.Contains(err.Error(), "server closed idle"),
+		strings.Contains(err.Error(), "http2: client conn could not be established"): // such as an alert that came before the first frame
 		return fault{kind: connectionTerminated, detail: "the backend closed the connection before its answer was complete"}, true
 	case errors.As(err, &network):
 		return fault{kind: connectionTerminated, detail: "the connection to the backend broke"}, true
