@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/banyanhq/banyan/gateway/h2guard"
 	"github.com/banyanhq/banyan/policy"
 	"github.com/banyanhq/banyan/stats"
 )
@@ -37,6 +38,7 @@ func (g *Gateway) Collector() prometheus.Collector {
 			desc("backend_requests_total", "Tries that the replica was given.", "service", "backend"),
 			desc("backend_failures_total", "Tries that count against the replica.", "service", "backend"),
 		},
+		calmed: desc("http2_calmed_total", "HTTP/2 connections that were ended because their frames cost more than they brought, by what they sent too much of.", "reason"),
 		tcp: []*prometheus.Desc{
 			desc("tcp_connections", "TCP connections open now.", "name", "service"),
 			desc("tcp_accepted_total", "TCP connections that came.", "name", "service"),
@@ -125,6 +127,7 @@ type collector struct {
 	backend     []*prometheus.Desc
 	tcp         []*prometheus.Desc
 	peer        []*prometheus.Desc
+	calmed      *prometheus.Desc
 }
 
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
@@ -137,6 +140,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range slices.Concat(c.backend, c.tcp, c.peer) {
 		ch <- d
 	}
+	ch <- c.calmed
 }
 
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
@@ -195,6 +199,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 			}
 			ch <- prometheus.MustNewConstMetric(c.tcp[i], kind, float64(v), t.Name, t.Service)
 		}
+	}
+	for _, why := range h2guard.Reasons {
+		ch <- prometheus.MustNewConstMetric(c.calmed, prometheus.CounterValue, float64(c.g.calmed[why].Load()), why.String())
 	}
 }
 

@@ -30,7 +30,8 @@ import (
 //     in a Host. The connection closes.
 //   - An empty line before a request is skipped (RFC 9112, 2.2); Go's server does so only after a POST.
 //   - Trailers that were not announced are dropped from answers to HTTP/1.0, without a field Trailer that names them.
-//   - The text of answers to what is no request.
+//   - The text of answers to what is no request. A connection that begins with a line that names no HTTP/1 is closed
+//     without one (RFC 9113, 3.4).
 //   - An answer's field that its Connection names is dropped; Go's client hides the name from the full tier.
 //   - Answers of backends that have both Content-Length and Transfer-Encoding, bare LFs, or names of fields with spaces in
 //     them, count as no HTTP.

@@ -12,6 +12,9 @@ type System struct {
 	Machine *Machine `yaml:"machine"`
 	// Listen is the address on which the gateway answers requests from outside. Port 0 takes a free port.
 	Listen string `yaml:"listen" schema:"format=address,default=127.0.0.1:8080"`
+	// AcceptProxyFrom are the networks of the proxies in front, such as 10.0.0.0/8. Where they are given, every connection to
+	// 'listen' must come from them and begin with the PROXY protocol (v1 or v2), which says whose it is; others are closed.
+	AcceptProxyFrom []string `yaml:"accept_proxy_from" schema:"maxItems=1000"`
 	// TLS answers requests from outside over TLS too. Left out: plain HTTP only.
 	TLS *TLS `yaml:"tls"`
 	// TCP leads connections from outside to services as they are.

@@ -19,7 +19,8 @@ type gatewayFlags struct {
 	listen, admin, balance, accessLog, logFormat string
 	record                                       string
 	zone, peerListen, peerSecret                 string
-	backends, peers                              []string
+	tls, acmeEmail, acmeDirectory                string
+	backends, peers, acme                        []string
 	takeOver, detach, verbose                    bool
 	linger                                       time.Duration
 }
@@ -67,6 +68,10 @@ connection, and 'banyan down' ends it.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.listen, "listen", "", "`address` to answer requests on, such as :8080")
+	flags.StringVar(&f.tls, "tls", "", "`address` to answer requests over TLS on, such as :8443; without --acme by a local authority")
+	flags.StringArrayVar(&f.acme, "acme", nil, "`domain` that a certificate is obtained for by ACME, whose authority's terms are agreed to by it")
+	flags.StringVar(&f.acmeEmail, "acme-email", "", "`address` that the authority is told")
+	flags.StringVar(&f.acmeDirectory, "acme-directory", "", "`URL` of the authority, if not Let's Encrypt's")
 	flags.StringVar(&f.admin, "admin", "", "`address` of the page with the Prometheus metrics")
 	flags.StringArrayVar(&f.backends, "backend", nil, "`[SERVICE=]HOST:PORT[@WEIGHT]` of a backend, in place of those of the file")
 	flags.StringVar(&f.balance, "balance", "", "`policy` that picks a backend, without a file: least-request, p2c-ewma, ...")
@@ -92,7 +97,8 @@ const recordSize = "256MiB"
 func (f gatewayFlags) again() []string {
 	args := []string{"gateway", "--access-log-format", f.logFormat}
 	for _, flag := range []struct{ name, value string }{{"listen", f.listen}, {"admin", f.admin}, {"balance", f.balance}, {"access-log", f.accessLog}, {"record", f.record},
-		{"zone", f.zone}, {"peer-listen", f.peerListen}, {"peer-secret", f.peerSecret}, {"linger", f.linger.String()}} {
+		{"zone", f.zone}, {"peer-listen", f.peerListen}, {"peer-secret", f.peerSecret}, {"linger", f.linger.String()},
+		{"tls", f.tls}, {"acme-email", f.acmeEmail}, {"acme-directory", f.acmeDirectory}} {
 		if flag.value != "" {
 			args = append(args, "--"+flag.name, flag.value)
 		}
@@ -102,6 +108,9 @@ func (f gatewayFlags) again() []string {
 	}
 	for _, p := range f.peers {
 		args = append(args, "--peer", p)
+	}
+	for _, domain := range f.acme {
+		args = append(args, "--acme", domain)
 	}
 	if f.verbose {
 		args = append(args, "-v")
@@ -162,6 +171,9 @@ func (f gatewayFlags) overlay(alone bool) (string, error) {
 		}
 		fmt.Fprintf(&b, "access_log: {file: %q, format: json, sample: 100%%, max_size: %s}\n", path, recordSize)
 	}
+	if err := f.overlayTLS(&b); err != nil {
+		return "", err
+	}
 	if f.accessLog != "" {
 		path := f.accessLog
 		if path != "-" {
@@ -215,6 +227,33 @@ func (f gatewayFlags) peerOverlay(b *strings.Builder) error {
 		b.WriteString("  peers:\n")
 		for _, p := range f.peers {
 			fmt.Fprintf(b, "    - %q\n", p)
+		}
+	}
+	return nil
+}
+
+// overlayTLS writes what the flags say of TLS.
+func (f gatewayFlags) overlayTLS(b *strings.Builder) error {
+	if len(f.acme) == 0 && (f.acmeEmail != "" || f.acmeDirectory != "") {
+		return usagef("--acme-email and --acme-directory need the domains: --acme DOMAIN")
+	}
+	if f.tls == "" && len(f.acme) == 0 {
+		return nil
+	}
+	b.WriteString("tls:\n")
+	if f.tls != "" {
+		fmt.Fprintf(b, "  listen: %q\n", f.tls)
+	}
+	if len(f.acme) == 0 {
+		return nil
+	}
+	b.WriteString("  acme:\n    domains:\n")
+	for _, domain := range f.acme {
+		fmt.Fprintf(b, "    - %q\n", domain)
+	}
+	for _, field := range []struct{ key, value string }{{"email", f.acmeEmail}, {"directory", f.acmeDirectory}} {
+		if field.value != "" {
+			fmt.Fprintf(b, "    %s: %q\n", field.key, field.value)
 		}
 	}
 	return nil
