@@ -137,6 +137,9 @@ func TestBadServers(t *testing.T) {
 	answer := func(text string) func(net.Conn, *bufio.Reader, int64) bool {
 		return func(c net.Conn, _ *bufio.Reader, _ int64) bool { io.WriteString(c, text); return false }
 	}
+	stay := func(text string) func(net.Conn, *bufio.Reader, int64) bool {
+		return func(c net.Conn, _ *bufio.Reader, _ int64) bool { io.WriteString(c, text); return true }
+	}
 	endless := func(start, more string) func(net.Conn, *bufio.Reader, int64) bool {
 		return func(c net.Conn, _ *bufio.Reader, _ int64) bool {
 			io.WriteString(c, start)
@@ -176,8 +179,8 @@ func TestBadServers(t *testing.T) {
 		{"silent", silent(""), Timeout},
 		{"slow head", silent("HTTP/1.1 200 OK\r\nA: "), Timeout},
 		{"slow body", silent("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello"), Timeout},
-		{"teapot", answer("HTTP/1.1 418 I'm a teapot\r\nContent-Length: 0\r\n\r\n"), BadStatus},
-		{"redirect to itself", answer("HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n"), ""},
+		{"teapot", stay("HTTP/1.1 418 I'm a teapot\r\nContent-Length: 0\r\n\r\n"), BadStatus},
+		{"redirect to itself", stay("HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n"), ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -154,3 +154,14 @@ func (r *run) connections() (n int64) {
 	}
 	return n
 }
+
+// busiest is the largest share of the time in which an event loop did not wait; 0 where there are none. All have ended.
+func (r *run) busiest() float64 {
+	most := 0.0
+	for _, l := range r.lanes {
+		if l.loop != nil {
+			most = max(most, l.loop.busy(r.lasted))
+		}
+	}
+	return most
+}

@@ -35,6 +35,7 @@ type loop struct {
 	quiet    bool          // the last look found no event
 	clock    time.Duration // when it was looked at last
 	lastWait time.Duration
+	rested   time.Duration // in waits, all together
 
 	mu     sync.Mutex
 	posted []func()
@@ -168,6 +169,9 @@ func (l *loop) resume(f *fiber) {
 	l.ready = append(l.ready, f)
 }
 
+// busy is the share of the time until now in which the loop did not wait.
+func (l *loop) busy(now time.Duration) float64 { return 1 - float64(l.rested)/float64(max(now, 1)) }
+
 // stop ends the waits that do not outlive the sending.
 func (l *loop) stop() {
 	l.stopped = true
@@ -185,16 +189,17 @@ func (l *loop) wait() {
 		n, errno = l.fetch(syscall.RawSyscall6, 0)
 	}
 	if n == 0 && errno == 0 {
-		left := time.Duration(-1)
+		left, began := time.Duration(-1), l.of.now()
 		if len(l.timers) > 0 {
-			left = max(l.timers[0].at-l.of.now(), 0)
+			left = max(l.timers[0].at-began, 0)
 		}
 		call := syscall.Syscall6
 		if left >= 0 && left <= shortWait {
 			call = syscall.RawSyscall6
 		}
 		n, errno = l.fetch(call, left)
-		l.lastWait = l.clock
+		l.lastWait = l.of.now()
+		l.rested += l.lastWait - began
 	} else if l.clock-l.lastWait > yieldEvery {
 		l.lastWait = l.clock
 		runtime.Gosched()

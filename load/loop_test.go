@@ -174,3 +174,19 @@ func TestFibersAreStopped(t *testing.T) {
 		t.Errorf("%q", said)
 	}
 }
+
+// A loop that hardly ever waits is named as what may have held the load back.
+func TestBusyLoop(t *testing.T) {
+	r, _, err := prepare(Config{Target: "http://shop", Workload: func() *topology.Workload { w := getWorkload(); w.Users = 1; return w }()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.ctx, r.lasted = t.Context(), 10*time.Second
+	for rested, want := range map[time.Duration]bool{100 * time.Millisecond: true, time.Second: false} {
+		r.lanes = []*lane{{run: r, loop: &loop{rested: rested}, targets: &r.targets}}
+		said := strings.Contains(strings.Join(r.result(time.Now(), nil).Warnings, " "), "event loop")
+		if said != want {
+			t.Errorf("after a rest of %s of 10s it is said: %v", rested, said)
+		}
+	}
+}

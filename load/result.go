@@ -301,6 +301,9 @@ func (r *run) warnings(res *Result) []string {
 	if used := g.CPU.Seconds() / res.Duration.Seconds(); res.Duration > 0 && used > 0.9*float64(g.Cores) {
 		out = append(out, fmt.Sprintf("the generator's process used %.2f of %d cores: it may have been the bottleneck", used, g.Cores))
 	}
+	if busy := r.busiest(); busy > 0.97 {
+		out = append(out, fmt.Sprintf("an event loop of the generator was busy %s of the time: it may have been the bottleneck, and several generators (--workers) send more", percent(math.Floor(100*busy)/100)))
+	}
 	if g.Queued > 0 {
 		out = append(out, fmt.Sprintf("%s requests waited for a connection, all %s being busy; the wait is in their latency", count(g.Queued), count(int64(res.Limits.Connections))))
 	}

@@ -32,6 +32,7 @@ type run struct {
 	rec          *recorder
 
 	startCPU, warmCPU, endCPU time.Duration
+	lasted                    time.Duration // until all sessions had ended
 }
 
 // now is the instant since the start of the run.
@@ -138,6 +139,7 @@ func (r *run) send(ctx context.Context, thresholds []Threshold) (*Result, error)
 	}
 	r.lanes[0].send(beat)
 	sending.Wait()
+	r.lasted = r.now()
 	endHelpers()
 	wg.Wait()
 	if r.endCPU == 0 {

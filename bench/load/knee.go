@@ -29,14 +29,14 @@ type kneeTarget struct {
 // A single server with exponential service times, first come first served: the response time is exponential with rate
 // mu - lambda (M/M/1), so that its 99th percentile is at the limit where lambda = mu - ln(100)/limit.
 const (
-	sinkRate  = 300
-	sinkLimit = 250 * time.Millisecond
+	sinkRate  = 1000
+	sinkLimit = 100 * time.Millisecond
 )
 
 func kneeTargets() []kneeTarget {
 	sink := sinkRate - math.Log(100)/sinkLimit.Seconds()
 	return []kneeTarget{
-		{"server", "p99<250ms", sink, sink, startSink},
+		{"server", "p99<100ms", sink, sink, startSink},
 		{"nginx", "p99<250ms,errors<1%", 290, 0, func() (load.Config, func(), error) {
 			n, err := startNginx(nginxLimited(300, 100))
 			if err != nil {

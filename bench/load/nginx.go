@@ -39,7 +39,7 @@ var nginxPlain = [2]string{"", `location / { default_type text/plain; return 200
 // rest with 503: a leaky bucket, as nginx implements it. It is asked for a file, for 'return' comes before the limit.
 func nginxLimited(rate, burst int) [2]string {
 	return [2]string{
-		fmt.Sprintf("limit_req_zone $server_name zone=all:1m rate=%dr/s;", rate),
+		fmt.Sprintf("limit_req_zone $server_port zone=all:1m rate=%dr/s;", rate),
 		fmt.Sprintf("location / { limit_req zone=all burst=%d; root DIR; }", burst),
 	}
 }
