@@ -1,8 +1,10 @@
 package load
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/url"
 	"regexp"
 	"slices"
@@ -73,10 +75,21 @@ func AdHoc(address string, o AdHocOptions) (*topology.Workload, string, error) {
 		return nil, "", fmt.Errorf("address %.200q: scheme %.20q: want one of %s", address, scheme, strings.Join(sortedKeys(protocols), ", "))
 	}
 	target := scheme + "://" + host
-	if u, err := url.Parse(target); err != nil {
+	u, err := url.Parse(target)
+	if err != nil {
 		return nil, "", fmt.Errorf("address %.200q: %w", address, err)
 	} else if u.Hostname() == "" {
 		return nil, "", fmt.Errorf("address %.200q: want SCHEME://HOST[:PORT]/PATH", u.Redacted())
+	}
+	if u.User != nil && (p.call == "path" || p.call == "websocket" || p.call == "grpc") { // basic authentication (RFC 7617)
+		password, _ := u.User.Password()
+		o.Headers = maps.Clone(o.Headers)
+		if o.Headers == nil {
+			o.Headers = map[string]string{}
+		}
+		o.Headers["Authorization"] = "Basic " + base64.StdEncoding.EncodeToString([]byte(u.User.Username()+":"+password))
+		u.User = nil
+		target = u.String()
 	}
 	set := 0
 	open := o.Rate != 0 || len(o.Stages) > 0
@@ -111,9 +124,8 @@ func AdHoc(address string, o AdHocOptions) (*topology.Workload, string, error) {
 	if p.call == "redis" || p.call == "tcp" || p.call == "dynamodb" { // newTarget says which path is one
 		target += strings.TrimSuffix(path, "/")
 	}
-	err := o.fits(p.call)
 	var step *topology.Step
-	if err == nil {
+	if err = o.fits(p.call); err == nil {
 		step, err = o.step(p.call, path)
 	}
 	if err != nil {
