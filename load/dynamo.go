@@ -213,7 +213,7 @@ func dynamoError(err error, status int) error {
 	}
 	// net/http has no types for these. It closes a connection whose answer breaks off, and may still be writing to it.
 	switch text := err.Error(); {
-	case strings.Contains(text, "malformed HTTP"):
+	case strings.Contains(text, "malformed"):
 		return malformed("%s", text)
 	case strings.Contains(text, "EOF"), strings.Contains(text, "server closed idle connection"), errors.Is(err, net.ErrClosed):
 		return io.ErrUnexpectedEOF
