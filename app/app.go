@@ -21,6 +21,7 @@ import (
 
 	"github.com/banyanhq/banyan/app/control"
 	"github.com/banyanhq/banyan/autoscale"
+	"github.com/banyanhq/banyan/cache"
 	"github.com/banyanhq/banyan/gateway"
 	"github.com/banyanhq/banyan/observe"
 	"github.com/banyanhq/banyan/orchestrate"
@@ -50,6 +51,8 @@ type Config struct {
 	// TakeOver has the outside listener handed over by the gateway that runs in the state directory, which then finishes
 	// what it has and ends. Only with GatewayOnly.
 	TakeOver bool
+	// Linger is how long streams and TCP connections may go on once another gateway has taken over. Default 10 minutes.
+	Linger time.Duration
 }
 
 // App is a system that runs on this machine. New prepares it, Run runs it.
@@ -58,7 +61,9 @@ type App struct {
 	system   atomic.Pointer[topology.System] // what runs; Reload replaces it
 	reload   sync.Mutex                      // held by Reload
 	gateway  *gateway.Gateway
+	caches   map[string]*cache.Server // the embedded ones
 	orch     *orchestrate.Orchestrator
+	canaries canaryJournal
 	observer *observe.Observer
 	pulses   *observe.Pulses
 	scaler   *autoscale.Controller // nil where no service is scaled
@@ -66,6 +71,7 @@ type App struct {
 	since    time.Time
 	loaded   atomic.Pointer[time.Time] // when the system was read
 	state    atomic.Value              // string
+	parted   atomic.Bool               // another gateway has taken over
 	running  context.Context
 	stop     context.CancelFunc
 }
@@ -94,12 +100,19 @@ func New(cfg Config) (*App, error) {
 	a.loaded.Store(&a.since)
 	a.state.Store(control.Starting)
 	var err error
-	if a.gateway, err = gateway.New(gateway.Config{System: cfg.System, Log: cfg.Log, StateDir: cfg.Dir}); err != nil {
+	if a.gateway, err = gateway.New(gateway.Config{System: cfg.System, Log: cfg.Log, StateDir: cfg.Dir, OnCanary: a.canaries.note}); err != nil {
 		return nil, err
 	}
+	if !cfg.GatewayOnly {
+		if a.caches, err = newCacheServers(cfg.System, cfg.Log); err != nil {
+			return nil, err
+		}
+	}
 	a.orch, err = orchestrate.New(orchestrate.Config{
-		System: ownServices(cfg.System), Root: cfg.System.Dir, Dir: cfg.Dir, Log: cfg.Log, Balancer: balancer{a.gateway},
-		Env: func(service, _ string) []string { return environ(a.system.Load(), service, a.gateway.EdgeURL) },
+		System: ownServices(cfg.System), Root: cfg.System.Dir, Dir: cfg.Dir, Log: cfg.Log, Balancer: balancer{a.gateway, cfg.System.Zone},
+		Env: func(service, _ string) []string {
+			return environ(a.system.Load(), service, a.gateway.EdgeURL, a.cacheURL)
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -107,7 +120,7 @@ func New(cfg Config) (*App, error) {
 	a.addElsewhere(cfg.System)
 	a.observer, err = observe.New(observe.Config{
 		System: cfg.System.Name, Version: cfg.Version, Sample: a.sample, Log: cfg.Log,
-		Collectors: []prometheus.Collector{a.gateway.Collector()},
+		Collectors: []prometheus.Collector{a.gateway.Collector(), cache.Collector(a.caches)},
 		Record:     observe.RecordConfig{Dir: filepath.Join(cfg.Dir, "samples")},
 	})
 	if err != nil {
@@ -152,10 +165,14 @@ func (a *App) built(step orchestrate.BuildStep) {
 
 // listen binds every address, so that a port that is taken is known before anything runs.
 func (a *App) listen(ctx context.Context) (socket net.Listener, err error) {
+	var before *control.HandOver
 	if a.cfg.TakeOver {
-		if err := a.takeOver(ctx); err != nil {
+		if before, err = a.takeOver(ctx); err != nil {
 			return nil, err
 		}
+	}
+	if before != nil {
+		defer before.Close() // unless it was confirmed, the other one goes on
 	}
 	if err := a.gateway.Listen(); err != nil {
 		return nil, inUse(err, "listen")
@@ -163,6 +180,16 @@ func (a *App) listen(ctx context.Context) (socket net.Listener, err error) {
 	if a.metrics == nil {
 		if a.metrics, err = net.Listen("tcp", a.cfg.System.Admin); err != nil {
 			return nil, inUse(fmt.Errorf("opening the metrics' address: %w", err), "admin")
+		}
+	}
+	for _, name := range a.cacheNames() {
+		if err := a.caches[name].Listen(); err != nil {
+			return nil, fmt.Errorf("caches.%s: %w", name, err)
+		}
+	}
+	if before != nil {
+		if err := before.Confirm(); err != nil {
+			return nil, fmt.Errorf("taking over: %w", err)
 		}
 	}
 	return control.Listen(a.cfg.Dir)
@@ -187,6 +214,9 @@ func (a *App) serve(ctx context.Context, socket net.Listener) error {
 	outer.Go(func() error { return a.guard("observe", a.observer.Run(rim)) })
 	outer.Go(func() error { return a.guard("pulses", a.pulses.Run(rim)) })
 	outer.Go(func() error { return a.guard("gateway", a.gateway.Run(rim)) })
+	for name, server := range a.caches {
+		outer.Go(func() error { return a.guard("caches."+name, server.Run(rim)) })
+	}
 
 	var inner errgroup.Group
 	inner.Go(func() error { return a.guard("orchestrate", a.runServices(ctx)) })
@@ -241,7 +271,9 @@ func (a *App) serveMetrics(ctx context.Context) error {
 		<-ctx.Done()
 		srv.Close()
 	}()
-	if err := srv.Serve(a.metrics); !errors.Is(err, http.ErrServerClosed) {
+	err := srv.Serve(a.metrics)
+	handedOver := a.parted.Load() && errors.Is(err, net.ErrClosed)
+	if !errors.Is(err, http.ErrServerClosed) && !handedOver {
 		return err
 	}
 	<-done
@@ -257,8 +289,14 @@ func (a *App) endpoints() (all []string) {
 		}
 		all = append(all, line)
 	}
+	if addr := a.gateway.PeerAddr(); addr != nil {
+		all = append(all, "other gateways on "+addr.String())
+	}
 	for _, t := range a.cfg.System.TCP {
 		all = append(all, "tcp "+t.Name+" on "+a.gateway.TCPAddr(t.Name).String())
+	}
+	for _, name := range a.cacheNames() {
+		all = append(all, "cache "+name+" on "+a.cacheURL(name))
 	}
 	return all
 }
@@ -277,9 +315,6 @@ func (a *App) Status(window time.Duration) (observe.Status, error) { return a.ob
 
 // Replicas is what the orchestrator knows of each service.
 func (a *App) Replicas() []orchestrate.ServiceStatus { return a.orch.Status() }
-
-// Events are the latest things that happened to services and replicas, oldest first.
-func (a *App) Events() []orchestrate.Event { return a.orch.Events() }
 
 // Window is everything that was observed between two instants.
 func (a *App) Window(from, to time.Time) (*observe.Window, error) { return a.observer.Window(from, to) }

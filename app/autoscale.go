@@ -3,10 +3,12 @@ package app
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/banyanhq/banyan/autoscale"
 	"github.com/banyanhq/banyan/orchestrate"
+	"github.com/banyanhq/banyan/topology"
 )
 
 // fleet is how the autoscaler sees the services and scales them.
@@ -21,7 +23,7 @@ func (f fleet) Read(services []string) map[string]autoscale.Reading {
 	out := make(map[string]autoscale.Reading, len(services))
 	for _, s := range f.a.orch.Status() {
 		if asked[s.Service] {
-			out[s.Service] = autoscale.Reading{Replicas: s.Desired, Ready: s.Ready, Cores: cores(s), CPU: map[string]time.Duration{}}
+			out[s.Service] = autoscale.Reading{Replicas: s.Desired, Ready: s.Ready, Limit: float64(s.CPU), MemoryLimit: int64(s.Memory), CPU: map[string]time.Duration{}}
 		}
 	}
 	g := f.a.gateway.Stats()
@@ -34,6 +36,9 @@ func (f fleet) Read(services []string) map[string]autoscale.Reading {
 	for _, u := range f.a.orch.Usage() {
 		if r, ok := out[u.Service]; ok {
 			r.CPU[u.Replica] = u.CPU
+			r.Memory = max(r.Memory, int64(u.Memory))
+			r.MemoryKills += u.OOMKills
+			out[u.Service] = r
 		}
 	}
 	starts := startUps(f.a.orch.Events())
@@ -42,14 +47,6 @@ func (f fleet) Read(services []string) map[string]autoscale.Reading {
 		out[name] = r
 	}
 	return out
-}
-
-// cores of one replica: its limit, or one where it has none.
-func cores(s orchestrate.ServiceStatus) float64 {
-	if s.CPU > 0 {
-		return float64(s.CPU)
-	}
-	return 1
 }
 
 func addRequests(out map[string]autoscale.Reading, service string, requests, inFlight int64, busy time.Duration) {
@@ -81,15 +78,30 @@ func startUps(events []orchestrate.Event) map[string]time.Duration {
 	return took
 }
 
-// Scale sets the wanted replicas and does not wait for them.
-func (f fleet) Scale(ctx context.Context, service string, replicas int) error {
-	return f.a.orch.Scale(ctx, service, orchestrate.Change{Replicas: &replicas})
+// Scale sets what of the size differs from what it is, and does not wait for the replicas.
+func (f fleet) Scale(ctx context.Context, service string, to autoscale.Size) error {
+	var change orchestrate.Change
+	for _, s := range f.a.orch.Status() {
+		if s.Service != service {
+			continue
+		}
+		if to.Replicas != s.Desired {
+			change.Replicas = &to.Replicas
+		}
+		if cpu := topology.CPU(to.Cores); cpu != s.CPU {
+			change.CPU = &cpu
+		}
+		if memory := topology.Bytes(to.Memory); memory != s.Memory {
+			change.Memory = &memory
+		}
+	}
+	return f.a.orch.Scale(ctx, service, change)
 }
 
 // autoscaler of the system; nil where no service is scaled.
 func newAutoscaler(a *App) (*autoscale.Controller, error) {
-	return autoscale.New(autoscale.Config{Fleet: fleet{a}, Services: a.cfg.System.Services, Log: a.cfg.Log, Changed: func(d autoscale.Decision) {
-		what := fmt.Sprintf("%d to %d replicas: %s", d.From, d.To, d.Why)
+	return autoscale.New(autoscale.Config{Fleet: fleet{a}, System: a.cfg.System, Cores: float64(runtime.NumCPU()), Log: a.cfg.Log, Changed: func(d autoscale.Decision) {
+		what := fmt.Sprintf("%v to %v: %s", d.From, d.To, d.Why)
 		if d.DryRun {
 			what = "would go from " + what
 		}

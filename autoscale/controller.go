@@ -2,6 +2,7 @@ package autoscale
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -12,8 +13,10 @@ import (
 
 // How often the Controller looks.
 const (
-	// Interval is the time between two decisions, that of Kubernetes' autoscaler.
+	// Interval is the time between two decisions, that of Kubernetes' autoscaler; policy.ScaleInterval has those of others.
 	Interval = 15 * time.Second
+	// BurstInterval is how often it looks for bursts between two decisions.
+	BurstInterval = 2 * time.Second
 	// WakeInterval is how often it looks at services that have no replica.
 	WakeInterval = 100 * time.Millisecond
 	// CoolDown is for how long fewer replicas must have been enough; a file may say another.
@@ -30,8 +33,12 @@ type Reading struct {
 	Busy time.Duration
 	// CPU used by each replica since it started.
 	CPU map[string]time.Duration
-	// Cores of one replica: its limit, 1 where it has none.
-	Cores float64
+	// Limit of the CPU of one replica, in cores; 0: none.
+	Limit float64
+	// Memory that the replica which uses most uses, MemoryLimit of each (0: none), in bytes; MemoryKills counts replicas
+	// that were killed at it.
+	Memory, MemoryLimit int64
+	MemoryKills         uint64
 	// StartUp is how long the latest replica took to be ready; 0: none has been started in this run.
 	StartUp time.Duration
 }
@@ -40,16 +47,41 @@ type Reading struct {
 type Fleet interface {
 	// Read returns how the services are that are asked for; one that is not known is left out.
 	Read(services []string) map[string]Reading
-	// Scale sets the wanted replicas of a service; it does not wait for them.
-	Scale(ctx context.Context, service string, replicas int) error
+	// Scale sets the size of a service; it does not wait for its replicas.
+	Scale(ctx context.Context, service string, to Size) error
+}
+
+// Size of a service.
+type Size struct {
+	Replicas int `json:"replicas"`
+	// Cores and Memory (bytes) that each replica is limited to; 0: no limit.
+	Cores  float64 `json:"cores,omitempty"`
+	Memory int64   `json:"memory,omitempty"`
+}
+
+// String is the size in words.
+func (s Size) String() string {
+	text := fmt.Sprintf("%d replicas", s.Replicas)
+	if s.Replicas == 1 {
+		text = "1 replica"
+	}
+	if s.Cores > 0 {
+		text += fmt.Sprintf(" of %.3g cores", s.Cores)
+	}
+	if s.Memory > 0 {
+		text += fmt.Sprintf(" with %d MiB", s.Memory>>20)
+	}
+	return text
 }
 
 // Config of a Controller.
 type Config struct {
 	Fleet Fleet
-	// Services to scale, by name; those without Scale are left alone.
-	Services map[string]*topology.Service
-	Log      *slog.Logger
+	// System whose services are scaled; those without 'scale' are left alone.
+	System *topology.System
+	// Cores of the machine: no replica is given more. 0: not known.
+	Cores float64
+	Log   *slog.Logger
 	// Changed is told of each decision that changes something, after it was carried out. Default: nobody.
 	Changed func(Decision)
 }
@@ -71,11 +103,11 @@ func New(cfg Config) (*Controller, error) {
 		cfg.Changed = func(Decision) {}
 	}
 	c := &Controller{cfg: cfg, scale: map[string]*service{}}
-	for name, svc := range cfg.Services {
+	for name, svc := range cfg.System.Services {
 		if !Scaled(svc) {
 			continue
 		}
-		s, err := newService(name, svc)
+		s, err := newService(name, svc, cfg.System.Prices, cfg.Cores)
 		if err != nil {
 			return nil, err
 		}
@@ -89,40 +121,34 @@ func New(cfg Config) (*Controller, error) {
 	return c, nil
 }
 
-// Scaled says whether the file has a service scaled: it says by what, and leaves room between min and max.
+// Scaled says whether the file has a service scaled: it says by what, and leaves room between min and max, of its replicas
+// or of the CPU of each.
 func Scaled(svc *topology.Service) bool {
-	return svc.Scale != nil && !svc.External() && svc.Replicas.Max > svc.Replicas.Min
+	return svc.Scale != nil && !svc.External() && (svc.Replicas.Max > svc.Replicas.Min || svc.Scale.Vertical != nil)
 }
 
-// Run decides at each Interval until ctx ends.
+// Run decides until ctx ends.
 func (c *Controller) Run(ctx context.Context) error {
-	decide := time.NewTicker(Interval)
-	defer decide.Stop()
-	wake := time.NewTicker(WakeInterval)
-	defer wake.Stop()
-	c.step(ctx, time.Now(), true)
+	ticker := time.NewTicker(WakeInterval)
+	defer ticker.Stop()
+	c.step(ctx, time.Now())
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case now := <-decide.C:
-			c.step(ctx, now, true)
-		case now := <-wake.C:
-			c.step(ctx, now, false)
+		case now := <-ticker.C:
+			c.step(ctx, now)
 		}
 	}
 }
 
-// step looks at all services, or only at those that have no replica and may be waited for.
-func (c *Controller) step(ctx context.Context, now time.Time, all bool) {
+// step looks at the services that are due: for a decision, for bursts, or since they sleep.
+func (c *Controller) step(ctx context.Context, now time.Time) {
 	c.mu.Lock()
-	names := c.names
-	if !all {
-		names = nil
-		for _, n := range c.names {
-			if c.scale[n].asleep {
-				names = append(names, n)
-			}
+	var names []string
+	for _, n := range c.names {
+		if s := c.scale[n]; s.asleep || !now.Before(s.next) || !now.Before(s.nextBurst) {
+			names = append(names, n)
 		}
 	}
 	c.mu.Unlock()
@@ -131,19 +157,12 @@ func (c *Controller) step(ctx context.Context, now time.Time, all bool) {
 	}
 	readings := c.cfg.Fleet.Read(names)
 	for _, name := range names {
-		r, ok := readings[name]
-		if !ok {
-			continue
+		if r, ok := readings[name]; ok {
+			c.mu.Lock()
+			d := c.scale[name].look(now, r)
+			c.mu.Unlock()
+			c.carryOut(ctx, name, d)
 		}
-		c.mu.Lock()
-		var d Decision
-		if all {
-			d = c.scale[name].decide(now, r)
-		} else {
-			d = c.scale[name].wake(now, r)
-		}
-		c.mu.Unlock()
-		c.carryOut(ctx, name, d)
 	}
 }
 
@@ -155,7 +174,7 @@ func (c *Controller) carryOut(ctx context.Context, name string, d Decision) {
 	if !d.DryRun {
 		if err := c.cfg.Fleet.Scale(ctx, name, d.To); err != nil {
 			if ctx.Err() == nil {
-				c.cfg.Log.Warn("scaling", "service", name, "replicas", d.To, "error", err)
+				c.cfg.Log.Warn("scaling", "service", name, "to", d.To, "error", err)
 			}
 			d.Error = err.Error()
 		}

@@ -66,7 +66,7 @@ func (f *fileAutoscaler) Replicas(now time.Duration, o Observation) int {
 	}
 	return s.Decide(now, policy.Usage{
 		Replicas: o.Replicas, Ready: o.Ready, CPU: o.CPU, Requests: o.Requests, InFlight: o.Concurrency, Queue: o.Queue,
-	}, o.StartUp).Replicas
+	}, o.StartUp, 0).Replicas
 }
 
 // newServiceScaler is the one that the running system has, at the interval of the simulation.

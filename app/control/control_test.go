@@ -12,8 +12,10 @@ import (
 	"time"
 
 	"github.com/banyanhq/banyan/autoscale"
+	"github.com/banyanhq/banyan/cache"
 	"github.com/banyanhq/banyan/gateway"
 	"github.com/banyanhq/banyan/gateway/httpcache"
+	"github.com/banyanhq/banyan/gateway/peerlink"
 	"github.com/banyanhq/banyan/observe"
 	"github.com/banyanhq/banyan/orchestrate"
 )
@@ -41,12 +43,16 @@ func (f *fake) Topology() ([]byte, error) { return []byte("system: fake"), f.fai
 func (f *fake) ScaledServices() []string  { return []string{"web"} }
 
 func (f *fake) ScaleDecisions(service string) ([]autoscale.Decision, bool) {
-	return []autoscale.Decision{{Service: service, From: 1, To: 2}}, service == "web"
+	return []autoscale.Decision{{Service: service, To: autoscale.Size{Replicas: 2}}}, service == "web"
 }
 
 func (f *fake) Why(id string) (gateway.Decision, bool) {
 	return gateway.Decision{RequestID: id, Status: 200}, id == "known"
 }
+func (f *fake) Canaries() []CanaryStatus { return nil }
+
+func (f *fake) Gateways() []peerlink.Peer { return nil }
+
 func (f *fake) HandOver() (HandOver, func(), error) { return f.hand, f.Stop, f.fail }
 func (f *fake) Status(window time.Duration) (observe.Status, error) {
 	return observe.Status{System: "fake", Window: window}, f.fail
@@ -60,6 +66,10 @@ func (f *fake) Scale(_ context.Context, service string, c orchestrate.Change) er
 }
 func (f *fake) Caches() []CacheStatus {
 	return []CacheStatus{{Route: "home", HitRatio: 0.5, Stats: httpcache.Stats{Hits: 1, Misses: 1}}}
+}
+
+func (f *fake) CacheServers() []CacheServerStatus {
+	return []CacheServerStatus{{Cache: "products", HitRatio: 0.5, Stats: cache.Stats{Hits: 1, Misses: 1}}}
 }
 
 func (f *fake) Purge(p httpcache.Purge) (int, error) { return 7, p.Validate() }
@@ -123,6 +133,9 @@ func TestEveryCallArrives(t *testing.T) {
 	if err := c.Scale(ctx, ScaleRequest{Service: "web", Replicas: &n}); err != nil || sys.service != "web" || *sys.scaled.Replicas != 4 || sys.scaled.CPU != nil {
 		t.Errorf("scale: %+v %v", sys, err)
 	}
+	if all, err := c.CacheServers(ctx); err != nil || len(all) != 1 || all[0].Cache != "products" || all[0].Hits != 1 {
+		t.Errorf("cache servers: %+v, %v", all, err)
+	}
 	if all, err := c.Caches(ctx); err != nil || len(all) != 1 || all[0].Route != "home" || all[0].Hits != 1 {
 		t.Errorf("caches: %+v, %v", all, err)
 	}
@@ -144,7 +157,7 @@ func TestEveryCallArrives(t *testing.T) {
 	if names, err := c.ScaledServices(ctx); err != nil || len(names) != 1 {
 		t.Errorf("scaled services: %v, %v", names, err)
 	}
-	if all, err := c.ScaleDecisions(ctx, "web"); err != nil || len(all) != 1 || all[0].To != 2 {
+	if all, err := c.ScaleDecisions(ctx, "web"); err != nil || len(all) != 1 || all[0].To.Replicas != 2 {
 		t.Errorf("decisions: %v, %v", all, err)
 	}
 	if _, err := c.ScaleDecisions(ctx, "orders"); err == nil || !strings.Contains(err.Error(), "is not scaled") {
@@ -238,7 +251,7 @@ func TestHandOver(t *testing.T) {
 	c := serve(t, dir, sys)
 	// One that goes away without a confirmation changes nothing.
 	h, err := c.HandOver(t.Context())
-	if err != nil || h.Listen != ":80" || len(h.Files) != 1 {
+	if err != nil || len(h.Files) != 1 || h.Sockets[0] != (Socket{"outside", ":80"}) {
 		t.Fatalf("handed over: %+v %v", h, err)
 	}
 	h.Close()
@@ -284,7 +297,7 @@ func (h *handing) HandOver() (HandOver, func(), error) {
 	if h.refuse != nil {
 		return HandOver{}, nil, h.refuse
 	}
-	return HandOver{Listen: ":80", Files: []*os.File{h.file()}}, func() { close(h.stopped) }, nil
+	return HandOver{Sockets: []Socket{{"outside", ":80"}}, Files: []*os.File{h.file()}}, func() { close(h.stopped) }, nil
 }
 
 func TestCloseLeavesAnothersSocket(t *testing.T) {
