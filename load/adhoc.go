@@ -1,10 +1,13 @@
 package load
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -72,10 +75,21 @@ func AdHoc(address string, o AdHocOptions) (*topology.Workload, string, error) {
 		return nil, "", fmt.Errorf("address %.200q: scheme %.20q: want one of %s", address, scheme, strings.Join(sortedKeys(protocols), ", "))
 	}
 	target := scheme + "://" + host
-	if u, err := url.Parse(target); err != nil {
+	u, err := url.Parse(target)
+	if err != nil {
 		return nil, "", fmt.Errorf("address %.200q: %w", address, err)
 	} else if u.Hostname() == "" {
 		return nil, "", fmt.Errorf("address %.200q: want SCHEME://HOST[:PORT]/PATH", u.Redacted())
+	}
+	if u.User != nil && (p.call == "path" || p.call == "websocket" || p.call == "grpc") { // basic authentication (RFC 7617)
+		password, _ := u.User.Password()
+		o.Headers = maps.Clone(o.Headers)
+		if o.Headers == nil {
+			o.Headers = map[string]string{}
+		}
+		o.Headers["Authorization"] = "Basic " + base64.StdEncoding.EncodeToString([]byte(u.User.Username()+":"+password))
+		u.User = nil
+		target = u.String()
 	}
 	set := 0
 	open := o.Rate != 0 || len(o.Stages) > 0
@@ -107,13 +121,51 @@ func AdHoc(address string, o AdHocOptions) (*topology.Workload, string, error) {
 			w.Users = 10
 		}
 	}
-	step, err := o.step(p.call, path)
+	if p.call == "redis" || p.call == "tcp" || p.call == "dynamodb" { // newTarget says which path is one
+		target += strings.TrimSuffix(path, "/")
+	}
+	var step *topology.Step
+	if err = o.fits(p.call); err == nil {
+		step, err = o.step(p.call, path)
+	}
 	if err != nil {
 		return nil, "", fmt.Errorf("address %.200q: %w", target, err)
 	}
 	w.Scenarios = map[string]*topology.Scenario{"request": {Steps: []*topology.Step{step}}}
 	w.Mix = map[string]topology.Percent{"request": 1}
 	return w, target, nil
+}
+
+// fits makes sure that every option that was given means something to a call of that kind.
+func (o *AdHocOptions) fits(call string) error {
+	for _, x := range []struct {
+		given bool
+		what  string
+		calls string
+	}{
+		{o.Method != "", "a method", "path"},
+		{len(o.Headers) > 0, "headers", "path grpc websocket nats"},
+		{o.Body != "", "a body", "path grpc nats dynamodb"},
+		{len(o.Commands) > 0, "a command", "redis"},
+		{o.Send != "", "what is sent", "tcp websocket"},
+		{o.Hex != "", "hexadecimal digits", "tcp grpc"},
+		{o.Until != "" || o.Length != 0, "the end of an answer", "tcp"},
+		{o.Match != "", "what an answer matches", "tcp websocket"},
+		{o.Call != "" || o.Descriptors != "" || o.Messages != 0, "a gRPC method, its descriptors or messages", "grpc"},
+		{o.Publish, "publishing", "nats"},
+		{o.Action != "", "an action", "dynamodb"},
+	} {
+		if calls := strings.Fields(x.calls); x.given && !slices.Contains(calls, call) {
+			var schemes []string
+			for _, scheme := range sortedKeys(protocols) {
+				if slices.Contains(calls, protocols[scheme].call) {
+					schemes = append(schemes, scheme+"://")
+				}
+			}
+			return fmt.Errorf("%s is for %s", x.what, strings.Join(schemes, ", "))
+		}
+	}
+	return nil
 }
 
 // step is the one that the options ask for.
@@ -176,9 +228,6 @@ func (o *AdHocOptions) step(call, path string) (*topology.Step, error) {
 			step.DynamoDB = "ListTables"
 		}
 		return step, nil
-	}
-	if o.Body != "" {
-		return nil, fmt.Errorf("a body does not go with %s", call)
 	}
 	return step, nil
 }

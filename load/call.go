@@ -11,6 +11,12 @@ func (c *compiler) call(s *topology.Step, sc *scope, to *target, out *step) (err
 	if out.name = s.Name; out.name == "" {
 		out.name = s.Title()
 	}
+	switch call := s.Call(); call {
+	case "redis", "tcp", "dynamodb":
+		if len(s.Headers) > 0 {
+			return fmt.Errorf("a step of %s has no headers to send", call)
+		}
+	}
 	switch s.Call() {
 	case "redis":
 		out.call, err = compileRedis(s.Redis, sc)

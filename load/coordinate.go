@@ -33,6 +33,7 @@ type coordinator struct {
 
 	mu     sync.Mutex
 	latest []status // of each worker
+	lost   int
 }
 
 // coordinate runs cfg on its workers. The n-th arrival, or user, of the run belongs to worker n modulo their number, so
@@ -232,6 +233,7 @@ func (c *coordinator) follow(ctx context.Context) {
 		if w.report.Lost != "" {
 			c.mu.Lock()
 			defer c.mu.Unlock()
+			c.lost++
 			c.latest[i] = status{Progress: Progress{TotalSent: w.report.LastSent, TotalFailed: w.status.Progress.TotalFailed}}
 		}
 		return nil
@@ -265,7 +267,7 @@ func (c *coordinator) show(ctx context.Context) {
 func (c *coordinator) progress() Progress {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	all := Progress{Target: c.run.cfg.Target, Schedule: c.words, Length: c.run.end}
+	all := Progress{Target: c.run.cfg.Target, Schedule: c.words, Workers: len(c.latest), Lost: c.lost, Length: c.run.end}
 	recent := stats.NewHistogram(2)
 	for i := range c.latest {
 		p := &c.latest[i].Progress

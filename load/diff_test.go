@@ -2,6 +2,7 @@ package load
 
 import (
 	"encoding/json"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -15,18 +16,27 @@ import (
 // of the requests fails.
 func queued(seed uint64, rate, service, failing float64) *Result {
 	rng := rand.New(rand.NewPCG(seed, 99))
-	const length = 60
-	r := &Result{Version: resultVersion, Workload: &topology.Workload{}, Duration: length * time.Second, Planned: length * time.Second, Schedule: "Poisson"}
+	wait := 0.0
+	return sampled(rng, 60, rate, failing, func(gap float64) float64 {
+		wait = max(0, wait-gap) + rng.ExpFloat64()/service
+		return wait
+	})
+}
+
+// sampled is the result of a run of length seconds in which requests come as a Poisson process and take what latency says,
+// from the gap before them.
+func sampled(rng *rand.Rand, length, rate, failing float64, latency func(gap float64) float64) *Result {
+	whole := seconds(length)
+	r := &Result{Version: resultVersion, Workload: &topology.Workload{}, Duration: whole, Planned: whole, Schedule: "Poisson"}
 	r.Timeline.Width = time.Second
 	s := newStep("GET /")
-	wait, now, good := 0.0, 0.0, 0
+	now, good := 0.0, 0
 	for {
 		gap := rng.ExpFloat64() / rate
 		if now += gap; now >= length {
 			break
 		}
-		wait = max(0, wait-gap) + rng.ExpFloat64()/service
-		d, at := seconds(wait), seconds(now)
+		d, at := seconds(latency(gap)), seconds(now)
 		s.Requests++
 		s.Latency.RecordDuration(d)
 		s.Service.RecordDuration(d)
@@ -178,5 +188,67 @@ func TestCompareEdges(t *testing.T) {
 	}
 	if _, err := Compare(base, &Result{Version: resultVersion}, DiffOptions{}); err == nil {
 		t.Error("an empty result was accepted")
+	}
+}
+
+// How often a comparison is right, by simulated pairs of runs: of equal runs nearly none is called another, and a server that
+// is a tenth slower is found as often as the page says. docs/load.md has the table that -v prints.
+func TestCompareKeepsItsWord(t *testing.T) {
+	const pairs = 60
+	lognormal := func(rng *rand.Rand, scale float64) func(float64) float64 {
+		return func(float64) float64 { return scale * 0.02 * math.Exp(0.6*rng.NormFloat64()) }
+	}
+	queue := func(rng *rand.Rand, scale float64) func(float64) float64 {
+		wait := 0.0
+		return func(gap float64) float64 {
+			wait = max(0, wait-gap) + scale*rng.ExpFloat64()/200
+			return wait
+		}
+	}
+	for _, x := range []struct {
+		name         string
+		latency      func(rng *rand.Rand, scale float64) func(float64) float64
+		length, rate float64
+		scale        float64 // of the slower server's latency
+		least        int     // of the pairs in which the slower one must be found, by its mean
+		most         int     // of those that may be called another, where both are equal
+	}{
+		{"independent, 30 s at 50/s", lognormal, 30, 50, 1.1, 0, 6},
+		{"independent, 60 s at 200/s", lognormal, 60, 200, 1.1, 57, 6},
+		{"a queue at half load, 60 s at 100/s", queue, 60, 100, 1.1, 20, 6},
+		{"a queue at half load, 240 s at 100/s", queue, 240, 100, 1.1, 57, 6},
+	} {
+		counts := map[string]int{}
+		for i := range uint64(pairs) {
+			run := func(seed uint64, scale float64) *Result {
+				rng := rand.New(rand.NewPCG(seed, 7))
+				return sampled(rng, x.length, x.rate, 0, x.latency(rng, scale))
+			}
+			old := run(3*i, 1)
+			for kind, fresh := range map[string]*Result{"equal": run(3*i+1, 1), "slower": run(3*i+2, x.scale)} {
+				d, err := Compare(old, fresh, DiffOptions{resamples: 50})
+				if err != nil {
+					t.Fatal(err)
+				}
+				another := false
+				for _, f := range d.Steps[len(d.Steps)-1].Figures {
+					another = another || f.Verdict == Worse || f.Verdict == Better
+					if f.Name == "mean" {
+						counts[kind+" mean "+string(f.Verdict)]++
+					}
+				}
+				if another {
+					counts[kind+" another"]++
+				}
+			}
+		}
+		t.Logf("%s, of %d pairs: equal runs called another %d, mean called the same %d; slower found by its mean %d, by any figure %d",
+			x.name, pairs, counts["equal another"], counts["equal mean same"], counts["slower mean worse"], counts["slower another"])
+		if counts["equal another"] > x.most {
+			t.Errorf("%s: %d of %d equal pairs are called another", x.name, counts["equal another"], pairs)
+		}
+		if counts["slower mean worse"] < x.least {
+			t.Errorf("%s: a tenth slower is found in %d of %d pairs, want %d", x.name, counts["slower mean worse"], pairs, x.least)
+		}
 	}
 }

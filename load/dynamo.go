@@ -3,6 +3,7 @@ package load
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"net/http/httptrace"
 	"os"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -119,7 +121,7 @@ func (c *dynamoCaller) do(ctx context.Context, x *exchange) error {
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return context.DeadlineExceeded
 	}
-	return dynamoError(err)
+	return dynamoError(err, x.head.status)
 }
 
 // replaceInput puts an action and its input in the place of the operation's.
@@ -171,8 +173,16 @@ func (m keepOutput) HandleDeserialize(ctx context.Context, in middleware.Deseria
 		}{io.LimitReader(resp.Body, maxCapture), resp.Body}
 		return out, metadata, nil
 	}
+	capture := m.x.capture
+	m.x.capture = true
 	err = readBody(m.x, resp.Body, m.limit)
 	resp.Body.Close()
+	if m.x.capture = capture; err == nil && m.x.bytesIn <= maxCapture && !json.Valid(m.x.body) {
+		err = malformed("it is not JSON: %.60q", m.x.body)
+	}
+	if !capture {
+		m.x.body = m.x.body[:0]
+	}
 	resp.Body = io.NopCloser(bytes.NewReader([]byte("{}")))
 	return out, metadata, err
 }
@@ -186,14 +196,29 @@ var dynamoCodes = map[string]bool{"ConditionalCheckFailedException": true, "Prov
 	"MissingAuthenticationTokenException": true, "IncompleteSignatureException": true, "InvalidSignatureException": true,
 	"LimitExceededException": true, "SerializationException": true, "UnknownOperationException": true, "DuplicateItemException": true}
 
-func dynamoError(err error) error {
+// dynamoError names what the SDK says of a failed call, to which an answer with that status came; 0: none.
+func dynamoError(err error, status int) error {
 	var api smithy.APIError
-	if err == nil || !errors.As(err, &api) {
-		return err
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &api):
+		code := api.ErrorCode()
+		if !dynamoCodes[code] {
+			code = dynamoOther
+		}
+		return &failed{Kind("dynamodb " + code), api.ErrorMessage()}
+	case status >= 300: // an answer, though not one of DynamoDB's
+		return &failed{Kind("dynamodb " + dynamoOther), fmt.Sprintf("status %d: %v", status, err)}
 	}
-	code := api.ErrorCode()
-	if !dynamoCodes[code] {
-		code = "other error"
+	// net/http has no types for these. It closes a connection whose answer breaks off, and may still be writing to it.
+	switch text := err.Error(); {
+	case strings.Contains(text, "malformed"):
+		return malformed("%s", text)
+	case strings.Contains(text, "EOF"), strings.Contains(text, "server closed idle connection"), errors.Is(err, net.ErrClosed):
+		return io.ErrUnexpectedEOF
 	}
-	return &failed{Kind("dynamodb " + code), api.ErrorMessage()}
+	return err
 }
+
+const dynamoOther = "other error"

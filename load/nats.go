@@ -13,11 +13,15 @@ import (
 	"github.com/banyanhq/banyan/topology"
 )
 
-// natsCall is a message and its subject. What it builds is the subject, a line break and the message.
+// natsCall is a message, its headers and its subject. What it builds is the subject, the length of the headers, each with a
+// line break, the headers and the message.
 type natsCall struct {
-	subject, body template
-	publish       bool
+	subject, headers, body template
+	publish                bool
 }
+
+// natsVersion begins the headers of a message (NATS client protocol, HPUB).
+const natsVersion = "NATS/1.0\r\n"
 
 var _ call = (*natsCall)(nil)
 
@@ -30,6 +34,27 @@ func (c *compiler) compileNATS(s *topology.Step, sc *scope) (*natsCall, error) {
 	if n.subject, err = sc.parse(s.NATS.Subject, always(escapeNone)); err != nil {
 		return nil, fmt.Errorf("nats: subject: %w", err)
 	}
+	for _, k := range sortedKeys(s.Headers) {
+		if !isToken(k) {
+			return nil, fmt.Errorf("nats: header %q: not a header name", k)
+		}
+		v, err := sc.parse(s.Headers[k], always(escapeHeader))
+		if err != nil {
+			return nil, fmt.Errorf("nats: header %s: %w", k, err)
+		}
+		for _, part := range v {
+			if strings.ContainsAny(part.literal, "\r\n\x00") {
+				return nil, fmt.Errorf("nats: header %s: a control character in its value", k)
+			}
+		}
+		if n.headers == nil {
+			n.headers = template{{literal: natsVersion}}
+		}
+		n.headers = append(append(append(n.headers, segment{literal: k + ": "}), v...), segment{literal: "\r\n"})
+	}
+	if n.headers != nil {
+		n.headers = append(n.headers, segment{literal: "\r\n"}).joined()
+	}
 	n.body, err = c.payload(s, sc)
 	return n, err
 }
@@ -39,7 +64,13 @@ func (c *natsCall) build(dst []byte, v *values) ([]byte, bool) {
 	if !ok || bytes.ContainsAny(dst, " \t\r\n") { // it would be read as the end of the subject
 		return dst, false
 	}
-	return c.body.append(append(dst, '\n'), v)
+	var scratch [512]byte
+	headers, ok := c.headers.append(scratch[:0], v)
+	if !ok {
+		return dst, false
+	}
+	dst = strconv.AppendInt(append(dst, '\n'), int64(len(headers)), 10)
+	return c.body.append(append(append(dst, '\n'), headers...), v)
 }
 
 // natsCaller speaks the NATS client protocol.
@@ -49,6 +80,7 @@ type natsCaller struct {
 	inbox   string
 	count   uint64
 	maximum int64 // payload that the server takes
+	headers bool  // the server takes them
 	out     []byte
 }
 
@@ -89,6 +121,7 @@ func (c *natsCaller) greet(x *exchange) error {
 	var info struct {
 		MaxPayload  int64 `json:"max_payload"`
 		TLSRequired bool  `json:"tls_required"`
+		Headers     bool  `json:"headers"`
 	}
 	if !ok || json.Unmarshal(raw, &info) != nil {
 		return malformed("it starts with %.40q", line)
@@ -96,7 +129,7 @@ func (c *natsCaller) greet(x *exchange) error {
 	if info.TLSRequired {
 		return &failed{TLS, "the NATS server wants TLS, which is not supported here"}
 	}
-	c.maximum = info.MaxPayload
+	c.maximum, c.headers = info.MaxPayload, info.Headers
 	hello := map[string]any{"verbose": false, "pedantic": false, "lang": "go", "version": "1", "protocol": 1, "name": "banyan-load",
 		"headers": true, "no_responders": true}
 	if u := c.target.user; u != nil {
@@ -120,12 +153,21 @@ func (c *natsCaller) greet(x *exchange) error {
 
 // send publishes, or asks and reads the answer.
 func (c *natsCaller) send(x *exchange) error {
-	subject, body, _ := bytes.Cut(x.request, []byte{'\n'})
+	subject, rest, _ := bytes.Cut(x.request, []byte{'\n'})
+	length, body, _ := bytes.Cut(rest, []byte{'\n'}) // the headers included
+	headed := len(length) != 1 || length[0] != '0'
+	if headed && !c.headers {
+		return &failed{natsOther, "the server takes no headers"}
+	}
 	if c.maximum > 0 && int64(len(body)) > c.maximum {
 		return &failed{natsTooLarge, fmt.Sprintf("%d bytes, the server takes %d", len(body), c.maximum)}
 	}
 	publish := x.call.(*natsCall).publish
-	c.out = append(append(c.out[:0], "PUB "...), subject...)
+	c.out = c.out[:0]
+	if headed {
+		c.out = append(c.out, 'H')
+	}
+	c.out = append(append(c.out, "PUB "...), subject...)
 	reply := ""
 	if !publish {
 		c.count++
@@ -133,6 +175,9 @@ func (c *natsCaller) send(x *exchange) error {
 		c.out = append(append(c.out, ' '), reply...)
 	}
 	c.out = append(c.out, ' ')
+	if headed {
+		c.out = append(append(c.out, length...), ' ')
+	}
 	c.out = strconv.AppendInt(c.out, int64(len(body)), 10)
 	c.out = append(append(append(c.out, "\r\n"...), body...), "\r\n"...)
 	if publish {
@@ -197,7 +242,10 @@ func (c *natsCaller) message(x *exchange, headers bool, line, reply string) (don
 		noOne := mine && size == head && bytes.HasPrefix(x.body, []byte("NATS/1.0 503"))
 		x.body, x.capture = x.body[:0], mine && capture
 		if err = c.exactly(x, size-head); err == nil {
-			_, err = c.line(2)
+			var end []byte
+			if end, err = c.line(2); err == nil && len(end) > 0 {
+				err = malformed("a message longer than its length")
+			}
 		}
 		if err == nil && noOne {
 			err = &failed{natsNoResponders, ""}

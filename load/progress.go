@@ -36,6 +36,8 @@ type Progress struct {
 	// Errors by kind, and the requests that were due and are given up, of the measured part so far.
 	Errors  map[Kind]int64 `json:",omitempty"`
 	NotSent int64
+	// Workers that send the run, where several do, and how many of them are Lost.
+	Workers, Lost int
 	// CPU that the generator's process uses, in cores, of Cores that it may use.
 	CPU   float64
 	Cores int

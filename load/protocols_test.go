@@ -116,13 +116,15 @@ func TestRedisAndTCP(t *testing.T) {
 			&topology.Step{Name: "set", Redis: []string{`SET "k ${user}" "a b ${seq}"`}, Expect: &topology.Expect{Contains: "OK"}},
 			&topology.Step{Name: "get", Redis: []string{`GET "k ${user}"`}, Expect: &topology.Expect{Contains: "a b "}, Extract: map[string]*topology.Extract{"v": {Regex: "a b ([0-9]+)"}}},
 			&topology.Step{Name: "pipeline", Redis: []string{"SET p${user} ${v}", "GET p${user}", "LRANGE none 0 -1", "EXISTS p${user}"}},
+			&topology.Step{Name: "another database", To: "redis://" + addr + "/3", Redis: []string{`EXISTS "k ${user}"`}, Expect: &topology.Expect{Contains: "0"}},
+			&topology.Step{Name: "no such database", To: "redis://" + addr + "/99", Redis: []string{"PING"}},
 			&topology.Step{Name: "wrong", Redis: []string{`LPUSH "k ${user}" x`}},
 			&topology.Step{Name: "unknown", Redis: []string{"NONSENSE"}},
 			&topology.Step{Name: "inline", To: "tcp://" + addr, TCP: &topology.TCPCall{Send: "PING\r\n", Until: "\r\n"}, Expect: &topology.Expect{Contains: "+PONG"}},
 			&topology.Step{Name: "length", To: "tcp://" + addr, TCP: &topology.TCPCall{Hex: "50 49 4e 47 0d 0a", Length: 7}},
 			&topology.Step{Name: "match", To: "tcp://" + addr, TCP: &topology.TCPCall{Send: "ECHO abc\r\n", Match: `\$3\r\n[a-c]{3}\r\n`}},
 			&topology.Step{Name: "absent", To: "tcp://" + addr, TCP: &topology.TCPCall{Send: "PING\r\n", Until: "\r\n"}, Expect: &topology.Expect{Contains: "nothing of the kind"}})
-		wantKinds(t, r, map[string]Kind{"set": "", "get": "", "pipeline": "", "wrong": "redis WRONGTYPE", "unknown": "redis ERR", "inline": "", "length": "", "match": "", "absent": BadContent})
+		wantKinds(t, r, map[string]Kind{"another database": "", "no such database": "redis ERR", "set": "", "get": "", "pipeline": "", "wrong": "redis WRONGTYPE", "unknown": "redis ERR", "inline": "", "length": "", "match": "", "absent": BadContent})
 	}
 }
 

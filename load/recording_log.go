@@ -25,6 +25,9 @@ func parseCommonLine(line []byte) (q recorded, ok bool, err error) {
 	if !found {
 		return bad("no time")
 	}
+	if end := strings.Index(rest, "] "); end >= 0 && !strings.HasPrefix(rest[end:], `] "`) {
+		return parseHAProxy(line, rest[:end], rest[end+2:])
+	}
 	at, rest, found := strings.Cut(rest, `] "`)
 	if !found {
 		return bad("no request after the time")
@@ -39,6 +42,34 @@ func parseCommonLine(line []byte) (q recorded, ok bool, err error) {
 	status, _, _ := strings.Cut(strings.TrimPrefix(rest, " "), " ")
 	if q.status, err = strconv.Atoi(status); err != nil || !strings.HasPrefix(rest, " ") || q.status < 0 || q.status > 999 {
 		return bad("status " + strconv.Quote(status))
+	}
+	ok = q.request(request)
+	return q, ok, nil
+}
+
+// haproxyTime is how HAProxy's HTTP log writes instants: without a zone, which is taken for UTC.
+const haproxyTime = "02/Jan/2006:15:04:05.000"
+
+// parseHAProxy reads what follows the client in a line of HAProxy's HTTP log (its manual, 8.2.3): the time, then FRONTEND
+// BACKEND/SERVER TIMERS STATUS BYTES ... "METHOD TARGET PROTOCOL". Before the client syslog may have put its own.
+func parseHAProxy(line []byte, at, rest string) (q recorded, ok bool, err error) {
+	bad := func(what string) (recorded, bool, error) {
+		return recorded{}, false, fmt.Errorf(`%.80q: %s: want CLIENT [TIME] FRONTEND BACKEND/SERVER TIMERS STATUS BYTES ... "METHOD PATH HTTP/1.1"`, line, what)
+	}
+	if q.at, err = time.Parse(haproxyTime, at); err != nil {
+		return bad("time " + strconv.Quote(at))
+	}
+	plain, rest, found := strings.Cut(rest, ` "`)
+	words := strings.Fields(plain)
+	if !found || len(words) < 5 {
+		return bad("no request at its end")
+	}
+	if q.status, err = strconv.Atoi(words[3]); err != nil || q.status < -1 || q.status > 999 {
+		return bad("status " + strconv.Quote(words[3]))
+	}
+	request, _, found := quoted(rest)
+	if !found {
+		return bad("the request has no closing quote")
 	}
 	ok = q.request(request)
 	return q, ok, nil

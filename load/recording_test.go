@@ -13,7 +13,7 @@ import (
 
 // The recordings in testdata become the workloads beside them, which are right and can be compiled.
 func TestRecordings(t *testing.T) {
-	for _, name := range []string{"combined.log", "common.log", "json.log", "session.har"} {
+	for _, name := range []string{"combined.log", "common.log", "json.log", "haproxy.log", "session.har"} {
 		data, err := os.ReadFile(filepath.Join("testdata", "recordings", name))
 		if err != nil {
 			t.Fatal(err)
@@ -132,7 +132,7 @@ func TestRecordingIsBounded(t *testing.T) {
 
 // Whatever is taken for a recording becomes a workload that is right.
 func FuzzImport(f *testing.F) {
-	for _, name := range []string{"combined.log", "common.log", "json.log", "session.har"} {
+	for _, name := range []string{"combined.log", "common.log", "json.log", "haproxy.log", "session.har"} {
 		data, err := os.ReadFile(filepath.Join("testdata", "recordings", name))
 		if err != nil {
 			f.Fatal(err)

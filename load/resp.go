@@ -134,18 +134,25 @@ func (c *redisCaller) do(ctx context.Context, x *exchange) error {
 
 // login authenticates and chooses the database where the address says so.
 func (c *redisCaller) login(x *exchange) error {
-	user := c.target.user
-	if user == nil {
-		return nil
+	if user := c.target.user; user != nil {
+		if password, ok := user.Password(); ok {
+			words := []string{"AUTH", password}
+			if name := user.Username(); name != "" {
+				words = []string{"AUTH", name, password}
+			}
+			if err := c.ask(x, words); err != nil {
+				return err
+			}
+		}
 	}
-	password, ok := user.Password()
-	if !ok {
-		return nil
+	if database := strings.TrimPrefix(c.target.path, "/"); database != "" {
+		return c.ask(x, []string{"SELECT", database})
 	}
-	words := []string{"AUTH", password}
-	if name := user.Username(); name != "" {
-		words = []string{"AUTH", name, password}
-	}
+	return nil
+}
+
+// ask sends one command that is no part of the load.
+func (c *redisCaller) ask(x *exchange, words []string) error {
 	request := fmt.Appendf(nil, "*%d\r\n", len(words))
 	for _, w := range words {
 		request = fmt.Appendf(request, "$%d\r\n%s\r\n", len(w), w)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -80,7 +81,10 @@ func newTarget(c *Config, address string) (*target, error) {
 	if u.RawQuery != "" || u.Fragment != "" || u.User != nil && !p.userOK {
 		return nil, fmt.Errorf("load: target %.200q: want an address without query, fragment and user", u.Redacted())
 	}
-	if p.call != "path" && p.call != "websocket" && u.Path != "" && u.Path != "/" {
+	switch database := strings.TrimPrefix(u.Path, "/"); {
+	case p.call == "path" || p.call == "websocket" || database == "":
+	case p.call == "redis" && isDatabase(database):
+	default:
 		return nil, fmt.Errorf("load: target %.200q: want an address without a path", u.Redacted())
 	}
 	port := u.Port()
@@ -119,6 +123,12 @@ func newTarget(c *Config, address string) (*target, error) {
 		}
 	}
 	return t, nil
+}
+
+// isDatabase reports whether text is the number of a Redis database.
+func isDatabase(text string) bool {
+	_, err := strconv.ParseUint(text, 10, 16)
+	return err == nil
 }
 
 // protocol of the target.

@@ -29,6 +29,7 @@ func (r *Result) WriteText(w io.Writer) error {
 	}
 	b.WriteString("\n\n")
 	r.writeSteps(&b)
+	r.writeAnswers(&b)
 	r.writeErrors(&b)
 	if r.Trace != nil {
 		r.Trace.write(&b)
@@ -94,6 +95,35 @@ func (r *Result) writeSteps(b *strings.Builder) {
 	if len(out) > 0 {
 		fmt.Fprintf(b, "not in the table: %s\n", strings.Join(out, "; "))
 	}
+}
+
+// writeAnswers says which statuses came, and how much was read.
+func (r *Result) writeAnswers(b *strings.Builder) {
+	var parts []string
+	for _, code := range slices.Sorted(mapKeys(r.Total.Statuses)) {
+		parts = append(parts, fmt.Sprintf("%d: %s", code, count(r.Total.Statuses[code])))
+	}
+	if r.Total.BytesIn > 0 {
+		text := size(float64(r.Total.BytesIn)) + " read"
+		if r.Duration > 0 {
+			text += ", " + size(float64(r.Total.BytesIn)/r.Duration.Seconds()) + "/s"
+		}
+		parts = append(parts, text)
+	}
+	if len(parts) > 0 {
+		fmt.Fprintf(b, "answers: %s\n", strings.Join(parts, "; "))
+	}
+}
+
+// size writes bytes in three digits.
+func size(x float64) string {
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	i := 0
+	for x >= 1000 && i < len(units)-1 {
+		x /= 1024
+		i++
+	}
+	return number3(x) + " " + units[i]
 }
 
 func (r *Result) writeErrors(b *strings.Builder) {

@@ -246,6 +246,13 @@ func TestWorkersRefuse(t *testing.T) {
 	if got := run(string(testSecret), "nowhere"); !strings.Contains(got, "HOST:PORT") {
 		t.Errorf("no address: %s", got)
 	}
+	// A coordinator of another version is told so, under the right secret.
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	old := &remote{address: addresses[0], secret: testSecret, client: client}
+	if err := old.ask(t.Context(), pathSession, hello{Version: wireVersion + 1, Nonce: randomHex()}, &welcome{}); err == nil || !strings.Contains(err.Error(), "this worker speaks") {
+		t.Errorf("another version: %v", err)
+	}
 	end[1]()
 	if got := run(string(testSecret), addresses...); !strings.Contains(got, addresses[1]) {
 		t.Errorf("a dead worker: %s", got)

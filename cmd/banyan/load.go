@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -26,7 +28,7 @@ type loadFlags struct {
 	thresholds                []string
 	seed                      uint64
 	maxLate                   time.Duration
-	method, body              string
+	method, body, bodyFile    string
 	headers                   []string
 	knee                      kneeFlags
 	target                    targetFlags
@@ -81,12 +83,12 @@ broken, or a worker was lost. Ctrl-C ends the test and reports what was done.`,
 		},
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&f.rate, "rate", "", "open load: starts of scenarios, such as 200/s")
+	fl.StringVarP(&f.rate, "rate", "r", "", "open load: starts of scenarios, such as 200/s")
 	fl.StringVar(&f.arrivals, "arrivals", "", "arrivals of an open load: poisson or constant")
-	fl.IntVar(&f.users, "users", 0, "closed load: users who wait for each answer, and think")
+	fl.IntVarP(&f.users, "users", "u", 0, "closed load: users who wait for each answer, and think")
 	fl.StringVar(&f.think, "think", "", "mean pause of a user between two requests, such as 1s")
-	fl.IntVar(&f.connections, "connections", 0, "with a URL: connections on which one request follows the other; otherwise the most that are opened")
-	fl.StringVar(&f.duration, "duration", "", "length of the test, such as 30s, the warm-up not included")
+	fl.IntVarP(&f.connections, "connections", "c", 0, "with a URL: connections on which one request follows the other; otherwise the most that are opened")
+	fl.StringVarP(&f.duration, "duration", "d", "", "length of the test, such as 30s, the warm-up not included")
 	fl.StringVar(&f.warmup, "warmup", "", "run first, and left out of all figures")
 	fl.StringVar(&f.timeout, "timeout", "", "of one request")
 	fl.StringVar(&f.trace, "trace", "", "replay arrivals from a CSV `file` (time, count; gzip'd or not)")
@@ -99,6 +101,7 @@ broken, or a worker was lost. Ctrl-C ends the test and reports what was done.`,
 	fl.DurationVar(&f.maxLate, "max-late", 0, "do not send what is due for longer than this, and count it; 0: send everything, however late")
 	fl.StringVarP(&f.method, "method", "X", "", "with a URL: the request's method")
 	fl.StringVar(&f.body, "body", "", "with a URL: the request's body")
+	fl.StringVar(&f.bodyFile, "body-file", "", "with a URL: a `file` with the request's body")
 	fl.StringArrayVarP(&f.headers, "header", "H", nil, "with a URL: a header, such as 'Accept: text/html'")
 	f.knee.register(cmd)
 	f.target.register(cmd)
@@ -170,8 +173,40 @@ func (f loadFlags) adHoc() (o load.AdHocOptions, err error) {
 		}
 		*d.to = v.Std()
 	}
+	for _, t := range f.thresholds {
+		if _, err := load.ParseThreshold(t); err != nil {
+			return o, usagef("--%w", err)
+		}
+	}
+	if f.bodyFile != "" {
+		if f.body != "" {
+			return o, usagef("--body and --body-file exclude each other")
+		}
+		data, err := readBounded(f.bodyFile, maxBodyFile)
+		if err != nil {
+			return o, fmt.Errorf("--body-file: %w", err)
+		}
+		o.Body = string(data)
+	}
 	o.Headers, err = parseHeaders("header", f.headers)
 	return o, err
+}
+
+// maxBodyFile bounds the body of a request: each one under way has its own copy.
+const maxBodyFile = 16 << 20
+
+// readBounded reads a file of at most that many bytes.
+func readBounded(path string, most int64) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, most+1))
+	if err == nil && int64(len(data)) > most {
+		err = fmt.Errorf("%s is longer than %d bytes", path, most)
+	}
+	return data, err
 }
 
 // loadSystem loads the running system with its workload.
@@ -218,7 +253,7 @@ func (c *cli) loadSystem(cmd *cobra.Command, f loadFlags) error {
 
 // override replaces what the file says of the workload by the flags.
 func (f loadFlags) override(cmd *cobra.Command, sys *topology.System) error {
-	for _, name := range []string{"method", "body", "header"} {
+	for _, name := range []string{"method", "body", "body-file", "header"} {
 		if cmd.Flags().Changed(name) {
 			return usagef("--%s is for loading a URL; the file's scenarios say what is requested", name)
 		}

@@ -2,13 +2,13 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -47,26 +47,7 @@ func TestLoadWorkers(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(p.dir, "secret"), []byte("sixteen bytes or more\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, self, "load", "--worker", ":0", "--secret-file", "secret")
-	cmd.Dir, cmd.Env = p.dir, append(os.Environ(), playBanyan+"=1")
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	line, err := bufio.NewReader(out).ReadString('\n')
-	address := strings.TrimSpace(strings.TrimPrefix(line, "waiting for work at "))
-	if err != nil || !strings.HasPrefix(address, "127.0.0.1:") {
-		t.Fatalf("%v: %q", err, line)
-	}
+	worker, address := p.worker(t)
 	text := p.must("load", "--workers", address, "--secret-file", "secret", target.URL, "--rate", "50/s", "--duration", "1s")
 	if !strings.Contains(text, address) {
 		t.Error(text)
@@ -74,8 +55,66 @@ func TestLoadWorkers(t *testing.T) {
 	if _, errs, code := p.run("load", "--workers", address, target.URL); code != 2 || !strings.Contains(errs, secretVariable) {
 		t.Errorf("without a secret: %d, %s", code, errs)
 	}
-	cancel()
-	if err := cmd.Wait(); err != nil && cmd.ProcessState.ExitCode() != 0 {
+	if err := worker.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := worker.Wait(); err != nil {
 		t.Errorf("the worker: %v", err)
+	}
+}
+
+// worker starts a worker as a process of its own and returns its address.
+func (p *place) worker(t *testing.T) (*exec.Cmd, string) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self, "load", "--worker", ":0", "--secret-file", "secret")
+	cmd.Dir, cmd.Env = p.dir, append(os.Environ(), playBanyan+"=1")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	line, err := bufio.NewReader(out).ReadString('\n')
+	address := strings.TrimSpace(strings.TrimPrefix(line, "waiting for work at "))
+	if err != nil || !strings.HasPrefix(address, "127.0.0.1:") {
+		t.Fatalf("%v: %q", err, line)
+	}
+	return cmd, address
+}
+
+// A worker process that is killed in the middle is reported as lost, the others end their parts, and the run is no success;
+// with another secret nothing is sent.
+func TestKilledLoadWorker(t *testing.T) {
+	reached, hits := make(chan struct{}), atomic.Int64{}
+	target := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		if hits.Add(1) == 100 {
+			close(reached)
+		}
+	}))
+	defer target.Close()
+	p := &place{t, t.TempDir()}
+	for name, secret := range map[string]string{"secret": "sixteen bytes or more\n", "wrong": "another secret, as long\n"} {
+		if err := os.WriteFile(filepath.Join(p.dir, name), []byte(secret), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	doomed, first := p.worker(t)
+	_, second := p.worker(t)
+	if _, errs, code := p.run("load", "--workers", first+","+second, "--secret-file", "wrong", target.URL); code != 1 || !strings.Contains(errs, "another secret") || hits.Load() > 0 {
+		t.Errorf("a wrong secret: %d, %s, %d requests", code, errs, hits.Load())
+	}
+	go func() {
+		<-reached
+		_ = doomed.Process.Kill()
+	}()
+	out, errs, code := p.run("load", "--workers", first+","+second, "--secret-file", "secret", target.URL, "--rate", "200/s", "--arrivals", "constant", "--duration", "2s")
+	if code != 1 || !strings.Contains(out, "LOST") || !strings.Contains(out, "its share, 200 scenarios that were due, one of 2, is not in the figures") {
+		t.Errorf("code %d\n%s%s", code, out, errs)
 	}
 }

@@ -196,6 +196,9 @@ func (v *View) trouble(width int) (out []string) {
 		}
 		out = append(out, v.paint(red, line))
 	}
+	if p.Lost > 0 {
+		out = append(out, v.paint(bold+";"+red, fmt.Sprintf("! %d of %d workers lost: their share of the load is missing", p.Lost, p.Workers)))
+	}
 	if text := p.Bottleneck(); text != "" {
 		out = append(out, v.paint(bold+";"+yellow, "! "+text))
 	} else if p.Full && p.Behind > 0 {
@@ -236,6 +239,9 @@ func (v *View) Line() string {
 	}
 	text += fmt.Sprintf("ended well %s/s, p50 %s, p99 %s, %s in flight, %s waiting, %s connections, %s of %s failed, client %.1f of %d cores",
 		plot.Number(p.Completed), plot.Brief(p.P50), plot.Brief(p.P99), plot.Count(p.InFlight), plot.Count(p.Waiting+p.Behind), plot.Count(p.Connections), plot.Count(p.TotalFailed), plot.Count(p.TotalSent), p.CPU, p.Cores)
+	if p.Lost > 0 {
+		text += fmt.Sprintf("; %d of %d workers lost", p.Lost, p.Workers)
+	}
 	if b := p.Bottleneck(); b != "" {
 		text += "; " + b
 	}

@@ -73,6 +73,7 @@ func TestFrames(t *testing.T) {
 		{"narrow", story(30, 60, failing), 24, 23},
 		{"warm-up", story(3, 60, func(_ int, p *load.Progress) { p.Warming = true }), 79, 23},
 		{"users", story(30, 60, func(_ int, p *load.Progress) { p.Offered, p.Schedule = 0, "50 users who think 1s" }), 79, 23},
+		{"lost worker", story(30, 60, func(_ int, p *load.Progress) { p.Workers, p.Lost = 3, 1 }), 79, 23},
 		{"silent target", story(30, 60, func(_ int, p *load.Progress) { p.Recent, p.Completed = nil, 0 }), 79, 23},
 		{"end", story(61, 60, nil), 79, 23},
 	} {
