@@ -126,8 +126,8 @@ type collector struct {
 	canary      [2]*prometheus.Desc
 	backend     []*prometheus.Desc
 	tcp         []*prometheus.Desc
-	peer        []*prometheus.Desc
 	calmed      *prometheus.Desc
+	peer        []*prometheus.Desc
 }
 
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {

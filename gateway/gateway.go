@@ -57,8 +57,8 @@ type Gateway struct {
 
 	background background
 	peers      peers
-	secret     []byte // that the gateways of the system share; nil: this is the only one
 	calmed     calmed
+	secret     []byte // that the gateways of the system share; nil: this is the only one
 
 	streams    context.Context // ends when streams without an end are to be cut off
 	cutStreams context.CancelFunc
@@ -219,10 +219,10 @@ func (g *Gateway) Run(ctx context.Context) error {
 	watched, unwatch := context.WithCancel(ctx)
 	defer unwatch()
 	watching.Go(func() { g.watch(watched) })
-	watching.Go(func() { g.exchange(watched) })
 	if g.tls != nil && g.tls.acme != nil {
 		watching.Go(func() { g.tls.acme.Run(watched) })
 	}
+	watching.Go(func() { g.exchange(watched) })
 	var err error
 	select {
 	case <-ctx.Done():

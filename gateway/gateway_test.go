@@ -240,7 +240,7 @@ func until(t testing.TB, what string, f func() bool) {
 func untilWithin(t testing.TB, patience time.Duration, what string, f func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
-	for tick := time.NewTicker(patience / 10_000); !f(); <-tick.C {
+	for tick := time.NewTicker(5 * time.Millisecond); !f(); <-tick.C {
 		if time.Now().After(deadline) {
 			t.Fatalf("never: %s", what)
 		}

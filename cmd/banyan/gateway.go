@@ -17,10 +17,10 @@ import (
 // gatewayFlags are what the gateway that stands alone takes from its command line rather than from a file.
 type gatewayFlags struct {
 	listen, admin, balance, accessLog, logFormat string
+	tls, acmeEmail, acmeDirectory                string
 	record                                       string
 	zone, peerListen, peerSecret                 string
-	tls, acmeEmail, acmeDirectory                string
-	backends, peers, acme                        []string
+	backends, acme, peers                        []string
 	takeOver, detach, verbose                    bool
 	linger                                       time.Duration
 }
@@ -106,11 +106,11 @@ func (f gatewayFlags) again() []string {
 	for _, b := range f.backends {
 		args = append(args, "--backend", b)
 	}
-	for _, p := range f.peers {
-		args = append(args, "--peer", p)
-	}
 	for _, domain := range f.acme {
 		args = append(args, "--acme", domain)
+	}
+	for _, p := range f.peers {
+		args = append(args, "--peer", p)
 	}
 	if f.verbose {
 		args = append(args, "-v")
@@ -161,6 +161,9 @@ func (f gatewayFlags) overlay(alone bool) (string, error) {
 			fmt.Fprintf(&b, "%s: %q\n", field.key, field.value)
 		}
 	}
+	if err := f.overlayTLS(&b); err != nil {
+		return "", err
+	}
 	if f.record != "" {
 		if f.accessLog != "" {
 			return "", usagef("--record is an access log of its own: give it or --access-log")
@@ -170,9 +173,6 @@ func (f gatewayFlags) overlay(alone bool) (string, error) {
 			return "", fmt.Errorf("finding the recording's folder: %w", err)
 		}
 		fmt.Fprintf(&b, "access_log: {file: %q, format: json, sample: 100%%, max_size: %s}\n", path, recordSize)
-	}
-	if err := f.overlayTLS(&b); err != nil {
-		return "", err
 	}
 	if f.accessLog != "" {
 		path := f.accessLog
@@ -207,31 +207,6 @@ func (f gatewayFlags) overlay(alone bool) (string, error) {
 	return b.String(), nil
 }
 
-// peerOverlay writes what the flags say of other gateways.
-func (f gatewayFlags) peerOverlay(b *strings.Builder) error {
-	if f.peerListen == "" && len(f.peers) == 0 && f.peerSecret == "" {
-		return nil
-	}
-	b.WriteString("gateways:\n")
-	if f.peerListen != "" {
-		fmt.Fprintf(b, "  listen: %q\n", f.peerListen)
-	}
-	if f.peerSecret != "" {
-		path, err := filepath.Abs(f.peerSecret)
-		if err != nil {
-			return fmt.Errorf("finding the secret's folder: %w", err)
-		}
-		fmt.Fprintf(b, "  secret_file: %q\n", path)
-	}
-	if len(f.peers) > 0 {
-		b.WriteString("  peers:\n")
-		for _, p := range f.peers {
-			fmt.Fprintf(b, "    - %q\n", p)
-		}
-	}
-	return nil
-}
-
 // overlayTLS writes what the flags say of TLS.
 func (f gatewayFlags) overlayTLS(b *strings.Builder) error {
 	if len(f.acme) == 0 && (f.acmeEmail != "" || f.acmeDirectory != "") {
@@ -254,6 +229,31 @@ func (f gatewayFlags) overlayTLS(b *strings.Builder) error {
 	for _, field := range []struct{ key, value string }{{"email", f.acmeEmail}, {"directory", f.acmeDirectory}} {
 		if field.value != "" {
 			fmt.Fprintf(b, "    %s: %q\n", field.key, field.value)
+		}
+	}
+	return nil
+}
+
+// peerOverlay writes what the flags say of other gateways.
+func (f gatewayFlags) peerOverlay(b *strings.Builder) error {
+	if f.peerListen == "" && len(f.peers) == 0 && f.peerSecret == "" {
+		return nil
+	}
+	b.WriteString("gateways:\n")
+	if f.peerListen != "" {
+		fmt.Fprintf(b, "  listen: %q\n", f.peerListen)
+	}
+	if f.peerSecret != "" {
+		path, err := filepath.Abs(f.peerSecret)
+		if err != nil {
+			return fmt.Errorf("finding the secret's folder: %w", err)
+		}
+		fmt.Fprintf(b, "  secret_file: %q\n", path)
+	}
+	if len(f.peers) > 0 {
+		b.WriteString("  peers:\n")
+		for _, p := range f.peers {
+			fmt.Fprintf(b, "    - %q\n", p)
 		}
 	}
 	return nil
