@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 )
 
 // safe reports whether a method asks for no change (RFC 9110, 9.2.1). One that is not known may.
@@ -148,13 +149,13 @@ func (c *Cache) purgeDisk(inMemory []*object, soft bool, which func(e *entry) bo
 	for _, o := range inMemory {
 		known[o.resource+"\x00"+o.variant()] = true
 	}
-	n := 0
+	var n atomic.Int64 // also counted where the folder is only opened later
 	count := func(e *entry) bool {
 		if !which(e) {
 			return false
 		}
 		if !known[e.resource+"\x00"+e.variant] {
-			n++
+			n.Add(1)
 		}
 		return true
 	}
@@ -163,7 +164,7 @@ func (c *Cache) purgeDisk(inMemory []*object, soft bool, which func(e *entry) bo
 	} else {
 		c.disk.remove(count)
 	}
-	return n
+	return int(n.Load())
 }
 
 func hasTag(tags []string, tag string) bool {
