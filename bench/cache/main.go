@@ -1,7 +1,7 @@
 // Command cache compares banyan's cache with Redis, side by side in one run: requests for each CPU-second of the server,
-// latencies, and the memory of a million keys.
+// latencies, the memory of a million keys; and its eviction with otter's and with LRU.
 //
-//	go run ./bench/cache [-rounds 3] [-n 300000] [speed] [memory]
+//	go run ./bench/cache [-rounds 3] [-n 300000] [speed] [memory] [hits]
 //
 // It needs Debian's redis-server and redis-tools. With loops 1 the server runs on one core and the client on another.
 package main
@@ -40,14 +40,22 @@ func run(binary string, rounds, n int, loops string, what []string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	if len(what) == 0 {
+		what = []string{"speed", "memory", "hits"}
+	}
+	if slices.Contains(what, "hits") {
+		if err := hits(); err != nil {
+			return err
+		}
+	}
+	if !slices.Contains(what, "speed") && !slices.Contains(what, "memory") {
+		return nil
+	}
 	if binary == "" {
 		binary = filepath.Join(dir, "banyan")
 		if out, err := exec.Command("go", "build", "-o", binary, "./cmd/banyan").CombinedOutput(); err != nil {
 			return fmt.Errorf("building banyan: %w\n%s", err, out)
 		}
-	}
-	if len(what) == 0 {
-		what = []string{"speed", "memory"}
 	}
 	if slices.Contains(what, "speed") {
 		for l := range strings.SplitSeq(loops, ",") {
