@@ -81,7 +81,11 @@ func Predict(sys *topology.System, load Load, o Options) (*Prediction, error) {
 	if err != nil {
 		return nil, err
 	}
-	return m.predict(load)
+	p, err := m.predict(load)
+	if err == nil && sys.Calibration != nil {
+		p.Notes = append(p.Notes, beyondSweep(sys.Calibration.USL, p.Throughput)...)
+	}
+	return p, err
 }
 
 func (m *model) predict(load Load) (*Prediction, error) {
