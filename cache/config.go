@@ -26,9 +26,6 @@ type Config struct {
 	Password string
 	// Loops that serve connections. Default: as many as there are processors for this process.
 	Loops int
-	// Linger is how long a loop may keep its processor while it waits: see reactor.Loop. It is for a process that does
-	// nothing else. Default: 0.
-	Linger time.Duration
 	// MaxClients that may be connected at once. Default: 10,000.
 	MaxClients int
 	// Databases that clients can select. Default: 16.

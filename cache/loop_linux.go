@@ -44,7 +44,6 @@ func newLoop(s *Server) (*loop, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.Linger = s.cfg.Linger
 	l := &loop{s: s, r: r, in: make([]byte, readSize)}
 	l.call.s = s
 	l.ticker.Owner, l.alarm.Owner = l, l

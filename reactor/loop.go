@@ -22,15 +22,9 @@ type Loop struct {
 	events      [256]unix.EpollEvent
 	wheel       wheel
 	stopped     bool
-
-	// Linger is how long the loop may wait for events and keep its processor from the goroutines of the process: whole
-	// milliseconds. A loop that waits often and shortly is so spared the scheduler, which costs it a good part of its time;
-	// a process that does other things as well leaves it at 0. It is set before Run.
-	Linger time.Duration
-
-	iov  [3]syscall.Iovec // of Writev
-	msg  syscall.Msghdr
-	last time.Duration // when the scheduler was last given a chance
+	iov         [3]syscall.Iovec // of Writev
+	msg         syscall.Msghdr
+	last        time.Duration // when the scheduler was last given a chance
 
 	awake  atomic.Bool // a wake-up is under way
 	mu     sync.Mutex

@@ -9,20 +9,10 @@ import (
 	"unsafe"
 )
 
-// wait fetches events. Those that are there already, or come while the loop lingers, are fetched without telling the
-// scheduler, which costs less; only a longer wait for the next one lets it use the processor for others.
+// wait fetches events. Those that are there already are fetched without telling the scheduler, which costs less; only a
+// wait for the next one lets it use the processor for others.
 func (l *Loop) wait() (int, error) {
-	linger := 0
-	if l.Linger > 0 {
-		linger = int((l.Linger + tick - 1) / tick)
-		if d := l.wheel.until(); d >= 0 {
-			linger = int(min(d, int64(linger)))
-		}
-	}
-	n, errno := l.fetch(syscall.RawSyscall6, linger)
-	if errno == syscall.EINTR {
-		n, errno = 0, 0 // the runtime wants something: let it
-	}
+	n, errno := l.fetch(syscall.RawSyscall6, 0)
 	if n == 0 && errno == 0 {
 		ms := -1
 		if d := l.wheel.until(); d >= 0 {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -68,7 +67,7 @@ What is in it is gone when it ends.`,
 
 // cacheConfig joins the flags with what the file says of a cache that is named.
 func (c *cli) cacheConfig(f cacheFlags, names []string) (cache.Config, error) {
-	cfg := cache.Config{Linger: time.Millisecond, Listen: f.listen, Eviction: f.policy, Loops: f.loops, MaxClients: f.clients}
+	cfg := cache.Config{Listen: f.listen, Eviction: f.policy, Loops: f.loops, MaxClients: f.clients}
 	if len(names) == 0 && len(c.files) > 0 {
 		return cfg, usagef("the file has caches: name the one that is meant")
 	}
