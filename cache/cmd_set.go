@@ -144,15 +144,12 @@ func (k *call) spop() {
 	key := k.args[1]
 	n := 1
 	if len(k.args) == 3 {
-		count, ok := k.intArg(2)
-		if !ok {
-			return
-		}
-		if count < 0 {
+		count, err := atoi(k.args[2])
+		if err != nil || count < 0 {
 			k.fail(errPositive)
 			return
 		}
-		n = int(count)
+		n = count
 	}
 	f, ok := k.ownFields(key, keyspace.Set)
 	if !ok {

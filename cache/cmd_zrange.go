@@ -34,11 +34,16 @@ func parseScoreBound(b []byte) (s scoreBound, ok bool) {
 	if len(b) > 0 && b[0] == '(' {
 		s.open, b = true, b[1:]
 	}
-	if b = bytes.TrimLeft(b, " "); len(b) == 0 {
-		return s, true // 0, as for Redis
-	}
-	s.score, ok = parseFloat(b)
+	s.score, ok = parseLoose(b)
 	return s, ok
+}
+
+// parseLoose parses a number where Redis takes spaces before it, and takes nothing for 0.
+func parseLoose(b []byte) (float64, bool) {
+	if b = bytes.TrimLeft(b, " "); len(b) == 0 {
+		return 0, true
+	}
+	return parseFloat(b)
 }
 
 // lexBound is an end of a range of names.

@@ -49,7 +49,7 @@ func startRedis(t testing.TB) string {
 // unordered are the commands whose answers may come in any order.
 var unordered = []string{"smembers", "sinter", "sunion", "sdiff", "hgetall", "hkeys", "hvals", "keys", "hscan", "sscan", "zscan", "scan", "pubsub"}
 
-// words of commands, with letters for what is drawn: k a key, h s l z one that mostly holds that kind, q a sorted set
+// words of commands, joined by _ (a name's own is written -), with letters for what is drawn: k a key, h s l z one that mostly holds that kind, q a sorted set
 // whose scores are alike, f a field, v a value,
 // n a small number, x a score, r a range's end by score, y by name, i an index, b a bit.
 var grammar = strings.Fields(strings.TrimSpace(`
@@ -59,6 +59,9 @@ setnx_k_v setex_k_100_v setex_k_0_v psetex_k_100000_v strlen_k append_k_v getran
 incr_k decr_k incrby_k_i decrby_k_i incrbyfloat_k_x set_k_n incr_n incrby_k_9223372036854775807 incrby_k_foo decrby_k_-9223372036854775808
 setbit_k_b_1 setbit_k_b_0 setbit_k_b_2 getbit_k_b bitcount_k bitcount_k_i_i bitcount_k_i_i_bit bitpos_k_0 bitpos_k_1 bitpos_k_1_i
 bitpos_k_0_i_i bitpos_k_0_i_i_bit bitpos_k_2 bitop_and_k_k_k bitop_or_k_k_k bitop_xor_k_k_k bitop_not_k_k bitop_foo_k_k bitcount_k_i
+bitfield_k_get_u4_b bitfield_k_set_i5_b_i_get_u8_0 bitfield_k_incrby_u2_100_1 bitfield_k_overflow_sat_incrby_i8_n_100
+bitfield_k_overflow_fail_incrby_u3_n_i bitfield_k_set_u8_#1_i bitfield_k_overflow_sat_set_u4_b_i bitfield_k_get_u64_0 bitfield-ro_k_get_i3_b
+bitfield_k_incrby_i64_0_9223372036854775807 bitfield_k_overflow_sat_incrby_i64_n_-9223372036854775808 bitfield_k_overflow_foo bitfield_k_get_i8
 del_k del_k_k unlink_k exists_k_k touch_k_k type_k expire_k_100 expire_k_-1 expire_k_100_nx expire_k_100_xx expire_k_50_gt expire_k_50_lt
 expire_k_50_nx_xx expire_k_50_foo pexpire_k_100000 expireat_k_9999999999 pexpireat_k_9999999999999 expire_k_foo persist_k expiretime_k
 ttl_k rename_k_k renamenx_k_k copy_k_k copy_k_k_replace copy_k_k_db_1 move_k_1 dbsize keys_* keys_k*
@@ -82,7 +85,7 @@ zremrangebyscore_z_r_r zremrangebylex_q_y_y zpopmin_z zpopmax_z zpopmin_z_n zpop
 bzpopmin_z_0.01 bzpopmax_z_z_0.01 zscan_z_0_count_1000 zunion_2_z_z zunion_2_z_z_withscores zinter_2_z_z_withscores zdiff_2_z_z_withscores
 zunion_2_z_s_weights_2_3_withscores zunion_2_z_z_aggregate_min_withscores zinter_2_z_z_aggregate_max_withscores zunionstore_z_2_z_z
 zinterstore_z_2_z_z_weights_1_-1 zdiffstore_z_2_z_z zintercard_2_z_z zintercard_2_z_z_limit_1 zunion_0_z zunion_3_z zadd_k_x_v
-sort_l sort_l_alpha sort_l_alpha_desc_limit_0_2 sort_s_alpha sort_z_alpha sort_l_store_l_alpha sort_h sort_l_by_nosort_get_k*
+sort_l sort_l_alpha sort-ro_l_alpha sort_l_alpha_desc_limit_0_2 sort_s_alpha sort_z_alpha sort_l_store_l_alpha sort_h sort_l_by_nosort_get_k*
 multi exec discard watch_k unwatch select_0 select_1 select_0 select_99 echo_v ping ping_v foo_v object_foo object_encoding get get_k_k
 config_foo client_foo bitcount scan_foo scan_0_count_1000 scan_0_match_k*_count_1000 scan_0_type_list_count_1000 hscan_h_0_foo
 subscribe publish_k_v pubsub_numsub_k pubsub_numpat lrange_l_foo_1 zrange_z_foo_1 zadd_z_nan_v zadd_z_inf_v zincrby_z_-inf_v
@@ -176,9 +179,10 @@ func TestAnswersAsRedisDoes(t *testing.T) {
 			for w := range strings.SplitSeq(grammar[rng.IntN(len(grammar))], "_") {
 				args = append(args, draw(rng, w))
 			}
-			if args[0] == "" {
-				continue
+			if args[0] == "" || args[0] == "scan" && args[1] == "-1" {
+				continue // where a cursor that nobody was given leads to is anyone's guess
 			}
+			args[0] = strings.ReplaceAll(args[0], "-", "_")
 			redis.send(args...)
 			ours.send(args...)
 			a, err := readAnswer(redis.r)

@@ -23,10 +23,10 @@ func (s *Server) batch(c *client, p *resp.Parser, data []byte) (rest []byte, did
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
+	at := now.Sub(s.begun)
 	s.store.SetNow(now.UnixMilli())
 	c.heard = now.Unix()
 	s.current, k.c = k, c
-	at := s.elapsed()
 	s.count.in += int64(len(data))
 	for len(data) > 0 && !c.closing && !c.killed {
 		lim := &s.limits

@@ -175,7 +175,7 @@ func (k *call) sorted(all [][]byte, o sorting) ([][]byte, bool) {
 		}
 		if !o.alpha && items[i].text != nil {
 			var ok bool
-			if items[i].number, ok = parseFloat(items[i].text); !ok {
+			if items[i].number, ok = parseLoose(items[i].text); !ok {
 				k.fail("ERR One or more scores can't be converted into double")
 				return nil, false
 			}

@@ -95,7 +95,7 @@ type registry struct {
 func newRegistry() *registry {
 	r := &registry{byName: map[string]*command{}}
 	for _, part := range [][]command{
-		stringCommands, bitCommands, keyCommands, hashCommands, setCommands, listCommands, sortedSetCommands,
+		stringCommands, bitCommands, bitFieldCommands, keyCommands, hashCommands, setCommands, listCommands, sortedSetCommands,
 		transactionCommands, pubsubCommands, connectionCommands, serverCommands,
 	} {
 		for i := range part {

@@ -13,7 +13,7 @@ type sketchLine [8]uint64 // of 16 counters each
 
 const (
 	keysPerLine  = 4
-	agesAfter    = 40 // additions for each key
+	agesAfter    = 30 // additions for each key
 	maxFrequency = 15
 )
 

@@ -3,17 +3,16 @@ package policy
 import "math"
 
 // TinyLFU decides which entries a cache of bounded size keeps: W-TinyLFU (Einziger, Friedman and Manes, TinyLFU: A Highly
-// Efficient Cache Admission Policy, ACM TOS 2017), with second chances in place of moves to the front, so that a hit costs
-// two writes and no list is touched. An entry comes in by a window; when it leaves that, it stays only if it was asked
-// for more often than the one that would have to go. How often is told by a sketch that also remembers entries that are
-// gone. How large the window is follows the hit ratio (Einziger, Eytan, Friedman and Manes, Adaptive Software Cache
-// Management, Middleware 2018).
+// Efficient Cache Admission Policy, ACM TOS 2017). An entry comes in by a window; when it leaves that, it stays only if it
+// was asked for more often than the one that would have to go. How often is told by a sketch that also remembers entries
+// that are gone. Within the window and behind it, what was not asked for the longest goes first. How large the window is
+// follows the hit ratio (Einziger, Eytan, Friedman and Manes, Adaptive Software Cache Management, Middleware 2018).
 //
 // Entries are known by numbers, small ones first. Who holds the entries says when one has to go, so that they may differ
 // in size. Calls must be serialised by the caller.
 type TinyLFU struct {
 	nodes  chunked[tinyNode]
-	marks  chunked[uint8] // hits since the last look, up to maxMarks, and where the entry is
+	marks  chunked[uint8] // where the entry is
 	free   uint32         // first node of those that are free
 	n      int
 	window tinyQueue
@@ -38,12 +37,8 @@ type tinyQueue struct {
 const NoEntry = math.MaxUint32
 
 const (
-	maxMarks  = 3 // the two low bits of a mark
-	inWindow  = 4
-	candidate = 8  // has left the window and not been compared yet
-	inUse     = 16 // is no free node
-
-	maxChances = 32 // second chances given for one eviction
+	inWindow  = 1 << iota
+	candidate // has left the window and not been compared yet
 )
 
 // NewTinyLFU returns an empty one.
@@ -79,41 +74,31 @@ func (t *TinyLFU) Add(hash uint64) uint32 {
 		t.free = t.nodes.at(i).next
 	}
 	t.nodes.at(i).hash = uint32(hash)
-	*t.marks.at(i) = inUse | inWindow
+	*t.marks.at(i) = inWindow
 	t.push(&t.window, i)
 	// One more leaves the window than came in where it is to become smaller, and none where it is to become larger.
 	target := max(1, int(t.climb.window*float64(t.n)))
 	for k := 0; k < 2 && t.window.n > target; k++ {
-		t.leaveWindow()
+		oldest := t.window.back
+		t.unlink(&t.window, oldest)
+		*t.marks.at(oldest) = candidate
+		t.push(&t.main, oldest)
 	}
 	return i
 }
 
-// leaveWindow moves the oldest of the window on, but for those that were asked for meanwhile, which have another round.
-func (t *TinyLFU) leaveWindow() {
-	for range 4 {
-		i := t.window.back
-		m := t.marks.at(i)
-		if *m&maxMarks == 0 {
-			break
-		}
-		*m &^= maxMarks
-		t.unlink(&t.window, i)
-		t.push(&t.window, i)
-	}
-	i := t.window.back
-	t.unlink(&t.window, i)
-	*t.marks.at(i) = inUse | candidate
-	t.push(&t.main, i)
-}
-
 // Hit counts that an entry was asked for.
 func (t *TinyLFU) Hit(i uint32) {
-	if m := t.marks.at(i); *m&maxMarks < maxMarks {
-		*m++
-	}
 	t.sketch.Add(t.nodes.at(i).hash)
 	t.climb.count(true, t.n)
+	q := &t.window
+	if m := t.marks.at(i); *m&inWindow == 0 {
+		q, *m = &t.main, 0
+	}
+	if q.front != i {
+		t.unlink(q, i)
+		t.push(q, i)
+	}
 }
 
 // Miss counts that something was asked for that is not there.
@@ -138,34 +123,18 @@ func (t *TinyLFU) Victim() uint32 {
 	if t.main.n == 0 {
 		return t.window.back
 	}
-	victim := t.mainVictim()
+	victim := t.main.back
 	c := t.main.front
-	if m := t.marks.at(c); *m&candidate == 0 || c == victim {
+	m := t.marks.at(c)
+	if *m&candidate == 0 || c == victim {
 		return victim
-	} else {
-		*m &^= candidate
 	}
+	*m &^= candidate
 	asked, has := t.sketch.Estimate(t.nodes.at(c).hash), t.sketch.Estimate(t.nodes.at(victim).hash)
 	if asked > has || asked >= 6 && t.roll()&127 == 0 { // the dice are against keys that were made to collide
 		return victim
 	}
 	return c
-}
-
-// mainVictim is the entry that has been in the main queue for the longest. Those that were asked for since they were last
-// looked at are given another round first.
-func (t *TinyLFU) mainVictim() uint32 {
-	for range maxChances {
-		m := t.marks.at(t.main.back)
-		if *m&maxMarks == 0 {
-			break
-		}
-		*m = (*m - 1) &^ candidate
-		i := t.main.back
-		t.unlink(&t.main, i)
-		t.push(&t.main, i)
-	}
-	return t.main.back
 }
 
 // roll returns pseudo-random bits (xorshift), the same ones in each run.

@@ -40,6 +40,7 @@ type blockModel struct {
 	capacity int32 // entries
 	ttl      int64
 	hitRatio float64
+	embedded bool // a cache of ours: it evicts by policy.TinyLFU, and others by LRU
 
 	// table, queue, topic
 	fsync     distribution
@@ -95,15 +96,19 @@ func (c blockCount) since(b blockCount) blockCount {
 type block struct {
 	*blockModel
 	count blockCount
-	cache *lru
-	logs  []log // by node
+	cache keyCache // nil: its keys are not known
+	logs  []log    // by node
 	draws *stream
 }
 
 func (s *sim) newBlock(m *blockModel) block {
 	b := block{blockModel: m, draws: s.stream("keys of " + m.name)}
 	if m.kind == blockCache && m.keys > 0 {
-		b.cache = newLRU(m.keys, m.capacity, m.ttl)
+		if m.embedded {
+			b.cache = newTinyCache(m.keys, m.capacity, m.ttl)
+		} else {
+			b.cache = newLRU(m.keys, m.capacity, m.ttl)
+		}
 		b.cache.fill(m.zipf, b.draws)
 	}
 	if m.kind == blockTable || m.kind == blockQueue || m.kind == blockTopic {

@@ -56,6 +56,33 @@ func TestCacheHitsAsCheSays(t *testing.T) {
 	}
 }
 
+// An embedded cache evicts by the code that runs: it hits more often than an LRU list, and less often than one that knows
+// which keys are asked for most.
+func TestEmbeddedCacheHitsMoreThanLRU(t *testing.T) {
+	heavy(t)
+	const keys, capacity, skew = 20_000, 400, 0.99
+	sys := withBlocks(2000, "caches.pages")
+	sys.Caches = map[string]*topology.Cache{"pages": {Engine: "embedded", Keys: keys, Skew: ptr(skew), Entry: 1024, Memory: 1024 * capacity, Lookup: free}}
+	z, err := stats.NewZipf(keys, skew)
+	if err != nil {
+		t.Fatal(err)
+	}
+	weights, best := z.Weights(), 0.0
+	for _, w := range weights[:capacity] {
+		best += w
+	}
+	_, lru, err := queueing.CacheHits(weights, capacity, queueing.LRU)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sys.Services["web"].Uses = []string{"caches.pages", "tables.pages"}
+	sys.Tables = map[string]*topology.Table{"pages": {Read: free, Write: free, Engine: "embedded"}}
+	r := simulate(t, sys, Options{Seed: 1, Warmup: -1, Replications: 2, Duration: 40 * time.Second})
+	if got := r.block(t, "caches.pages").HitRatio.Value; got < lru+0.05 || got > best {
+		t.Errorf("hits %.3f, LRU would %.3f, the best %.3f", got, lru, best)
+	}
+}
+
 func TestCacheEntriesExpire(t *testing.T) {
 	heavy(t)
 	const rate, keys, ttl = 500.0, 1000, 3.0

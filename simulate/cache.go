@@ -22,6 +22,7 @@ func (c *compiler) cache(b *blockModel, name string, v *topology.Cache) error {
 	setDefault(&entry, 1<<10)
 	b.capacity = int32(min(max(memory/entry, 1), max(int64(b.keys), 1)))
 	b.ttl, b.hitRatio = int64(v.TTL), float64(v.HitRatio)
+	b.embedded = v.Engine == "embedded"
 	switch {
 	case b.keys > 0:
 	case b.hitRatio > 0:

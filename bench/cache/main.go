@@ -1,7 +1,7 @@
 // Command cache compares banyan's cache with Redis, side by side in one run: requests for each CPU-second of the server,
-// latencies, and the memory of a million keys.
+// latencies, the memory of a million keys; and its eviction with otter's and with LRU.
 //
-//	go run ./bench/cache [-rounds 3] [-n 300000] [speed] [memory]
+//	go run ./bench/cache [-rounds 3] [-n 300000] [speed] [memory] [hits]
 //
 // It needs Debian's redis-server and redis-tools. With loops 1 the server runs on one core and the client on another.
 package main
@@ -26,25 +26,36 @@ func main() {
 	rounds := flag.Int("rounds", 3, "rounds, of which the median is told")
 	n := flag.Int("n", 300_000, "requests without pipelining in a round; with it ten times as many")
 	loops := flag.String("loops", "1,2", "loops of banyan's cache")
+	binary := flag.String("binary", "", "banyan, built already")
 	flag.Parse()
-	if err := run(*rounds, *n, *loops, flag.Args()); err != nil {
+	if err := run(*binary, *rounds, *n, *loops, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "bench/cache:", err)
 		os.Exit(1)
 	}
 }
 
-func run(rounds, n int, loops string, what []string) error {
+func run(binary string, rounds, n int, loops string, what []string) error {
 	dir, err := os.MkdirTemp("", "bench-cache")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	binary := filepath.Join(dir, "banyan")
-	if out, err := exec.Command("go", "build", "-o", binary, "./cmd/banyan").CombinedOutput(); err != nil {
-		return fmt.Errorf("building banyan: %w\n%s", err, out)
-	}
 	if len(what) == 0 {
-		what = []string{"speed", "memory"}
+		what = []string{"speed", "memory", "hits"}
+	}
+	if slices.Contains(what, "hits") {
+		if err := hits(); err != nil {
+			return err
+		}
+	}
+	if !slices.Contains(what, "speed") && !slices.Contains(what, "memory") {
+		return nil
+	}
+	if binary == "" {
+		binary = filepath.Join(dir, "banyan")
+		if out, err := exec.Command("go", "build", "-o", binary, "./cmd/banyan").CombinedOutput(); err != nil {
+			return fmt.Errorf("building banyan: %w\n%s", err, out)
+		}
 	}
 	if slices.Contains(what, "speed") {
 		for l := range strings.SplitSeq(loops, ",") {
