@@ -49,11 +49,11 @@ func Make(sys *topology.System, load Load, o Options) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := m.predict(load)
+	s, err := m.compile(sys, m.mixOf(load))
 	if err != nil {
 		return nil, err
 	}
-	s, err := m.compile(sys, m.mixOf(load))
+	p, err := s.predict(load, m.notes)
 	if err != nil {
 		return nil, err
 	}

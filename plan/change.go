@@ -60,9 +60,13 @@ func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys
 // p99 of a route's latency, after a solve.
 func (s *steady) p99(route int) (float64, error) {
 	if len(s.tail) == 0 {
-		return quantile(s.mean[route], s.variance[route], 0.99)
+		c, err := newCurve(0.99)
+		if err != nil {
+			return 0, err
+		}
+		s.tail = append(s.tail, c)
 	}
-	return s.tail[0].at(s.mean[route], s.variance[route])
+	return s.at(route, s.tail[0])
 }
 
 // percentile reads a key such as p99 or p99.9 as a share.

@@ -312,7 +312,7 @@ func (g *grower) step(at time.Duration) (Step, error) {
 		st.P99 = max(st.P99, seconds(v))
 	}
 	for _, p := range g.slos {
-		v, err := p.q.at(g.mean[p.route], g.variance[p.route])
+		v, err := g.at(p.route, p.q)
 		if err != nil {
 			return st, err
 		}
@@ -401,7 +401,7 @@ func (s *steady) strainOf(slo string, x float64) (ratio float64, worst int, err 
 		if p.slo != slo {
 			continue
 		}
-		v, err := p.q.at(s.mean[p.route], s.variance[p.route])
+		v, err := s.at(p.route, p.q)
 		if err != nil {
 			return 0, -1, err
 		}

@@ -5,8 +5,9 @@ import "math"
 // quotaPeriod is the kernel's default period of a CPU limit, in seconds (CFS bandwidth control).
 const quotaPeriod = 0.1
 
-// loss is the time, in seconds, that a visit loses to the CPU limit of its replica: its mean and mean square.
-type loss struct{ mean, square float64 }
+// loss is the time, in seconds, that a visit loses to the CPU limit of its replica: its mean and mean square, over all
+// visits, and the chance that it is not nothing.
+type loss struct{ mean, square, chance float64 }
 
 func (l loss) variance() float64 { return max(0, l.square-l.mean*l.mean) }
 
@@ -61,7 +62,7 @@ func (h held) loss() loss {
 	quota := h.limit * quotaPeriod
 	drift := quota - (h.rate*h.cpu+h.idle)*quotaPeriod
 	if drift <= 0 {
-		return loss{math.Inf(1), math.Inf(1)}
+		return loss{math.Inf(1), math.Inf(1), 1}
 	}
 	sigma := math.Sqrt(h.rate * quotaPeriod * h.cpu * h.cpu * (1 + h.scv))
 	if drift > 9*sigma {
@@ -83,8 +84,10 @@ func (h held) loss() loss {
 // CPU is shared and not first come first served: fitted to the simulator, which refills quotas one by one (see the test).
 const overtaking = 0.3
 
-func (l loss) times(p float64) loss { return loss{p * l.mean, p * l.square} }
-func (l loss) plus(other loss) loss { return loss{l.mean + other.mean, l.square + other.square} }
+func (l loss) times(p float64) loss { return loss{p * l.mean, p * l.square, p * l.chance} }
+func (l loss) plus(other loss) loss {
+	return loss{l.mean + other.mean, l.square + other.square, l.chance + other.chance}
+}
 
 // lossBehind is the loss in a period that begins with so many CPU seconds of backlog.
 func (h held) lossBehind(backlog float64) (out loss) {
@@ -107,6 +110,9 @@ func (h held) lossBehind(backlog float64) (out loss) {
 			w := z.weight / instants
 			out.mean += w * lost
 			out.square += w * lost * lost
+			if lost > 0 {
+				out.chance += w
+			}
 		}
 	}
 	return out

@@ -94,9 +94,10 @@ type node struct {
 	service           int32 // none: the request itself, which only calls
 	block             int32 // none: a service
 	cpu, async, delay distribution
-	wake              float64 // seconds of CPU that nobody waits for, times the idle share of the machine
-	calls             []nodeCall
-	visits            float64 // to it and below, of one visit; 0 while unknown
+	wake              float64    // seconds of CPU that nobody waits for, times the idle share of the machine
+	calls             []nodeCall // those that are made at the same time last
+	fork              int32      // index of the first of these
+	visits            float64    // to it and below, of one visit; 0 while unknown
 	height            int
 }
 
@@ -106,6 +107,7 @@ type nodeCall struct {
 	mean       float64 // how often: so many times, and once more with the probability of the rest
 	whole      int32
 	rest       float64
+	together   bool      // with others that are
 	origin     *nodeCall // of a cache: what is asked where it has nothing; nil: not known
 }
 
