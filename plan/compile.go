@@ -51,9 +51,9 @@ type pass struct {
 	share           float64
 	at              []call
 	tree            []visit
-	node            []int // of the tree, by service; -1 where it is not part of it
+	node            []int  // of the tree, by service; -1 where it is not part of it
 	stay, plain     []stay // with and without what only some visits lose
-	hop             stay // what the gateway adds to a call
+	hop             stay   // what the gateway adds to a call
 	cache           *cachedRoute
 	slow            float64 // multiplies the delay
 	delay, delayVar float64

@@ -22,6 +22,7 @@ type demand struct {
 	wake            float64 // CPU on an idle machine, none of it on a full one
 	scv             float64
 	delay, delaySCV float64
+	calls           map[string]float64 // that one visit makes, by service, where they were counted
 }
 
 // model is a system as the planner sees it.
@@ -116,7 +117,7 @@ func (m *model) addRoute(sys *topology.System, name string) error {
 		for svc, d := range declared {
 			demands[svc] = demand{
 				visits: d.Visits, cpu: d.CPU.Std().Seconds(), async: d.Async.Std().Seconds(), wake: d.Wake.Std().Seconds(),
-				scv: scvOf(d.SCV), delay: d.Delay.Std().Seconds(), delaySCV: scvOf(d.DelaySCV),
+				scv: scvOf(d.SCV), delay: d.Delay.Std().Seconds(), delaySCV: scvOf(d.DelaySCV), calls: d.Calls,
 			}
 		}
 	} else {

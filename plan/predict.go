@@ -88,7 +88,11 @@ func Predict(sys *topology.System, load Load, o Options) (*Prediction, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.predict(load, m.notes)
+	p, err := s.predict(load, m.notes)
+	if err == nil && sys.Calibration != nil {
+		p.Notes = append(p.Notes, beyondSweep(sys.Calibration.USL, p.Throughput)...)
+	}
+	return p, err
 }
 
 // predict describes the system under a load; notes are those of the model.

@@ -24,7 +24,7 @@ type branch struct {
 }
 
 // growTree finds who calls whom in a route whose demands say only how often each service is visited: a service's visits
-// are spread over its callers by their own visits and the calls that their 'work' states. A visit comes before those
+// are spread over its callers by their own visits and the calls that were counted, or that their 'work' states. A visit comes before those
 // that it makes. The simulator spreads them alike.
 func growTree(sys *topology.System, route *topology.Route, r *pass, index map[string]int) []visit {
 	calls := map[int]int{} // of a service: index of the route's demand
@@ -55,7 +55,11 @@ func growTree(sys *topology.System, route *topology.Route, r *pass, index map[st
 		tree[i] = visit{service: index[name], call: call, visits: r.at[call].demand.visits}
 	}
 	weight := func(name, used string) float64 {
-		return callsOf(sys.Services[name], used) * tree[position[name]].visits
+		v := &tree[position[name]]
+		if n, ok := r.at[v.call].demand.calls[used]; ok {
+			return n * v.visits
+		}
+		return callsOf(sys.Services[name], used) * v.visits
 	}
 	weights := map[string]float64{}
 	for _, name := range order {

@@ -18,29 +18,28 @@ func (c *compiler) addRoute(name string) error {
 		return fmt.Errorf("the load names it, but it does not exist")
 	}
 	if route.Redirect != nil {
-		return fmt.Errorf("it sends clients elsewhere: no service answers it")
+		return c.addRedirect(name)
 	}
-	if c.sys.Services[route.To] == nil {
-		return fmt.Errorf("it leads to service %q, which does not exist", route.To)
+	to := route.To
+	if to == "" && len(route.Split) > 0 {
+		to = route.Shares(false)[0].Service
 	}
-	edge, err := c.edge(none, c.index[route.To], routeInbound(route, c.sys.Services[route.To]))
+	if c.sys.Services[to] == nil {
+		return fmt.Errorf("it leads to service %q, which does not exist", to)
+	}
+	compile := func(service string) (node, error) { return c.routeRoot(route, service) }
+	root, err := compile(to)
 	if err != nil {
 		return err
 	}
-	root := node{service: none, block: none}
-	if demands, ok := c.sys.Demands[name]; ok {
-		if len(c.sys.Caches)+len(c.sys.Tables)+len(c.sys.Queues)+len(c.sys.Topics)+len(c.sys.Functions) > 0 {
-			c.assume("where demands are given, what services spend on caches, tables, queues, topics and functions is part of them")
-		}
-		err = c.expandDemands(&root, edge, route.To, demands)
-	} else {
-		var entry int32
-		if entry, err = c.expandWork(route.To); err == nil {
-			root.calls = []nodeCall{{node: entry, edge: edge, mean: 1}}
-		}
-	}
+	t, err := c.traffic(route, compile)
 	if err != nil {
 		return err
+	}
+	if t != nil && t.fault != nil {
+		if t.answered, err = c.onlyGateway(&root); err != nil {
+			return err
+		}
 	}
 	cache, err := c.httpCache(route)
 	if err != nil {
@@ -57,7 +56,77 @@ func (c *compiler) addRoute(name string) error {
 	if err != nil {
 		return err
 	}
-	c.m.routes = append(c.m.routes, routeModel{name: name, root: i, cache: cache, hit: hit})
+	c.m.routes = append(c.m.routes, routeModel{name: name, root: i, cache: cache, hit: hit, traffic: t})
+	return nil
+}
+
+// routeRoot is what a request of a route does that goes to a service.
+func (c *compiler) routeRoot(route *topology.Route, service string) (node, error) {
+	root := node{service: none, block: none}
+	edge, err := c.edge(none, c.index[service], routeInbound(route, c.sys.Services[service]))
+	if err != nil {
+		return root, err
+	}
+	demands, ok := c.sys.Demands[route.Name]
+	if !ok {
+		entry, err := c.expandWork(service)
+		root.calls = []nodeCall{{node: entry, edge: edge, mean: 1}}
+		return root, err
+	}
+	if len(c.sys.Caches)+len(c.sys.Tables)+len(c.sys.Queues)+len(c.sys.Topics)+len(c.sys.Functions) > 0 {
+		c.assume("where demands are given, what services spend on caches, tables, queues, topics and functions is part of them")
+	}
+	return root, c.expandDemands(&root, edge, service, c.ofWay(route, service, demands))
+}
+
+// ofWay is what the demands of a route say of its requests that go to one service of several: those of the other services
+// are left out, and it is visited once.
+func (c *compiler) ofWay(route *topology.Route, service string, demands map[string]*topology.Demand) map[string]*topology.Demand {
+	others := map[string]bool{}
+	for _, s := range route.Shares(true) {
+		others[s.Service] = true
+	}
+	if route.Mirror != nil {
+		others[route.Mirror.To] = true
+	}
+	delete(others, service)
+	if len(others) == 0 {
+		return demands
+	}
+	c.assume("%s: the demands of services behind those that it is split between are taken to be alike on all ways", route.Name)
+	out := map[string]*topology.Demand{}
+	for name, d := range demands {
+		if d == nil || others[name] {
+			continue
+		}
+		one := *d
+		if name == service {
+			one.Visits = 1
+		}
+		out[name] = &one
+	}
+	return out
+}
+
+// addRedirect compiles requests that the gateway sends elsewhere.
+func (c *compiler) addRedirect(name string) error {
+	root := node{service: none, block: none}
+	for _, part := range []string{Client, Gateway} {
+		if d := c.sys.Demands[name][part]; d != nil && d.Visits > 0 && c.sys.Services[part] == nil {
+			n := node{service: c.index[part], block: none}
+			if err := c.setTimes(&n, part, d); err != nil {
+				return err
+			}
+			if err := c.callDirectly(&root, n, d.Visits); err != nil {
+				return err
+			}
+		}
+	}
+	i, err := c.addNode(root)
+	if err != nil {
+		return err
+	}
+	c.m.routes = append(c.m.routes, routeModel{name: name, root: i, cache: none})
 	return nil
 }
 
@@ -107,6 +176,18 @@ func routeInbound(route *topology.Route, svc *topology.Service) topology.Inbound
 	}
 	if in.Adaptive == nil {
 		in.Adaptive = svc.Inbound.Adaptive
+	}
+	if in.TryTimeout == 0 {
+		in.TryTimeout = svc.Inbound.TryTimeout
+	}
+	if in.Hedge == nil {
+		in.Hedge = svc.Inbound.Hedge
+	}
+	if in.Admission == nil {
+		in.Admission = svc.Inbound.Admission
+	}
+	if in.Priority == nil {
+		in.Priority = svc.Inbound.Priority
 	}
 	return in
 }
@@ -293,6 +374,22 @@ func compareBools(a, b bool) int {
 	return 1
 }
 
+// shape is the family that a service's times are drawn from: the one that the options ask for, or else the one that was
+// found to fit them.
+func (c *compiler) shape(service string) Shape {
+	k := c.sys.Calibration
+	if c.m.o.Shape != ShapeAuto || k == nil || k.Services[service] == nil {
+		return c.m.o.Shape
+	}
+	switch k.Services[service].Distribution {
+	case "lognormal":
+		return ShapeLognormal
+	case "gamma":
+		return ShapeGamma
+	}
+	return ShapeAuto
+}
+
 func (c *compiler) setTimes(n *node, name string, d *topology.Demand) error {
 	for _, t := range []struct {
 		to   *distribution
@@ -301,7 +398,7 @@ func (c *compiler) setTimes(n *node, name string, d *topology.Demand) error {
 		scv  *float64
 		like map[string]topology.Duration
 	}{{&n.cpu, "CPU time", d.CPU, d.SCV, d.Quantiles}, {&n.async, "asynchronous CPU time", d.Async, d.SCV, nil}, {&n.delay, "delay", d.Delay, d.DelaySCV, d.DelayQuantiles}} {
-		drawn, err := newDistribution(c.m.o.Shape, t.mean.Std().Seconds(), scvOf(t.scv))
+		drawn, err := newDistribution(c.shape(name), t.mean.Std().Seconds(), scvOf(t.scv))
 		if err == nil && len(t.like) > 0 {
 			drawn, err = newEmpirical(t.like, t.mean.Std().Seconds())
 		}
@@ -325,7 +422,7 @@ func scvOf(p *float64) float64 {
 
 // expandDemands compiles a route whose demands are given as visits and times by service. Who calls whom is taken from
 // 'uses': a service's visits are spread over the services that use it, in proportion to their own visits and to the
-// calls that their 'work' states, so that each service gets just the visits that the demands say.
+// calls that their demands or their 'work' state, so that each service gets just the visits that the demands say.
 func (c *compiler) expandDemands(root *node, edge int32, entry string, demands map[string]*topology.Demand) error {
 	for name, d := range demands {
 		if d == nil || !(d.Visits >= 0 && d.Visits <= 1e6) {
@@ -365,7 +462,7 @@ func (c *compiler) callDirectly(from *node, n node, mean float64) error {
 	if err != nil {
 		return err
 	}
-	c.m.edges = append(c.m.edges, edgeModel{from: none, to: n.service, lane: none, timeout: none, aim: none, block: none, link: none})
+	c.m.edges = append(c.m.edges, edgeModel{from: none, to: n.service, lane: none, timeout: none, tryTimeout: none, aim: none, block: none, link: none})
 	from.calls = append(from.calls, nodeCall{node: i, edge: int32(len(c.m.edges) - 1), mean: mean})
 	return nil
 }
@@ -390,6 +487,14 @@ func (r *demandReader) visits(name string) float64 {
 	return 0
 }
 
+// calls is how often a visit to a service calls another that it uses: as its demand says, or else its 'work'.
+func (r *demandReader) calls(caller, used string) float64 {
+	if d := r.demands[caller]; d != nil && d.Calls != nil {
+		return d.Calls[used]
+	}
+	return callsOf(r.c.sys.Services[caller].Work, used)
+}
+
 // reach finds the services that the entry leads to, through services that are visited.
 func (r *demandReader) reach(name string, depth int) error {
 	if depth > maxHeight {
@@ -412,7 +517,7 @@ func (r *demandReader) offer() {
 	for _, caller := range sortedKeys(r.reached) {
 		svc := r.c.sys.Services[caller]
 		for _, used := range svc.Uses {
-			r.offered[used] += r.visits(caller) * callsOf(svc.Work, used)
+			r.offered[used] += r.visits(caller) * r.calls(caller, used)
 		}
 	}
 }
@@ -434,7 +539,7 @@ func (r *demandReader) expand(name string) (int32, error) {
 		}
 	}
 	for _, used := range svc.Uses {
-		calls := callsOf(svc.Work, used)
+		calls := r.calls(name, used)
 		if !r.reached[used] || used == r.entry || calls == 0 {
 			continue
 		}

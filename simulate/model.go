@@ -33,6 +33,7 @@ type Model struct {
 	nodes      []node
 	routes     []routeModel
 	timeouts   []time.Duration // distinct ones of edges
+	tries      []time.Duration // distinct time-outs of single tries
 	blocks     []blockModel
 	httpCaches []httpCacheModel
 	groups     []groupModel
@@ -77,6 +78,7 @@ type laneModel struct {
 	breaker   *topology.Breaker
 	outliers  *topology.Outliers
 	adaptive  *topology.Adaptive
+	admission *topology.Admission
 }
 
 // edgeModel is a caller's way to a service. The caller of requests from outside is none.
@@ -87,6 +89,10 @@ type edgeModel struct {
 	block    int32 // that is called; none: a service
 	link     int32 // index into links: what the network adds; none: nothing
 	aim      int32 // index into aims; none: all requests are alike
+	// of a single try: index into tries; none: as long as the call
+	tryTimeout int32
+	hedge      *topology.Hedge
+	priority   *topology.Priority
 }
 
 // node is what a visit to a service does in the requests of a route.
@@ -116,6 +122,8 @@ type routeModel struct {
 	root  int32 // node
 	cache int32 // index into httpCaches; none: the gateway keeps nothing
 	hit   int32 // node of requests that are answered from the cache
+	// what becomes of requests besides going to one service; nil: nothing
+	traffic *trafficModel
 }
 
 // Limits of what is simulated.
@@ -351,6 +359,9 @@ func (c *compiler) lane(service int32, in topology.Inbound) int32 {
 	if in.Adaptive != nil {
 		key += fmt.Sprintf("|%+v", *in.Adaptive)
 	}
+	if in.Admission != nil {
+		key += fmt.Sprintf("|admission %+v", *in.Admission)
+	}
 	if l, ok := c.byLane[key]; ok {
 		return l
 	}
@@ -359,7 +370,7 @@ func (c *compiler) lane(service int32, in topology.Inbound) int32 {
 	c.byLane[key] = i
 	c.m.lanes = append(c.m.lanes, laneModel{
 		service: service, balance: balance, slowStart: in.SlowStart.Std(), retry: in.Retry, breaker: in.Breaker,
-		outliers: in.Outliers, adaptive: in.Adaptive,
+		outliers: in.Outliers, adaptive: in.Adaptive, admission: in.Admission,
 	})
 	s.lanes = append(s.lanes, i)
 	return i
@@ -379,17 +390,31 @@ func (c *compiler) edge(from, to int32, in topology.Inbound) (int32, error) {
 	if err != nil {
 		return none, err
 	}
-	e := edgeModel{from: from, to: to, lane: c.lane(to, in), timeout: t, aim: c.aim(from, to, in), block: none, link: none}
+	e := edgeModel{from: from, to: to, lane: c.lane(to, in), timeout: t, aim: c.aim(from, to, in), block: none, link: none,
+		tryTimeout: c.tryTimeout(in.TryTimeout.Std()), hedge: in.Hedge, priority: in.Priority}
 	if e.link, err = c.link(from, to); err != nil {
 		return none, err
 	}
 	i, ok := c.byEdge[e]
-	if !ok {
+	if !ok || e.hedge != nil { // each route learns its own latencies
 		i = int32(len(c.m.edges))
 		c.byEdge[e] = i
 		c.m.edges = append(c.m.edges, e)
 	}
 	return i, nil
+}
+
+// tryTimeout returns the index of a time-out of single tries.
+func (c *compiler) tryTimeout(d time.Duration) int32 {
+	if d <= 0 {
+		return none
+	}
+	i := slices.Index(c.m.tries, d)
+	if i < 0 {
+		i = len(c.m.tries)
+		c.m.tries = append(c.m.tries, d)
+	}
+	return int32(i)
 }
 
 func checkInbound(in topology.Inbound) error {
@@ -406,6 +431,20 @@ func checkInbound(in topology.Inbound) error {
 	}
 	if l := in.Limit; l != nil && (!(l.Rate > 0) || l.Burst < 0) {
 		return fmt.Errorf("limit of %v/s, %d at once: want a positive rate", float64(l.Rate), l.Burst)
+	}
+	if in.TryTimeout < 0 {
+		return fmt.Errorf("try_timeout of %v", in.TryTimeout)
+	}
+	if h := in.Hedge; h != nil && (!(h.Quantile > 0 && h.Quantile < 1) || h.MinDelay < 0 || !(h.Budget >= 0) || !(h.MaxUtilization >= 0)) {
+		return errors.New("hedge: want a quantile between 0 and 1 and no negative numbers")
+	}
+	if a := in.Admission; a != nil && !(a.Margin >= 0) {
+		return fmt.Errorf("admission: margin of %v", a.Margin)
+	}
+	if p := in.Priority; p != nil && p.Class != "" {
+		if _, ok := policy.ParseClass(p.Class); !ok {
+			return fmt.Errorf("priority: there is no class %q", p.Class)
+		}
 	}
 	if a := in.Adaptive; a != nil && (a.Initial < 0 || a.Min < 0 || a.Max < 0 || !(a.Tolerance >= 0)) {
 		return errors.New("adaptive: want no negative numbers")
@@ -435,7 +474,7 @@ func sortedKeys[V any](m map[string]V) []string {
 // note says what of the system is not simulated.
 func (c *compiler) note() {
 	for _, route := range c.sys.Routes {
-		if parts := append(unsimulated(&route.Inbound), unsimulatedRoute(route)...); len(parts) > 0 {
+		if parts := unsimulated(&route.Inbound); len(parts) > 0 {
 			c.m.notes = append(c.m.notes, fmt.Sprintf("%s: %s not simulated yet", route.Name, list(parts)))
 		}
 	}
