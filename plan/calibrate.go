@@ -288,7 +288,7 @@ func (c *calibration) findWake() {
 	if share == 0 {
 		return
 	}
-	c.wake = share * all / believed
+	c.wake = min(share*all/believed, 1/wakeShare(wakeGateway, c.idleShare()))
 	c.out.Notes = append(c.out.Notes, fmt.Sprintf("%.0f%% (+-%.0f) of the CPU time went into waking up and falling asleep", 100*share, 100*err))
 }
 
@@ -296,20 +296,17 @@ func (c *calibration) findWake() {
 // machine: for the request, and for the answer to each call that is made.
 func (c *calibration) asleep(route, svc string, cpu float64) (now, always float64) {
 	i := c.idleShare()
-	share, wakes := wakeShare(wakeService, i), 1.0
-	switch svc {
-	case Gateway, Client:
-		share = wakeShare(wakeGateway, i)
-	default:
-		if v := c.visits[route][svc]; v > 0 {
-			wakes += c.made[route][svc] / v
-		}
+	if svc == Gateway || svc == Client {
+		now = c.wake * wakeShare(wakeGateway, i) * min(c.hop(), cpu)
+		return now, now / i
 	}
-	w := min(c.wake*share*min(c.hop()*wakes, cpu), max(share, mostWake)*cpu)
-	if svc != Gateway && svc != Client {
-		w = min(c.wake*share*c.hop()*wakes, mostWake*cpu)
+	wakes := 1.0
+	if v := c.visits[route][svc]; v > 0 {
+		wakes += c.made[route][svc] / v
 	}
-	return w, w / i
+	some := someIdle(i, c.m.Cores)
+	now = min(c.wake*wakeService*some*c.hop()*wakes, mostWake*cpu)
+	return now, now / some
 }
 
 // fitDelays predicts the latency at the measured load from CPU alone, and turns the difference into delays or, where

@@ -21,8 +21,9 @@ type steady struct {
 	crowded      bool     // calls wait for places
 	layered      bool     // calls wait for places, or for each other
 
-	// What one request of the mix uses: CPU on a full machine, and what waking up adds on an idle one.
-	full, wake float64
+	// What one request of the mix uses: CPU on a full machine, and what waking the services and the gateway up adds on an idle
+	// one.
+	full, wake, wakeGateway float64
 	// Found by the last solve.
 	stretch        float64
 	mean, variance []float64
@@ -41,7 +42,8 @@ type station struct {
 	visits     float64
 	full, wake float64
 	square     [3]float64 // second moment of the CPU time, as a polynomial in the idle share
-	own        bool       // a service of the file, neither gateway nor client
+	own        bool       // a service of the file
+	hops       bool       // the gateway, or the client, which handles hops as that does
 	memory     float64    // bytes of one replica
 }
 
@@ -86,6 +88,8 @@ func (m *model) compile(sys *topology.System, mix map[string]float64) (*steady, 
 		s.background += st.idle
 		if f := sys.Services[svc.name]; f != nil {
 			st.own, st.memory = true, float64(f.Limits.Memory)
+		} else {
+			st.hops = svc.name == Gateway || svc.name == Client
 		}
 		s.services = append(s.services, st)
 	}
@@ -139,7 +143,7 @@ func (s *steady) promise(sys *topology.System, route int, curves map[float64]*cu
 
 // gather sums demands; to be called again after a scale or a slow was changed.
 func (s *steady) gather() {
-	s.full, s.wake = 0, 0
+	s.full, s.wake, s.wakeGateway = 0, 0, 0
 	for i := range s.services {
 		st := &s.services[i]
 		st.visits, st.full, st.wake, st.square = 0, 0, 0, [3]float64{}
@@ -176,6 +180,10 @@ func (s *steady) gather() {
 	for _, st := range s.services {
 		// How often its limit spares a service waking up is little beside the machine.
 		s.full += st.full
-		s.wake += st.wake
+		if st.hops {
+			s.wakeGateway += st.wake
+		} else {
+			s.wake += st.wake
+		}
 	}
 }

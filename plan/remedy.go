@@ -194,7 +194,7 @@ func (g *grower) fit(target float64, bill func() float64) (bool, error) {
 		if len(g.slos) == 0 {
 			room = roomWithoutSLO
 		}
-		need := (st.idle + x*(st.full+st.wake*idle)) / room
+		need := (st.idle + x*(st.full+st.wake*g.asleep(st, idle))) / room
 		if need <= st.limit*float64(st.replicas) {
 			continue
 		}

@@ -170,7 +170,7 @@ func (s *steady) busiest(x float64) string {
 		if st.limit > 0 {
 			cores := st.idle + x*st.full
 			if !st.limited(s.cores) {
-				cores += x * st.wake * idle
+				cores += x * st.wake * s.asleep(st, idle)
 			}
 			if u := cores / (st.limit * float64(st.replicas)); u > best {
 				best, by = u, st.name

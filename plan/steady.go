@@ -7,18 +7,46 @@ import (
 	"github.com/banyanhq/banyan/queueing"
 )
 
-// idle is the share of the machine's time in which it has nothing to do at throughput x. What waking up costs depends on
-// it, and it on that: with B cores used on a full machine, W more on an idle one and m cores in all, the idle share i
-// solves B + W i = m (1 - i).
+// idle is the share of the machine's time in which it has nothing to do at throughput x. What waking up costs depends on it,
+// and it on that: it is where what is used and what is idle are all of the cores. Newton's steps from the right end stay
+// there, for what is used is concave in it.
 func (s *steady) idle(x float64) float64 {
-	free := s.cores - s.background
-	return max(0, (free-x*s.full)/(s.cores+x*s.wake))
+	used := s.background + x*s.full
+	if used >= s.cores {
+		return 0
+	}
+	i := (s.cores - used) / (s.cores + x*s.wakeGateway)
+	if s.wake <= 0 {
+		return i
+	}
+	for range 8 {
+		busy := math.Pow(1-i, s.cores-1)
+		excess := used + x*(s.wakeGateway*i+s.wake*(1-busy*(1-i))) - s.cores*(1-i)
+		step := excess / (x*(s.wakeGateway+s.wake*s.cores*busy) + s.cores)
+		i = min(max(i-step, 0), 1)
+		if math.Abs(step) < 1e-12 {
+			break
+		}
+	}
+	return i
+}
+
+// asleep is how often a visit to a service wakes it up where the machine is idle for a share; see wake.go. Its limit apart.
+func (s *steady) asleep(st *station, idle float64) float64 {
+	if st.hops {
+		return idle
+	}
+	return someIdle(idle, s.cores)
 }
 
 // use is the number of cores that all services together use at throughput x.
-func (s *steady) use(x float64) float64 { return s.background + x*(s.full+s.wake*s.idle(x)) }
+func (s *steady) use(x float64) float64 {
+	idle := s.idle(x)
+	return s.background + x*(s.full+s.wakeGateway*idle+s.wake*someIdle(idle, s.cores))
+}
 
-// fullAt is the throughput at which a service uses all of its limit, infinite where it never does.
+// fullAt is the throughput at which a service uses all of its limit, infinite where it never does. Full, it never sleeps. One
+// that may use all cores is never full before the machine is.
 func (s *steady) fullAt(i int) float64 {
 	st := &s.services[i]
 	if st.limit <= 0 {
@@ -28,38 +56,7 @@ func (s *steady) fullAt(i int) float64 {
 	if room <= 0 {
 		return 0
 	}
-	if st.limited(s.cores) {
-		return room / max(st.full, 1e-300) // full, it never sleeps
-	}
-	if st.full+st.wake <= 0 {
-		return math.Inf(1)
-	}
-	// With C cores, F free ones of them and the idle share (F - x full) / (C + x wake), x (f + w i) = room is quadratic.
-	free := s.cores - s.background
-	a := st.full*s.wake - st.wake*s.full
-	b := st.full*s.cores + st.wake*free - room*s.wake
-	c := -room * s.cores
-	best := math.Inf(1)
-	if math.Abs(a) < 1e-15*math.Abs(b) {
-		if b > 0 {
-			best = -c / b
-		}
-	} else if d := b*b - 4*a*c; d >= 0 {
-		// Citardauq form for the small root, so that nothing cancels.
-		q := -(b + math.Copysign(math.Sqrt(d), b)) / 2
-		for _, x := range []float64{q / a, c / q} {
-			if x > 0 && x < best {
-				best = x
-			}
-		}
-	}
-	if free > 0 && best*s.full <= free {
-		return best
-	}
-	if st.full <= 0 {
-		return math.Inf(1)
-	}
-	return room / st.full
+	return room / max(st.full, 1e-300)
 }
 
 // machineFullAt is the throughput at which the machine is full.
@@ -127,7 +124,7 @@ func wholeServers(cores float64) (servers int, speed float64) {
 // the last solve found it.
 func (s *steady) cpuOf(i int, x float64) float64 {
 	st := &s.services[i]
-	return st.idle + x*(st.full+st.wake*s.idle(x)*(1-s.awake[i]))
+	return st.idle + x*(st.full+st.wake*s.asleep(st, s.idle(x))*(1-s.awake[i]))
 }
 
 // bursts is how much longer than at random arrivals CPU time waits, as a multiple of it.
@@ -188,17 +185,17 @@ func (s *steady) loseToLimits(x float64) {
 		if !st.limited(s.cores) || st.visits <= 0 || st.full+st.wake <= 0 {
 			continue
 		}
-		n := float64(st.replicas)
+		n, often := float64(st.replicas), s.asleep(st, idle)
 		h := held{rate: x * st.visits / n, idle: st.idle / n, limit: st.limit, cores: s.cores}
 		h.cpu = st.full / st.visits
 		h.scv = st.square[0]/st.visits/(h.cpu*h.cpu) - 1
-		asked := remembered{h: h, visits: st.visits, wake: st.wake * idle / st.visits, square: st.square}
+		asked := remembered{h: h, visits: st.visits, wake: st.wake * often / st.visits, square: st.square}
 		if out, ok := s.memory[i].find(&asked); ok {
 			s.lost[i], s.awake[i] = out.loss, out.awake
 			continue
 		}
 		spared := 1 - h.asleep(asked.wake)
-		asleep := idle * (1 - spared)
+		asleep := often * (1 - spared)
 		h.cpu = (st.full + st.wake*asleep) / st.visits
 		h.scv = (st.square[0]+asleep*(st.square[1]+asleep*st.square[2]))/st.visits/(h.cpu*h.cpu) - 1
 		s.lost[i], s.awake[i] = h.loss(), spared

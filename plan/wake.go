@@ -2,31 +2,34 @@ package plan
 
 import "math"
 
-// A request costs more CPU on an idle machine than on a busy one: each hop wakes a sleeping process, which looks for
-// more work in vain and falls asleep again. With idle share i the mean cost of a call is a + w i. Throughput X and the
-// m cores tie i to it, X (a + w i) = m (1 - i), from which follows what the next call costs as a share of the mean one:
-// (1 + r i) / (1 + r), with r = w / a.
+// A request costs more CPU on an idle machine than on a busy one: each hop wakes a sleeping process, which looks for more work
+// in vain and falls asleep again. Only what a hop costs wakes and falls asleep; the work that a program does for the request
+// stays what it is. A hop through the gateway, which does nothing else, shows what that is on this machine.
 //
-// Only what a hop costs wakes and falls asleep; the work that a program does for the request stays what it is. A hop
-// through the gateway, which does nothing else, shows what that is on this machine. A service is woken by each request, and
-// by the answer to each of its calls.
+// A service is woken by each request, and by the answer to each of its calls, if a core is idle: where all are busy it waits its
+// turn, which costs nothing. The gateway handles the hops of all, and sleeps in proportion to the idle share of the machine.
 
-// What is believed of a hop before the pulses are looked at: r of the gateway, and that of a service, both in terms of what
-// the gateway spends on a hop; and the standard error of the whole that follows. Chosen on the half of the topologies of
-// bench/twin that its page names; the errors of the other half are reported apart.
+// What is believed of waking up before the pulses are looked at: the gateway's as a multiple r of what its hop costs on a full
+// machine; a service's, on an idle machine and for each time, as a share of the gateway's hop; and the standard error of the
+// whole that follows. Chosen on the half of the topologies of bench/twin that its page names; the errors of the other half are
+// reported apart.
 const (
 	wakeGateway    = 5.0
-	wakeService    = 2.0
+	wakeService    = 0.73
 	wakePriorError = 0.3 // as a share
-	// mostWake is the largest share of a visit's CPU time that is taken to go into waking up.
+	// mostWake is the largest share of a service's CPU time that is taken to go into waking up.
 	mostWake = 0.6
 	// A machine that stalls for a moment moves requests and CPU alike, which looks as if each request cost the same: the
 	// pulses are never believed closer than this.
 	wakePulseError = 0.5
 )
 
-// wakeShare is the share of a hop's CPU time that goes into waking up where the machine is idle for a share i.
+// wakeShare is the share of CPU time that goes into waking up where the machine is idle for a share i, and where that costs r
+// times the rest on an idle one.
 func wakeShare(r, i float64) float64 { return r * i / (1 + r*i) }
+
+// someIdle is the chance that one of the cores is idle, where each is for a share i.
+func someIdle(i, cores float64) float64 { return 1 - math.Pow(1-i, cores) }
 
 // minPulses is how many pulses it takes to say anything at all.
 const minPulses = 30

@@ -61,6 +61,7 @@ type serviceModel struct {
 	drain       time.Duration
 	restart     topology.Restart
 	idle        float64 // cores used without any request
+	hops        bool    // it is the gateway, or the client: it handles the hops of all
 	pause       Pause
 	failures    Failures
 	lanes       []int32
@@ -259,7 +260,7 @@ func (c *compiler) addServices() error {
 	names = append(names, Gateway, Client)
 	total := 0
 	for _, name := range names {
-		s := serviceModel{name: name, replicas: 1, min: 1, max: 1, block: none}
+		s := serviceModel{name: name, replicas: 1, min: 1, max: 1, block: none, hops: true}
 		if svc := c.sys.Services[name]; svc != nil {
 			var err error
 			if s, err = c.service(name, svc); err != nil {

@@ -288,13 +288,18 @@ func (s *sim) leave(v int32, async bool) {
 	}
 }
 
-// asleep is how much of what waking up costs a visit that leaves has cost: in proportion to the idle share of the machine,
-// and nothing where a replica's CPU limit keeps it at work.
+// asleep is how much of what waking up costs a visit that leaves has cost. The gateway, and the client, which handle the hops
+// of all, sleep in proportion to the idle share of the machine. A service is woken where a core is idle, and not at all while
+// a CPU limit keeps it at work.
 func (s *sim) asleep(replica int32) float64 {
-	if s.replicas[replica].limited && len(s.cpu.procs[replica].jobs) > 0 {
+	r := &s.replicas[replica]
+	if s.m.services[r.service].hops {
+		return s.cpu.idleShare()
+	}
+	if r.limited && len(s.cpu.procs[replica].jobs) > 0 || s.cpu.idleShare() <= 0 {
 		return 0
 	}
-	return s.cpu.idleShare()
+	return 1
 }
 
 func (s *sim) freeVisit(v int32) {
