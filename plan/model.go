@@ -34,6 +34,7 @@ type model struct {
 	demands  map[string]map[string]demand
 	services []service // sorted by name; the gateway and the client last
 	caches   []*cachedRoute
+	beyond   []string // what the system does that only the simulator knows
 	notes    []string
 }
 
@@ -127,6 +128,7 @@ func (m *model) addRoute(sys *topology.System, name string) error {
 			m.notes = append(m.notes, fmt.Sprintf("%s: nothing is known of the work of %s, counted as none", name, strings.Join(slices.Compact(silent), ", ")))
 		}
 		if blocks := blocksOf(sys, demands); len(blocks) > 0 {
+			m.leaveOut(blocks...)
 			m.notes = append(m.notes, fmt.Sprintf("%s: %s are left out of the prediction; 'banyan simulate' knows them", name, strings.Join(blocks, ", ")))
 		}
 	}
@@ -134,14 +136,25 @@ func (m *model) addRoute(sys *topology.System, name string) error {
 		return err
 	}
 	if route.Hedge != nil {
+		m.leaveOut("hedges")
 		m.notes = append(m.notes, fmt.Sprintf("%s: the load of hedges is counted, the latency that they save is not", name))
 	}
 	if parts := route.Unmodelled(); len(parts) > 0 {
+		m.leaveOut(parts...)
 		m.notes = append(m.notes, fmt.Sprintf("%s: %s not modelled yet, the prediction is without", name, strings.Join(parts, ", ")))
 	}
 	m.routes = append(m.routes, name)
 	m.demands[name] = demands
 	return nil
+}
+
+// leaveOut takes note of what only the simulator knows.
+func (m *model) leaveOut(names ...string) {
+	for _, name := range names {
+		if !slices.Contains(m.beyond, name) {
+			m.beyond = append(m.beyond, name)
+		}
+	}
 }
 
 // expandRoute adds what the services of a route are asked, by their own 'work': each has its share of the requests.

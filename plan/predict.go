@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/banyanhq/banyan/topology"
@@ -33,6 +34,10 @@ type Prediction struct {
 	Routes     []RoutePrediction   `json:"routes"`
 	Services   []ServicePrediction `json:"services"`
 	Machine    MachinePrediction   `json:"machine"`
+	// Claims say of each kind of figure by which method it was found and how far it is to be trusted.
+	Claims []Claim `json:"claims"`
+	// Beyond names what the system does that the model leaves out and the simulator knows; see Simulate.
+	Beyond []string `json:"beyond,omitempty"`
 	// Notes on what the prediction leaves out.
 	Notes []string `json:"notes,omitempty"`
 }
@@ -88,16 +93,28 @@ func Predict(sys *topology.System, load Load, o Options) (*Prediction, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.predictOf(m, sys, load)
+}
+
+// predictOf is predict with what the system's calibration and the model have to say.
+func (s *steady) predictOf(m *model, sys *topology.System, load Load) (*Prediction, error) {
 	p, err := s.predict(load, m.notes)
-	if err == nil && sys.Calibration != nil {
+	if err != nil {
+		return nil, err
+	}
+	calibrated := 0.0
+	if sys.Calibration != nil {
+		calibrated = sys.Calibration.Throughput
 		p.Notes = append(p.Notes, beyondSweep(sys.Calibration.USL, p.Throughput)...)
 	}
-	return p, err
+	p.Beyond = m.beyond
+	p.Claims = s.claims(p, calibrated)
+	return p, nil
 }
 
 // predict describes the system under a load; notes are those of the model.
 func (s *steady) predict(load Load, notes []string) (*Prediction, error) {
-	p := &Prediction{Load: load, Notes: notes}
+	p := &Prediction{Load: load, Notes: slices.Clone(notes)}
 	x, err := s.settle(load, p)
 	if err != nil {
 		return nil, err

@@ -163,8 +163,14 @@ func (s *steady) powerKnee(held float64) (Limit, error) {
 // busiest names the resource that is used most at throughput x, places as the last solve found them. A service that is
 // full never sleeps: what waking up costs does not count against its limit.
 func (s *steady) busiest(x float64) string {
+	_, by := s.mostUsed(x)
+	return by
+}
+
+// mostUsed is how much the busiest resource is used, and its name.
+func (s *steady) mostUsed(x float64) (best float64, by string) {
 	idle := s.idle(x)
-	best, by := s.use(x)/s.cores, Machine
+	best, by = s.use(x)/s.cores, Machine
 	for i := range s.services {
 		st := &s.services[i]
 		if st.limit > 0 {
@@ -180,7 +186,7 @@ func (s *steady) busiest(x float64) string {
 			best, by = w.used, PlacesOf(st.name)
 		}
 	}
-	return by
+	return best, by
 }
 
 // users is the number of users, not rounded, whose requests make throughput x, by the interactive response time law

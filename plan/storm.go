@@ -20,6 +20,8 @@ type Storm struct {
 	Tries   float64 `json:"tries"`
 	// Good is the share of requests that are still answered in it.
 	Good float64 `json:"good"`
+	// Simulated is what the simulator says of it; nil: it was not asked.
+	Simulated *StormCheck `json:"simulated,omitempty"`
 }
 
 // tangle is the calls of each route as a tree of edges with time-outs and retries.
