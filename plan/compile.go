@@ -37,6 +37,7 @@ type steady struct {
 // station is a service; its demands are those of a request of the mix.
 type station struct {
 	service
+	gone       int // replicas that are taken to be lost
 	idle       float64
 	scale      float64 // multiplies the CPU demand
 	visits     float64
@@ -46,6 +47,9 @@ type station struct {
 	hops       bool       // the gateway, or the client, which handles hops as that does
 	memory     float64    // bytes of one replica
 }
+
+// serving is how many replicas work.
+func (st *station) serving() int { return max(st.replicas-st.gone, 0) }
 
 // pass is a route's way through the services.
 type pass struct {

@@ -149,7 +149,7 @@ func (s *steady) stayAt(service int, x, burst float64) error {
 		return nil
 	}
 	hold /= visits
-	places := st.places * st.replicas
+	places := st.places * max(st.serving(), 1)
 	w := wait{used: x * visits * hold / float64(places)}
 	if w.used >= 1 {
 		s.waits[service] = wait{mean: math.Inf(1), used: w.used}
@@ -284,3 +284,22 @@ func (s *steady) placesHeld(x float64, by string) (float64, string) {
 
 // PlacesOf names, as a resource that limits, the places that a service's concurrency limit leaves.
 func PlacesOf(service string) string { return "concurrency of " + service }
+
+// placesFullAt is the throughput at which the places of one service do not do, those of others taken as ample; false where the
+// CPU is full before.
+func (s *steady) placesFullAt(service int) (float64, bool) {
+	if s.services[service].places <= 0 || s.services[service].visits <= 0 {
+		return 0, false
+	}
+	places := make([]int, len(s.services))
+	for i := range s.services {
+		if places[i] = s.services[i].places; i != service {
+			s.services[i].places = 0
+		}
+	}
+	x, by := s.held()
+	for i := range s.services {
+		s.services[i].places = places[i]
+	}
+	return x, by == PlacesOf(s.services[service].name)
+}

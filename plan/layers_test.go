@@ -158,3 +158,47 @@ func TestUsersWhoWaitForPlaces(t *testing.T) {
 	}
 	near(t, "throughput of many", more.Throughput, 250, 0.01)
 }
+
+func TestTheRemedyForPlacesIsMoreReplicas(t *testing.T) {
+	sys := fan(nil, nil, map[string]float64{"store": 20})
+	sys.Services["store"].Concurrency = 5
+	sys.SLOs = map[string]*topology.SLO{"fast": {Route: "home", Latency: map[string]topology.Duration{"p99": ms(150)}}}
+	growth := topology.GrowthRate{Share: 0.08, Period: "month"}
+	for _, spare := range []int{0, 2} {
+		c, err := Grow(sys, Load{Rates: map[string]float64{"home": 200}}, CapacityOptions{For: 18 * month, Growth: &growth, Spare: spare})
+		if err != nil {
+			t.Fatal(err)
+		}
+		// 200 x 1.08^18 x 20 ms are 16 places, four replicas of which leave little to wait.
+		if n := c.Remedy.Services["store"].Replicas; n < 4+spare || n > 5+spare || !c.Remedy.Possible {
+			t.Errorf("%d spare: %+v", spare, c.Remedy)
+		}
+		if n := c.Remedy.Services["front"].Replicas; spare > 0 && n != 1+spare {
+			t.Errorf("%d spare: the front has %d replicas", spare, n)
+		}
+	}
+}
+
+func TestZonesAndShards(t *testing.T) {
+	sys := fan(nil, nil, map[string]float64{"store": 1})
+	sys.Machine.Cores = 3
+	sys.Services["store"].Work.CPU = ms(10)
+	sys.Services["store"].Uses = []string{"tables.items"}
+	sys.Services["store"].Work.Calls = map[string]float64{"tables.items": 2}
+	sys.Tables = map[string]*topology.Table{"items": {Shards: 4, Replicas: 1}}
+	sys.Services["store"].Replicas.Min, sys.Services["front"].Replicas.Min = 3, 3
+	growth := topology.GrowthRate{Share: 0.08, Period: "month"}
+	c, err := Grow(sys, Load{Rates: map[string]float64{"home": 100}}, CapacityOptions{For: month, Growth: &growth, Zones: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	near(t, "held without a zone", c.Zone.Saturation, 200, 0.001)
+	if c.Zone.Lost != 2 || c.Zone.Left != 4 || !c.Zone.Holds {
+		t.Errorf("%+v", c.Zone)
+	}
+	near(t, "requests that a lost shard fails", c.Shards[0].Fails["home"], 1-0.75*0.75, 1e-9)
+	sys.Services["front"].Replicas.Min = 1
+	if c, err = Grow(sys, Load{Rates: map[string]float64{"home": 100}}, CapacityOptions{For: month, Growth: &growth, Zones: 3}); err != nil || c.Zone.Saturation != 0 || c.Zone.Holds {
+		t.Errorf("a zone with all of a service: %+v, %v", c.Zone, err)
+	}
+}

@@ -85,6 +85,16 @@ func (h held) loss() loss {
 const overtaking = 0.3
 
 func (l loss) times(p float64) loss { return loss{p * l.mean, p * l.square, p * l.chance} }
+
+// add counts visits that lose a time.
+func (l *loss) add(weight, lost float64) {
+	if weight > 0 && lost > 0 {
+		l.mean += weight * lost
+		l.square += weight * lost * lost
+		l.chance += weight
+	}
+}
+
 func (l loss) plus(other loss) loss {
 	return loss{l.mean + other.mean, l.square + other.square, l.chance + other.chance}
 }
@@ -103,16 +113,15 @@ func (h held) lossBehind(backlog float64) (out loss) {
 		for _, z := range deviates {
 			root := max(0, middle+z.at*slope)
 			work := always + came*root*root*root
-			lost := waiting
-			if k := math.Floor(work / quota); k > 0 {
-				lost = max(0, k*quotaPeriod-u+(work-k*quota)/speed-h.cpu)
-			}
+			// The point stands for half a deviation, of which a part may be over the quota.
+			over := min(max((work-quota)/max(came*3*root*root*slope*deviateStep, 1e-12)+0.5, 0), 1)
 			w := z.weight / instants
-			out.mean += w * lost
-			out.square += w * lost * lost
-			if lost > 0 {
-				out.chance += w
+			if over > 0 {
+				work := max(work, quota)
+				k := max(1, math.Floor(work/quota))
+				out.add(w*over, max(0, k*quotaPeriod-u+(work-k*quota)/speed-h.cpu))
 			}
+			out.add(w*(1-over), waiting)
 		}
 	}
 	return out
@@ -121,7 +130,9 @@ func (h held) lossBehind(backlog float64) (out loss) {
 // backlogs are equally likely points of an exponential distribution of mean 1.
 var backlogs = [...]float64{0.0921, 0.3045, 0.5697, 0.9225, 1.4518, 2.6594}
 
-// deviates are points of the normal distribution, half a deviation apart, with their weights.
+// deviates are points of the normal distribution, deviateStep apart, with their weights.
+const deviateStep = 0.5
+
 var deviates = [...]struct{ at, weight float64 }{
 	{-3, 0.00222}, {-2.5, 0.00877}, {-2, 0.02702}, {-1.5, 0.06483}, {-1, 0.12112}, {-0.5, 0.17621}, {0, 0.19966},
 	{0.5, 0.17621}, {1, 0.12112}, {1.5, 0.06483}, {2, 0.02702}, {2.5, 0.00877}, {3, 0.00222},

@@ -178,7 +178,7 @@ func (s *steady) mostUsed(x float64) (best float64, by string) {
 			if !st.limited(s.cores) {
 				cores += x * st.wake * s.asleep(st, idle)
 			}
-			if u := cores / (st.limit * float64(st.replicas)); u > best {
+			if u := cores / (st.limit * float64(max(st.serving(), 1))); u > best {
 				best, by = u, st.name
 			}
 		}

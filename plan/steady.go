@@ -49,10 +49,13 @@ func (s *steady) use(x float64) float64 {
 // that may use all cores is never full before the machine is.
 func (s *steady) fullAt(i int) float64 {
 	st := &s.services[i]
+	if st.serving() == 0 && st.visits > 0 {
+		return 0
+	}
 	if st.limit <= 0 {
 		return math.Inf(1)
 	}
-	room := st.limit*float64(st.replicas) - st.idle
+	room := st.limit*float64(st.serving()) - st.idle
 	if room <= 0 {
 		return 0
 	}
@@ -185,7 +188,7 @@ func (s *steady) loseToLimits(x float64) {
 		if !st.limited(s.cores) || st.visits <= 0 || st.full+st.wake <= 0 {
 			continue
 		}
-		n, often := float64(st.replicas), s.asleep(st, idle)
+		n, often := float64(st.serving()), s.asleep(st, idle)
 		h := held{rate: x * st.visits / n, idle: st.idle / n, limit: st.limit, cores: s.cores}
 		h.cpu = st.full / st.visits
 		h.scv = st.square[0]/st.visits/(h.cpu*h.cpu) - 1

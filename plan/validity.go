@@ -47,7 +47,7 @@ func (s *steady) claims(p *Prediction, calibrated float64) []Claim {
 		held.Method = "operational laws and the layers of calls"
 	}
 	mean := Claim{What: claimMean, Method: p.Method, Trust: Good}
-	tail := Claim{What: claimPercentiles, Method: "distributions fitted to two moments, over the " + p.Method, Trust: Fair}
+	tail := Claim{What: claimPercentiles, Method: "distributions fitted to mean and variance", Trust: Fair}
 	all := []*Claim{&use, &held, &mean, &tail}
 	lower := func(to Trust, why string, claims ...*Claim) {
 		for _, c := range claims {

@@ -25,6 +25,7 @@ func (c *cli) plan() *cobra.Command {
 	var ahead lookAhead
 	var explore bool
 	var method string
+	var promises []string
 	cmd := &cobra.Command{
 		Use:     "plan",
 		GroupID: "predict",
@@ -47,6 +48,9 @@ horizon. --write makes a file of these, to be laid over the topology: banyan -f 
 				return err
 			}
 			if err := overrideLoad(sys, rate, users, think); err != nil {
+				return err
+			}
+			if err := promise(sys, promises); err != nil {
 				return err
 			}
 			for name := range replicas {
@@ -100,6 +104,7 @@ horizon. --write makes a file of these, to be laid over the topology: banyan -f 
 	cmd.Flags().StringVar(&think, "think", "", "mean pause of a user between two requests, such as 1s")
 	cmd.Flags().StringToIntVar(&replicas, "replicas", nil, "plan with other numbers of replicas, such as catalog=3,cart=2")
 	cmd.Flags().BoolVar(&explore, "explore", false, "show what faster services, caches and larger replicas would do, and the bottlenecks over mix and load")
+	cmd.Flags().StringArrayVar(&promises, "slo", nil, "promise a latency beside the file's, such as 'GET /search p99=100ms'; may be repeated")
 	cmd.Flags().StringVar(&method, "method", "auto", "auto: simulate what the closed form leaves out, and check the metastable region by simulation; analytic: neither")
 	ahead.flags(cmd)
 	return cmd
@@ -114,6 +119,30 @@ func simulateBeyond(ctx context.Context, sys *topology.System, p *plan.Plan, o p
 		return nil
 	}
 	return p.Storm.Check(ctx, sys, p.Saturation.Throughput, o)
+}
+
+// promise adds SLOs of the form 'ROUTE p99=100ms'.
+func promise(sys *topology.System, promises []string) error {
+	for _, text := range promises {
+		at := strings.LastIndex(strings.TrimSpace(text), " ")
+		if at < 0 {
+			return usagef("--slo %q: want a route and a limit, such as 'GET /search p99=100ms'", text)
+		}
+		name := strings.TrimSpace(text[:at])
+		key, limit, _ := strings.Cut(strings.TrimSpace(text[at:]), "=")
+		d, err := topology.ParseDuration(limit)
+		switch {
+		case err != nil || d <= 0 || !strings.HasPrefix(key, "p"):
+			return usagef("--slo %q: want a limit such as p99=100ms after the route", text)
+		case sys.RouteByName(name) == nil:
+			return usagef("--slo %q: there is no route %s", text, name)
+		}
+		if sys.SLOs == nil {
+			sys.SLOs = map[string]*topology.SLO{}
+		}
+		sys.SLOs[text] = &topology.SLO{Route: name, Latency: map[string]topology.Duration{key: d}}
+	}
+	return nil
 }
 
 // overrideLoad replaces the load of the file's workload by the flags that were given.
