@@ -71,7 +71,8 @@ type Capacity struct {
 	Remedy Remedy `json:"remedy"`
 	// Sensitivity of the knee to each input, the strongest first.
 	Sensitivity []Sensitivity `json:"sensitivity"`
-	// Doubt is the distribution of the first end over uncertain inputs; nil if they were taken as stated.
+	// Doubt is the distribution of the first end over uncertain inputs, and what they make of remedies with a margin; nil if
+	// they were taken as stated.
 	Doubt *Doubt `json:"doubt,omitempty"`
 }
 
@@ -156,14 +157,14 @@ func Grow(sys *topology.System, load Load, o CapacityOptions) (*Capacity, error)
 		return nil, err
 	}
 	c.Cost = g.cost(sys.Prices, today.Rate)
-	if c.Remedy, err = g.remedy(sys, o.For); err != nil {
+	if c.Remedy, err = g.remedy(sys, g.factorAt(o.For)); err != nil {
 		return nil, err
 	}
 	if c.Sensitivity, err = g.sensitivity(); err != nil {
 		return nil, err
 	}
 	if o.Uncertainty > 0 {
-		c.Doubt, err = g.doubt(o, c.Remedy)
+		c.Doubt, err = g.doubt(sys, o, c.Remedy)
 	}
 	return c, err
 }

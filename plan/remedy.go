@@ -49,8 +49,7 @@ const (
 // remedy searches: exactly over the number of cores, from the fewest that would do if no service had a limit to where
 // the machine alone costs more than the best found; for each, greedily over replicas and limits with a look two moves
 // ahead, and then back, taking away what turns out not to be needed.
-func (g *grower) remedy(sys *topology.System, span time.Duration) (Remedy, error) {
-	target := g.factorAt(span)
+func (g *grower) remedy(sys *topology.System, target float64) (Remedy, error) {
 	defer g.lose(g.spare)()
 	strain, _, err := g.strainAt(target)
 	if err != nil || strain <= 1 {

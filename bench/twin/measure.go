@@ -18,6 +18,9 @@ var loads = []float64{0.5, 0.7, 0.8}
 
 const calibrated = 0.3
 
+// holdingUsers are how many users, who do not think, find out what a system holds.
+const holdingUsers = "48"
+
 // record is what is known of one topology.
 type record struct {
 	Topology string    `json:"topology"`
@@ -31,6 +34,8 @@ type record struct {
 	// Predicted is what the model says the system holds, and by what.
 	Predicted float64 `json:"predicted"`
 	By        string  `json:"by"`
+	// Simulated is the throughput of the same users in the simulator.
+	Simulated float64 `json:"simulated"`
 }
 
 // point is one load.
@@ -105,7 +110,7 @@ func (b *bench) measure(ctx context.Context, r *record) (whole bool, err error) 
 	}()
 	r.At, r.Seconds = time.Now().UTC().Round(time.Second), b.seconds
 	if r.Holds == 0 {
-		run, ok, err := b.try(ctx, r, "what it holds", "--users", "48", "--think", "0s", "--warmup", "3s", "--duration", fmt.Sprintf("%gs", max(3, b.seconds/2)))
+		run, ok, err := b.try(ctx, r, "what it holds", "--users", holdingUsers, "--think", "0s", "--warmup", "3s", "--duration", fmt.Sprintf("%gs", max(3, b.seconds/2)))
 		if err != nil || !ok {
 			return false, err
 		}
@@ -216,6 +221,15 @@ func (b *bench) predict(ctx context.Context, r *record) error {
 		return err
 	}
 	r.Predicted, r.By = planned.Saturation.Throughput, planned.Saturation.By
+	var simulated struct {
+		All struct {
+			Throughput struct{ Value float64 }
+		}
+	}
+	if err := b.ask(ctx, name, &simulated, "simulate", "--users", holdingUsers, "--think", "0s", "--duration", "20s", "--replications", "2", "--fixed"); err != nil {
+		return err
+	}
+	r.Simulated = simulated.All.Throughput.Value
 	for _, p := range r.Points {
 		var all []comparison
 		for _, run := range p.Runs {

@@ -34,7 +34,7 @@ func (l *lookAhead) flags(cmd *cobra.Command) {
 	f.Uint64Var(&l.seed, "seed", 1, "seed of the draws for --uncertainty")
 	f.IntVar(&l.spare, "spare", 0, "with --for: find changes that hold with so many replicas of every service gone at once: 1 for N+1, 2 for N+2")
 	f.IntVar(&l.zones, "zones", 0, "with --for: show the loss of one of so many zones, over which replicas and cores are spread evenly")
-	f.StringVar(&l.write, "write", "", "write the cheapest changes that hold through the horizon as an overlay `FILE`")
+	f.StringVar(&l.write, "write", "", "write the cheapest changes that hold through the horizon, with --uncertainty those of least regret, as an overlay `FILE`")
 }
 
 // options are nil where nothing asks to look ahead.
@@ -105,16 +105,20 @@ func (c *cli) lookAhead(sys *topology.System, p *plan.Plan, g *plan.Capacity, o 
 	if l.write == "" {
 		return nil
 	}
-	if g.Remedy.Possible && !g.Remedy.Needed {
+	remedy := g.Remedy
+	if g.Doubt != nil {
+		remedy = g.Doubt.Options[g.Doubt.Least].Remedy // of least regret
+	}
+	if remedy.Possible && !remedy.Needed {
 		fmt.Fprintf(c.err, "The system holds as it is: %s was not written.\n", l.write)
 		return nil
 	}
-	return c.writeOverlay(sys, g, o, l.write)
+	return c.writeOverlay(sys, remedy, o, l.write)
 }
 
 // writeOverlay writes the remedy and makes sure that it is accepted.
-func (c *cli) writeOverlay(sys *topology.System, g *plan.Capacity, o plan.CapacityOptions, file string) error {
-	text, err := plan.Overlay(sys, o.Options, g.Remedy)
+func (c *cli) writeOverlay(sys *topology.System, remedy plan.Remedy, o plan.CapacityOptions, file string) error {
+	text, err := plan.Overlay(sys, o.Options, remedy)
 	if err != nil {
 		return fmt.Errorf("--write %s: %w", file, err)
 	}
@@ -304,6 +308,32 @@ func (c *cli) printDoubt(g *plan.Capacity, on func(time.Duration) string) {
 		fmt.Fprintf(c.out, ", with the changes in %s", percent(d.HoldsChanged))
 	}
 	fmt.Fprintln(c.out, ".")
+	c.printRegret(d)
+}
+
+// printRegret weighs the options against each other.
+func (c *cli) printRegret(d *plan.Doubt) {
+	if len(d.Options) < 2 {
+		return
+	}
+	unit := d.Options[0].Bill
+	t := table{head: []string{"IF SIZED FOR", "COSTS", "HOLDS IN", "REGRET"}}
+	for k, o := range d.Options {
+		name := "as it is"
+		if o.Margin > 0 {
+			name = fmt.Sprintf("%.3g x the load", o.Margin)
+		}
+		if k == d.Least {
+			name += " *"
+		}
+		t.row(name, fmt.Sprintf("x%.3g", o.Bill/unit), percent(o.Holds), fmt.Sprintf("%.1f%%", 100*o.Regret/unit))
+	}
+	fmt.Fprintln(c.out)
+	t.write(c.out)
+	fmt.Fprintln(c.out, "* least regret: what is paid beyond the cheapest that holds, or again where it does not hold, as a share of today's cost.")
+	for _, change := range d.Options[d.Least].Remedy.Changes {
+		fmt.Fprintf(c.out, "  %s\n", change)
+	}
 }
 
 func describeCost(k *plan.Cost) string {
