@@ -66,7 +66,7 @@ func (s *steady) layer() {
 // same time. It reports false where the places of a service do not do. burst is the wait for the CPU by bursts.
 func (s *steady) climb(x, burst float64) (bool, error) {
 	for i := range s.routes {
-		if err := s.hop(&s.routes[i], burst); err != nil {
+		if err := s.hop(&s.routes[i], x, burst); err != nil {
 			return false, err
 		}
 	}
@@ -110,6 +110,7 @@ func (s *steady) climb(x, burst float64) (bool, error) {
 func (s *steady) stayAt(service int, x, burst float64) error {
 	st := &s.services[service]
 	_, speed := wholeServers(s.cores)
+	idle := s.idle(x)
 	others := s.stretchAt(s.use(x) - s.cpuOf(service, x))
 	var visits, hold, square float64
 	for i := range s.routes {
@@ -120,7 +121,7 @@ func (s *steady) stayAt(service int, x, burst float64) error {
 		}
 		v := &r.tree[k]
 		d := r.at[v.call].demand
-		cpu, delay, lost := st.scale*d.cpu/speed, r.slow*d.delay, s.lost[service]
+		cpu, delay, lost := (st.scale*d.cpu+s.woken(&r.at[v.call], idle))/speed, r.slow*d.delay, s.lost[service]
 		stretch := s.stretch + burst
 		below := s.below(r, k, false)
 		one, err := queueing.PSVariance(cpu, d.scv, max(1, stretch))
@@ -165,7 +166,7 @@ func (s *steady) stayAt(service int, x, burst float64) error {
 }
 
 // hop finds what a call between services spends in the gateway, which handles all alike.
-func (s *steady) hop(r *pass, burst float64) error {
+func (s *steady) hop(r *pass, x, burst float64) error {
 	r.hop = stay{}
 	hops := 0.0
 	for _, v := range r.tree {
@@ -177,7 +178,7 @@ func (s *steady) hop(r *pass, burst float64) error {
 		}
 		_, speed := wholeServers(s.cores)
 		d, n := c.demand, c.demand.visits/hops
-		cpu, delay, stretch := s.services[c.service].scale*d.cpu/speed, r.slow*d.delay, s.stretch+burst
+		cpu, delay, stretch := (s.services[c.service].scale*d.cpu+s.woken(&c, s.idle(x)))/speed, r.slow*d.delay, s.stretch+burst
 		one, err := queueing.PSVariance(cpu, d.scv, max(1, stretch))
 		if err != nil {
 			return err

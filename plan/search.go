@@ -214,7 +214,11 @@ func (s *steady) alone() float64 {
 	var sum, shares float64
 	for i := range s.routes {
 		r := &s.routes[i]
-		sum += r.share * (r.cpu/speed + r.delay)
+		woken := 0.0
+		for k := range r.at {
+			woken += r.at[k].demand.visits * s.woken(&r.at[k], 1)
+		}
+		sum += r.share * ((r.cpu+woken)/speed + r.delay)
 		shares += r.share
 	}
 	return sum / shares
@@ -227,10 +231,6 @@ func (s *steady) closed(users int, think float64) (float64, error) {
 	held, _ := s.held()
 	lo, hi := 0.0, min(held, ample, float64(users)/max(s.alone()+think, 1e-12)*1.0000001)
 	servers, speed := wholeServers(s.cores)
-	cpu := 0.0
-	for i := range s.routes {
-		cpu += s.routes[i].share * s.routes[i].cpu / speed
-	}
 	stretch := 1.0
 	for range 40 {
 		x := (lo + hi) / 2
@@ -242,7 +242,7 @@ func (s *steady) closed(users int, think float64) (float64, error) {
 		answer := 0.0
 		if ok {
 			// What is not the machine's sharing is a delay, as think time is.
-			cpu := min(cpu, s.latency()) // of calls at the same time it waits for no more than the longest
+			cpu := min(s.waited(x)/speed, s.latency()) // of calls at the same time it waits for no more than the longest
 			rest := s.latency() - cpu
 			net := &queueing.Network{Stations: []queueing.Station{{Name: Machine, Servers: servers, Discipline: queueing.PS}},
 				Classes: []queueing.Class{{Name: "users", Population: users, Think: think + rest, Demands: []float64{max(cpu, 1e-12)}}}}
@@ -265,4 +265,17 @@ func (s *steady) closed(users int, think float64) (float64, error) {
 	s.stretch = stretch
 	_, err := s.finish(lo)
 	return lo, err
+}
+
+// waited is the CPU time that a request of the mix waits for at throughput x, without sharing, as the last solve found limits.
+func (s *steady) waited(x float64) float64 {
+	idle, sum := s.idle(x), 0.0
+	for i := range s.routes {
+		r := &s.routes[i]
+		sum += r.share * r.cpu
+		for k := range r.at {
+			sum += r.share * r.at[k].demand.visits * s.woken(&r.at[k], idle)
+		}
+	}
+	return sum
 }

@@ -151,8 +151,9 @@ func (s *steady) finish(x float64) (bool, error) {
 	wait := s.bursts(idle)
 	for i := range s.routes {
 		r := &s.routes[i]
-		o := odd{}
+		o, woken := odd{}, 0.0
 		for _, c := range r.at {
+			woken += c.demand.visits * s.woken(&c, idle)
 			if l := &s.lost[c.service]; l.chance > 0 {
 				o.add(c.demand.visits, l.mean, l.variance(), l.chance)
 			}
@@ -161,10 +162,10 @@ func (s *steady) finish(x float64) (bool, error) {
 			return false, nil
 		}
 		s.mean[i], s.variance[i], s.odd[i] = r.delay+o.mean, r.delayVar+o.variance, o
-		if r.cpu <= 0 {
+		if r.cpu+woken <= 0 {
 			continue
 		}
-		one := r.cpu / speed
+		one := (r.cpu + woken) / speed
 		s.mean[i] += one * (s.stretch + wait)
 		n := max(r.visits, 1)
 		v, err := queueing.PSVariance(one/n, r.scv, max(1, s.stretch+wait))
@@ -177,6 +178,16 @@ func (s *steady) finish(x float64) (bool, error) {
 		return s.climb(x, wait)
 	}
 	return true, nil
+}
+
+// woken is the CPU time of waking up that a visit waits for, at an idle share of the machine. The client wakes up beside what it
+// measures.
+func (s *steady) woken(c *call, idle float64) float64 {
+	st := &s.services[c.service]
+	if st.name == Client && !st.own {
+		return 0
+	}
+	return st.scale * c.demand.wake * s.asleep(st, idle) * (1 - s.awake[c.service])
 }
 
 // loseToLimits fills lost and awake for throughput x.

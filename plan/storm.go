@@ -269,8 +269,9 @@ func (t *tangle) wait(x float64) {
 		tr := &t.mix[i]
 		for k := len(tr.edges) - 1; k >= 0; k-- {
 			e := &tr.edges[k]
-			d := s.routes[tr.route].at[e.call].demand
-			own := d.cpu*stretch + d.delay + s.lost[e.service].mean
+			c := &s.routes[tr.route].at[e.call]
+			d := c.demand
+			own := (d.cpu+s.woken(c, idle))*stretch + d.delay + s.lost[e.service].mean
 			if full {
 				own = math.Inf(1)
 			}

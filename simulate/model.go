@@ -61,6 +61,7 @@ type serviceModel struct {
 	drain       time.Duration
 	restart     topology.Restart
 	idle        float64 // cores used without any request
+	client      bool    // it is the client
 	hops        bool    // it is the gateway, or the client: it handles the hops of all
 	pause       Pause
 	failures    Failures
@@ -260,7 +261,7 @@ func (c *compiler) addServices() error {
 	names = append(names, Gateway, Client)
 	total := 0
 	for _, name := range names {
-		s := serviceModel{name: name, replicas: 1, min: 1, max: 1, block: none, hops: true}
+		s := serviceModel{name: name, replicas: 1, min: 1, max: 1, block: none, hops: true, client: name == Client}
 		if svc := c.sys.Services[name]; svc != nil {
 			var err error
 			if s, err = c.service(name, svc); err != nil {

@@ -76,6 +76,9 @@ func (s *sim) visit(i, replica int32, again bool) {
 	work := 0.0
 	if n.block == none {
 		work = n.cpu.sample(svc.work)
+		if n.wake > 0 && !s.m.services[n.service].client {
+			work += n.wake * s.asleep(replica)
+		}
 	} else {
 		work = s.blockWork(n, c.op)
 	}
@@ -273,8 +276,8 @@ func (s *sim) leave(v int32, async bool) {
 	replica := at.replica
 	if n := &s.m.nodes[at.node]; async && n.async.mean+n.wake > 0 {
 		work := n.async.sample(svc.work)
-		if n.wake > 0 {
-			work += n.wake * s.asleep(replica)
+		if n.wake > 0 && s.m.services[at.service].client {
+			work += n.wake * s.asleep(replica) // it wakes up beside what it measures
 		}
 		if work > 0 {
 			s.startWork(replica, work, nobody)
@@ -288,7 +291,7 @@ func (s *sim) leave(v int32, async bool) {
 	}
 }
 
-// asleep is how much of what waking up costs a visit that leaves has cost. The gateway, and the client, which handle the hops
+// asleep is how much of what waking up costs a visit costs. The gateway, and the client, which handle the hops
 // of all, sleep in proportion to the idle share of the machine. A service is woken where a core is idle, and not at all while
 // a CPU limit keeps it at work.
 func (s *sim) asleep(replica int32) float64 {
