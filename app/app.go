@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/banyanhq/banyan/app/control"
+	"github.com/banyanhq/banyan/autoscale"
 	"github.com/banyanhq/banyan/gateway"
 	"github.com/banyanhq/banyan/observe"
 	"github.com/banyanhq/banyan/orchestrate"
@@ -60,6 +61,7 @@ type App struct {
 	orch     *orchestrate.Orchestrator
 	observer *observe.Observer
 	pulses   *observe.Pulses
+	scaler   *autoscale.Controller // nil where no service is scaled
 	metrics  net.Listener
 	since    time.Time
 	loaded   atomic.Pointer[time.Time] // when the system was read
@@ -108,7 +110,11 @@ func New(cfg Config) (*App, error) {
 		Collectors: []prometheus.Collector{a.gateway.Collector()},
 		Record:     observe.RecordConfig{Dir: filepath.Join(cfg.Dir, "samples")},
 	})
+	if err != nil {
+		return nil, err
+	}
 	a.pulses = observe.NewPulses(a.pulse)
+	a.scaler, err = newAutoscaler(a)
 	return a, err
 }
 
@@ -185,6 +191,7 @@ func (a *App) serve(ctx context.Context, socket net.Listener) error {
 	var inner errgroup.Group
 	inner.Go(func() error { return a.guard("orchestrate", a.runServices(ctx)) })
 	inner.Go(func() error { return a.announce(ctx) })
+	inner.Go(func() error { return a.guard("autoscale", a.runAutoscaler(ctx)) })
 	err := inner.Wait()
 	endRim()
 	return stopped(ctx, errors.Join(err, outer.Wait()))

@@ -33,6 +33,7 @@ const (
 	ScaleMax                           // it would be more than the maximum
 	ScalePanic                         // load rose within seconds to a multiple of what the replicas hold
 	ScaleForecast                      // the load that is forecast asks for it
+	ScaleSchedule                      // the file asks for so many at this time
 )
 
 // String returns the reason in words.
@@ -60,6 +61,8 @@ func (r ScaleReason) String() string {
 		return "panic"
 	case ScaleForecast:
 		return "forecast"
+	case ScaleSchedule:
+		return "schedule"
 	}
 	return fmt.Sprintf("ScaleReason(%d)", uint8(r))
 }

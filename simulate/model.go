@@ -486,6 +486,11 @@ func (c *compiler) note() {
 	if len(c.silent) > 0 {
 		c.m.notes = append(c.m.notes, fmt.Sprintf("nothing is known of the work of %s: counted as none", list(sortedKeys(c.silent))))
 	}
+	for _, name := range c.sys.SortedServices() {
+		if scale := c.sys.Services[name].Scale; scale != nil && (len(scale.Schedule) > 0 || scale.Budget > 0 || scale.Vertical != nil) {
+			c.assume("scale of %s: schedule, budget and vertical are not simulated", name)
+		}
+	}
 	if c.m.o.Autoscale == nil {
 		for _, s := range c.m.services {
 			if s.max > s.replicas {

@@ -98,12 +98,45 @@ func (c *checker) service(name string, v *Service) {
 		c.at(s.child("restart").child("min"), Problem{Found: v.Restart.Min.String(),
 			Message: fmt.Sprintf("min is more than max (%v)", v.Restart.Max)})
 	}
-	if t := s.child("scale"); v.Scale != nil && t.child("target").node.empty() {
-		c.at(t, Problem{Message: "nothing is to be held", Expected: "a target such as {cpu: 70%}"})
-	}
+	c.scale(s.child("scale"), v)
 	c.inbound(s.child("inbound"), v.Inbound)
 	c.resilience(s.child("inbound"), v.Inbound, v)
 	c.calls(s.child("work"), v.Work, v.Uses)
+}
+
+func (c *checker) scale(s spot, v *Service) {
+	scale := v.Scale
+	if scale == nil {
+		return
+	}
+	if s.child("target").node.empty() {
+		c.at(s, Problem{Message: "nothing is to be held", Expected: "a target such as {cpu: 70%}"})
+	}
+	for i, w := range scale.Schedule {
+		item := s.child("schedule").item(i)
+		switch {
+		case w.At == "":
+			c.at(item, Problem{Message: "it is not said when it begins", Expected: "'at', such as '30 8 * * mon-fri'"})
+		case w.Min > v.Replicas.Max:
+			c.at(item.child("min"), Problem{Found: fmt.Sprint(w.Min), Message: fmt.Sprintf("is more than replicas.max (%d)", v.Replicas.Max)})
+		}
+	}
+	if b := s.child("budget"); scale.Budget > 0 {
+		switch {
+		case c.sys.Prices == nil || c.sys.Prices.CPUHour == 0:
+			c.at(b, Problem{Message: "nothing says what a core costs", Expected: "prices.cpu_hour"})
+		case v.Limits.CPU == 0 && scale.Vertical == nil:
+			c.at(b, Problem{Message: "what a replica costs is not bounded", Expected: "limits.cpu of the service"})
+		}
+	}
+	if vertical := s.child("vertical"); scale.Vertical != nil {
+		switch {
+		case scale.Vertical.Max < scale.Vertical.Min:
+			c.at(vertical.child("max"), Problem{Found: fmt.Sprint(scale.Vertical.Max), Message: fmt.Sprintf("is less than min (%v)", scale.Vertical.Min)})
+		case scale.Target.CPU == 0:
+			c.at(vertical, Problem{Message: "more CPU for each replica helps where the CPU is what is held", Expected: "scale.target.cpu"})
+		}
+	}
 }
 
 // empty says whether the file says nothing at a node.

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/banyanhq/banyan/autoscale"
 	"github.com/banyanhq/banyan/gateway"
 	"github.com/banyanhq/banyan/gateway/httpcache"
 	"github.com/banyanhq/banyan/observe"
@@ -48,6 +49,10 @@ type System interface {
 	Reload() ([]string, error)
 	// Topology is the system that it goes by, as YAML with everything said.
 	Topology() ([]byte, error)
+	// ScaledServices are those that the autoscaler scales, ScaleDecisions what it decided about one; ok is false if it
+	// does not scale that.
+	ScaledServices() []string
+	ScaleDecisions(service string) (all []autoscale.Decision, ok bool)
 	// Why says what was decided for a request, by its id or its trace's; ok is false if that is not remembered.
 	Why(id string) (d gateway.Decision, ok bool)
 	// HandOver returns the listeners for another gateway to take; done is called when they have arrived there. The caller

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/banyanhq/banyan/autoscale"
 	"github.com/banyanhq/banyan/gateway"
 	"github.com/banyanhq/banyan/gateway/httpcache"
 	"github.com/banyanhq/banyan/observe"
@@ -37,6 +38,12 @@ func (f *fake) Reload() ([]string, error) {
 	return []string{"route home changed"}, f.fail
 }
 func (f *fake) Topology() ([]byte, error) { return []byte("system: fake"), f.fail }
+func (f *fake) ScaledServices() []string  { return []string{"web"} }
+
+func (f *fake) ScaleDecisions(service string) ([]autoscale.Decision, bool) {
+	return []autoscale.Decision{{Service: service, From: 1, To: 2}}, service == "web"
+}
+
 func (f *fake) Why(id string) (gateway.Decision, bool) {
 	return gateway.Decision{RequestID: id, Status: 200}, id == "known"
 }
@@ -133,6 +140,15 @@ func TestEveryCallArrives(t *testing.T) {
 	}
 	if text, err := c.Topology(ctx); err != nil || text != "system: fake" {
 		t.Errorf("topology: %q %v", text, err)
+	}
+	if names, err := c.ScaledServices(ctx); err != nil || len(names) != 1 {
+		t.Errorf("scaled services: %v, %v", names, err)
+	}
+	if all, err := c.ScaleDecisions(ctx, "web"); err != nil || len(all) != 1 || all[0].To != 2 {
+		t.Errorf("decisions: %v, %v", all, err)
+	}
+	if _, err := c.ScaleDecisions(ctx, "orders"); err == nil || !strings.Contains(err.Error(), "is not scaled") {
+		t.Errorf("decisions about a service that is not scaled: %v", err)
 	}
 	if d, err := c.Why(ctx, "known"); err != nil || d.RequestID != "known" {
 		t.Errorf("why: %+v %v", d, err)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/banyanhq/banyan/autoscale"
+	"github.com/banyanhq/banyan/forecast"
 	"github.com/banyanhq/banyan/policy"
 	"github.com/banyanhq/banyan/topology"
 )
@@ -46,7 +47,7 @@ func contestants(tr Trace, p *Plant, names []string) ([]contestant, error) {
 			c.knob, c.knobs = "headroom", headrooms()
 			c.with = func(headroom float64) decider {
 				return &predictive{outlooks: outlooks, scaler: policy.NewPredictiveScaler(policy.PredictiveConfig{
-					Need: p.Capacity.Need, Headroom: headroom, CoolDown: autoscale.DefaultCoolDown, Min: p.Min, Max: p.Max})}
+					Need: p.Capacity.Need, Headroom: headroom, CoolDown: autoscale.CoolDown, Min: p.Min, Max: p.Max})}
 			}
 		case "hpa":
 			c.with = func(u float64) decider {
@@ -121,14 +122,16 @@ func (d *predictive) decide(now time.Duration, u policy.Usage) int {
 
 // forecastOnce gives the outlook after each step of a trace.
 func forecastOnce(tr Trace, p *Plant) ([]policy.Outlook, error) {
-	predictor, err := autoscale.NewPredictor(autoscale.PredictorConfig{Step: tr.Step, StartUp: p.StartUp, Interval: max(p.Tick, tr.Step), Beyond: autoscale.DefaultCoolDown})
+	interval := max(p.Tick, tr.Step)
+	predictor, err := forecast.NewPredictor(forecast.PredictorConfig{Step: tr.Step, Far: max(p.StartUp+interval, autoscale.CoolDown)})
 	if err != nil {
 		return nil, err
 	}
 	outlooks := make([]policy.Outlook, len(tr.Rates))
 	for i, r := range tr.Rates {
 		predictor.Observe(r)
-		outlooks[i] = predictor.Outlook()
+		o := predictor.Outlook(p.StartUp + interval)
+		outlooks[i] = policy.Outlook{Until: o.Until, Beyond: o.Beyond}
 	}
 	return outlooks, nil
 }

@@ -79,14 +79,14 @@ func one(ctx context.Context, file string, names []string, startUp time.Duration
 	if err != nil {
 		return "", 0, err
 	}
-	trace := replay.Trace{Step: series.Step, Rates: series.Rates()}.Coarser(autoscale.DefaultInterval)
+	trace := replay.Trace{Step: series.Step, Rates: series.Rates()}.Coarser(autoscale.Interval)
 	sorted := slices.DeleteFunc(slices.Clone(trace.Rates), math.IsNaN)
 	slices.Sort(sorted)
 	capacity, err := autoscale.LinearCapacity(sorted[len(sorted)*999/1000] / 50)
 	if err != nil {
 		return "", 0, err
 	}
-	plant := replay.Plant{Capacity: capacity, StartUp: startUp, Tick: autoscale.DefaultInterval, Min: 1, Max: 1000,
+	plant := replay.Plant{Capacity: capacity, StartUp: startUp, Tick: autoscale.Interval, Min: 1, Max: 1000,
 		WarmUp: min(int(48*time.Hour/trace.Step), len(trace.Rates)/5)}
 	c, err := replay.Compare(ctx, trace, plant, names, hold)
 	if err != nil {

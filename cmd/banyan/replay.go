@@ -74,7 +74,7 @@ queueing (--service-time 20ms --concurrency 8 --slo 'p99<300ms').`,
 	flags.StringVar(&f.trace, "trace", "", "CSV `file` of the traffic; '-' is standard input")
 	flags.StringSliceVar(&f.policies, "policy", replay.Policies(), "policies to compare")
 	flags.DurationVar(&f.startUp, "startup", 3*time.Minute, "how long a new replica takes to serve")
-	flags.DurationVar(&f.tick, "tick", autoscale.DefaultInterval, "time between two decisions")
+	flags.DurationVar(&f.tick, "tick", autoscale.Interval, "time between two decisions")
 	flags.DurationVar(&f.step, "step", 0, "how long a step is (default: from the times in the file)")
 	flags.StringVar(&f.slo, "slo", "p99<300ms", "objective of latency, with --service-time")
 	flags.Float64Var(&f.hold, "hold", 0.995, "share of the time in which the objective must hold")
