@@ -261,7 +261,11 @@ func (c *compiler) keys() {
 			if route == nil {
 				continue // a function's
 			}
-			in := routeInbound(route, c.sys.Services[route.To])
+			to := c.sys.Services[route.To]
+			if to == nil {
+				to = &topology.Service{} // a redirect's, or one that is split without a service of its own
+			}
+			in := routeInbound(route, to)
 			if in.Hash != nil && hashes(in.Balance) {
 				st.hash = c.keyOf(st.sent, *in.Hash)
 				if !st.hash.known && !in.Hash.Client {

@@ -104,7 +104,7 @@ func (s *sim) call(v int32, nc *nodeCall, what op) {
 	}
 	l.retrier.Begin(s.instant())
 	c.search.Reset()
-	c.search.Random = s.balance.Uint64()
+	c.search.Random = s.balance.pcg.Uint64()
 	c.search.Repeatable = p.idempotent && l.retrier.Enabled()
 	if e.aim != none {
 		s.aimAt(e.aim, p, &c.search)
@@ -226,14 +226,15 @@ func (s *sim) answered(i, v int32, status int, cause Outcome) {
 		return
 	}
 	sent := true
-	if c.second.sent && c.second.visit == v {
+	switch {
+	case e.hedger == nil:
+		c.visit = none
+	case c.second.sent && c.second.visit == v:
 		if s.secondOver(c, &status, &sent, &cause) {
 			return
 		}
-	} else {
-		if e.hedger != nil {
-			e.hedger.Observe(s.instant(), time.Duration(s.now-c.tried))
-		}
+	default:
+		e.hedger.Observe(s.instant(), time.Duration(s.now-c.tried))
 		if s.firstOver(c, status, true, cause) {
 			return
 		}
