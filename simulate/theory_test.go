@@ -270,7 +270,7 @@ func TestDemandsAreVisitedAsOftenAsTheySay(t *testing.T) {
 }
 
 // TestWakingUpCostsWhereACoreIsIdle: CPU c and wake w for each request at rate x make a use of x(c+w P) cores, P being the chance
-// that a core is idle: of two, 1 - U^2/(...) as in M/M/2 where all work is alike.
+// that a core is idle.
 func TestWakingUpCostsWhereACoreIsIdle(t *testing.T) {
 	heavy(t)
 	for _, rate := range []float64{20, 100, 180} {
