@@ -23,7 +23,7 @@ func (f fleet) Read(services []string) map[string]autoscale.Reading {
 	out := make(map[string]autoscale.Reading, len(services))
 	for _, s := range f.a.orch.Status() {
 		if asked[s.Service] {
-			out[s.Service] = autoscale.Reading{Replicas: s.Desired, Ready: s.Ready, Limit: float64(s.CPU), CPU: map[string]time.Duration{}}
+			out[s.Service] = autoscale.Reading{Replicas: s.Desired, Ready: s.Ready, Limit: float64(s.CPU), MemoryLimit: int64(s.Memory), CPU: map[string]time.Duration{}}
 		}
 	}
 	g := f.a.gateway.Stats()
@@ -36,6 +36,9 @@ func (f fleet) Read(services []string) map[string]autoscale.Reading {
 	for _, u := range f.a.orch.Usage() {
 		if r, ok := out[u.Service]; ok {
 			r.CPU[u.Replica] = u.CPU
+			r.Memory = max(r.Memory, int64(u.Memory))
+			r.MemoryKills += u.OOMKills
+			out[u.Service] = r
 		}
 	}
 	starts := startUps(f.a.orch.Events())
@@ -75,12 +78,22 @@ func startUps(events []orchestrate.Event) map[string]time.Duration {
 	return took
 }
 
-// Scale sets the wanted replicas, and the limit of each, and does not wait for them.
-func (f fleet) Scale(ctx context.Context, service string, replicas int, limit float64) error {
-	change := orchestrate.Change{Replicas: &replicas}
-	if limit > 0 {
-		cpu := topology.CPU(limit)
-		change.CPU = &cpu
+// Scale sets what of the size differs from what it is, and does not wait for the replicas.
+func (f fleet) Scale(ctx context.Context, service string, to autoscale.Size) error {
+	var change orchestrate.Change
+	for _, s := range f.a.orch.Status() {
+		if s.Service != service {
+			continue
+		}
+		if to.Replicas != s.Desired {
+			change.Replicas = &to.Replicas
+		}
+		if cpu := topology.CPU(to.Cores); cpu != s.CPU {
+			change.CPU = &cpu
+		}
+		if memory := topology.Bytes(to.Memory); memory != s.Memory {
+			change.Memory = &memory
+		}
 	}
 	return f.a.orch.Scale(ctx, service, change)
 }
@@ -88,10 +101,7 @@ func (f fleet) Scale(ctx context.Context, service string, replicas int, limit fl
 // autoscaler of the system; nil where no service is scaled.
 func newAutoscaler(a *App) (*autoscale.Controller, error) {
 	return autoscale.New(autoscale.Config{Fleet: fleet{a}, System: a.cfg.System, Cores: float64(runtime.NumCPU()), Log: a.cfg.Log, Changed: func(d autoscale.Decision) {
-		what := fmt.Sprintf("%d to %d replicas: %s", d.From, d.To, d.Why)
-		if d.Limit != d.LimitFrom {
-			what = fmt.Sprintf("%d to %d replicas of %.3g cores: %s", d.From, d.To, d.Limit, d.Why)
-		}
+		what := fmt.Sprintf("%v to %v: %s", d.From, d.To, d.Why)
 		if d.DryRun {
 			what = "would go from " + what
 		}

@@ -2,6 +2,7 @@ package autoscale
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -34,6 +35,10 @@ type Reading struct {
 	CPU map[string]time.Duration
 	// Limit of the CPU of one replica, in cores; 0: none.
 	Limit float64
+	// Memory that the replica which uses most uses, MemoryLimit of each (0: none), in bytes; MemoryKills counts replicas
+	// that were killed at it.
+	Memory, MemoryLimit int64
+	MemoryKills         uint64
 	// StartUp is how long the latest replica took to be ready; 0: none has been started in this run.
 	StartUp time.Duration
 }
@@ -42,8 +47,31 @@ type Reading struct {
 type Fleet interface {
 	// Read returns how the services are that are asked for; one that is not known is left out.
 	Read(services []string) map[string]Reading
-	// Scale sets the wanted replicas of a service, and the limit of each where that is not 0; it does not wait for them.
-	Scale(ctx context.Context, service string, replicas int, limit float64) error
+	// Scale sets the size of a service; it does not wait for its replicas.
+	Scale(ctx context.Context, service string, to Size) error
+}
+
+// Size of a service.
+type Size struct {
+	Replicas int `json:"replicas"`
+	// Cores and Memory (bytes) that each replica is limited to; 0: no limit.
+	Cores  float64 `json:"cores,omitempty"`
+	Memory int64   `json:"memory,omitempty"`
+}
+
+// String is the size in words.
+func (s Size) String() string {
+	text := fmt.Sprintf("%d replicas", s.Replicas)
+	if s.Replicas == 1 {
+		text = "1 replica"
+	}
+	if s.Cores > 0 {
+		text += fmt.Sprintf(" of %.3g cores", s.Cores)
+	}
+	if s.Memory > 0 {
+		text += fmt.Sprintf(" with %d MiB", s.Memory>>20)
+	}
+	return text
 }
 
 // Config of a Controller.
@@ -140,13 +168,13 @@ func (c *Controller) step(ctx context.Context, now time.Time) {
 
 // carryOut tells the fleet of a decision that changes something.
 func (c *Controller) carryOut(ctx context.Context, name string, d Decision) {
-	if d.To == d.From && d.Limit == d.LimitFrom {
+	if d.To == d.From {
 		return
 	}
 	if !d.DryRun {
-		if err := c.cfg.Fleet.Scale(ctx, name, d.To, d.Limit); err != nil {
+		if err := c.cfg.Fleet.Scale(ctx, name, d.To); err != nil {
 			if ctx.Err() == nil {
-				c.cfg.Log.Warn("scaling", "service", name, "replicas", d.To, "error", err)
+				c.cfg.Log.Warn("scaling", "service", name, "to", d.To, "error", err)
 			}
 			d.Error = err.Error()
 		}

@@ -66,7 +66,8 @@ func (p *plant) Read([]string) map[string]Reading {
 	return map[string]Reading{"web": r}
 }
 
-func (p *plant) Scale(_ context.Context, service string, n int, limit float64) error {
+func (p *plant) Scale(_ context.Context, service string, to Size) error {
+	n := to.Replicas
 	if p.fail != nil {
 		return p.fail
 	}
@@ -78,9 +79,7 @@ func (p *plant) Scale(_ context.Context, service string, n int, limit float64) e
 	}
 	p.readyAt = p.readyAt[:n]
 	p.replicas = n
-	if limit > 0 {
-		p.reading.Limit = limit
-	}
+	p.reading.Limit, p.reading.MemoryLimit = to.Cores, to.Memory
 	p.scaled = append(p.scaled, n)
 	return nil
 }
@@ -159,7 +158,7 @@ func TestScalesToZeroAndFromIt(t *testing.T) {
 			t.Fatalf("a request has waited for %v: %d replicas, want 1", 2*WakeInterval, p.replicas)
 		}
 		all, _ := c.Decisions("web")
-		if last := all[len(all)-1]; last.Why != "a request waits" || last.From != 0 || last.To != 1 {
+		if last := all[len(all)-1]; last.Why != "a request waits" || last.From.Replicas != 0 || last.To.Replicas != 1 {
 			t.Errorf("decision %+v", last)
 		}
 		run(t, p, web(0, 5, topology.Scale{Target: topology.ScaleTarget{Requests: 50}}), 10*time.Minute)
@@ -212,7 +211,7 @@ func TestDryRunChangesNothing(t *testing.T) {
 		p := newPlant(t, 1, time.Second, func(time.Duration) float64 { return 400 })
 		c := run(t, p, web(1, 20, topology.Scale{DryRun: true, Target: topology.ScaleTarget{Requests: 50}}), time.Minute)
 		all, _ := c.Decisions("web")
-		if len(p.scaled) != 0 || len(all) == 0 || !all[len(all)-1].DryRun || all[len(all)-1].To < 2 {
+		if len(p.scaled) != 0 || len(all) == 0 || !all[len(all)-1].DryRun || all[len(all)-1].To.Replicas < 2 {
 			t.Errorf("scaled %v, decisions %+v", p.scaled, all)
 		}
 	})
@@ -236,9 +235,9 @@ func TestKeepsABoundedNumberOfDecisions(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 3 * keptDecisions {
-		s.keep(Decision{To: i})
+		s.keep(Decision{To: Size{Replicas: i}})
 	}
-	if len(s.kept) != keptDecisions || s.kept[len(s.kept)-1].To != 3*keptDecisions-1 {
+	if len(s.kept) != keptDecisions || s.kept[len(s.kept)-1].To.Replicas != 3*keptDecisions-1 {
 		t.Errorf("%d kept, the last is %+v", len(s.kept), s.kept[len(s.kept)-1])
 	}
 }
@@ -385,4 +384,18 @@ func TestEachPolicyHoldsItsTarget(t *testing.T) {
 			synctest.Wait()
 		})
 	}
+}
+
+// A replica that comes near its limit of memory gets more before it is killed.
+func TestMemoryGrowsBeforeItIsFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlant(t, 2, time.Second, func(time.Duration) float64 { return 60 })
+		p.reading.MemoryLimit, p.reading.Memory = 128<<20, 120<<20
+		c := run(t, p, web(1, 5, topology.Scale{Target: topology.ScaleTarget{Requests: 50},
+			Vertical: &topology.Vertical{Memory: &topology.VerticalMemory{Min: 64 << 20, Max: 200 << 20}}}), time.Minute)
+		all, _ := c.Decisions("web")
+		if p.reading.MemoryLimit != 200<<20 || p.replicas != 2 || all[0].Why != "memory" {
+			t.Errorf("a limit of %d MiB, want the 200 that it may have; %d replicas; %+v", p.reading.MemoryLimit>>20, p.replicas, all[0])
+		}
+	})
 }

@@ -23,15 +23,12 @@ const (
 type Decision struct {
 	At       time.Time `json:"at"`
 	Service  string    `json:"service"`
-	From     int       `json:"from"`
-	To       int       `json:"to"`
+	From     Size      `json:"from"`
+	To       Size      `json:"to"`
 	Why      string    `json:"why"`
 	DryRun   bool      `json:"dryRun,omitempty"`
 	Error    string    `json:"error,omitempty"`
 	Reactive int       `json:"reactive"` // what the policy without forecast, schedule and bursts would have chosen, in units
-	// Limit of the CPU of each replica, before and after; 0: none.
-	LimitFrom float64 `json:"limitFrom,omitempty"`
-	Limit     float64 `json:"limit,omitempty"`
 	// What it went by: of the interval before.
 	Ready    int     `json:"ready"`
 	Requests float64 `json:"requests"` // that arrived
@@ -63,6 +60,7 @@ type service struct {
 	largest   float64 // cores of the largest replica
 	budgeted  bool    // the budget bounds it, not the file's maximum
 	scaler    *policy.ServiceScaler
+	memory    *policy.MemorySizer // nil: the limit of memory stays
 	interval  time.Duration
 	next      time.Time // decision
 	nextBurst time.Time // look for a burst
@@ -93,7 +91,11 @@ func newService(name string, svc *topology.Service, prices *topology.Prices, cor
 		s.schedule = append(s.schedule, window{cron, w.For.Std(), w.Min})
 	}
 	perReplica := 1
-	if v := svc.Scale.Vertical; v != nil {
+	v := svc.Scale.Vertical
+	if v != nil && v.Memory != nil {
+		s.memory = policy.NewMemorySizer(int64(v.Memory.Min), int64(v.Memory.Max))
+	}
+	if v != nil && v.Max > 0 {
 		s.unit, s.largest = float64(v.Min), float64(v.Max)
 		if cores > 0 {
 			s.largest = max(min(s.largest, cores), s.unit)
@@ -146,7 +148,8 @@ func (s *service) look(now time.Time, r Reading) (d Decision) {
 
 // stay is the decision that nothing changes.
 func (s *service) stay(now time.Time, r Reading) Decision {
-	return Decision{At: now, Service: s.name, From: r.Replicas, To: r.Replicas, Ready: r.Ready, LimitFrom: r.Limit, Limit: r.Limit, DryRun: s.scale.DryRun}
+	size := Size{r.Replicas, r.Limit, r.MemoryLimit}
+	return Decision{At: now, Service: s.name, From: size, To: size, Ready: r.Ready, DryRun: s.scale.DryRun}
 }
 
 // decide at an interval.
@@ -164,13 +167,14 @@ func (s *service) decide(now time.Time, r Reading) Decision {
 		if by.Why == policy.ScaleMax && s.budgeted {
 			d.Why = "budget"
 		}
+		s.sizeMemory(now, r, &d)
 		if by.Outlook.Ready {
 			d.Outlook = &Outlook{Until: by.Outlook.Until, Beyond: by.Outlook.Beyond, StartUp: r.StartUp,
 				Skill: by.Outlook.Skill, Model: by.Outlook.Model, Used: by.OutlookUsed}
 		}
 	}
 	s.before, s.at = r, now
-	s.asleep = d.To == 0
+	s.asleep = d.To.Replicas == 0
 	s.latest = d
 	return d
 }
@@ -198,18 +202,29 @@ func (s *service) inUnits(u policy.Usage, r Reading) policy.Usage {
 // replica does not.
 func (s *service) size(d *Decision, units int, r Reading) {
 	if s.unit == 0 {
-		d.To = units
+		d.To.Replicas = units
 		return
 	}
 	cores := float64(units) * s.unit
-	d.To = min(max(int(math.Ceil(cores/s.largest-1e-9)), s.replicas.Min), s.replicas.Max)
-	if d.To == 0 {
+	d.To.Replicas = min(max(int(math.Ceil(cores/s.largest-1e-9)), s.replicas.Min), s.replicas.Max)
+	if d.To.Replicas == 0 {
 		return
 	}
-	limit := math.Ceil(cores/float64(d.To)/limitStep-1e-9) * limitStep
-	d.Limit = min(max(limit, s.unit), s.largest)
-	if math.Abs(d.Limit-r.Limit) < limitStep/2 {
-		d.Limit = r.Limit
+	limit := math.Ceil(cores/float64(d.To.Replicas)/limitStep-1e-9) * limitStep
+	d.To.Cores = min(max(limit, s.unit), s.largest)
+	if math.Abs(d.To.Cores-r.Limit) < limitStep/2 {
+		d.To.Cores = r.Limit
+	}
+}
+
+// sizeMemory gives replicas the memory that they use, and some more.
+func (s *service) sizeMemory(now time.Time, r Reading, d *Decision) {
+	if s.memory == nil {
+		return
+	}
+	d.To.Memory = s.memory.Decide(now.Sub(s.origin), r.Memory, r.MemoryLimit, r.MemoryKills)
+	if d.To.Memory != d.From.Memory && d.To.Replicas == d.From.Replicas && d.To.Cores == d.From.Cores {
+		d.Why = "memory"
 	}
 }
 
@@ -226,7 +241,8 @@ func (s *service) burst(now time.Time, r Reading) Decision {
 		return d
 	}
 	s.size(&d, units, r)
-	d.To = max(d.To, d.From)
+	d.To.Replicas = max(d.To.Replicas, d.From.Replicas)
+	d.To.Cores = max(d.To.Cores, d.From.Cores)
 	d.Why, d.Requests, d.InFlight = policy.ScalePanic.String(), u.Requests, float64(r.InFlight)
 	s.latest = d
 	return d
@@ -269,7 +285,7 @@ func (s *service) wake(now time.Time, r Reading) Decision {
 		return d
 	}
 	if r.InFlight > 0 || r.Requests > s.before.Requests {
-		d.To, d.Reactive, d.Why, d.InFlight = 1, 1, "a request waits", float64(r.InFlight)
+		d.To.Replicas, d.Reactive, d.Why, d.InFlight = 1, 1, "a request waits", float64(r.InFlight)
 		s.asleep = s.scale.DryRun
 		s.latest = d
 	}

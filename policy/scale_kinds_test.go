@@ -156,7 +156,8 @@ func TestPredictiveScaler(t *testing.T) {
 		why  ScaleReason
 	}{
 		{"the forecast asks for more", Usage{Replicas: 5, Requests: 500}, Outlook{Until: 900, Beyond: 900}, 0, 9, ScaleForecast},
-		{"with headroom", Usage{Replicas: 5, Requests: 500}, Outlook{Until: 900, Beyond: 900}, 0.5, 14, ScaleForecast},
+		{"with headroom", Usage{Replicas: 5, Requests: 500}, Outlook{Until: 900, Beyond: 900}, 0.5, 11, ScaleForecast},
+		{"with headroom on what is measured", Usage{Replicas: 5, Requests: 1600}, Outlook{}, 1, 18, ScaleRequests},
 		{"what is measured beats the forecast", Usage{Replicas: 5, Requests: 1200}, Outlook{Until: 300, Beyond: 300}, 0, 12, ScaleRequests},
 		{"without a forecast", Usage{Replicas: 5, Requests: 700}, Outlook{}, 0, 7, ScaleRequests},
 		{"fewer, since all allow it", Usage{Replicas: 9, Requests: 300}, Outlook{Until: 400, Beyond: 400}, 0, 4, ScaleForecast},

@@ -20,7 +20,9 @@ type Outlook struct {
 type PredictiveConfig struct {
 	// Need is how many replicas hold the objective at a rate; it never decreases.
 	Need func(rate float64) int
-	// Headroom is added to what is forecast, as a share of it, and measuredShare of it to what is measured.
+	// Headroom beyond the n replicas that a rate needs, in square roots of n: 0.5 has 5 more than 100, and 2 more than 16.
+	// Noise and surprises grow more slowly than the load does (square-root staffing: Halfin and Whitt 1981), and a replica
+	// too many costs the same at any load. measuredShare of it is added to what is measured.
 	Headroom float64
 	// CoolDown is how long fewer must have been enough before any are taken away; zero trusts the outlook alone.
 	CoolDown time.Duration
@@ -45,13 +47,17 @@ func NewPredictiveScaler(cfg PredictiveConfig) *PredictiveScaler {
 
 // measuredShare of the headroom is added to the rate that is measured: less than to the forecast, since noise is in it,
 // but some, since a burst that begins goes on.
-const measuredShare = 0.6
+const measuredShare = 0.5
 
 func (s *PredictiveScaler) need(rate, headroom float64) int {
 	if !(rate >= 0) || math.IsInf(rate, 0) {
 		return 0
 	}
-	return s.cfg.Need(rate * (1 + math.Max(headroom, 0)))
+	n := s.cfg.Need(rate)
+	if n <= 0 || !(headroom > 0) {
+		return n
+	}
+	return s.cfg.Need(rate * (1 + headroom/math.Sqrt(float64(n))))
 }
 
 // Decide returns how many replicas there should be.

@@ -28,9 +28,6 @@ type lqnLayers struct {
 	perPhase [][]float64 // [entry][phase]
 	meets    [][]float64 // [frame][frame] share of the other's presence that one sees on a host
 	queues   [][]float64 // the same in the line of the task that both call
-
-	hosts []conservedHost // what a host's work can and cannot do; see lqn_layers_conserve.go
-	bare  []bare          // by entry
 }
 
 // lqnFrame is a customer of the stations that a task's threads are and run on.
@@ -73,7 +70,6 @@ func (p *lqnProgram) layered() (*LQNSolution, error) {
 		if err != nil {
 			return nil, err
 		}
-		change = math.Max(change, l.conserve())
 		if change < layerTolerance {
 			break
 		}
@@ -165,7 +161,6 @@ func newLQNLayers(p *lqnProgram) (*lqnLayers, error) {
 			}
 		}
 	}
-	l.findConserved()
 	l.meets, l.queues = matrix(len(l.frames), len(l.frames)), matrix(len(l.frames), len(l.frames))
 	for i := range l.frames {
 		for j := range l.frames {
@@ -237,7 +232,7 @@ func (l *lqnLayers) waits(step float64) (change float64, err error) {
 		if !p.procs[k].infinite {
 			work := l.workAt(k)
 			for i := range work {
-				move(&l.frames[work[i].frame].host, l.hosts[k].stretch*l.hostWait(k, work, i), work[i].slice)
+				move(&l.frames[work[i].frame].host, l.hostWait(k, work, i), work[i].slice)
 			}
 		}
 	}

@@ -15,7 +15,8 @@ func (l *lqnLayers) times() {
 			}
 			for _, y := range x.calls {
 				if !y.async {
-					time += y.mean * l.seen(fr.child[p.entries[y.entry].task], y.entry)
+					c := &l.frames[fr.child[p.entries[y.entry].task]]
+					time += y.mean * (c.wait + c.reply[y.entry])
 				}
 			}
 			return time

@@ -164,44 +164,6 @@ func sortedNames[V any](m map[string]V) []string {
 	return names
 }
 
-// TestLayersKeepHostsWhole: a host does no more than it can, and where all the work of a saturated system is on one host, and
-// nothing but the host holds it up, that host is hardly ever idle.
-func TestLayersKeepHostsWhole(t *testing.T) {
-	for trial := range 150 {
-		m := generatedLQN(trial)
-		got, err := SolveLQN(m, LQNOptions{Method: LQNLayered})
-		if err != nil {
-			t.Errorf("model %d: %v", trial, err)
-			continue
-		}
-		for _, p := range m.Processors {
-			if n := float64(max(p.Servers, 1)); p.Scheduling != LQNINF && got.Processors[p.Name] > n*1.001 {
-				t.Errorf("model %d: %g of %s's %g servers are busy", trial, got.Processors[p.Name], p.Name, n)
-			}
-		}
-	}
-	m := &LQN{
-		Processors: []LQNProcessor{{Name: "p"}, {Name: "users", Scheduling: LQNINF}},
-		Tasks:      []LQNTask{{Name: "u", Processor: "users", Reference: true, Servers: 3}, {Name: "mid", Processor: "p"}, {Name: "low", Processor: "p"}},
-		Entries: []LQNEntry{
-			{Name: "use", Task: "u", Phases: []LQNActivity{{Service: 1, Calls: []LQNCall{{Entry: "work", Mean: 1}}}}},
-			{Name: "work", Task: "mid", Phases: []LQNActivity{{Service: 0.5, Calls: []LQNCall{{Entry: "deep", Mean: 1}}}, {Service: 0.4}}},
-			{Name: "deep", Task: "low", Phases: []LQNActivity{{Service: 0.2}, {Service: 0.5}}},
-		},
-	}
-	want, err := SolveLQN(m, LQNOptions{Method: LQNMarkov})
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := SolveLQN(m, LQNOptions{Method: LQNLayered})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if e := got.Processors["p"]/want.Processors["p"] - 1; math.Abs(e) > 0.08 {
-		t.Errorf("the host is busy for %.3f, exactly %.3f", got.Processors["p"], want.Processors["p"])
-	}
-}
-
 // Published models, by the layered method: the errors it makes there.
 func TestLayersOnPublished(t *testing.T) {
 	for _, c := range goldenCases(t) {

@@ -179,8 +179,8 @@ func TestACallHasNoMoreTimeThanTheRequest(t *testing.T) {
 
 func TestACanaryIsPromotedOrRolledBack(t *testing.T) {
 	run := func(cpu float64) *Result {
-		sys := two(200, &topology.Route{To: "web", Canary: &topology.Canary{To: "b", Steps: []topology.Percent{0.1, 0.5},
-			Interval: topology.Duration(5 * time.Second), MinRequests: 50, Errors: 0.01, Slower: 1.5, Confidence: 0.99}})
+		sys := two(400, &topology.Route{To: "web", Canary: &topology.Canary{To: "b", Steps: []topology.Percent{0.1, 0.5},
+			Interval: topology.Duration(5 * time.Second), MinRequests: 50, Errors: 0.05, Slower: 2, Confidence: 0.99}})
 		sys.Services["b"].Work.CPU = ms(cpu)
 		return simulate(t, sys, Options{Seed: 2, Replications: 2, Warmup: -1})
 	}
@@ -191,7 +191,7 @@ func TestACanaryIsPromotedOrRolledBack(t *testing.T) {
 	if bad.Routes[0].Canary["rolled back"] != 2 {
 		t.Errorf("four times as slow: %v", bad.Routes[0].Canary)
 	}
-	if v := bad.service(t, "b").visits(); v > 10 {
+	if v := bad.service(t, "b").visits(); v > 20 {
 		t.Errorf("%.1f/s went to the slow one", v)
 	}
 }

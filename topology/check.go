@@ -129,15 +129,41 @@ func (c *checker) scale(s spot, v *Service) {
 			c.at(b, Problem{Message: "what a replica costs is not bounded", Expected: "limits.cpu of the service"})
 		}
 	}
-	if vertical := s.child("vertical"); scale.Vertical != nil {
+	c.vertical(s.child("vertical"), v)
+}
+
+func (c *checker) vertical(s spot, v *Service) {
+	vertical := v.Scale.Vertical
+	if vertical == nil {
+		return
+	}
+	cpu := vertical.Min > 0 || vertical.Max > 0
+	switch {
+	case !cpu && vertical.Memory == nil:
+		c.at(s, Problem{Message: "nothing says how far a replica may grow", Expected: "min and max cores, or memory: {min, max}"})
+	case cpu && vertical.Min < minVerticalCPU:
+		c.at(s.child("min"), Problem{Found: fmt.Sprint(vertical.Min), Expected: fmt.Sprintf("at least %v cores", minVerticalCPU)})
+	case cpu && vertical.Max < vertical.Min:
+		c.at(s.child("max"), Problem{Found: fmt.Sprint(vertical.Max), Message: fmt.Sprintf("is less than min (%v)", vertical.Min)})
+	case cpu && v.Scale.Target.CPU == 0:
+		c.at(s, Problem{Message: "more CPU for each replica helps where the CPU is what is held", Expected: "scale.target.cpu"})
+	case cpu && v.Limits.CPU == 0:
+		c.at(s, Problem{Message: "the replicas have no limit of CPU that could grow", Expected: "limits.cpu of the service"})
+	}
+	if m := vertical.Memory; m != nil {
 		switch {
-		case scale.Vertical.Max < scale.Vertical.Min:
-			c.at(vertical.child("max"), Problem{Found: fmt.Sprint(scale.Vertical.Max), Message: fmt.Sprintf("is less than min (%v)", scale.Vertical.Min)})
-		case scale.Target.CPU == 0:
-			c.at(vertical, Problem{Message: "more CPU for each replica helps where the CPU is what is held", Expected: "scale.target.cpu"})
+		case m.Min < minMemory:
+			c.at(s.child("memory").child("min"), Problem{Found: m.Min.String(), Expected: "at least 1MiB, written with its unit"})
+		case m.Max < m.Min:
+			c.at(s.child("memory").child("max"), Problem{Found: m.Max.String(), Message: fmt.Sprintf("is less than min (%v)", m.Min)})
+		case v.Limits.Memory == 0:
+			c.at(s.child("memory"), Problem{Message: "the replicas have no limit of memory that could grow", Expected: "limits.memory of the service"})
 		}
 	}
 }
+
+// minVerticalCPU is the least limit that a replica is scaled to.
+const minVerticalCPU CPU = 0.05
 
 // empty says whether the file says nothing at a node.
 func (n *node) empty() bool {

@@ -107,11 +107,22 @@ type ScaleWindow struct {
 	Min int `yaml:"min" schema:"minimum=1,maximum=10000"`
 }
 
-// Vertical bounds the limit of CPU of one replica.
+// Vertical bounds the limits of one replica.
 type Vertical struct {
-	// Min and Max cores of a replica.
-	Min CPU `yaml:"min" schema:"minimum=0.05,maximum=4096"`
-	Max CPU `yaml:"max" schema:"minimum=0.05,maximum=4096"`
+	// Min cores of a replica. 0: its limit of CPU stays.
+	Min CPU `yaml:"min" schema:"minimum=0,maximum=4096"`
+	// Max cores of a replica.
+	Max CPU `yaml:"max" schema:"minimum=0,maximum=4096"`
+	// Memory of a replica. Left out: its limit stays.
+	Memory *VerticalMemory `yaml:"memory"`
+}
+
+// VerticalMemory bounds the limit of memory of one replica, which must have one.
+type VerticalMemory struct {
+	// Min of the limit.
+	Min Bytes `yaml:"min"`
+	// Max of the limit.
+	Max Bytes `yaml:"max"`
 }
 
 // ScaleTarget is the level that scaling holds; the first that is exceeded decides.

@@ -41,7 +41,7 @@ func (f *fake) Topology() ([]byte, error) { return []byte("system: fake"), f.fai
 func (f *fake) ScaledServices() []string  { return []string{"web"} }
 
 func (f *fake) ScaleDecisions(service string) ([]autoscale.Decision, bool) {
-	return []autoscale.Decision{{Service: service, From: 1, To: 2}}, service == "web"
+	return []autoscale.Decision{{Service: service, To: autoscale.Size{Replicas: 2}}}, service == "web"
 }
 
 func (f *fake) Why(id string) (gateway.Decision, bool) {
@@ -144,7 +144,7 @@ func TestEveryCallArrives(t *testing.T) {
 	if names, err := c.ScaledServices(ctx); err != nil || len(names) != 1 {
 		t.Errorf("scaled services: %v, %v", names, err)
 	}
-	if all, err := c.ScaleDecisions(ctx, "web"); err != nil || len(all) != 1 || all[0].To != 2 {
+	if all, err := c.ScaleDecisions(ctx, "web"); err != nil || len(all) != 1 || all[0].To.Replicas != 2 {
 		t.Errorf("decisions: %v, %v", all, err)
 	}
 	if _, err := c.ScaleDecisions(ctx, "orders"); err == nil || !strings.Contains(err.Error(), "is not scaled") {

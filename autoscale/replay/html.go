@@ -20,8 +20,8 @@ func (c *Comparison) HTML(title string) string {
 			fmt.Fprintf(&b, "<tr><td>%s</td><td colspan=\"5\">the objective is not reached at any setting</td></tr>\n", html.EscapeString(r.Policy))
 			continue
 		}
-		fmt.Fprintf(&b, "<tr><td>%s</td><td>%.3f</td><td>%s</td><td>%d</td><td>%d</td><td>%s %.0f %%</td></tr>\n", html.EscapeString(r.Policy), r.Cost,
-			plot.Number(r.At.ReplicaHours), r.At.Violated, r.At.Changes, html.EscapeString(r.Knob), 100*r.At.Knob)
+		fmt.Fprintf(&b, "<tr><td>%s</td><td>%.3f</td><td>%s</td><td>%d</td><td>%d</td><td>%s %.2f</td></tr>\n", html.EscapeString(r.Policy), r.Cost,
+			plot.Number(r.At.ReplicaHours), r.At.Violated, r.At.Changes, html.EscapeString(r.Knob), r.At.Knob)
 	}
 	b.WriteString("</table>\n")
 	b.WriteString(c.curves())

@@ -95,10 +95,10 @@ func utilisations() (out []float64) {
 }
 
 func headrooms() (out []float64) {
-	for h := 0.0; h < 0.6; h += 0.02 {
+	for h := 0.0; h < 2; h += 0.05 {
 		out = append(out, h)
 	}
-	for h := 0.6; h < 10; h *= 1.08 {
+	for h := 2.0; h < 40; h *= 1.06 {
 		out = append(out, h)
 	}
 	return out

@@ -96,12 +96,15 @@ func (c *cli) latestDecisions(cmd *cobra.Command) ([]autoscale.Decision, error) 
 func printDecisions(w io.Writer, all []autoscale.Decision, first string, key func(autoscale.Decision) string) {
 	t := table{head: []string{first, "REPLICAS", "READY", "REQUESTS/S", "IN FLIGHT", "CPU", "REACTIVE", "AHEAD", "WHY"}}
 	for _, d := range all {
-		replicas, why, ahead := fmt.Sprint(d.To), d.Why, "-"
-		if d.To != d.From {
-			replicas = fmt.Sprintf("%d to %d", d.From, d.To)
+		size, why, ahead := fmt.Sprint(d.To.Replicas), d.Why, "-"
+		if d.To.Replicas != d.From.Replicas {
+			size = fmt.Sprintf("%d to %d", d.From.Replicas, d.To.Replicas)
 		}
-		if d.Limit != d.LimitFrom {
-			replicas += fmt.Sprintf(" of %s cores", digits(d.Limit))
+		if d.To.Cores != d.From.Cores {
+			size += fmt.Sprintf(" of %s cores", digits(d.To.Cores))
+		}
+		if d.To.Memory != d.From.Memory {
+			size += fmt.Sprintf(" with %d MiB", d.To.Memory>>20)
 		}
 		if d.DryRun {
 			why += " (dry run)"
@@ -112,7 +115,7 @@ func printDecisions(w io.Writer, all []autoscale.Decision, first string, key fun
 		if d.Outlook != nil && d.Outlook.Used {
 			ahead = digits(d.Outlook.Until) + "/s"
 		}
-		t.row(key(d), replicas, fmt.Sprint(d.Ready), digits(d.Requests), digits(d.InFlight), percent(d.CPU), fmt.Sprint(d.Reactive), ahead, why)
+		t.row(key(d), size, fmt.Sprint(d.Ready), digits(d.Requests), digits(d.InFlight), percent(d.CPU), fmt.Sprint(d.Reactive), ahead, why)
 	}
 	t.write(w)
 }

@@ -29,7 +29,7 @@ func TestScalesFromZero(t *testing.T) {
 	// The autoscaler may have looked at its interval as well: the wake is among them.
 	woke := false
 	for _, d := range decisions {
-		woke = woke || d.From == 0 && d.To == 1 && d.Why == "a request waits"
+		woke = woke || d.From.Replicas == 0 && d.To.Replicas == 1 && d.Why == "a request waits"
 	}
 	if !woke {
 		t.Errorf("decisions %+v: want one from 0 to 1, since a request waits", decisions)

@@ -168,6 +168,14 @@ func parseLatencyObjective(s string) (autoscale.Objective, error) {
 	return autoscale.Objective{Quantile: p / 100, Latency: d}, nil
 }
 
+// setting is the knob of a policy in words.
+func setting(r replay.Result) string {
+	if r.Policy == "predictive" {
+		return fmt.Sprintf("headroom %.2f √n", r.At.Knob)
+	}
+	return r.Knob + " " + percent(r.At.Knob)
+}
+
 func printReplay(w io.Writer, c *replay.Comparison, step time.Duration) {
 	fmt.Fprintf(w, "%d steps of %v; the objective holds in %s%% of them\n", c.Steps, step, strconv.FormatFloat(100*c.Objective, 'f', -1, 64))
 	t := table{head: []string{"POLICY", "COST/ORACLE", "REPLICA-HOURS", "VIOLATED", "CHANGES/DAY", "SETTING"}, gap: true}
@@ -184,7 +192,7 @@ func printReplay(w io.Writer, c *replay.Comparison, step time.Duration) {
 		}
 		days := (time.Duration(c.Steps) * step).Hours() / 24
 		t.row(r.Policy, fmt.Sprintf("%.3f", r.Cost), digits(r.At.ReplicaHours), fmt.Sprint(r.At.Violated), digits(float64(r.At.Changes)/days),
-			fmt.Sprintf("%s %s", r.Knob, percent(r.At.Knob)))
+			setting(r))
 	}
 	t.write(w)
 }
