@@ -27,11 +27,11 @@ type steady struct {
 	// Found by the last solve.
 	stretch        float64
 	mean, variance []float64
-	odd            []odd     // the part of them that only some requests lose, by route
-	awake          []float64 // by service: how often of 1 its limit spares a visit waking it up
-	lost           []loss    // to the CPU limit by each visit, by service
-	waits          []wait    // for a place, by service
-	memory         []recent  // by service
+	odd            []odd        // the part of them that only some requests lose, by route
+	awake          []float64    // by service: how often of 1 its limit spares a visit waking it up
+	lost           []loss       // to the CPU limit by each visit, by service
+	waits          []wait       // for a place, by service
+	memory         []lossMemory // by service
 }
 
 // station is a service; its demands are those of a request of the mix.
@@ -42,10 +42,10 @@ type station struct {
 	scale      float64 // multiplies the CPU demand
 	visits     float64
 	full, wake float64
-	square     [3]float64 // second moment of the CPU time, as a polynomial in the idle share
-	own        bool       // a service of the file
-	hops       bool       // the gateway, or the client, which handles hops as that does
-	memory     float64    // bytes of one replica
+	square     float64 // second moment of the CPU time without waking up
+	own        bool    // a service of the file
+	hops       bool    // the gateway, or the client, which handles hops as that does
+	memory     float64 // bytes of one replica
 }
 
 // serving is how many replicas work.
@@ -119,7 +119,7 @@ func (m *model) compile(sys *topology.System, mix map[string]float64) (*steady, 
 	slices.SortStableFunc(s.slos, func(a, b promise) int { return strings.Compare(a.slo, b.slo) })
 	s.mean, s.variance, s.odd = make([]float64, len(s.routes)), make([]float64, len(s.routes)), make([]odd, len(s.routes))
 	s.lost, s.waits, s.awake = make([]loss, len(s.services)), make([]wait, len(s.services)), make([]float64, len(s.services))
-	s.memory = make([]recent, len(s.services))
+	s.memory = make([]lossMemory, len(s.services))
 	s.layer()
 	s.gather()
 	return s, nil
@@ -150,7 +150,7 @@ func (s *steady) gather() {
 	s.full, s.wake, s.wakeGateway = 0, 0, 0
 	for i := range s.services {
 		st := &s.services[i]
-		st.visits, st.full, st.wake, st.square = 0, 0, 0, [3]float64{}
+		st.visits, st.full, st.wake, st.square = 0, 0, 0, 0
 	}
 	for i := range s.routes {
 		r := &s.routes[i]
@@ -164,9 +164,7 @@ func (s *steady) gather() {
 			st.visits += n
 			st.full += n * full
 			st.wake += n * wake
-			st.square[0] += n * full * full * (1 + d.scv)
-			st.square[1] += n * 2 * full * wake * (1 + d.scv)
-			st.square[2] += n * wake * wake * (1 + d.scv)
+			st.square += n * full * full * (1 + d.scv)
 			r.cpu += d.visits * cpu
 			r.delay += d.visits * delay
 			r.delayVar += d.visits * d.delaySCV * delay * delay

@@ -28,7 +28,7 @@ func (h held) asleep(wake float64) float64 {
 		return 0
 	}
 	lo, hi := 0.0, min(1, 0.99*room/(h.rate*wake))
-	for range 20 {
+	for range 12 {
 		f := (lo + hi) / 2
 		cpu := h.cpu + wake*f
 		used := h.rate*cpu + h.idle

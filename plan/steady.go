@@ -199,58 +199,17 @@ func (s *steady) loseToLimits(x float64) {
 		if !st.limited(s.cores) || st.visits <= 0 || st.full+st.wake <= 0 {
 			continue
 		}
-		n, often := float64(st.serving()), s.asleep(st, idle)
-		h := held{rate: x * st.visits / n, idle: st.idle / n, limit: st.limit, cores: s.cores}
-		h.cpu = st.full / st.visits
-		h.scv = st.square[0]/st.visits/(h.cpu*h.cpu) - 1
-		asked := remembered{h: h, visits: st.visits, wake: st.wake * often / st.visits, square: st.square}
-		if out, ok := s.memory[i].find(&asked); ok {
-			s.lost[i], s.awake[i] = out.loss, out.awake
-			continue
+		n := float64(max(st.serving(), 1))
+		k := lossKey{
+			full: st.full / st.visits, wake: st.wake * math.Round(s.asleep(st, idle)*oftenSteps) / oftenSteps / st.visits,
+			scv: st.square/st.visits/math.Pow(max(st.full/st.visits, 1e-300), 2) - 1, idle: st.idle / n, limit: st.limit, cores: s.cores,
 		}
-		spared := 1 - h.asleep(asked.wake)
-		asleep := often * (1 - spared)
-		h.cpu = (st.full + st.wake*asleep) / st.visits
-		h.scv = (st.square[0]+asleep*(st.square[1]+asleep*st.square[2]))/st.visits/(h.cpu*h.cpu) - 1
-		s.lost[i], s.awake[i] = h.loss(), spared
-		asked.out = answer{s.lost[i], s.awake[i]}
-		s.memory[i].keep(asked)
-	}
-}
-
-// remembered is what a service loses to its limit, and all that it follows from. A search asks for the same again and again:
-// what is changed is one service of many.
-type remembered struct {
-	h            held
-	visits, wake float64
-	square       [3]float64
-	out          answer
-}
-
-// answer is what a service loses to its limit, and how often a visit does not wake it up.
-type answer struct {
-	loss
-	awake float64
-}
-
-// recent are the answers last found for a service.
-type recent struct {
-	last [4]remembered
-	next int
-}
-
-func (r *recent) find(asked *remembered) (answer, bool) {
-	for i := range r.last {
-		if k := &r.last[i]; k.h == asked.h && k.visits == asked.visits && k.wake == asked.wake && k.square == asked.square {
-			return k.out, true
+		if st.full <= 0 {
+			k.scv = 1
 		}
+		out := s.memory[i].table(k).at(x * st.visits / n)
+		s.lost[i], s.awake[i] = out.loss, out.awake
 	}
-	return answer{}, false
-}
-
-func (r *recent) keep(k remembered) {
-	r.last[r.next] = k
-	r.next = (r.next + 1) % len(r.last)
 }
 
 // latency is the mean over all routes after a solve.

@@ -39,7 +39,8 @@ func TestWhatIsHeldIsWhereItFills(t *testing.T) {
 			if math.Abs(used/s.cores+idle-1) > 1e-9 && idle > 0 {
 				t.Errorf("trial %d: %g of the cores used and %g of them idle", trial, used/s.cores, idle)
 			}
-			if s.latency() < last {
+			// From light loads on it may fall at first: less is spent on waking up.
+			if u > 0.7 && s.latency() < last {
 				t.Errorf("trial %d: latency falls to %g at %g", trial, s.latency(), u)
 			}
 			last = s.latency()
