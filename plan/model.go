@@ -34,7 +34,8 @@ type model struct {
 	demands  map[string]map[string]demand
 	services []service // sorted by name; the gateway and the client last
 	caches   []*cachedRoute
-	beyond   []string // what the system does that only the simulator knows
+	beyond   []string     // what the system does that only the simulator knows
+	stores   []cacheStore // caches of the file
 	notes    []string
 }
 
@@ -70,6 +71,7 @@ func newModel(sys *topology.System, load Load, o Options) (*model, error) {
 		return nil, ErrNoDemands
 	}
 	m.addServices(sys, o)
+	m.addStores(sys)
 	if c := sys.Calibration; c != nil {
 		for name, cores := range c.Idle {
 			m.idle[name] = cores

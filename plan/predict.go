@@ -38,6 +38,8 @@ type Prediction struct {
 	Claims []Claim `json:"claims"`
 	// Beyond names what the system does that the model leaves out and the simulator knows; see Simulate.
 	Beyond []string `json:"beyond,omitempty"`
+	// Caches of the file whose keys are known.
+	Caches []CachePrediction `json:"caches,omitempty"`
 	// Notes on what the prediction leaves out.
 	Notes []string `json:"notes,omitempty"`
 }
@@ -106,6 +108,13 @@ func (s *steady) predictOf(m *model, sys *topology.System, load Load) (*Predicti
 	if sys.Calibration != nil {
 		calibrated = sys.Calibration.Throughput
 		p.Notes = append(p.Notes, beyondSweep(sys.Calibration.USL, p.Throughput)...)
+	}
+	rates := map[string]float64{}
+	for i := range s.routes {
+		rates[s.routes[i].name] = p.Throughput * s.routes[i].share
+	}
+	if err := m.describeCaches(p, rates); err != nil {
+		return nil, err
 	}
 	p.Beyond = m.beyond
 	p.Claims = s.claims(p, calibrated)

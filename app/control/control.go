@@ -43,6 +43,8 @@ type System interface {
 	Restart(ctx context.Context, service string) error
 	// Caches counts what became of requests in the caches of routes.
 	Caches() []CacheStatus
+	// CacheServers says where the embedded caches of the file are, and what they have counted.
+	CacheServers() []CacheServerStatus
 	// Purge drops what the caches of routes keep, and returns how many answers that were.
 	Purge(p httpcache.Purge) (int, error)
 	// Reload reads the file anew and goes by it, and returns what that changed, in words.

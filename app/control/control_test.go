@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/banyanhq/banyan/autoscale"
+	"github.com/banyanhq/banyan/cache"
 	"github.com/banyanhq/banyan/gateway"
 	"github.com/banyanhq/banyan/gateway/httpcache"
 	"github.com/banyanhq/banyan/observe"
@@ -60,6 +61,10 @@ func (f *fake) Scale(_ context.Context, service string, c orchestrate.Change) er
 }
 func (f *fake) Caches() []CacheStatus {
 	return []CacheStatus{{Route: "home", HitRatio: 0.5, Stats: httpcache.Stats{Hits: 1, Misses: 1}}}
+}
+
+func (f *fake) CacheServers() []CacheServerStatus {
+	return []CacheServerStatus{{Cache: "products", HitRatio: 0.5, Stats: cache.Stats{Hits: 1, Misses: 1}}}
 }
 
 func (f *fake) Purge(p httpcache.Purge) (int, error) { return 7, p.Validate() }
@@ -122,6 +127,9 @@ func TestEveryCallArrives(t *testing.T) {
 	n := 4
 	if err := c.Scale(ctx, ScaleRequest{Service: "web", Replicas: &n}); err != nil || sys.service != "web" || *sys.scaled.Replicas != 4 || sys.scaled.CPU != nil {
 		t.Errorf("scale: %+v %v", sys, err)
+	}
+	if all, err := c.CacheServers(ctx); err != nil || len(all) != 1 || all[0].Cache != "products" || all[0].Hits != 1 {
+		t.Errorf("cache servers: %+v, %v", all, err)
 	}
 	if all, err := c.Caches(ctx); err != nil || len(all) != 1 || all[0].Route != "home" || all[0].Hits != 1 {
 		t.Errorf("caches: %+v, %v", all, err)

@@ -141,10 +141,13 @@ func (c *cli) printComparison(m *plan.Measurement, cmp *plan.Comparison) {
 		t.row(cells(name, cmp.Routes[name].P99, latency)...)
 	}
 	t.write(c.out)
-	if len(cmp.Hits) > 0 {
+	if len(cmp.Hits)+len(cmp.CacheHits) > 0 {
 		t = comparisonTable("CACHE HITS")
 		for _, name := range slices.Sorted(maps.Keys(cmp.Hits)) {
 			t.row(cells(name, cmp.Hits[name], percent)...)
+		}
+		for _, name := range slices.Sorted(maps.Keys(cmp.CacheHits)) {
+			t.row(cells("caches."+name, cmp.CacheHits[name], percent)...)
 		}
 		t.write(c.out)
 	}
