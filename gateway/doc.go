@@ -27,8 +27,8 @@
 //
 // Beside these: accesslog.go, why.go and dryrun.go (what is said of requests, afterwards and in advance), rules.go,
 // route.go, rewrite.go, mirror.go, hedge.go, deadline.go, shed.go (what a route may ask for besides), cached.go with package
-// httpcache, compress.go, grpc.go, tls.go with package certs, tcp.go with package proxyproto, health.go (backends that no
-// supervisor checks).
+// httpcache, compress.go, grpc.go, http2.go with package h2guard, tls.go with package certs, tcp.go and proxied.go with package
+// proxyproto, health.go (backends that no supervisor checks).
 //
 // What it never does: rewrite bodies other than by compressing them, start or stop backends, or decide anything that
 // package policy could.

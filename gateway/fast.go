@@ -99,6 +99,7 @@ type door struct {
 	tcp    *net.TCPListener
 	handed chan net.Conn
 
+	proxied  bool // connections say by the PROXY protocol whose they are
 	stopping sync.Once
 	closed   chan struct{} // nothing new is accepted, and nothing handed over
 	open     sync.WaitGroup
@@ -110,13 +111,17 @@ type door struct {
 	parting   []bool // its connections end with the next answer; those that are idle stay for a while
 }
 
-// open makes the tier take connections from l; edge is nil where they come from outside.
-func (t *fastTier) open(l *net.TCPListener, side *side, e *edge) *door {
+func (t *fastTier) newDoor(l *net.TCPListener, side *side, e *edge) *door {
 	n := len(t.workers)
-	d := &door{
+	return &door{
 		tier: t, side: side, edge: e, tcp: l, handed: make(chan net.Conn), closed: make(chan struct{}),
 		listeners: make([]*reactor.Listener, n), clients: make([]*client, n), draining: make([]bool, n), parting: make([]bool, n),
 	}
+}
+
+// open makes the tier take connections from l; edge is nil where they come from outside.
+func (t *fastTier) open(l *net.TCPListener, side *side, e *edge) *door {
+	d := t.newDoor(l, side, e)
 	for _, w := range t.workers {
 		w.loop.Post(func() {
 			if d.ending(w) {
@@ -136,6 +141,9 @@ func (d *door) ending(w *worker) bool { return d.draining[w.number] || d.parting
 
 // part lets nothing new in, and ends each connection with its next answer. It returns when no loop accepts any more.
 func (d *door) part() {
+	if d.proxied {
+		_ = d.tcp.Close()
+	}
 	var gone sync.WaitGroup
 	for _, w := range d.tier.workers {
 		gone.Add(1)

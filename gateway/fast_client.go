@@ -29,6 +29,7 @@ type client struct {
 	x          *exchange // the request on its way; nil: none
 	trusted    bool      // what it says of where requests came from is believed
 	fresh      bool      // not a byte has come
+	asked      bool      // a request has come
 	last       bool      // the connection closes when out is empty
 	unread     bool      // something of a request was not read, and will not be
 	lingering  bool      // it only waits for the client to close
@@ -103,7 +104,7 @@ func (c *client) receive() []byte {
 		return nil
 	}
 	if kept == 0 && !c.fresh {
-		c.w.loop.Set(&c.timer, headTime)
+		c.w.loop.Set(&c.timer, c.w.g.headTime)
 	}
 	c.fresh = false
 	return buf[:kept+n]
@@ -117,6 +118,8 @@ func (c *client) take(b []byte) {
 	switch {
 	case err == h1.ErrVersion && bytes.HasPrefix(b, []byte("PRI * HTTP/2.0\r\n")):
 		c.handOver(b)
+	case err != nil && !c.asked && !namesHTTP(b):
+		c.close() // whoever that is does not understand an answer of HTTP/1.1 (RFC 9113, 3.4)
 	case err != nil:
 		c.reject(err)
 	case n > maxHeader:
@@ -129,11 +132,17 @@ func (c *client) take(b []byte) {
 	}
 }
 
+// namesHTTP reports whether the first line may be meant for HTTP/1: it has a version of it, or less than three words.
+func namesHTTP(b []byte) bool {
+	line, _, _ := bytes.Cut(b, []byte("\n"))
+	return bytes.Contains(bytes.ToUpper(line), []byte("HTTP/")) || bytes.Count(line, []byte(" ")) < 2
+}
+
 // begin starts the walk of the request whose head is the first n bytes of b.
 func (c *client) begin(b []byte, n int) {
+	c.asked = true
 	req := &c.w.request
-	// All that is to be redirected to TLS is the full tier's, whatever route it would take.
-	if encrypted := c.w.g.tls; !fastRequest(req) || c.door.edge == nil && encrypted != nil && encrypted.cfg.Redirect {
+	if !fastRequest(req) || c.door.edge == nil && c.w.g.takesPlain(str(req.Target)) {
 		c.handOver(b)
 		return
 	}
@@ -295,7 +304,7 @@ func (c *client) done() {
 	switch {
 	case len(c.out) > 0: // the timer is set
 	case len(c.in) > 0:
-		c.w.loop.Set(&c.timer, headTime)
+		c.w.loop.Set(&c.timer, c.w.g.headTime)
 	default:
 		c.w.loop.Set(&c.timer, keepIdleTime)
 	}

@@ -47,7 +47,6 @@ const (
 	maxFree      = 1024 // of exchanges and buffers that are kept for later
 	headBuffer   = 2 << 10
 	keptBuffer   = 8 << 10 // a larger buffer is not kept with its exchange
-	headTime     = 10 * time.Second
 	keepIdleTime = 2 * time.Minute
 )
 
@@ -91,7 +90,7 @@ func (w *worker) welcome(d *door, fd int, from netip.AddrPort) {
 	d.link(c)
 	c.ip = from.Addr().String()
 	c.trusted = d.edge != nil || w.g.trusts(c.ip)
-	w.loop.Set(&c.timer, headTime)
+	w.loop.Set(&c.timer, w.g.headTime)
 }
 
 // drain accepts nothing more at a door, and closes its connections as they become idle.

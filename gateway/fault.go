@@ -18,6 +18,8 @@ const (
 	connectionRefused
 	connectionTimeout
 	connectionTerminated // the backend died before its answer was complete
+	tlsCertificateError  // the backend's certificate is not one that is trusted, or not for its name
+	tlsAlertReceived     // the backend does not want to speak TLS with the gateway, as it is
 	protocolError        // the backend's answer is no HTTP
 	responseTimeout      // the time-out of the call
 	responseIncomplete   // the backend died after the answer's head was passed on
@@ -46,6 +48,8 @@ var faultInfo = [...]struct {
 	connectionRefused:      {"connection_refused", http.StatusBadGateway},
 	connectionTimeout:      {"connection_timeout", http.StatusGatewayTimeout},
 	connectionTerminated:   {"connection_terminated", http.StatusBadGateway},
+	tlsCertificateError:    {"tls_certificate_error", http.StatusBadGateway},
+	tlsAlertReceived:       {"tls_alert_received", http.StatusBadGateway},
 	protocolError:          {"http_protocol_error", http.StatusBadGateway},
 	responseTimeout:        {"http_response_timeout", http.StatusGatewayTimeout},
 	responseIncomplete:     {"http_response_incomplete", http.StatusBadGateway},

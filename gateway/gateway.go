@@ -38,13 +38,17 @@ type Gateway struct {
 	cache   *httpcache.Cache         // of all routes that keep answers; nil: none does; guarded by reloading, and set once
 	cacheOf *topology.HTTPCacheStore // that it was made for
 
+	unguarded    bool          // set by a benchmark alone: HTTP/2 without guards
 	holdDocument time.Duration // tests on a busy machine have more
+	headTime     time.Duration // in which a request's head must come whole, and a handshake; tests have less
 	traces       inFlightTraces
 
 	fast    atomic.Pointer[fastTier] // nil: the full tier carries all
 	realNow func() time.Duration     // what the fast tier's timers run on
 
+	sockets  sockets
 	listener net.Listener // outside
+	proxies  networks     // that its connections come from; empty: they are the clients' own
 	addr     net.Addr
 	tls      *encrypted  // nil: none is spoken
 	tcp      []*tcpProxy // in the file's order
@@ -53,22 +57,30 @@ type Gateway struct {
 
 	background background
 	peers      peers
+	secret     []byte // that the gateways of the system share; nil: this is the only one
+	calmed     calmed
 
 	streams    context.Context // ends when streams without an end are to be cut off
 	cutStreams context.CancelFunc
 }
 
+// headTime is how long a client may take for a request's head, and for a handshake.
+const headTime = 10 * time.Second
+
 // New returns a gateway for the system. It has no backends yet, and no listeners.
-func New(cfg Config) (*Gateway, error) {
+func New(cfg Config) (g *Gateway, err error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
 	origin := time.Now()
-	g := &Gateway{cfg: cfg, origin: origin, holdDocument: holdDocument, failed: make(chan error, 1), now: func() time.Duration { return time.Since(origin) }}
+	g = &Gateway{cfg: cfg, origin: origin, holdDocument: holdDocument, headTime: headTime, failed: make(chan error, 1), now: func() time.Duration { return time.Since(origin) }}
 	g.realNow = g.now
 	g.access.full = make(chan struct{}, 1)
 	g.memory = newMemory()
 	g.streams, g.cutStreams = context.WithCancel(context.Background())
+	if g.secret, err = peerSecret(cfg.System); err != nil {
+		return nil, err
+	}
 	t, err := g.build(cfg.System, nil)
 	if err != nil {
 		return nil, err
@@ -90,6 +102,7 @@ func (g *Gateway) Listen() (err error) {
 			}
 			g.closeTLS()
 			g.closeTCP()
+			g.closePeers()
 		}
 	}()
 	t := g.table.Load()
@@ -99,12 +112,16 @@ func (g *Gateway) Listen() (err error) {
 	if err := g.openCache(); err != nil {
 		return err
 	}
-	if g.listener == nil {
-		if g.listener, err = net.Listen("tcp", t.system.Listen); err != nil {
-			return fmt.Errorf("gateway: listening for requests from outside: %w", err)
-		}
+	defer g.sockets.forgetInherited()
+	outside, err := g.bind(SocketOutside, t.system.Listen)
+	if err != nil {
+		return fmt.Errorf("gateway: listening for requests from outside: %w", err)
 	}
+	g.listener = outside
 	bound = append(bound, g.listener)
+	if g.proxies, err = parseNetworks(t.system.AcceptProxyFrom); err != nil {
+		return fmt.Errorf("gateway: accept_proxy_from: %w", err)
+	}
 	g.addr = g.listener.Addr()
 	for _, e := range t.edges {
 		if err = e.listen(); err != nil {
@@ -115,30 +132,52 @@ func (g *Gateway) Listen() (err error) {
 	if err = g.listenTLS(t.system); err != nil {
 		return err
 	}
+	if err = g.listenPeers(t.system); err != nil {
+		return err
+	}
 	return g.listenTCP(t)
 }
 
-// Inherit has Listen use l for requests from outside instead of binding a socket of its own. It is called before Listen.
-func (g *Gateway) Inherit(l net.Listener) { g.listener = l }
-
 // Part lets no new connection in from outside, where another gateway takes them by now, and ends each of those that are
-// there with its next answer ('Connection: close'), so that no client is cut off while it sends. Run goes on; what is
-// still idle when it ends is closed.
+// there with its next answer ('Connection: close', GOAWAY), so that no client is cut off while it sends. TCP connections
+// and streams go on, and so does Run; what is still idle when it ends is closed. The disk tier of the cache is left to the
+// other gateway.
 func (g *Gateway) Part() {
 	g.parting.Store(true)
 	g.reloading.Lock()
-	doors := slices.Clone(g.outside.doors)
+	doors, cache := slices.Clone(g.outside.doors), g.cache
 	g.reloading.Unlock()
 	for _, d := range doors {
 		d.part()
 	}
+	// What is closed here, its server takes for the end.
 	if len(doors) == 0 && g.listener != nil {
-		_ = g.listener.Close() // its server takes that for the end
+		_ = g.listener.Close()
+	}
+	if g.tls != nil {
+		_ = g.tls.listener.Close()
+	}
+	g.closeTCP()
+	if g.peers.link != nil {
+		g.peers.link.Part()
+	}
+	if cache != nil {
+		cache.Release()
 	}
 }
 
-// Listener returns what requests from outside come in by, nil before Listen: for another gateway to inherit.
-func (g *Gateway) Listener() net.Listener { return g.listener }
+// InFlight returns how many requests and TCP connections from outside are under way, streams without an end among them.
+func (g *Gateway) InFlight() (n int64) {
+	t := g.table.Load()
+	n = t.unmatched.traffic.inFlight.Load()
+	for _, r := range t.routes {
+		n += r.traffic.inFlight.Load()
+	}
+	for _, p := range g.tcp {
+		n += p.open.Load()
+	}
+	return n
+}
 
 // Addr returns the address that requests from outside are answered on, nil before Listen.
 func (g *Gateway) Addr() net.Addr { return g.addr }
@@ -168,7 +207,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	g.reloading.Lock()
 	g.running = ctx
 	g.startFast()
-	g.serveOn(&g.outside, g.listener, nil, g.serveOutside)
+	g.serveOn(&g.outside, g.listener, nil, g.serveOutside, g.proxies)
 	g.serveTLS()
 	g.serveTCP()
 	for _, e := range g.table.Load().edges {
@@ -180,6 +219,10 @@ func (g *Gateway) Run(ctx context.Context) error {
 	watched, unwatch := context.WithCancel(ctx)
 	defer unwatch()
 	watching.Go(func() { g.watch(watched) })
+	watching.Go(func() { g.exchange(watched) })
+	if g.tls != nil && g.tls.acme != nil {
+		watching.Go(func() { g.tls.acme.Run(watched) })
+	}
 	var err error
 	select {
 	case <-ctx.Done():
@@ -235,7 +278,7 @@ func (g *Gateway) fail(err error) {
 
 // serveEdge answers the calls on an edge, by whatever target the edge has when they come.
 func (g *Gateway) serveEdge(e *edge) {
-	e.server, e.door = g.serveOn(&g.inner, e.listener, e, func(w http.ResponseWriter, r *http.Request) { g.serve(w, r, e.target.Load()) })
+	e.server, e.door = g.serveOn(&g.inner, e.listener, e, func(w http.ResponseWriter, r *http.Request) { g.serve(w, r, e.target.Load()) }, nil)
 }
 
 // side is a set of servers that are stopped together: those for requests from outside, or those for calls between
@@ -256,9 +299,9 @@ func (t *target) side(g *Gateway) *side {
 }
 
 func (g *Gateway) newServer(side *side, h http.HandlerFunc) *http.Server {
-	return &http.Server{
+	s := &http.Server{
 		Handler:           h,
-		ReadHeaderTimeout: 10 * time.Second,
+		ReadHeaderTimeout: g.headTime,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    maxHeader,
 		Protocols:         clientProtocols(),
@@ -266,19 +309,27 @@ func (g *Gateway) newServer(side *side, h http.HandlerFunc) *http.Server {
 		ConnState:         side.conns.changed,
 		ErrorLog:          slog.NewLogLogger(g.cfg.Log.Handler(), slog.LevelDebug),
 	}
+	g.serveHTTP2(s)
+	return s
 }
 
 // serveOn answers what comes in at a listener, on an edge or from outside: through the fast tier, which hands to the full
-// tier's server what is not for it, or through the latter alone.
-func (g *Gateway) serveOn(side *side, l net.Listener, e *edge, h http.HandlerFunc) (*http.Server, *door) {
+// tier's server what is not for it, or through the latter alone. Where proxies are given, connections come from them alone.
+func (g *Gateway) serveOn(side *side, l net.Listener, e *edge, h http.HandlerFunc, proxies networks) (*http.Server, *door) {
 	s := g.newServer(side, h)
 	var d *door
-	if tcp, ok := l.(*net.TCPListener); ok {
-		if t := g.fast.Load(); t != nil {
+	tcp, ok := l.(*net.TCPListener)
+	switch t := g.fast.Load(); {
+	case ok && t != nil:
+		if len(proxies) > 0 {
+			d = t.openProxied(tcp, side, proxies)
+		} else {
 			d = t.open(tcp, side, e)
-			l = d
-			side.doors = append(side.doors, d)
 		}
+		l = d
+		side.doors = append(side.doors, d)
+	case len(proxies) > 0:
+		l = proxiedListener{l, proxies}
 	}
 	side.servers = append(side.servers, s)
 	side.serving.Go(func() {
@@ -325,6 +376,9 @@ type connections struct {
 
 // changed follows the life of a connection. One that was taken over is done when its handler says so.
 func (c *connections) changed(conn net.Conn, state http.ConnState) {
+	if guarded, ok := conn.(interface{ Guarded() net.Conn }); ok {
+		conn = guarded.Guarded()
+	}
 	switch state {
 	case http.StateNew:
 		c.open.Add(1)

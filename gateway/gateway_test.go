@@ -79,8 +79,10 @@ func start(t testing.TB, cfg Config, prepare ...func(*Gateway)) *rig {
 	for _, f := range prepare {
 		f(g)
 	}
-	if err := g.Listen(); err != nil {
-		t.Fatal(err)
+	if g.Addr() == nil { // unless prepare did it
+		if err := g.Listen(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -232,8 +234,13 @@ func (r *rig) wantFault(a answer, status int, kind string) {
 // until waits for a condition that another goroutine brings about.
 func until(t testing.TB, what string, f func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for tick := time.NewTicker(time.Millisecond); !f(); <-tick.C {
+	untilWithin(t, time.Minute, what, f) // the machine may be busy
+}
+
+func untilWithin(t testing.TB, patience time.Duration, what string, f func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for tick := time.NewTicker(patience / 10_000); !f(); <-tick.C {
 		if time.Now().After(deadline) {
 			t.Fatalf("never: %s", what)
 		}

@@ -43,12 +43,23 @@ func (c *call) startGRPC() (stop func()) {
 	if c.grpc {
 		if v := c.r.Header["Grpc-Timeout"]; len(v) == 1 {
 			if d, ok := parseGRPCTimeout(v[0]); ok {
+				if c.until = c.start + d; c.until < 0 {
+					c.until = math.MaxInt64
+				}
 				timer := time.AfterFunc(d, c.expire)
 				return func() { timer.Stop() }
 			}
 		}
 	}
 	return func() {}
+}
+
+// lateGRPC ends a call whose deadline is over when something goes wrong with it: backends know the same deadline, and may
+// reset the stream before this side's timer has run.
+func (c *call) lateGRPC() {
+	if c.until > 0 && c.g.now() >= c.until {
+		c.expire()
+	}
 }
 
 // outcomeGRPC tells what an answer's head or trailers say about its backend.

@@ -220,3 +220,26 @@ func TestNoUpgradeToH2C(t *testing.T) {
 		}
 	}
 }
+
+// Whoever begins with a line that is neither HTTP/1's nor the preface of HTTP/2 is not answered in a language that he did
+// not speak (RFC 9113, 3.4); all others are. The full tier, which cannot tell so early, answers both.
+func TestLinesThatAreNotHTTP(t *testing.T) {
+	r := start(t, Config{})
+	r.serve("web", text("web"))
+	for line, answered := range map[string]bool{
+		"INVALID CONNECTION PREFACE\r\n\r\n":                                  fullTierOnly,
+		"GET / http/1.1\r\nHost: x\r\n\r\n":                                   true,
+		"GET / HTTP/3.7\r\nHost: x\r\n\r\n":                                   true,
+		"GET /\r\n\r\n":                                                       true,
+		"GET / HTTP/1.1\r\nHost: x\r\n\r\nINVALID CONNECTION PREFACE\r\n\r\n": true,
+	} {
+		c := r.dial(line)
+		all, err := io.ReadAll(c)
+		if errors.Is(err, os.ErrDeadlineExceeded) || (len(all) > 0) != answered {
+			t.Errorf("%q: answered %q, %v", line, all, err)
+		}
+		if strings.HasPrefix(line, "GET / HTTP/1.1") && strings.Count(string(all), "HTTP/1.1 ") != 2 {
+			t.Errorf("%q: answered %q", line, all)
+		}
+	}
+}

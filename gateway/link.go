@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"slices"
 
 	"github.com/banyanhq/banyan/gateway/certs"
 	"github.com/banyanhq/banyan/topology"
@@ -116,6 +117,8 @@ func (c *call) canUpgrade() bool {
 // sameListeners refuses what a reload cannot change.
 func sameListeners(old, sys *topology.System) error {
 	switch {
+	case !slices.Equal(old.AcceptProxyFrom, sys.AcceptProxyFrom):
+		return errors.New("gateway: reloading: accept_proxy_from has changed: that takes a restart")
 	case !reflect.DeepEqual(old.TLS, sys.TLS):
 		return errors.New("gateway: reloading: tls has changed: that takes a restart")
 	case !reflect.DeepEqual(old.TCP, sys.TCP):

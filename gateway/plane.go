@@ -58,8 +58,9 @@ type call struct {
 	header    http.Header
 	values    [8]string // behind the header's new values
 	nValues   int
-	grpc      bool   // a call of gRPC, to be answered as one
-	upgrading string // protocol that the client asks to go over to
+	grpc      bool          // a call of gRPC, to be answered as one
+	until     time.Duration // when its client's deadline is; 0: it has none
+	upgrading string        // protocol that the client asks to go over to
 
 	kept   []byte      // the body, if it was read in advance
 	stream *clientBody // the body, if it is passed on as it comes
@@ -85,7 +86,10 @@ func (g *Gateway) serveOutside(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "" && r.URL.Scheme != "" && r.URL.Host != "" {
 		r.URL.Path = "/" // the absolute form of a request for the root (RFC 9112, 3.2.2)
 	}
-	if g.redirects(w, r) {
+	if g.parting.Load() && r.ProtoMajor <= 2 {
+		w.Header()["Connection"] = []string{"close"} // of which HTTP/2 makes a GOAWAY; HTTP/3 is told in another way
+	}
+	if g.answersChallenge(w, r) || g.redirects(w, r) {
 		return
 	}
 	t := g.table.Load()
@@ -485,6 +489,7 @@ func (c *call) diagnose(err error) (f fault, sent bool) {
 			return c.clientFault(err), true
 		}
 	}
+	c.lateGRPC()
 	if c.ctx.Err() != nil {
 		return c.ended(), true
 	}

@@ -7,7 +7,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,9 +16,6 @@ import (
 	"github.com/banyanhq/banyan/topology"
 )
 
-// proxyHeaderTimeout is how long a connection may take to say whose it is.
-const proxyHeaderTimeout = 3 * time.Second
-
 // tcpTarget is where the connections of one TCP listener go, under one version of the file.
 type tcpTarget struct{ lane *lane }
 
@@ -27,7 +23,7 @@ type tcpTarget struct{ lane *lane }
 type tcpProxy struct {
 	g        *Gateway
 	cfg      topology.TCP
-	trusted  []netip.Prefix
+	trusted  networks
 	listener *net.TCPListener
 
 	ctx     context.Context // ends when all connections are cut off
@@ -76,18 +72,15 @@ func (t *table) buildTCP() error {
 func (g *Gateway) listenTCP(t *table) error {
 	for _, cfg := range t.system.TCP {
 		p := &tcpProxy{g: g, cfg: *cfg}
-		for _, network := range cfg.Trusted {
-			prefix, err := netip.ParsePrefix(network)
-			if err != nil {
-				return fmt.Errorf("gateway: tcp %s: trusted: %w", cfg.Name, err)
-			}
-			p.trusted = append(p.trusted, prefix)
+		var err error
+		if p.trusted, err = parseNetworks(cfg.Trusted); err != nil {
+			return fmt.Errorf("gateway: tcp %s: trusted: %w", cfg.Name, err)
 		}
-		l, err := net.Listen("tcp", cfg.Listen)
+		l, err := g.bind(socketTCP+cfg.Name, cfg.Listen)
 		if err != nil {
 			return fmt.Errorf("gateway: listening for tcp %s: %w", cfg.Name, err)
 		}
-		p.listener = l.(*net.TCPListener)
+		p.listener = l
 		p.ctx, p.cut = context.WithCancel(context.Background())
 		g.tcp = append(g.tcp, p)
 	}
@@ -192,29 +185,10 @@ func (p *tcpProxy) serve(client *net.TCPConn) {
 
 // identify finds out whose connection it is.
 func (p *tcpProxy) identify(client *net.TCPConn) (proxyproto.Header, error) {
-	h := proxyproto.Header{
-		Source: client.RemoteAddr().(*net.TCPAddr).AddrPort(), Destination: client.LocalAddr().(*net.TCPAddr).AddrPort(),
+	if p.cfg.AcceptProxy {
+		return p.trusted.identify(client)
 	}
-	if !p.cfg.AcceptProxy {
-		return h, nil
-	}
-	from, trusted := h.Source.Addr().Unmap().WithZone(""), false
-	for _, prefix := range p.trusted {
-		trusted = trusted || prefix.Contains(from)
-	}
-	if !trusted {
-		return h, errors.New("not a trusted proxy")
-	}
-	_ = client.SetReadDeadline(time.Now().Add(proxyHeaderTimeout)) // fails only where the reading does
-	said, err := proxyproto.Read(client)
-	if err != nil {
-		return h, err
-	}
-	_ = client.SetReadDeadline(time.Time{})
-	if said.Source.IsValid() {
-		h = said
-	}
-	return h, nil
+	return proxyproto.Header{Source: addrPortOf(client.RemoteAddr()), Destination: addrPortOf(client.LocalAddr())}, nil
 }
 
 // connect picks a replica and connects to it. A connection that was not made can always be tried elsewhere.

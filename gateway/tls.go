@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -23,41 +25,13 @@ import (
 type encrypted struct {
 	cfg      topology.TLS
 	config   *tls.Config
-	root     string // file of the local authority's certificate; empty where there is none
+	acme     *certs.ACME // nil: certificates are not issued by ACME
+	root     string      // file of the local authority's certificate; empty where there is none
 	listener net.Listener
+	clients  net.Listener   // what comes in at listener, as the clients' own
 	packets  net.PacketConn // nil: no HTTP/3
 	http3    *http3.Server
 	altSvc   string
-}
-
-// The bounds on what one client may make an HTTP/2 or HTTP/3 connection hold. The server itself ends connections that
-// send more than 64 KiB of a head in whatever number of CONTINUATION frames, that have more than four times maxStreams
-// requests begun and reset again (CVE-2023-44487), or for which more than 10,000 control frames wait (CVE-2019-9512, 9515).
-const (
-	maxStreams      = 250
-	streamWindow    = 256 << 10
-	connWindow      = 1 << 20
-	http2Write      = 30 * time.Second // without progress in writing, the connection is closed
-	http3Idle       = 2 * time.Minute
-	http2PingAfter  = time.Minute
-	http2PingAnswer = 15 * time.Second
-)
-
-// http2Config returns the bounds on an HTTP/2 connection.
-func http2Config() *http.HTTP2Config {
-	return &http.HTTP2Config{
-		MaxConcurrentStreams: maxStreams, MaxReadFrameSize: 16 << 10, MaxReceiveBufferPerStream: streamWindow, MaxReceiveBufferPerConnection: connWindow,
-		SendPingTimeout: http2PingAfter, PingTimeout: http2PingAnswer, WriteByteTimeout: http2Write,
-	}
-}
-
-// clientProtocols are those that the gateway's listeners speak: HTTP/1.1, and HTTP/2 by ALPN or prior knowledge.
-func clientProtocols() *http.Protocols {
-	p := new(http.Protocols)
-	p.SetHTTP1(true)
-	p.SetHTTP2(true)
-	p.SetUnencryptedHTTP2(true)
-	return p
 }
 
 // resolve returns a path of the topology file as an absolute one.
@@ -74,26 +48,8 @@ func (g *Gateway) newEncrypted(sys *topology.System) (*encrypted, error) {
 	if e.cfg.MinVersion == "tls1.3" {
 		e.config.MinVersion = tls.VersionTLS13
 	}
-	if len(e.cfg.Certificates) > 0 {
-		pairs := make([]certs.Pair, len(e.cfg.Certificates))
-		for i, c := range e.cfg.Certificates {
-			pairs[i] = certs.Pair{Cert: resolve(sys.Dir, c.Cert), Key: resolve(sys.Dir, c.Key)}
-		}
-		files, err := certs.NewFiles(pairs, time.Now, func(err error) { g.cfg.Log.Error(err.Error()) })
-		if err != nil {
-			return nil, fmt.Errorf("gateway: %w", err)
-		}
-		e.config.GetCertificate = files.Get
-	} else {
-		if g.cfg.StateDir == "" {
-			return nil, errors.New("gateway: TLS without certificates needs a state directory for its local authority, and Config.StateDir is empty")
-		}
-		local, err := certs.OpenLocal(filepath.Join(g.cfg.StateDir, "ca"), time.Now)
-		if err != nil {
-			return nil, fmt.Errorf("gateway: %w", err)
-		}
-		e.config.GetCertificate = local.Get
-		e.root = local.Root()
+	if err := g.findCertificates(e, sys.Dir); err != nil {
+		return nil, fmt.Errorf("gateway: %w", err)
 	}
 	if c := e.cfg.Clients; c != nil {
 		pool, err := certs.Authorities(resolve(sys.Dir, c.CA))
@@ -108,6 +64,71 @@ func (g *Gateway) newEncrypted(sys *topology.System) (*encrypted, error) {
 	return e, nil
 }
 
+// findCertificates has handshakes answered by the certificates that the file names, that an authority issues, or that a
+// local authority does.
+func (g *Gateway) findCertificates(e *encrypted, dir string) (err error) {
+	switch {
+	case e.cfg.ACME != nil:
+		if e.acme, err = g.openACME(*e.cfg.ACME, dir); err != nil {
+			return err
+		}
+		e.config.GetCertificate, e.config.GetConfigForClient = e.acme.Get, e.acme.ForHandshake
+	case len(e.cfg.Certificates) > 0:
+		pairs := make([]certs.Pair, len(e.cfg.Certificates))
+		for i, c := range e.cfg.Certificates {
+			pairs[i] = certs.Pair{Cert: resolve(dir, c.Cert), Key: resolve(dir, c.Key)}
+		}
+		files, err := certs.NewFiles(pairs, time.Now, func(err error) { g.cfg.Log.Error(err.Error()) })
+		if err != nil {
+			return err
+		}
+		e.config.GetCertificate = files.Get
+	case g.cfg.StateDir == "":
+		return errors.New("TLS without certificates needs a state directory for its local authority, and Config.StateDir is empty")
+	default:
+		local, err := certs.OpenLocal(filepath.Join(g.cfg.StateDir, "ca"), time.Now)
+		if err != nil {
+			return err
+		}
+		e.config.GetCertificate = local.Get
+		e.root = local.Root()
+	}
+	return nil
+}
+
+// openACME returns the certificates that an authority issues.
+func (g *Gateway) openACME(cfg topology.ACME, dir string) (*certs.ACME, error) {
+	storage := resolve(dir, cfg.Storage)
+	if storage == "" {
+		if g.cfg.StateDir == "" {
+			return nil, errors.New("tls: acme without storage needs a state directory, and Config.StateDir is empty")
+		}
+		storage = filepath.Join(g.cfg.StateDir, "acme")
+	}
+	c := certs.ACMEConfig{
+		Directory: cfg.Directory, Domains: cfg.Domains, Email: cfg.Email, Challenge: cmp.Or(cfg.Challenge, topology.TLSALPN),
+		Storage: storage, Log: g.cfg.Log, Now: time.Now,
+	}
+	if cfg.CA != "" {
+		roots, err := certs.Authorities(resolve(dir, cfg.CA))
+		if err != nil {
+			return nil, err
+		}
+		c.Roots = roots
+	}
+	return certs.OpenACME(c)
+}
+
+// answersChallenge answers a plain request of an authority that wants to see that a name is ours.
+func (g *Gateway) answersChallenge(w http.ResponseWriter, r *http.Request) bool {
+	return g.tls != nil && g.tls.acme != nil && r.TLS == nil && g.tls.acme.ServeChallenge(w, r)
+}
+
+// takesPlain reports whether plain requests to a path from outside may have to do with TLS, and are for the full tier.
+func (g *Gateway) takesPlain(target string) bool {
+	return g.tls != nil && (g.tls.cfg.Redirect || g.tls.acme != nil && strings.HasPrefix(target, certs.ChallengePath))
+}
+
 // listenTLS binds the TLS address, and for HTTP/3 the UDP port of the same number.
 func (g *Gateway) listenTLS(sys *topology.System) error {
 	if sys.TLS == nil {
@@ -117,7 +138,7 @@ func (g *Gateway) listenTLS(sys *topology.System) error {
 	if err != nil {
 		return err
 	}
-	if e.listener, err = net.Listen("tcp", e.cfg.Listen); err != nil {
+	if e.listener, err = g.bind(SocketTLS, e.cfg.Listen); err != nil {
 		return fmt.Errorf("gateway: listening for requests over TLS: %w", err)
 	}
 	if e.cfg.HTTP3 {
@@ -126,6 +147,14 @@ func (g *Gateway) listenTLS(sys *topology.System) error {
 			return fmt.Errorf("gateway: listening for HTTP/3: %w", err)
 		}
 		e.altSvc = `h3=":` + strconv.Itoa(e.port()) + `"; ma=3600`
+	}
+	proxies, err := parseNetworks(e.cfg.AcceptProxyFrom)
+	if err != nil {
+		_ = e.listener.Close()
+		return fmt.Errorf("gateway: tls: accept_proxy_from: %w", err)
+	}
+	if e.clients = e.listener; len(proxies) > 0 {
+		e.clients = proxiedListener{e.listener, proxies}
 	}
 	g.tls = e
 	return nil
@@ -177,7 +206,7 @@ func (g *Gateway) serveTLS() {
 	s := g.newServer(&g.outside, handler)
 	s.TLSConfig = e.config.Clone() // the server adds to it
 	g.outside.servers = append(g.outside.servers, s)
-	g.outside.serving.Go(func() { g.ended(s.ServeTLS(e.listener, "", "")) })
+	g.outside.serving.Go(func() { g.ended(s.ServeTLS(e.clients, "", "")) })
 	if e.packets == nil {
 		return
 	}

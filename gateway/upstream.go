@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -89,6 +90,8 @@ var errNoStatus = errors.New("the answer's status is not one of HTTP")
 func upstreamFault(err error) (f fault, sent bool) {
 	var dial *dialError
 	var network net.Error
+	var certificate *tls.CertificateVerificationError
+	var op *net.OpError
 	if errors.As(err, &dial) {
 		switch {
 		case errors.Is(err, syscall.ECONNREFUSED):
@@ -99,8 +102,14 @@ func upstreamFault(err error) (f fault, sent bool) {
 		return fault{kind: destinationUnavailable, detail: "the backend cannot be connected to"}, false
 	}
 	switch {
+	case errors.As(err, &certificate):
+		return fault{kind: tlsCertificateError, detail: "the backend's certificate is not accepted"}, false
+	case errors.As(err, &op) && op.Op == "remote error", strings.Contains(err.Error(), "remote error: tls"):
+		// So does crypto/tls name an alert, and transports do not always wrap it; in TLS 1.3 it may come after the request.
+		return fault{kind: tlsAlertReceived, detail: "the backend does not accept the gateway's side of TLS"}, true
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET),
-		errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed), strings.Contains(err.Error(), "server closed idle"):
+		errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed), strings.Contains(err.Error(), "server closed idle"),
+		strings.Contains(err.Error(), "http2: client conn could not be established"): // such as an alert that came before the first frame
 		return fault{kind: connectionTerminated, detail: "the backend closed the connection before its answer was complete"}, true
 	case errors.As(err, &network):
 		return fault{kind: connectionTerminated, detail: "the connection to the backend broke"}, true

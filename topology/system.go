@@ -12,12 +12,19 @@ type System struct {
 	Machine *Machine `yaml:"machine"`
 	// Listen is the address on which the gateway answers requests from outside. Port 0 takes a free port.
 	Listen string `yaml:"listen" schema:"format=address,default=127.0.0.1:8080"`
+	// AcceptProxyFrom are the networks of the proxies in front, such as 10.0.0.0/8. Where they are given, every connection to
+	// 'listen' must come from them and begin with the PROXY protocol (v1 or v2), which says whose it is; others are closed.
+	AcceptProxyFrom []string `yaml:"accept_proxy_from" schema:"maxItems=1000"`
 	// TLS answers requests from outside over TLS too. Left out: plain HTTP only.
 	TLS *TLS `yaml:"tls"`
 	// TCP leads connections from outside to services as they are.
 	TCP []*TCP `yaml:"tcp" schema:"maxItems=1000"`
 	// Admin is the address of the page with the Prometheus metrics (/metrics). Port 0 takes a free port.
 	Admin string `yaml:"admin" schema:"format=address,default=127.0.0.1:0"`
+	// Zone that this machine is in: that of the gateway, and of the replicas that it starts. Left out: zones do not matter.
+	Zone string `yaml:"zone" schema:"format=name"`
+	// Gateways says that the gateway is one of several that serve the system. Left out: it is the only one.
+	Gateways *Gateways `yaml:"gateways"`
 	// AccessLog of the requests from outside. Left out: none is written.
 	AccessLog *AccessLog `yaml:"access_log"`
 	// HTTPCache bounds what all routes with an http_cache keep together.

@@ -50,10 +50,15 @@ func (c *checker) tcp() {
 		if t.AcceptProxy != (len(t.Trusted) > 0) {
 			c.at(s, Problem{Message: "accept_proxy and trusted belong together", Expected: "both or neither"})
 		}
-		for j, network := range t.Trusted {
-			if _, _, err := net.ParseCIDR(network); err != nil {
-				c.at(s.child("trusted").item(j), Problem{Found: quoteFound(network), Expected: "a network such as 10.0.0.0/8"})
-			}
+		c.networks(s.child("trusted"), t.Trusted)
+	}
+}
+
+// networks checks a list of networks.
+func (c *checker) networks(s spot, networks []string) {
+	for i, network := range networks {
+		if _, _, err := net.ParseCIDR(network); err != nil {
+			c.at(s.item(i), Problem{Found: quoteFound(network), Expected: "a network such as 10.0.0.0/8"})
 		}
 	}
 }

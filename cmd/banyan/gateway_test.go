@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/banyanhq/banyan/gateway"
+	"github.com/banyanhq/banyan/topology"
 )
 
 // backend answers every request with its name, and returns its address.
@@ -211,5 +212,27 @@ func TestGatewayFlags(t *testing.T) {
 	}
 	if _, errs, code := runHere(t, "", "gateway"); code != 1 || !strings.Contains(errs, "--backend web=HOST:PORT") {
 		t.Errorf("a service without backends: %d %s", code, errs)
+	}
+}
+
+func TestFlagsOfTLS(t *testing.T) {
+	f := gatewayFlags{tls: ":8443", acme: []string{"shop.example", "www.shop.example"}, acmeEmail: "ops@shop.example", acmeDirectory: "https://ca.internal/dir", backends: []string{"127.0.0.1:1"}}
+	text, err := f.overlay(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sys, err := topology.Parse(topology.Source{Name: "flags", Data: []byte(text)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := sys.TLS.ACME
+	if sys.TLS.Listen != ":8443" || len(a.Domains) != 2 || a.Domains[1] != "www.shop.example" || a.Email != "ops@shop.example" || a.Directory != "https://ca.internal/dir" {
+		t.Errorf("got %+v, %+v", *sys.TLS, *a)
+	}
+	if _, err := (gatewayFlags{acmeEmail: "ops@shop.example"}).overlay(true); err == nil {
+		t.Error("an address without a domain is taken")
+	}
+	if again := strings.Join(f.again(), " "); !strings.Contains(again, "--tls :8443") || !strings.Contains(again, "--acme shop.example --acme www.shop.example") {
+		t.Errorf("started again with %s", again)
 	}
 }

@@ -1,5 +1,6 @@
-// Package certs keeps the certificates of a server: from files, which are read again when they change, or from a local
-// authority that it makes itself. Choosing is by the name that the client asks for (SNI, RFC 6066, 3).
+// Package certs keeps the certificates of a server: from files, which are read again when they change (Files), from an
+// authority that issues and renews them by ACME (ACME, whose Run owns all that goes on by itself), or from a local authority
+// that it makes itself (Local). Choosing is by the name that the client asks for (SNI, RFC 6066, 3).
 package certs
 
 import (
