@@ -224,7 +224,7 @@ func stepRoutes(w *topology.Workload, router *topology.Router) map[string]string
 			if !step.IsRouted() {
 				continue
 			}
-			route := router.Match(step.Method, "", plan.StepPath(step.Path), step.Parts())
+			route := router.OfStep(step)
 			if route == nil {
 				continue
 			}

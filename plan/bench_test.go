@@ -44,19 +44,6 @@ func large(services, routes int) (*topology.System, Load) {
 	return sys, load
 }
 
-func BenchmarkSolveOpen(b *testing.B) {
-	sys, load := large(100, 20)
-	m, err := newModel(sys, load, Options{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	for b.Loop() {
-		if _, err := m.solveOpen(load.Rates); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
 func BenchmarkMake(b *testing.B) {
 	sys, load := large(100, 20)
 	for b.Loop() {

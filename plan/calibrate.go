@@ -35,11 +35,13 @@ type Calibrated struct {
 //     recorded as async.
 //
 // By construction the model answers the measured means at the measured load; its worth shows at other loads.
-func Calibrate(m *Measurement) (*Calibrated, error) {
+//
+// The system says which calls are made at the same time, and how many requests its services are given at once.
+func Calibrate(sys *topology.System, m *Measurement) (*Calibrated, error) {
 	if m.Seconds() <= 0 || m.Cores <= 0 {
 		return nil, errors.New("calibrating: the measurement has no length or no cores")
 	}
-	c := &calibration{m: m, out: &Calibrated{Demands: map[string]map[string]*topology.Demand{}}}
+	c := &calibration{sys: sys, m: m, out: &Calibrated{Demands: map[string]map[string]*topology.Demand{}}}
 	for name, r := range m.Routes {
 		switch {
 		case r.Requests < minRequests:
@@ -76,9 +78,10 @@ func Calibrate(m *Measurement) (*Calibrated, error) {
 
 // calibration is the work in progress: by route, then by service, seconds for one request, all visits together.
 type calibration struct {
+	sys    *topology.System
 	m      *Measurement
 	routes []string
-	wake   float64 // share of a bare hop's CPU time that goes into waking up, at the measured load
+	wake   float64 // CPU time that goes into waking up, as a multiple of what is believed of it
 	visits map[string]map[string]float64
 	own    map[string]map[string]float64            // time in the service itself
 	made   map[string]map[string]float64            // calls that the service made
@@ -176,7 +179,7 @@ func (c *calibration) splitCPU() {
 			// The gateway and the client handle every hop alike; a service's own time says how much a route asks.
 			w := v
 			if svc != Gateway && svc != Client {
-				w = max(c.own[route][svc], 1e-3*v*c.meanOwn(svc))
+				w = max(c.own[route][svc], 1e-3*v*c.meanOwn(svc), 1e-9*v)
 			}
 			weights[route] = w
 			sum += w * c.rate(route)
@@ -264,39 +267,46 @@ func (c *calibration) hop() float64 {
 	return cpu / visits
 }
 
-// findWake finds the share of a bare hop's CPU time that goes into waking up.
+// findWake finds how much of the CPU time goes into waking up, as a multiple of what is believed of it.
 func (c *calibration) findWake() {
-	var all, hops float64
-	hop := c.hop()
+	var all, believed float64
+	c.wake = 1
 	for _, route := range c.routes {
 		for svc, cpu := range c.cpu[route] {
-			if svc != Client {
+			if v := c.visits[route][svc]; svc != Client && v > 0 {
 				all += c.rate(route) * cpu
-				hops += c.rate(route) * min(cpu, hop*c.visits[route][svc])
+				now, _ := c.asleep(route, svc, cpu/v)
+				believed += c.rate(route) * v * now
 			}
 		}
 	}
+	c.wake = 0
 	if all == 0 {
 		return
 	}
-	share, err := wakeShare(c.beats(), c.idleShare(), hops/all)
+	share, err := pulsedShare(c.beats(), c.idleShare(), believed/all)
 	if share == 0 {
 		return
 	}
-	c.wake = min(share*all/hops, 0.9)
+	c.wake = min(share*all/believed, 1/wakeShare(wakeGateway, c.idleShare()))
 	c.out.Notes = append(c.out.Notes, fmt.Sprintf("%.0f%% (+-%.0f) of the CPU time went into waking up and falling asleep", 100*share, 100*err))
 }
 
-// asleep is the part of a visit's CPU time that goes into waking up at the measured load, and what it would be if the
-// service always had to wake up. A service with a limit that never sleeps saves nearly all that its hops cost: one for
-// the request, and one for the answer to each call that it makes.
+// asleep is the part of a visit's CPU time that goes into waking up at the measured load, and what it would be on an idle
+// machine: for the request, and for the answer to each call that is made.
 func (c *calibration) asleep(route, svc string, cpu float64) (now, always float64) {
-	if sm := c.m.Services[svc]; (service{limit: sm.Limit}).limited(c.m.Cores) && c.wake > 0 {
-		w := limitedWake * min(cpu, c.hop()*(1+c.made[route][svc]/c.visits[route][svc]))
-		return w, w
+	i := c.idleShare()
+	if svc == Gateway || svc == Client {
+		now = c.wake * wakeShare(wakeGateway, i) * min(c.hop(), cpu)
+		return now, now / i
 	}
-	w := c.wake * min(cpu, c.hop())
-	return w, w / c.idleShare()
+	wakes := 1.0
+	if v := c.visits[route][svc]; v > 0 {
+		wakes += c.made[route][svc] / v
+	}
+	some := someIdle(i, c.m.Cores)
+	now = min(c.wake*wakeService*some*c.hop()*wakes, mostWake*cpu)
+	return now, now / some
 }
 
 // fitDelays predicts the latency at the measured load from CPU alone, and turns the difference into delays or, where
@@ -334,18 +344,111 @@ func (c *calibration) fitDelays() error {
 		}
 	}
 	// CPU that turns out to be async leaves less to wait for, and no less CPU to share: one pass settles it.
-	mdl := c.model()
-	p, err := mdl.solveOpen(rates)
+	mean, variance, err := c.fitSCV(rates)
 	if err != nil {
-		return fmt.Errorf("calibrating: %w", err)
-	}
-	if p.saturated {
-		return errors.New("calibrating: the machine was saturated during the run; calibrate at a moderate load, about 30% of what it holds")
+		return err
 	}
 	for i, route := range c.routes {
-		c.settle(route, p.mean[i], p.variance[i])
+		c.settle(route, mean[i], variance[i])
+	}
+	return c.balance(rates)
+}
+
+// balance corrects the delays where they do not add up, since calls are made at the same time or wait for places: until the
+// model answers the measured means. What is missing goes to the client, what is too much is taken off all alike.
+func (c *calibration) balance(rates map[string]float64) error {
+	for range 20 {
+		mean, _, err := c.solve(rates)
+		if err != nil {
+			return err
+		}
+		worst := 0.0
+		for i, route := range c.routes {
+			measured := c.m.Routes[route].Mean.Seconds()
+			missing := measured - mean[i]
+			if worst = max(worst, math.Abs(missing)/max(measured, 1e-9)); math.Abs(missing) < 1e-4*measured {
+				continue
+			}
+			var delays float64
+			for _, d := range c.out.Demands[route] {
+				delays += d.Visits * d.Delay.Std().Seconds()
+			}
+			client := c.out.Demands[route][Client]
+			if after := missing; client != nil {
+				if after += client.Delay.Std().Seconds(); after >= 0 {
+					client.Delay = topology.Duration(seconds(after))
+					continue
+				}
+			}
+			for _, d := range c.out.Demands[route] {
+				d.Delay = topology.Duration(float64(d.Delay) * max(0, 1+missing/max(delays, 1e-9)))
+			}
+		}
+		if worst < 1e-3 {
+			break
+		}
 	}
 	return nil
+}
+
+// fitSCV finds how much CPU times vary where their shapes do not tell, the same for all services of a route: at the measured load most of a latency's spread
+// is theirs. It is the coefficient with which the model has the measured 95th percentile: beyond that, stalls of the machine
+// and the like show more. It is 1 at most, as of exponential times; where even constant times spread too much, 0. What the
+// demands say already stands. It returns the model's answer with it.
+func (c *calibration) fitSCV(rates map[string]float64) (mean, variance []float64, err error) {
+	lo, hi := make([]float64, len(c.routes)), make([]float64, len(c.routes))
+	open := make([][]*topology.Demand, len(c.routes))
+	for i, route := range c.routes {
+		hi[i] = 1
+		for svc, d := range c.out.Demands[route] {
+			if svc != Client && d.SCV == nil {
+				open[i] = append(open[i], d)
+			}
+		}
+	}
+	for range 12 {
+		for i := range c.routes {
+			mid := math.Round((lo[i]+hi[i])/2*1e4) / 1e4
+			for _, d := range open[i] {
+				d.SCV = &mid
+			}
+		}
+		if mean, variance, err = c.solve(rates); err != nil {
+			return nil, nil, err
+		}
+		for i, route := range c.routes {
+			r := c.m.Routes[route]
+			p95, err := quantile(r.Mean.Seconds(), variance[i], 0.95)
+			if err != nil {
+				return nil, nil, fmt.Errorf("calibrating: route %s: %w", route, err)
+			}
+			mid := (lo[i] + hi[i]) / 2
+			if p95 < r.P95.Seconds() || r.P95 == 0 {
+				lo[i] = mid
+			} else {
+				hi[i] = mid
+			}
+		}
+	}
+	return mean, variance, nil
+}
+
+// solve is the planner's answer to what was derived so far: mean and variance of each route's latency.
+func (c *calibration) solve(rates map[string]float64) (mean, variance []float64, err error) {
+	m := c.model()
+	load := Load{Rates: rates}
+	s, err := m.compile(c.sys, m.mixOf(load))
+	if err != nil {
+		return nil, nil, fmt.Errorf("calibrating: %w", err)
+	}
+	ok, err := s.solve(load.Total())
+	if err != nil {
+		return nil, nil, fmt.Errorf("calibrating: %w", err)
+	}
+	if !ok {
+		return nil, nil, errors.New("calibrating: the machine was saturated during the run; calibrate at a moderate load, about 30% of what it holds")
+	}
+	return s.mean, s.variance, nil
 }
 
 func (c *calibration) put(route, svc string, d *topology.Demand) {
@@ -362,11 +465,15 @@ func (c *calibration) model() *model {
 		m.demands[route] = map[string]demand{}
 		for svc, d := range c.out.Demands[route] {
 			m.demands[route][svc] = demand{visits: d.Visits, cpu: d.CPU.Std().Seconds(), async: d.Async.Std().Seconds(),
-				wake: d.Wake.Std().Seconds(), scv: scvOf(d.SCV), delaySCV: 1}
+				wake: d.Wake.Std().Seconds(), scv: scvOf(d.SCV), delay: d.Delay.Std().Seconds(), delaySCV: scvOf(d.DelaySCV), calls: d.Calls}
 		}
 	}
 	for svc, sm := range c.m.Services {
-		m.services = append(m.services, service{name: svc, replicas: max(1, int(math.Round(sm.Replicas))), limit: sm.Limit})
+		at := service{name: svc, replicas: max(1, int(math.Round(sm.Replicas))), limit: sm.Limit}
+		if f := c.sys.Services[svc]; f != nil {
+			at.places = f.Concurrency
+		}
+		m.services = append(m.services, at)
 	}
 	return m
 }
@@ -388,10 +495,9 @@ func (c *calibration) settle(route string, mean, variance float64) {
 	}
 	// The delay goes where the time was spent: to each service by its own time beyond its CPU time, and what is left
 	// to the client, whose network and scheduling nobody else accounts for.
-	sd := r.StdDev.Seconds()
 	scv := 1.0
 	if gap > 0 {
-		scv = min(max(0, sd*sd-variance)/(gap*gap), 1e6)
+		scv = min(max(0, c.variance(route)-variance)/(gap*gap), 1e6)
 	}
 	excess, sum := map[string]float64{}, 0.0
 	for svc := range c.out.Demands[route] {
@@ -417,6 +523,29 @@ func (c *calibration) settle(route string, mean, variance float64) {
 	if d := c.out.Demands[route][Client]; d != nil && left > 1e-9 {
 		d.Delay, d.DelaySCV = topology.Duration(seconds(left)), spread(scv, gap, left, 1)
 	}
+}
+
+// variance of a route's latency as its 99th percentile tells it: the one with which the fitted distribution has just that.
+// The measured variance is moved by a few requests that met a stall of the machine; it stands where there is no percentile.
+func (c *calibration) variance(route string) float64 {
+	r := c.m.Routes[route]
+	mean, p99 := r.Mean.Seconds(), r.P99.Seconds()
+	sd := r.StdDev.Seconds()
+	if p99 <= mean || mean <= 0 {
+		return sd * sd
+	}
+	lo, hi := 0.0, 4.0 // of the squared coefficient of variation; beyond that the percentile hardly grows
+	for range 40 {
+		mid := (lo + hi) / 2
+		if v, err := quantile(mean, mid*mean*mean, 0.99); err != nil {
+			return sd * sd
+		} else if v < p99 {
+			lo = mid
+		} else {
+			hi = mid
+		}
+	}
+	return lo * mean * mean
 }
 
 // spread gives a part of a delay its share of the whole's variance, in proportion to its mean: the parts then add up

@@ -109,7 +109,7 @@ func TestCPUIsSplitByRegression(t *testing.T) {
 	inside, all := 0, 0
 	sum := map[string]float64{}
 	for seed := range uint64(runs) {
-		c, err := Calibrate(aRun(seed).measure(t))
+		c, err := Calibrate(&topology.System{}, aRun(seed).measure(t))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -140,7 +140,7 @@ func TestCPUThatGrowsMoreSlowlyDoesNotMoveTheSplit(t *testing.T) {
 	r := aRun(3)
 	r.stretch = 0.5
 	m := r.measure(t)
-	c, err := Calibrate(m)
+	c, err := Calibrate(&topology.System{}, m)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +164,7 @@ func TestShapesEdgesAndHitsAreFound(t *testing.T) {
 	}{{"exponential", 1, aRun(1).draw}, {"gamma", 0.25, erlang}, {"lognormal", math.Expm1(0.81), lognormal}} {
 		r := aRun(9)
 		r.draw = c.draw
-		got, err := Calibrate(r.measure(t))
+		got, err := Calibrate(&topology.System{}, r.measure(t))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -191,7 +191,7 @@ func TestShapesEdgesAndHitsAreFound(t *testing.T) {
 func TestABusyMachineSaysNothingOfShapes(t *testing.T) {
 	m := aRun(1).measure(t)
 	m.MachineCPU = 3.2
-	c, err := Calibrate(m)
+	c, err := Calibrate(&topology.System{}, m)
 	if err != nil {
 		t.Fatal(err)
 	}

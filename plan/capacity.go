@@ -41,6 +41,8 @@ type Change struct {
 	P99        time.Duration `json:"p99_ns"`  // of the slowest route
 	// Gain is the knee's change as a share of today's.
 	Gain float64 `json:"gain"`
+	// Metastable is the throughput from which on a retry storm sustains itself, where that was looked for; 0: none does.
+	Metastable float64 `json:"metastable,omitempty"`
 }
 
 // Make predicts the system under the load and looks around: at the limits, and at each single change.
@@ -49,11 +51,11 @@ func Make(sys *topology.System, load Load, o Options) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := m.predict(load)
+	s, err := m.compile(sys, m.mixOf(load))
 	if err != nil {
 		return nil, err
 	}
-	s, err := m.compile(sys, m.mixOf(load))
+	p, err := s.predictOf(m, sys, load)
 	if err != nil {
 		return nil, err
 	}

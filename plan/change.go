@@ -16,6 +16,7 @@ type change struct {
 	service  int     // index of the service, -1 for the machine
 	replicas int     // set to, 0: unchanged
 	cpu      float64 // set to, 0: unchanged
+	places   int     // of a replica, set to, 0: unchanged
 	cores    float64 // set to, 0: unchanged
 	idle     bool    // nothing that is modelled depends on it
 }
@@ -35,7 +36,10 @@ func (c change) apply(s *steady) (undo func()) {
 	if c.cpu > 0 {
 		st.limit = c.cpu
 	}
-	return func() { st.replicas, st.limit = old.replicas, old.limit }
+	if c.places > 0 {
+		st.places = c.places
+	}
+	return func() { st.replicas, st.limit, st.places = old.replicas, old.limit, old.places }
 }
 
 // changes lists, for each service, one replica more and, where it has a limit, twice the CPU; and one core more for
@@ -47,7 +51,10 @@ func (s *steady) changes() []change {
 			continue
 		}
 		list = append(list, change{what: fmt.Sprintf("%s: %d -> %d replicas", st.name, st.replicas, st.replicas+1), service: i,
-			replicas: st.replicas + 1, idle: st.limit <= 0})
+			replicas: st.replicas + 1, idle: st.limit <= 0 && st.places <= 0})
+		if st.places > 0 {
+			list = append(list, change{what: fmt.Sprintf("%s: concurrency %d -> %d", st.name, st.places, 2*st.places), service: i, places: 2 * st.places})
+		}
 		if st.limit > 0 {
 			list = append(list, change{what: fmt.Sprintf("%s: cpu %g -> %g", st.name, st.limit, 2*st.limit), service: i, cpu: 2 * st.limit})
 		}
@@ -60,9 +67,13 @@ func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys
 // p99 of a route's latency, after a solve.
 func (s *steady) p99(route int) (float64, error) {
 	if len(s.tail) == 0 {
-		return quantile(s.mean[route], s.variance[route], 0.99)
+		c, err := newCurve(0.99)
+		if err != nil {
+			return 0, err
+		}
+		s.tail = append(s.tail, c)
 	}
-	return s.tail[0].at(s.mean[route], s.variance[route])
+	return s.at(route, s.tail[0])
 }
 
 // percentile reads a key such as p99 or p99.9 as a share.

@@ -3,7 +3,7 @@ package plan
 import "math"
 
 // curve is a percentile as a multiple of the mean, over the squared coefficient of variation: a table, for a percentile
-// of two moments costs as much as all the rest of a solve. Between its points it is a cubic, good to about 1e-5.
+// of two moments costs as much as all the rest of a solve; without a table it is computed. Between its points it is a cubic, good to about 1e-5.
 type curve struct {
 	q     float64
 	value []float64 // at exp(curveLow + i curveStep)
@@ -32,6 +32,9 @@ func newCurve(q float64) (*curve, error) {
 func (c *curve) at(mean, variance float64) (float64, error) {
 	if mean <= 0 {
 		return 0, nil
+	}
+	if c.value == nil {
+		return quantile(mean, variance, c.q)
 	}
 	position := (math.Log(variance/(mean*mean)) - curveLow) / curveStep
 	if !(position >= 1 && position < curveSize-2) {

@@ -60,6 +60,7 @@ type WatchOptions struct {
 
 // Watch holds a running system against its model, interval by interval.
 type Watch struct {
+	sys    *topology.System
 	m      *model
 	o      WatchOptions
 	bias   map[string]float64 // of the time of a visit, at the calibration
@@ -85,7 +86,7 @@ func NewWatch(sys *topology.System, o Options, w WatchOptions) (*Watch, error) {
 		return nil, err
 	}
 	m.services = append(m.services, service{name: others, replicas: 1})
-	out := &Watch{m: m, o: w, bias: map[string]float64{}}
+	out := &Watch{sys: sys, m: m, o: w, bias: map[string]float64{}}
 	at, err := out.expect(k.Rates)
 	if err != nil {
 		return nil, fmt.Errorf("predicting the calibration's own load: %w", err)
@@ -122,7 +123,12 @@ type expected struct {
 }
 
 func (w *Watch) expect(rates map[string]float64) (*expected, error) {
-	p, err := w.m.predict(Load{Rates: rates})
+	load := Load{Rates: rates}
+	s, err := w.m.compile(w.sys, w.m.mixOf(load))
+	if err != nil {
+		return nil, err
+	}
+	p, err := s.predict(load, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -130,11 +136,10 @@ func (w *Watch) expect(rates map[string]float64) (*expected, error) {
 	for _, s := range p.Services {
 		e.cpu[s.Service], e.visits[s.Service] = s.CPU, s.Rate
 	}
-	for _, r := range p.Routes {
-		cpu, _, delay, _, _ := w.m.total(r.Route)
+	for i, r := range p.Routes {
 		stretch := 1.0
-		if cpu > 0 {
-			stretch = max(1, (r.Mean.Seconds()-delay)/cpu)
+		if cpu := s.routes[i].cpu; cpu > 0 {
+			stretch = max(1, (r.Mean.Seconds()-s.routes[i].delay)/cpu)
 		}
 		for svc, d := range w.m.demands[r.Route] {
 			e.own[svc] += r.Rate * d.visits * (d.cpu*stretch + d.delay)

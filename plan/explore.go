@@ -45,8 +45,8 @@ const cacheHits = 0.8
 // mixSteps are the shares that are tried before the switches between them are looked for.
 const mixSteps = 50
 
-// Explore asks the model what Make does not: each service with 10, 25 and 50 % less CPU time, one replica more, twice the CPU,
-// a cache before it that answers four of five calls; and the map of bottlenecks over mix and load.
+// Explore asks the model what Make does not: no retries, each service with 10, 25 and 50 % less CPU time, one replica more and
+// the same CPU in larger replicas, a cache before it that answers four of five calls; and the map of bottlenecks over mix and load.
 func Explore(sys *topology.System, load Load, o Options) (*Exploration, error) {
 	m, err := newModel(sys, load, o)
 	if err != nil {
@@ -75,6 +75,14 @@ func Explore(sys *topology.System, load Load, o Options) (*Exploration, error) {
 	}
 	if err := add("as it is"); err != nil {
 		return nil, err
+	}
+	if st := s.storm(sys); st != nil {
+		out.Counterfactuals[0].Metastable = st.From
+	}
+	if s.tangle(sys) != nil {
+		if err := add("no retries"); err != nil { // their own load is not part of a prediction: what they change is the region
+			return nil, err
+		}
 	}
 	for i := range s.services {
 		st := &s.services[i]

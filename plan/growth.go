@@ -28,12 +28,18 @@ type CapacityOptions struct {
 	Samples int
 	// Seed of the draws: the same seed gives the same answer.
 	Seed uint64
+	// Spare replicas of every service that the remedy can do without, at the same time: 1 is N+1, 2 is N+2.
+	Spare int
+	// Zones that the replicas of each service and the cores are spread over evenly, one of which may be lost; 0: not looked at.
+	Zones int
 }
 
 // The bounds of what is asked for.
 const (
 	maxHorizon = 100 * 365 * day
 	maxSamples = 100000
+	maxSpare   = 100
+	maxZones   = 1000
 )
 
 const (
@@ -53,13 +59,20 @@ type Capacity struct {
 	Ends []End `json:"ends"`
 	// Losses of one and two replicas of each service, the worst first.
 	Losses []Loss `json:"losses"`
+	// Zone is the system without the zone that holds the most; nil where zones were not asked for.
+	Zone *Loss `json:"zone,omitempty"`
+	// Shards says what the loss of a shard of each table fails.
+	Shards []ShardLoss `json:"shards,omitempty"`
+	// Spare replicas of every service that the remedy does without.
+	Spare int `json:"spare,omitempty"`
 	// Cost of what is planned now; nil without prices.
 	Cost *Cost `json:"cost,omitempty"`
 	// Remedy is the cheapest way found to hold everything promised through the horizon.
 	Remedy Remedy `json:"remedy"`
 	// Sensitivity of the knee to each input, the strongest first.
 	Sensitivity []Sensitivity `json:"sensitivity"`
-	// Doubt is the distribution of the first end over uncertain inputs; nil if they were taken as stated.
+	// Doubt is the distribution of the first end over uncertain inputs, and what they make of remedies with a margin; nil if
+	// they were taken as stated.
 	Doubt *Doubt `json:"doubt,omitempty"`
 }
 
@@ -99,6 +112,7 @@ type grower struct {
 	load  Load
 	think float64
 	rate  topology.GrowthRate
+	spare int
 }
 
 // Grow looks ahead: when each resource runs out and each SLO breaks, what the loss of replicas does, what it costs, and
@@ -117,8 +131,8 @@ func Grow(sys *topology.System, load Load, o CapacityOptions) (*Capacity, error)
 	if err != nil {
 		return nil, err
 	}
-	g := &grower{steady: s, load: load, think: load.Think.Seconds(), rate: rate}
-	c := &Capacity{Growth: rate, For: o.For}
+	g := &grower{steady: s, load: load, think: load.Think.Seconds(), rate: rate, spare: o.Spare}
+	c := &Capacity{Growth: rate, For: o.For, Spare: o.Spare}
 	for _, at := range milestones(o.For) {
 		step, err := g.step(at)
 		if err != nil {
@@ -132,19 +146,25 @@ func Grow(sys *topology.System, load Load, o CapacityOptions) (*Capacity, error)
 	if c.Losses, err = g.losses(); err != nil {
 		return nil, err
 	}
+	if o.Zones > 1 {
+		if c.Zone, err = g.withoutZone(o.Zones); err != nil {
+			return nil, err
+		}
+	}
+	c.Shards = g.shardLosses(sys)
 	today, err := g.step(0)
 	if err != nil {
 		return nil, err
 	}
 	c.Cost = g.cost(sys.Prices, today.Rate)
-	if c.Remedy, err = g.remedy(sys, o.For); err != nil {
+	if c.Remedy, err = g.remedy(sys, g.factorAt(o.For)); err != nil {
 		return nil, err
 	}
 	if c.Sensitivity, err = g.sensitivity(); err != nil {
 		return nil, err
 	}
 	if o.Uncertainty > 0 {
-		c.Doubt, err = g.doubt(o, c.Remedy)
+		c.Doubt, err = g.doubt(sys, o, c.Remedy)
 	}
 	return c, err
 }
@@ -168,6 +188,10 @@ func (o CapacityOptions) check(sys *topology.System) (topology.GrowthRate, error
 		return rate, errors.New("the uncertainty must be from 0% to 1000%")
 	case o.Samples < 0 || o.Samples > maxSamples:
 		return rate, fmt.Errorf("%d samples: want at most %d", o.Samples, maxSamples)
+	case o.Spare < 0 || o.Spare > maxSpare:
+		return rate, fmt.Errorf("%d spare replicas: want 0 to %d", o.Spare, maxSpare)
+	case o.Zones < 0 || o.Zones == 1 || o.Zones > maxZones:
+		return rate, fmt.Errorf("%d zones: want 2 to %d", o.Zones, maxZones)
 	}
 	return rate, nil
 }
@@ -312,7 +336,7 @@ func (g *grower) step(at time.Duration) (Step, error) {
 		st.P99 = max(st.P99, seconds(v))
 	}
 	for _, p := range g.slos {
-		v, err := p.q.at(g.mean[p.route], g.variance[p.route])
+		v, err := g.at(p.route, p.q)
 		if err != nil {
 			return st, err
 		}
@@ -363,6 +387,11 @@ func (g *grower) ends() ([]End, error) {
 			add(st.name, g.fullFactor(x), x)
 		}
 	}
+	for i, st := range g.services {
+		if x, ok := g.placesFullAt(i); ok {
+			add(PlacesOf(st.name), g.fullFactor(x), x)
+		}
+	}
 	held, _ := g.held()
 	for i, p := range g.slos {
 		if i > 0 && g.slos[i-1].slo == p.slo {
@@ -401,7 +430,7 @@ func (s *steady) strainOf(slo string, x float64) (ratio float64, worst int, err 
 		if p.slo != slo {
 			continue
 		}
-		v, err := p.q.at(s.mean[p.route], s.variance[p.route])
+		v, err := s.at(p.route, p.q)
 		if err != nil {
 			return 0, -1, err
 		}

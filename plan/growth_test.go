@@ -235,6 +235,36 @@ func TestDoubtIsSeededAndCentred(t *testing.T) {
 	if wide := run(1, 1).Doubt; wide.P95-wide.P5 <= d.P95-d.P5 {
 		t.Error("more uncertainty gives a narrower answer")
 	}
+	if len(d.Options) < 3 || d.Options[0].Margin != 0 {
+		t.Fatalf("options: %+v", d.Options)
+	}
+	for k, o := range d.Options {
+		if k > 0 && (o.Bill <= d.Options[k-1].Bill || o.Holds < d.Options[k-1].Holds) {
+			t.Errorf("option %d costs less or holds less often than a smaller one: %+v", k, o)
+		}
+		if o.Regret < d.Options[d.Least].Regret {
+			t.Errorf("option %d has less regret than the chosen %d", k, d.Least)
+		}
+	}
+}
+
+// TestRegretWeighsWhatIsPaidTooMuch: of ten cases, two need nothing, five the small one and three the large.
+func TestRegretWeighsWhatIsPaidTooMuch(t *testing.T) {
+	d := &Doubt{Options: []Option{{Bill: 10}, {Margin: 1, Bill: 12}, {Margin: 1.5, Bill: 20}}}
+	for best, n := range []int{2, 5, 3} {
+		for range n {
+			d.count(best)
+		}
+	}
+	d.weigh(10, 10, Remedy{Needed: true, Possible: true})
+	// As it is: 5x12 and 3x20 again. The small one: 2x2 too much, 3x20 again. The large one: 2x10 and 5x8 too much.
+	for k, want := range []float64{12, 6.4, 6} {
+		near(t, "regret", d.Options[k].Regret, want, 1e-9)
+	}
+	near(t, "holds", d.Options[1].Holds, 0.7, 1e-9)
+	if d.Least != 2 || d.HoldsChanged != 0.7 {
+		t.Errorf("least regret has option %d, the changes hold in %g", d.Least, d.HoldsChanged)
+	}
 }
 
 // TestMoreGrowthNeverLastsLonger and a replica more never holds less, on random systems.

@@ -61,17 +61,23 @@ func (m *model) settleCaches(sys *topology.System, load Load) error {
 	if load.Users > 0 {
 		// The throughput depends on the hits, and they on it where objects expire: more hits give more throughput, and
 		// that more hits, so that the iteration rises from none to the fixed point.
-		rates, turns = m.ratesAt(load.Mix, 1), 12
+		rates, turns = load.Mix, 12
 	}
 	last := math.Inf(-1)
 	for range turns {
 		if load.Users > 0 {
-			sol, err := m.solveClosed(load)
+			s, err := m.compile(sys, load.Mix)
 			if err != nil {
 				return err
 			}
-			rates = sol.rates
-			x := Load{Rates: rates}.Total()
+			x, err := s.closed(load.Users, load.Think.Seconds())
+			if err != nil {
+				return err
+			}
+			rates = map[string]float64{}
+			for _, r := range s.routes {
+				rates[r.name] = x * r.share
+			}
 			if math.Abs(x-last) < 1e-4*x {
 				break
 			}

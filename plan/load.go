@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -8,17 +9,8 @@ import (
 	"github.com/banyanhq/banyan/topology"
 )
 
-// Load is what a prediction is made for: open (Rates) or closed (Users).
-type Load struct {
-	// Rates of an open load: requests a second by route.
-	Rates map[string]float64 `json:"rates,omitempty"`
-	// Users of a closed load. 0 for an open one.
-	Users int `json:"users,omitempty"`
-	// Think is the mean pause of a user between two requests.
-	Think time.Duration `json:"think_ns,omitempty"`
-	// Mix of a closed load: the share of requests that each route gets, adding up to 1.
-	Mix map[string]float64 `json:"mix,omitempty"`
-}
+// Load is what a prediction is made for: open (Rates) or closed (Users). Shares of a closed one's mix add up to 1.
+type Load = topology.RouteLoad
 
 // ErrNoWorkload means that neither the file nor the caller says what load to plan for.
 var ErrNoWorkload = errors.New("no workload: add one to the file, or give --rate or --users")
@@ -91,13 +83,9 @@ func RequestMix(sys *topology.System) (Mix, time.Duration, error) {
 			if !step.IsRouted() {
 				continue
 			}
-			method := step.Method
-			if method == "" {
-				method = "GET"
-			}
-			route := router.Match(method, "", StepPath(step.Path), step.Parts())
+			route := router.OfStep(step)
 			if route == nil {
-				return m, 0, fmt.Errorf("scenario %s: no route answers %s %s", name, method, step.Path)
+				return m, 0, fmt.Errorf("scenario %s: no route answers %s %s", name, cmp.Or(step.Method, "GET"), step.Path)
 			}
 			n := float64(weight) / weights
 			if step.Weight > 0 {
@@ -105,7 +93,7 @@ func RequestMix(sys *topology.System) (Mix, time.Duration, error) {
 			}
 			m.perStart[route.Name] += n
 			total += n
-			think += n * thinkOf(w, scenario, step).Seconds()
+			think += n * w.ThinkAfter(scenario, step).Std().Seconds()
 		}
 	}
 	if total <= 0 {
@@ -115,46 +103,4 @@ func RequestMix(sys *topology.System) (Mix, time.Duration, error) {
 		m.share[route] = n / total
 	}
 	return m, time.Duration(think / total * float64(time.Second)), nil
-}
-
-func thinkOf(w *topology.Workload, scenario *topology.Scenario, step *topology.Step) time.Duration {
-	switch {
-	case step.Think != nil:
-		return step.Think.Std()
-	case scenario.Think != nil:
-		return scenario.Think.Std()
-	}
-	return w.Think.Std()
-}
-
-// StepPath is a step's path without its query, as a router matches it. Variables stay as they are: a route's path ends before them.
-func StepPath(path string) string {
-	for i := range len(path) {
-		if path[i] == '?' || path[i] == '#' {
-			return path[:i]
-		}
-	}
-	return path
-}
-
-// Scaled returns the load times a factor: rates for an open load, users for a closed one (at least one).
-func (l Load) Scaled(factor float64) Load {
-	if l.Users > 0 {
-		l.Users = max(1, int(float64(l.Users)*factor+0.5))
-		return l
-	}
-	rates := make(map[string]float64, len(l.Rates))
-	for r, v := range l.Rates {
-		rates[r] = v * factor
-	}
-	return Load{Rates: rates}
-}
-
-// Total is the number of requests a second of an open load, 0 for a closed one.
-func (l Load) Total() float64 {
-	var sum float64
-	for _, v := range l.Rates {
-		sum += v
-	}
-	return sum
 }

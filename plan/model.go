@@ -22,6 +22,7 @@ type demand struct {
 	wake            float64 // CPU on an idle machine, none of it on a full one
 	scv             float64
 	delay, delaySCV float64
+	calls           map[string]float64 // that one visit makes, by service, where they were counted
 }
 
 // model is a system as the planner sees it.
@@ -33,6 +34,7 @@ type model struct {
 	demands  map[string]map[string]demand
 	services []service // sorted by name; the gateway and the client last
 	caches   []*cachedRoute
+	beyond   []string     // what the system does that only the simulator knows
 	stores   []cacheStore // caches of the file
 	notes    []string
 }
@@ -42,7 +44,11 @@ type service struct {
 	name     string
 	replicas int
 	limit    float64 // cores of one replica, 0 for none
+	places   int     // requests that one replica is given at once, 0 for any number
 }
+
+// limited says that a replica cannot have all cores.
+func (s service) limited(cores float64) bool { return s.limit > 0 && s.limit < cores }
 
 // newModel builds the model of all routes that the load touches.
 func newModel(sys *topology.System, load Load, o Options) (*model, error) {
@@ -114,7 +120,7 @@ func (m *model) addRoute(sys *topology.System, name string) error {
 		for svc, d := range declared {
 			demands[svc] = demand{
 				visits: d.Visits, cpu: d.CPU.Std().Seconds(), async: d.Async.Std().Seconds(), wake: d.Wake.Std().Seconds(),
-				scv: scvOf(d.SCV), delay: d.Delay.Std().Seconds(), delaySCV: scvOf(d.DelaySCV),
+				scv: scvOf(d.SCV), delay: d.Delay.Std().Seconds(), delaySCV: scvOf(d.DelaySCV), calls: d.Calls,
 			}
 		}
 	} else {
@@ -124,6 +130,7 @@ func (m *model) addRoute(sys *topology.System, name string) error {
 			m.notes = append(m.notes, fmt.Sprintf("%s: nothing is known of the work of %s, counted as none", name, strings.Join(slices.Compact(silent), ", ")))
 		}
 		if blocks := blocksOf(sys, demands); len(blocks) > 0 {
+			m.leaveOut(blocks...)
 			m.notes = append(m.notes, fmt.Sprintf("%s: %s are left out of the prediction; 'banyan simulate' knows them", name, strings.Join(blocks, ", ")))
 		}
 	}
@@ -131,14 +138,25 @@ func (m *model) addRoute(sys *topology.System, name string) error {
 		return err
 	}
 	if route.Hedge != nil {
+		m.leaveOut("hedges")
 		m.notes = append(m.notes, fmt.Sprintf("%s: the load of hedges is counted, the latency that they save is not", name))
 	}
 	if parts := route.Unmodelled(); len(parts) > 0 {
+		m.leaveOut(parts...)
 		m.notes = append(m.notes, fmt.Sprintf("%s: %s not modelled yet, the prediction is without", name, strings.Join(parts, ", ")))
 	}
 	m.routes = append(m.routes, name)
 	m.demands[name] = demands
 	return nil
+}
+
+// leaveOut takes note of what only the simulator knows.
+func (m *model) leaveOut(names ...string) {
+	for _, name := range names {
+		if !slices.Contains(m.beyond, name) {
+			m.beyond = append(m.beyond, name)
+		}
+	}
 }
 
 // expandRoute adds what the services of a route are asked, by their own 'work': each has its share of the requests.
@@ -181,7 +199,7 @@ func expandWork(sys *topology.System, name string, visits float64, into map[stri
 	d := into[name]
 	d.visits += visits
 	d.scv, d.delaySCV = 1, 1
-	if svc.Work == nil {
+	if !svc.Work.Known() {
 		silent = append(silent, name)
 	} else {
 		d.cpu, d.delay, d.scv = svc.Work.CPU.Std().Seconds(), svc.Work.Delay.Std().Seconds(), scvOf(svc.Work.SCV)
@@ -191,13 +209,7 @@ func expandWork(sys *topology.System, name string, visits float64, into map[stri
 		if sys.Services[used] == nil {
 			continue
 		}
-		calls := 1.0
-		if svc.Work != nil {
-			if n, ok := svc.Work.Calls[used]; ok {
-				calls = n
-			}
-		}
-		if calls > 0 {
+		if calls := callsOf(svc, used); calls > 0 {
 			silent = append(silent, expandWork(sys, used, visits*calls, into)...)
 		}
 	}
@@ -251,7 +263,7 @@ func (m *model) addServices(sys *topology.System, o Options) {
 	for name := range names {
 		s := service{name: name, replicas: 1}
 		if svc := sys.Services[name]; svc != nil {
-			s.replicas, s.limit = max(svc.Replicas.Min, 1), float64(svc.Limits.CPU)
+			s.replicas, s.limit, s.places = max(svc.Replicas.Min, 1), float64(svc.Limits.CPU), svc.Concurrency
 			if n, ok := o.Replicas[name]; ok {
 				s.replicas = max(n, 1)
 			}
@@ -272,119 +284,6 @@ func sortKey(name string) string {
 		return "\xff" + name
 	}
 	return name
-}
-
-// total sums what one request of a route asks of the whole system: CPU seconds that it waits for, CPU seconds that it
-// does not (waking up apart), delay with its variance, and visits.
-func (m *model) total(route string) (cpu, async, delay, delayVar, visits float64) {
-	for _, d := range m.demands[route] {
-		cpu += d.visits * d.cpu
-		async += d.visits * d.async
-		delay += d.visits * d.delay
-		delayVar += d.visits * d.delaySCV * d.delay * d.delay
-		if d.cpu > 0 {
-			visits += d.visits
-		}
-	}
-	return cpu, async, delay, delayVar, visits
-}
-
-// idleCores is the CPU that the whole system uses without any request.
-func (m *model) idleCores() float64 {
-	var sum float64
-	for _, c := range m.idle {
-		sum += c
-	}
-	return sum
-}
-
-// use is the number of cores that a service needs at the given rates, on a machine that is idle for the given share. One
-// with a limit is taken to sleep between all visits: how often its limit spares it that is little beside the machine.
-func (m *model) use(s service, rates map[string]float64, idle float64) float64 {
-	if s.limited(m.cores) {
-		idle = 1
-	}
-	return m.useAwake(s.name, rates, idle)
-}
-
-// useAwake is the same where a visit has to wake the service up as often as asleep says.
-func (m *model) useAwake(svc string, rates map[string]float64, asleep float64) float64 {
-	cores := m.idle[svc]
-	for route, rate := range rates {
-		d := m.demands[route][svc]
-		cores += rate * d.visits * (d.cpu + d.async + d.wake*asleep)
-	}
-	return cores
-}
-
-// asleep is how often a visit has to wake a service up: as the machine is idle, but for a service with a limit, which
-// sleeps unless that makes it stand still.
-func (m *model) asleep(s service, rates map[string]float64, idle float64) float64 {
-	if !s.limited(m.cores) {
-		return idle
-	}
-	h, wake := m.heldAt(s, rates, 0)
-	return h.asleep(wake)
-}
-
-// limited says that a replica cannot have all cores.
-func (s service) limited(cores float64) bool { return s.limit > 0 && s.limit < cores }
-
-// heldAt is what one replica of a service is asked for, and the mean CPU time that waking up takes beyond that; visits
-// wake it up as often as asleep says.
-func (m *model) heldAt(s service, rates map[string]float64, asleep float64) (h held, wake float64) {
-	var rate, work, square float64
-	for r, x := range rates {
-		o := m.demands[r][s.name]
-		c := o.cpu + o.async + o.wake*asleep
-		rate += x * o.visits
-		work += x * o.visits * c
-		square += x * o.visits * c * c * (1 + o.scv)
-		wake += x * o.visits * o.wake
-	}
-	n := float64(s.replicas)
-	h = held{rate: rate / n, idle: m.idle[s.name] / n, limit: s.limit, cores: m.cores}
-	if rate > 0 && work > 0 {
-		h.cpu = work / rate
-		h.scv = square/rate/(h.cpu*h.cpu) - 1
-		wake /= rate
-	}
-	return h, wake
-}
-
-// idleShare is the share of the machine's time in which it has nothing to do at the given rates. What waking up costs
-// depends on it, and it on that: with B cores used on a full machine, W more on an idle one and m cores in all, the
-// idle share i solves B + W i = m (1 - i).
-func (m *model) idleShare(rates map[string]float64) float64 {
-	var full, empty float64
-	for _, s := range m.services {
-		full += m.use(s, rates, 0)
-		empty += m.use(s, rates, 1)
-	}
-	return max(0, (m.cores-full)/(m.cores+empty-full))
-}
-
-// busiest is the utilisation of the most used resource at the given rates, and its name: a service at its CPU limit,
-// or the machine. A service that is full never sleeps: what waking up costs does not count against its limit.
-func (m *model) busiest(rates map[string]float64) (utilisation float64, name string) {
-	idle := m.idleShare(rates)
-	var all float64
-	for _, s := range m.services {
-		all += m.use(s, rates, idle)
-		if s.limit > 0 {
-			cores := m.useAwake(s.name, rates, 0)
-			if !s.limited(m.cores) {
-				cores = m.useAwake(s.name, rates, idle)
-			}
-			if u := cores / (s.limit * float64(s.replicas)); u > utilisation {
-				utilisation, name = u, s.name
-			}
-		}
-	}
-	if u := all / m.cores; u >= utilisation {
-		utilisation, name = u, Machine
-	}
-	return utilisation, name
 }
 
 // Machine is the name of the station that all services share: the cores of the machine.

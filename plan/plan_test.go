@@ -186,7 +186,7 @@ func TestCalibrationReturnsTheTruth(t *testing.T) {
 		}
 		return m
 	}
-	c, err := Calibrate(measure(1))
+	c, err := Calibrate(&topology.System{}, measure(1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +232,7 @@ func TestBadInputIsRefusedByName(t *testing.T) {
 	if _, err := Predict(bare, Load{Rates: map[string]float64{"api": 1}}, Options{}); err == nil {
 		t.Error("no demands: want an error")
 	}
-	if _, err := Calibrate(&Measurement{}); err == nil {
+	if _, err := Calibrate(&topology.System{}, &Measurement{}); err == nil {
 		t.Error("empty measurement: want an error")
 	}
 }
@@ -273,11 +273,11 @@ func TestWakeIsFoundInThePulses(t *testing.T) {
 	}
 	i := 1 - busy/cores
 	want := r * i / (1 + r*i)
-	got, err := wakeShare(beats, i, 1)
+	got, err := pulsedShare(beats, i, want*1.2)
 	if math.Abs(got-want) > err || err > 0.15 {
 		t.Errorf("share %.2f +- %.2f, want %.2f", got, err, want)
 	}
-	if got, _ := wakeShare(beats[:10], 0.5, 1); got != 0 {
+	if got, _ := pulsedShare(beats[:10], 0.5, 0.3); got != 0 {
 		t.Errorf("ten pulses say %.2f, want nothing", got)
 	}
 }

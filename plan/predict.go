@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/banyanhq/banyan/topology"
@@ -21,18 +22,22 @@ type Options struct {
 // Prediction is what a system is expected to do under a load.
 type Prediction struct {
 	Load Load `json:"load"`
-	// Method of the solution, as package queueing names it.
+	// Method of the solution, in words.
 	Method string `json:"method"`
 	// Saturated means that the load is more than the system holds. Then throughput is what it holds and latencies
 	// are not given: they grow for as long as the load lasts.
 	Saturated bool `json:"saturated"`
-	// Bottleneck is the service with the highest utilisation of its limit, or the machine.
+	// Bottleneck is the service with the highest utilisation of its limit, the places of one (see PlacesOf), or the machine.
 	Bottleneck string `json:"bottleneck"`
 	// Throughput of all routes in requests a second.
 	Throughput float64             `json:"throughput"`
 	Routes     []RoutePrediction   `json:"routes"`
 	Services   []ServicePrediction `json:"services"`
 	Machine    MachinePrediction   `json:"machine"`
+	// Claims say of each kind of figure by which method it was found and how far it is to be trusted.
+	Claims []Claim `json:"claims"`
+	// Beyond names what the system does that the model leaves out and the simulator knows; see Simulate.
+	Beyond []string `json:"beyond,omitempty"`
 	// Caches of the file whose keys are known.
 	Caches []CachePrediction `json:"caches,omitempty"`
 	// Notes on what the prediction leaves out.
@@ -66,6 +71,11 @@ type ServicePrediction struct {
 	Limit float64 `json:"limit"`
 	// Utilisation of the limit, or of the machine where there is none: 0 to 1.
 	Utilisation float64 `json:"utilisation"`
+	// Concurrency limit of one replica, 0 for none. Places is the share of all that it leaves that are held, 0 to 1, and Wait
+	// how long a call waits for one.
+	Concurrency int           `json:"concurrency,omitempty"`
+	Places      float64       `json:"places,omitempty"`
+	Wait        time.Duration `json:"wait_ns,omitempty"`
 }
 
 // MachinePrediction is what the machine is expected to carry.
@@ -81,70 +91,132 @@ func Predict(sys *topology.System, load Load, o Options) (*Prediction, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := m.predict(load)
-	if err == nil && sys.Calibration != nil {
-		p.Notes = append(p.Notes, beyondSweep(sys.Calibration.USL, p.Throughput)...)
-	}
-	return p, err
-}
-
-func (m *model) predict(load Load) (*Prediction, error) {
-	p := &Prediction{Load: load, Notes: m.notes}
-	var sol *solution
-	var err error
-	if load.Users > 0 {
-		sol, err = m.solveClosed(load)
-	} else {
-		sol, err = m.solveOpen(load.Rates)
-	}
+	s, err := m.compile(sys, m.mixOf(load))
 	if err != nil {
 		return nil, err
 	}
-	p.Method, p.Saturated = sol.method, sol.saturated
-	_, p.Bottleneck = m.busiest(sol.rates)
-	for i, route := range m.routes {
-		r := RoutePrediction{Route: route, Rate: sol.rates[route]}
-		cache := m.cacheOf(route)
-		if cache != nil {
-			r.HitRatio = &cache.hit
+	return s.predictOf(m, sys, load)
+}
+
+// predictOf is predict with what the system's calibration and the model have to say.
+func (s *steady) predictOf(m *model, sys *topology.System, load Load) (*Prediction, error) {
+	p, err := s.predict(load, m.notes)
+	if err != nil {
+		return nil, err
+	}
+	calibrated := 0.0
+	if sys.Calibration != nil {
+		calibrated = sys.Calibration.Throughput
+		p.Notes = append(p.Notes, beyondSweep(sys.Calibration.USL, p.Throughput)...)
+	}
+	rates := map[string]float64{}
+	for i := range s.routes {
+		rates[s.routes[i].name] = p.Throughput * s.routes[i].share
+	}
+	if err := m.describeCaches(p, rates); err != nil {
+		return nil, err
+	}
+	p.Beyond = m.beyond
+	p.Claims = s.claims(p, calibrated)
+	return p, nil
+}
+
+// predict describes the system under a load; notes are those of the model.
+func (s *steady) predict(load Load, notes []string) (*Prediction, error) {
+	p := &Prediction{Load: load, Notes: slices.Clone(notes)}
+	x, err := s.settle(load, p)
+	if err != nil {
+		return nil, err
+	}
+	p.Throughput, p.Bottleneck = x, s.busiest(x)
+	if p.Saturated {
+		_, p.Bottleneck = s.held()
+	}
+	for i := range s.routes {
+		pass := &s.routes[i]
+		r := RoutePrediction{Route: pass.name, Rate: x * pass.share}
+		if pass.cache != nil {
+			r.HitRatio = &pass.cache.hit
 		}
-		p.Throughput += r.Rate
-		if !sol.saturated {
-			r.Mean, r.StdDev = seconds(sol.mean[i]), seconds(math.Sqrt(cache.variance(sol.mean[i], sol.variance[i])))
-			for _, q := range []struct {
-				p  float64
-				to *time.Duration
-			}{{0.5, &r.P50}, {0.95, &r.P95}, {0.99, &r.P99}} {
-				v, err := cache.quantile(sol.mean[i], sol.variance[i], q.p)
-				if err != nil {
-					return nil, fmt.Errorf("route %s: %w", route, err)
-				}
-				*q.to = seconds(v)
+		if !p.Saturated {
+			if err := s.describe(&r, i); err != nil {
+				return nil, err
 			}
 		}
 		p.Routes = append(p.Routes, r)
 	}
-	m.describeUse(p, sol.rates)
-	return p, m.describeCaches(p, sol.rates)
+	s.describeUse(p, x)
+	return p, nil
 }
 
-func (m *model) describeUse(p *Prediction, rates map[string]float64) {
-	p.Machine.Cores = m.cores
-	idle := m.idleShare(rates)
-	for _, s := range m.services {
-		sp := ServicePrediction{Service: s.name, Replicas: s.replicas, Limit: s.limit, CPU: m.useAwake(s.name, rates, m.asleep(s, rates, idle))}
-		for route, rate := range rates {
-			sp.Rate += rate * m.demands[route][s.name].visits
-		}
-		if s.limit > 0 {
-			sp.Utilisation = sp.CPU / (s.limit * float64(s.replicas))
+// settle solves the system under a load, and returns its throughput.
+func (s *steady) settle(load Load, p *Prediction) (x float64, err error) {
+	if load.Users > 0 {
+		p.Method = s.method("mean value analysis of users who wait and think")
+		return s.closed(load.Users, load.Think.Seconds())
+	}
+	x = load.Total()
+	ok, err := s.solve(x)
+	if err != nil {
+		return 0, fmt.Errorf("solving the model: %w", err)
+	}
+	if p.Method = s.method("closed form of an open network"); !ok {
+		// It serves what it holds, of every route alike.
+		held, _ := s.held()
+		p.Saturated, p.Method, x = true, "operational bounds: saturated", min(held, x)
+		s.loseToLimits(x)
+	}
+	return x, nil
+}
+
+// method names how the system is solved, from how its CPU is.
+func (s *steady) method(cpu string) string {
+	if s.layered {
+		return "layers of calls over the " + cpu
+	}
+	return cpu
+}
+
+// describe fills in the latency of a route after a solve.
+func (s *steady) describe(r *RoutePrediction, i int) error {
+	cache, mean, variance := s.routes[i].cache, s.mean[i], s.variance[i]
+	r.Mean, r.StdDev = seconds(mean), seconds(math.Sqrt(cache.variance(mean, variance)))
+	for k, to := range []*time.Duration{&r.P50, &r.P95, &r.P99} {
+		var v float64
+		var err error
+		if q := percentiles[k]; cache != nil && cache.hit > 0 {
+			v, err = cache.quantile(mean, variance, q)
 		} else {
-			sp.Utilisation = sp.CPU / m.cores
+			v, err = s.at(i, &curve{q: q})
+		}
+		if err != nil {
+			return fmt.Errorf("route %s: %w", r.Route, err)
+		}
+		*to = seconds(v)
+	}
+	return nil
+}
+
+// percentiles that are predicted.
+var percentiles = [...]float64{0.5, 0.95, 0.99}
+
+func (s *steady) describeUse(p *Prediction, x float64) {
+	p.Machine.Cores = s.cores
+	for i := range s.services {
+		st := &s.services[i]
+		sp := ServicePrediction{Service: st.name, Replicas: st.replicas, Limit: st.limit, Rate: x * st.visits, CPU: s.cpuOf(i, x), Concurrency: st.places}
+		if st.limit > 0 {
+			sp.Utilisation = sp.CPU / (st.limit * float64(st.replicas))
+		} else {
+			sp.Utilisation = sp.CPU / s.cores
+		}
+		if st.places > 0 && !p.Saturated {
+			sp.Places, sp.Wait = s.waits[i].used, seconds(s.waits[i].mean)
 		}
 		p.Machine.CPU += sp.CPU
 		p.Services = append(p.Services, sp)
 	}
-	p.Machine.Utilisation = p.Machine.CPU / m.cores
+	p.Machine.Utilisation = p.Machine.CPU / s.cores
 }
 
 func seconds(s float64) time.Duration {

@@ -5,8 +5,9 @@ import "math"
 // quotaPeriod is the kernel's default period of a CPU limit, in seconds (CFS bandwidth control).
 const quotaPeriod = 0.1
 
-// loss is the time, in seconds, that a visit loses to the CPU limit of its replica: its mean and mean square.
-type loss struct{ mean, square float64 }
+// loss is the time, in seconds, that a visit loses to the CPU limit of its replica: its mean and mean square, over all
+// visits, and the chance that it is not nothing.
+type loss struct{ mean, square, chance float64 }
 
 func (l loss) variance() float64 { return max(0, l.square-l.mean*l.mean) }
 
@@ -27,7 +28,7 @@ func (h held) asleep(wake float64) float64 {
 		return 0
 	}
 	lo, hi := 0.0, min(1, 0.99*room/(h.rate*wake))
-	for range 20 {
+	for range 12 {
 		f := (lo + hi) / 2
 		cpu := h.cpu + wake*f
 		used := h.rate*cpu + h.idle
@@ -61,7 +62,7 @@ func (h held) loss() loss {
 	quota := h.limit * quotaPeriod
 	drift := quota - (h.rate*h.cpu+h.idle)*quotaPeriod
 	if drift <= 0 {
-		return loss{math.Inf(1), math.Inf(1)}
+		return loss{math.Inf(1), math.Inf(1), 1}
 	}
 	sigma := math.Sqrt(h.rate * quotaPeriod * h.cpu * h.cpu * (1 + h.scv))
 	if drift > 9*sigma {
@@ -83,8 +84,20 @@ func (h held) loss() loss {
 // CPU is shared and not first come first served: fitted to the simulator, which refills quotas one by one (see the test).
 const overtaking = 0.3
 
-func (l loss) times(p float64) loss { return loss{p * l.mean, p * l.square} }
-func (l loss) plus(other loss) loss { return loss{l.mean + other.mean, l.square + other.square} }
+func (l loss) times(p float64) loss { return loss{p * l.mean, p * l.square, p * l.chance} }
+
+// add counts visits that lose a time.
+func (l *loss) add(weight, lost float64) {
+	if weight > 0 && lost > 0 {
+		l.mean += weight * lost
+		l.square += weight * lost * lost
+		l.chance += weight
+	}
+}
+
+func (l loss) plus(other loss) loss {
+	return loss{l.mean + other.mean, l.square + other.square, l.chance + other.chance}
+}
 
 // lossBehind is the loss in a period that begins with so many CPU seconds of backlog.
 func (h held) lossBehind(backlog float64) (out loss) {
@@ -100,13 +113,15 @@ func (h held) lossBehind(backlog float64) (out loss) {
 		for _, z := range deviates {
 			root := max(0, middle+z.at*slope)
 			work := always + came*root*root*root
-			lost := waiting
-			if k := math.Floor(work / quota); k > 0 {
-				lost = max(0, k*quotaPeriod-u+(work-k*quota)/speed-h.cpu)
-			}
+			// The point stands for half a deviation, of which a part may be over the quota.
+			over := min(max((work-quota)/max(came*3*root*root*slope*deviateStep, 1e-12)+0.5, 0), 1)
 			w := z.weight / instants
-			out.mean += w * lost
-			out.square += w * lost * lost
+			if over > 0 {
+				work := max(work, quota)
+				k := max(1, math.Floor(work/quota))
+				out.add(w*over, max(0, k*quotaPeriod-u+(work-k*quota)/speed-h.cpu))
+			}
+			out.add(w*(1-over), waiting)
 		}
 	}
 	return out
@@ -115,7 +130,9 @@ func (h held) lossBehind(backlog float64) (out loss) {
 // backlogs are equally likely points of an exponential distribution of mean 1.
 var backlogs = [...]float64{0.0921, 0.3045, 0.5697, 0.9225, 1.4518, 2.6594}
 
-// deviates are points of the normal distribution, half a deviation apart, with their weights.
+// deviates are points of the normal distribution, deviateStep apart, with their weights.
+const deviateStep = 0.5
+
 var deviates = [...]struct{ at, weight float64 }{
 	{-3, 0.00222}, {-2.5, 0.00877}, {-2, 0.02702}, {-1.5, 0.06483}, {-1, 0.12112}, {-0.5, 0.17621}, {0, 0.19966},
 	{0.5, 0.17621}, {1, 0.12112}, {1.5, 0.06483}, {2, 0.02702}, {2.5, 0.00877}, {3, 0.00222},

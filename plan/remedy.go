@@ -49,8 +49,8 @@ const (
 // remedy searches: exactly over the number of cores, from the fewest that would do if no service had a limit to where
 // the machine alone costs more than the best found; for each, greedily over replicas and limits with a look two moves
 // ahead, and then back, taking away what turns out not to be needed.
-func (g *grower) remedy(sys *topology.System, span time.Duration) (Remedy, error) {
-	target := g.factorAt(span)
+func (g *grower) remedy(sys *topology.System, target float64) (Remedy, error) {
+	defer g.lose(g.spare)()
 	strain, _, err := g.strainAt(target)
 	if err != nil || strain <= 1 {
 		return Remedy{Possible: err == nil}, err
@@ -75,6 +75,11 @@ func (g *grower) remedy(sys *topology.System, span time.Duration) (Remedy, error
 	bestCores, bestBill := 0.0, math.Inf(1)
 	for k := fewest; k <= fewest+coresLookAhead; k++ {
 		restore()
+		for i := range g.services {
+			if st := &g.services[i]; st.own && st.visits > 0 {
+				st.replicas = max(st.replicas, g.spare+1)
+			}
+		}
 		g.cores = plannedCores + float64(k)
 		if bill() >= bestBill {
 			break
@@ -122,7 +127,7 @@ func (g *grower) fewestCores(target float64) (added, worst int, err error) {
 	defer func() { g.services, g.cores = limited, cores }()
 	g.services = slices.Clone(limited)
 	for i := range g.services {
-		g.services[i].limit = 0
+		g.services[i].limit, g.services[i].places, g.services[i].gone = 0, 0, 0
 	}
 	ok := func(k int) bool {
 		if err != nil {
@@ -194,13 +199,16 @@ func (g *grower) fit(target float64, bill func() float64) (bool, error) {
 		if len(g.slos) == 0 {
 			room = roomWithoutSLO
 		}
-		need := (st.idle + x*(st.full+st.wake*idle)) / room
-		if need <= st.limit*float64(st.replicas) {
+		need := (st.idle + x*(st.full+st.wake*g.asleep(st, idle))) / room
+		if need <= st.limit*float64(st.serving()) {
 			continue
 		}
 		// A larger limit costs no memory; but no replica uses more than the machine.
-		st.limit = max(st.limit, min(hundredths(need/float64(st.replicas)), g.cores))
-		st.replicas = max(st.replicas, int(min(math.Ceil(need/st.limit-1e-9), 1e6)))
+		st.limit = max(st.limit, min(hundredths(need/float64(max(st.serving(), 1))), g.cores))
+		st.replicas = max(st.replicas, g.spare+int(min(math.Ceil(need/st.limit-1e-9), 1e6)))
+	}
+	if err := g.seat(x); err != nil {
+		return false, err
 	}
 	strain, worst, err := g.strainAt(target)
 	for n := 0; err == nil && strain > 1; n++ {
@@ -216,18 +224,37 @@ func (g *grower) fit(target float64, bill func() float64) (bool, error) {
 	return err == nil, err
 }
 
+// seat adds replicas to services whose places do not do at throughput x.
+func (g *grower) seat(x float64) error {
+	for range g.services {
+		clear(g.waits)
+		if ok, err := g.solve(x); ok || err != nil {
+			return err
+		}
+		for i, w := range g.waits {
+			if st := &g.services[i]; math.IsInf(w.mean, 1) {
+				st.replicas = st.gone + int(min(math.Ceil(w.used*float64(max(st.serving(), 1))/roomToBegin), 1e6))
+			}
+		}
+	}
+	return nil
+}
+
 // enlarge makes the move that relieves the worst promise most for its price; false where none does.
 func (g *grower) enlarge(target, strain float64, worst int, bill func() float64) (bool, error) {
 	before := bill()
 	bestGain, bestService, bestMove := 0.0, -1, move{}
 	for _, c := range g.routes[g.slos[worst].route].at {
 		st := &g.services[c.service]
-		if st.limit <= 0 || !st.own {
+		if st.limit <= 0 && st.places <= 0 || !st.own {
 			continue
 		}
 		old := *st
 		for _, m := range []move{{old.replicas, hundredths(old.limit * 1.1)}, {old.replicas, hundredths(old.limit * 1.5)},
 			{old.replicas + 1, old.limit}, {old.replicas + 2, old.limit}} {
+			if st.limit <= 0 && m.limit > 0 {
+				continue
+			}
 			st.replicas, st.limit = m.replicas, min(m.limit, max(g.cores, old.limit))
 			after, _, err := g.strainAt(target)
 			if err != nil {
@@ -290,6 +317,20 @@ func (g *grower) trim(target float64, planned []station) error {
 		st.limit = float64(hi) / 100
 	}
 	return failed
+}
+
+// lose takes replicas of every service of the file away until the function that it returns is called.
+func (g *grower) lose(n int) (back func()) {
+	for i := range g.services {
+		if g.services[i].own {
+			g.services[i].gone = n
+		}
+	}
+	return func() {
+		for i := range g.services {
+			g.services[i].gone = 0
+		}
+	}
 }
 
 // hundredths rounds a CPU limit up to what one writes in a file.

@@ -160,20 +160,33 @@ func (s *steady) powerKnee(held float64) (Limit, error) {
 	return Limit{Throughput: x, By: s.busiest(x)}, nil
 }
 
-// busiest names the resource that is used most at throughput x.
+// busiest names the resource that is used most at throughput x, places as the last solve found them. A service that is
+// full never sleeps: what waking up costs does not count against its limit.
 func (s *steady) busiest(x float64) string {
+	_, by := s.mostUsed(x)
+	return by
+}
+
+// mostUsed is how much the busiest resource is used, and its name.
+func (s *steady) mostUsed(x float64) (best float64, by string) {
 	idle := s.idle(x)
-	best, by := s.use(x)/s.cores, Machine
+	best, by = s.use(x)/s.cores, Machine
 	for i := range s.services {
 		st := &s.services[i]
-		if st.limit <= 0 {
-			continue
+		if st.limit > 0 {
+			cores := st.idle + x*st.full
+			if !st.limited(s.cores) {
+				cores += x * st.wake * s.asleep(st, idle)
+			}
+			if u := cores / (st.limit * float64(max(st.serving(), 1))); u > best {
+				best, by = u, st.name
+			}
 		}
-		if u := (st.idle + x*(st.full+st.wake*idle)) / (st.limit * float64(st.replicas)); u > best {
-			best, by = u, st.name
+		if w := s.waits[i]; w.used > best {
+			best, by = w.used, PlacesOf(st.name)
 		}
 	}
-	return by
+	return best, by
 }
 
 // users is the number of users, not rounded, whose requests make throughput x, by the interactive response time law
@@ -191,25 +204,33 @@ func (s *steady) users(x, think float64) (float64, error) {
 
 // alone is the mean time of a request that meets no other.
 func (s *steady) alone() float64 {
+	if s.layered {
+		held, _ := s.cpuHeld()
+		if ok, err := s.solve(1e-9 * min(held, 1)); err == nil && ok {
+			return s.latency()
+		}
+	}
 	_, speed := wholeServers(s.cores)
 	var sum, shares float64
 	for i := range s.routes {
 		r := &s.routes[i]
-		sum += r.share * (r.cpu/speed + r.delay)
+		woken := 0.0
+		for k := range r.at {
+			woken += r.at[k].demand.visits * s.woken(&r.at[k], 1)
+		}
+		sum += r.share * ((r.cpu+woken)/speed + r.delay)
 		shares += r.share
 	}
 	return sum / shares
 }
 
-// closed is the throughput of so many users, with the latencies left in s; see model.solveClosed.
+// closed is the throughput of so many users, with the latencies left in s. All routes are one chain: a user's next request
+// may be of any route, by the mix. CPU that nobody waits for and delays by CPU limits depend on the throughput, which
+// depends on them: the fixed point is found by bisection, for a higher guess never gives a higher throughput.
 func (s *steady) closed(users int, think float64) (float64, error) {
 	held, _ := s.held()
 	lo, hi := 0.0, min(held, ample, float64(users)/max(s.alone()+think, 1e-12)*1.0000001)
 	servers, speed := wholeServers(s.cores)
-	cpu := 0.0
-	for i := range s.routes {
-		cpu += s.routes[i].share * s.routes[i].cpu / speed
-	}
 	stretch := 1.0
 	for range 40 {
 		x := (lo + hi) / 2
@@ -221,7 +242,8 @@ func (s *steady) closed(users int, think float64) (float64, error) {
 		answer := 0.0
 		if ok {
 			// What is not the machine's sharing is a delay, as think time is.
-			rest := max(0, s.latency()-cpu)
+			cpu := min(s.waited(x)/speed, s.latency()) // of calls at the same time it waits for no more than the longest
+			rest := s.latency() - cpu
 			net := &queueing.Network{Stations: []queueing.Station{{Name: Machine, Servers: servers, Discipline: queueing.PS}},
 				Classes: []queueing.Class{{Name: "users", Population: users, Think: think + rest, Demands: []float64{max(cpu, 1e-12)}}}}
 			if other := s.use(x) - x*cpu*speed; other > 0 {
@@ -243,4 +265,17 @@ func (s *steady) closed(users int, think float64) (float64, error) {
 	s.stretch = stretch
 	_, err := s.finish(lo)
 	return lo, err
+}
+
+// waited is the CPU time that a request of the mix waits for at throughput x, without sharing, as the last solve found limits.
+func (s *steady) waited(x float64) float64 {
+	idle, sum := s.idle(x), 0.0
+	for i := range s.routes {
+		r := &s.routes[i]
+		sum += r.share * r.cpu
+		for k := range r.at {
+			sum += r.share * r.at[k].demand.visits * s.woken(&r.at[k], idle)
+		}
+	}
+	return sum
 }

@@ -3,223 +3,63 @@ package plan
 import (
 	"fmt"
 	"math"
-	"slices"
-	"strings"
 
 	"github.com/banyanhq/banyan/queueing"
-	"github.com/banyanhq/banyan/topology"
 )
 
-// steady is a model compiled for one mix of routes, so that it can be asked thousands of times: at other throughputs,
-// with other replicas, limits, cores and demands. It gives the answers of the model's solveOpen, term by term; a test
-// holds the two together. Throughputs are of all routes, in requests a second; times in seconds.
-type steady struct {
-	cores, burst float64
-	background   float64 // cores used without any request
-	services     []station
-	routes       []pass
-	slos         []promise
-	tail         []*curve // of p99, where an SLO has paid for it
-
-	// What one request of the mix uses: CPU on a full machine, and what waking up adds on an idle one.
-	full, wake float64
-	// Found by the last solve.
-	stretch        float64
-	mean, variance []float64
-	lost           []loss   // to the CPU limit by each visit, by service
-	memory         []recent // by service
-}
-
-// station is a service; its demands are those of a request of the mix.
-type station struct {
-	name       string
-	replicas   int
-	limit      float64
-	idle       float64
-	scale      float64 // multiplies the CPU demand
-	visits     float64
-	full, wake float64
-	square     [3]float64 // second moment of the CPU time, as a polynomial in the idle share
-	own        bool       // a service of the file, neither gateway nor client
-	memory     float64    // bytes of one replica
-}
-
-// limited says that a replica cannot have all cores.
-func (st *station) limited(cores float64) bool { return st.limit > 0 && st.limit < cores }
-
-// pass is a route's way through the services.
-type pass struct {
-	name            string
-	share           float64
-	at              []call
-	slow            float64 // multiplies the delay
-	delay, delayVar float64
-	cpu, visits     float64
-	scv             float64
-}
-
-type call struct {
-	service int
-	demand  demand
-	times   float64 // calls, retries counted, over those without any
-}
-
-// promise is one latency limit of an SLO.
-type promise struct {
-	slo   string
-	key   string
-	route int
-	q     *curve
-	limit float64
-}
-
-// compile makes the model ready for a mix.
-func (m *model) compile(sys *topology.System, mix map[string]float64) (*steady, error) {
-	s := &steady{cores: m.cores, burst: m.burst, background: m.idleCores()}
-	index, curves := map[string]int{}, map[float64]*curve{}
-	for i, svc := range m.services {
-		index[svc.name] = i
-		st := station{name: svc.name, replicas: svc.replicas, limit: svc.limit, idle: m.idle[svc.name], scale: 1}
-		if f := sys.Services[svc.name]; f != nil {
-			st.own, st.memory = true, float64(f.Limits.Memory)
-		}
-		s.services = append(s.services, st)
-	}
-	for i, name := range m.routes {
-		p := pass{name: name, share: mix[name], slow: 1}
-		if !(p.share >= 0 && p.share <= 1e9) {
-			return nil, fmt.Errorf("the load of route %s is %v of all: want a finite number of requests", name, p.share)
-		}
-		for _, svc := range sortedKeys(m.demands[name]) {
-			p.at = append(p.at, call{service: index[svc], demand: m.demands[name][svc], times: 1})
-		}
-		s.routes = append(s.routes, p)
-		for _, slo := range sortedKeys(sys.SLOs) {
-			if sys.SLOs[slo].Route != name {
-				continue
-			}
-			for _, key := range sortedKeys(sys.SLOs[slo].Latency) {
-				q, err := percentile(key)
-				if err != nil {
-					return nil, fmt.Errorf("SLO %s: %w", slo, err)
-				}
-				if curves[q] == nil {
-					if curves[q], err = newCurve(q); err != nil {
-						return nil, fmt.Errorf("SLO %s: %w", slo, err)
-					}
-				}
-				s.slos = append(s.slos, promise{slo: slo, key: key, route: i, q: curves[q], limit: sys.SLOs[slo].Latency[key].Std().Seconds()})
-			}
-		}
-	}
-	if c := curves[0.99]; c != nil {
-		s.tail = append(s.tail, c)
-	}
-	slices.SortStableFunc(s.slos, func(a, b promise) int { return strings.Compare(a.slo, b.slo) })
-	s.mean, s.variance = make([]float64, len(s.routes)), make([]float64, len(s.routes))
-	s.lost = make([]loss, len(s.services))
-	s.memory = make([]recent, len(s.services))
-	s.gather()
-	return s, nil
-}
-
-// gather sums demands; to be called again after a scale or a slow was changed.
-func (s *steady) gather() {
-	s.full, s.wake = 0, 0
-	for i := range s.services {
-		st := &s.services[i]
-		st.visits, st.full, st.wake, st.square = 0, 0, 0, [3]float64{}
-	}
-	for i := range s.routes {
-		r := &s.routes[i]
-		r.cpu, r.delay, r.delayVar, r.visits = 0, 0, 0, 0
-		square := 0.0
-		for _, c := range r.at {
-			d, st := c.demand, &s.services[c.service]
-			cpu, wake := st.scale*d.cpu, st.scale*d.wake
-			full, delay := cpu+st.scale*d.async, r.slow*d.delay
-			n := r.share * d.visits * c.times
-			st.visits += n
-			st.full += n * full
-			st.wake += n * wake
-			st.square[0] += n * full * full * (1 + d.scv)
-			st.square[1] += n * 2 * full * wake * (1 + d.scv)
-			st.square[2] += n * wake * wake * (1 + d.scv)
-			r.cpu += d.visits * cpu
-			r.delay += d.visits * delay
-			r.delayVar += d.visits * d.delaySCV * delay * delay
-			if d.cpu > 0 {
-				r.visits += d.visits
-				square += d.visits * cpu * cpu * (1 + d.scv)
-			}
-		}
-		r.scv = 0
-		if r.cpu > 0 {
-			one := r.cpu / r.visits
-			r.scv = max(0, square/r.visits/(one*one)-1)
-		}
-	}
-	for _, st := range s.services {
-		s.full += st.full
-		if st.limited(s.cores) {
-			s.full += st.wake // it sleeps unless its limit makes it stand still
-		} else {
-			s.wake += st.wake
-		}
-	}
-}
-
-// idle is the idle share of the machine at throughput x; see model.idleShare.
+// idle is the share of the machine's time in which it has nothing to do at throughput x. What waking up costs depends on it,
+// and it on that: it is where what is used and what is idle are all of the cores. Newton's steps from the right end stay
+// there, for what is used is concave in it.
 func (s *steady) idle(x float64) float64 {
-	free := s.cores - s.background
-	return max(0, (free-x*s.full)/(s.cores+x*s.wake))
+	used := s.background + x*s.full
+	if used >= s.cores {
+		return 0
+	}
+	i := (s.cores - used) / (s.cores + x*s.wakeGateway)
+	if s.wake <= 0 {
+		return i
+	}
+	for range 8 {
+		busy := math.Pow(1-i, s.cores-1)
+		excess := used + x*(s.wakeGateway*i+s.wake*(1-busy*(1-i))) - s.cores*(1-i)
+		step := excess / (x*(s.wakeGateway+s.wake*s.cores*busy) + s.cores)
+		i = min(max(i-step, 0), 1)
+		if math.Abs(step) < 1e-12 {
+			break
+		}
+	}
+	return i
+}
+
+// asleep is how often a visit to a service wakes it up where the machine is idle for a share; see wake.go. Its limit apart.
+func (s *steady) asleep(st *station, idle float64) float64 {
+	if st.hops {
+		return idle
+	}
+	return someIdle(idle, s.cores)
 }
 
 // use is the number of cores that all services together use at throughput x.
-func (s *steady) use(x float64) float64 { return s.background + x*(s.full+s.wake*s.idle(x)) }
+func (s *steady) use(x float64) float64 {
+	idle := s.idle(x)
+	return s.background + x*(s.full+s.wakeGateway*idle+s.wake*someIdle(idle, s.cores))
+}
 
-// fullAt is the throughput at which a service uses all of its limit, infinite where it never does.
+// fullAt is the throughput at which a service uses all of its limit, infinite where it never does. Full, it never sleeps. One
+// that may use all cores is never full before the machine is.
 func (s *steady) fullAt(i int) float64 {
 	st := &s.services[i]
+	if st.serving() == 0 && st.visits > 0 {
+		return 0
+	}
 	if st.limit <= 0 {
 		return math.Inf(1)
 	}
-	room := st.limit*float64(st.replicas) - st.idle
+	room := st.limit*float64(st.serving()) - st.idle
 	if room <= 0 {
 		return 0
 	}
-	if st.limited(s.cores) {
-		return room / max(st.full, 1e-300) // full, it never sleeps
-	}
-	if st.full+st.wake <= 0 {
-		return math.Inf(1)
-	}
-	// With C cores, F free ones of them and the idle share (F - x full) / (C + x wake), x (f + w i) = room is quadratic.
-	free := s.cores - s.background
-	a := st.full*s.wake - st.wake*s.full
-	b := st.full*s.cores + st.wake*free - room*s.wake
-	c := -room * s.cores
-	best := math.Inf(1)
-	if math.Abs(a) < 1e-15*math.Abs(b) {
-		if b > 0 {
-			best = -c / b
-		}
-	} else if d := b*b - 4*a*c; d >= 0 {
-		// Citardauq form for the small root, so that nothing cancels.
-		q := -(b + math.Copysign(math.Sqrt(d), b)) / 2
-		for _, x := range []float64{q / a, c / q} {
-			if x > 0 && x < best {
-				best = x
-			}
-		}
-	}
-	if free > 0 && best*s.full <= free {
-		return best
-	}
-	if st.full <= 0 {
-		return math.Inf(1)
-	}
-	return room / st.full
+	return room / max(st.full, 1e-300)
 }
 
 // machineFullAt is the throughput at which the machine is full.
@@ -232,6 +72,15 @@ func (s *steady) machineFullAt() float64 {
 
 // held is the throughput at which the first resource is full, and its name.
 func (s *steady) held() (x float64, by string) {
+	x, by = s.cpuHeld()
+	if s.crowded {
+		return s.placesHeld(x, by)
+	}
+	return x, by
+}
+
+// cpuHeld is the same where places are ample.
+func (s *steady) cpuHeld() (x float64, by string) {
 	x, by = s.machineFullAt(), Machine
 	for i := range s.services {
 		if at := s.fullAt(i); at < x {
@@ -243,7 +92,7 @@ func (s *steady) held() (x float64, by string) {
 
 // solve finds mean and variance of each route's latency at throughput x. It reports false where something is full.
 func (s *steady) solve(x float64) (bool, error) {
-	if held, _ := s.held(); x >= held {
+	if held, _ := s.cpuHeld(); x >= held {
 		return false, nil
 	}
 	if !s.shareCores(x) {
@@ -254,13 +103,31 @@ func (s *steady) solve(x float64) (bool, error) {
 
 // shareCores finds how much sharing the cores stretches CPU time at throughput x; false where they are full.
 func (s *steady) shareCores(x float64) bool {
+	s.stretch = s.stretchAt(s.use(x))
+	return !math.IsInf(s.stretch, 1)
+}
+
+// stretchAt is how much CPU time is stretched where so many cores are used, by the law of M/M/c; infinite where they are full.
+func (s *steady) stretchAt(used float64) float64 {
 	servers, _ := wholeServers(s.cores)
-	q, err := queueing.MMc(max(s.use(x)/s.cores*float64(servers), 1e-12), 1, servers)
+	q, err := queueing.MMc(max(used/s.cores*float64(servers), 1e-12), 1, servers)
 	if err != nil {
-		return false
+		return math.Inf(1)
 	}
-	s.stretch = max(1, 1+q.Wq)
-	return true
+	return max(1, 1+q.Wq)
+}
+
+// wholeServers represents a number of cores as whole servers of equal speed.
+func wholeServers(cores float64) (servers int, speed float64) {
+	n := math.Ceil(cores - 1e-9)
+	return int(n), cores / n
+}
+
+// cpuOf is the number of cores that a service uses at throughput x. How often its limit spares it waking up, awake says as
+// the last solve found it.
+func (s *steady) cpuOf(i int, x float64) float64 {
+	st := &s.services[i]
+	return st.idle + x*(st.full+st.wake*s.asleep(st, s.idle(x))*(1-s.awake[i]))
 }
 
 // bursts is how much longer than at random arrivals CPU time waits, as a multiple of it.
@@ -284,20 +151,21 @@ func (s *steady) finish(x float64) (bool, error) {
 	wait := s.bursts(idle)
 	for i := range s.routes {
 		r := &s.routes[i]
-		limit, limitVar := 0.0, 0.0
+		o, woken := odd{}, 0.0
 		for _, c := range r.at {
-			limit += c.demand.visits * s.lost[c.service].mean
-			limitVar += c.demand.visits * s.lost[c.service].variance()
+			woken += c.demand.visits * s.woken(&c, idle)
+			if l := &s.lost[c.service]; l.chance > 0 {
+				o.add(c.demand.visits, l.mean, l.variance(), l.chance)
+			}
 		}
-		if math.IsInf(limit, 1) {
+		if math.IsInf(o.mean, 1) {
 			return false, nil
 		}
-		s.mean[i] = r.delay + limit
-		s.variance[i] = r.delayVar + limitVar
-		if r.cpu <= 0 {
+		s.mean[i], s.variance[i], s.odd[i] = r.delay+o.mean, r.delayVar+o.variance, o
+		if r.cpu+woken <= 0 {
 			continue
 		}
-		one := r.cpu / speed
+		one := (r.cpu + woken) / speed
 		s.mean[i] += one * (s.stretch + wait)
 		n := max(r.visits, 1)
 		v, err := queueing.PSVariance(one/n, r.scv, max(1, s.stretch+wait))
@@ -306,62 +174,42 @@ func (s *steady) finish(x float64) (bool, error) {
 		}
 		s.variance[i] += n * v
 	}
+	if s.layered {
+		return s.climb(x, wait)
+	}
 	return true, nil
 }
 
-// loseToLimits fills lost for throughput x.
+// woken is the CPU time of waking up that a visit waits for, at an idle share of the machine. The client wakes up beside what it
+// measures.
+func (s *steady) woken(c *call, idle float64) float64 {
+	st := &s.services[c.service]
+	if st.name == Client && !st.own {
+		return 0
+	}
+	return st.scale * c.demand.wake * s.asleep(st, idle) * (1 - s.awake[c.service])
+}
+
+// loseToLimits fills lost and awake for throughput x.
 func (s *steady) loseToLimits(x float64) {
+	idle := s.idle(x)
 	for i := range s.services {
 		st := &s.services[i]
-		s.lost[i] = loss{}
+		s.lost[i], s.awake[i] = loss{}, 0
 		if !st.limited(s.cores) || st.visits <= 0 || st.full+st.wake <= 0 {
 			continue
 		}
-		n := float64(st.replicas)
-		h := held{rate: x * st.visits / n, idle: st.idle / n, limit: st.limit, cores: s.cores}
-		h.cpu = st.full / st.visits
-		h.scv = st.square[0]/st.visits/(h.cpu*h.cpu) - 1
-		asked := remembered{h: h, visits: st.visits, wake: st.wake / st.visits, square: st.square}
-		if out, ok := s.memory[i].find(&asked); ok {
-			s.lost[i] = out
-			continue
+		n := float64(max(st.serving(), 1))
+		k := lossKey{
+			full: st.full / st.visits, wake: st.wake * math.Round(s.asleep(st, idle)*oftenSteps) / oftenSteps / st.visits,
+			scv: st.square/st.visits/math.Pow(max(st.full/st.visits, 1e-300), 2) - 1, idle: st.idle / n, limit: st.limit, cores: s.cores,
 		}
-		asleep := h.asleep(asked.wake)
-		h.cpu = (st.full + st.wake*asleep) / st.visits
-		h.scv = (st.square[0]+asleep*(st.square[1]+asleep*st.square[2]))/st.visits/(h.cpu*h.cpu) - 1
-		s.lost[i] = h.loss()
-		asked.out = s.lost[i]
-		s.memory[i].keep(asked)
-	}
-}
-
-// remembered is what a service loses to its limit, and all that it follows from. A search asks for the same again and again:
-// what is changed is one service of many.
-type remembered struct {
-	h            held
-	visits, wake float64
-	square       [3]float64
-	out          loss
-}
-
-// recent are the answers last found for a service.
-type recent struct {
-	last [4]remembered
-	next int
-}
-
-func (r *recent) find(asked *remembered) (loss, bool) {
-	for i := range r.last {
-		if k := &r.last[i]; k.h == asked.h && k.visits == asked.visits && k.wake == asked.wake && k.square == asked.square {
-			return k.out, true
+		if st.full <= 0 {
+			k.scv = 1
 		}
+		out := s.memory[i].table(k).at(x * st.visits / n)
+		s.lost[i], s.awake[i] = out.loss, out.awake
 	}
-	return loss{}, false
-}
-
-func (r *recent) keep(k remembered) {
-	r.last[r.next] = k
-	r.next = (r.next + 1) % len(r.last)
 }
 
 // latency is the mean over all routes after a solve.
@@ -378,7 +226,14 @@ func (s *steady) latency() float64 {
 func (s *steady) strain() (ratio float64, worst int, err error) {
 	worst = -1
 	for i, p := range s.slos {
-		v, err := p.q.at(s.mean[p.route], s.variance[p.route])
+		if worst >= 0 {
+			// No percentile is above that of the requests that lose something.
+			_, _, mean, variance, late := s.split(p.route)
+			if most, err := p.q.at(mean, variance); err == nil && late > 0 && most/p.limit <= ratio {
+				continue
+			}
+		}
+		v, err := s.at(p.route, p.q)
 		if err != nil {
 			return 0, 0, err
 		}

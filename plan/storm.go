@@ -20,45 +20,16 @@ type Storm struct {
 	Tries   float64 `json:"tries"`
 	// Good is the share of requests that are still answered in it.
 	Good float64 `json:"good"`
+	// Simulated is what the simulator says of it; nil: it was not asked.
+	Simulated *StormCheck `json:"simulated,omitempty"`
 }
 
 // tangle is the calls of each route as a tree of edges with time-outs and retries.
 type tangle struct {
 	s     *steady
-	mix   []tree
+	mix   []tries
 	still bool      // nothing is retried
 	times []float64 // by service: calls in the present state over those without retries
-}
-
-// tree is a route's edges in the order of the calls: an edge comes before those of the service that it leads to.
-type tree struct {
-	route int
-	share float64
-	edges []edge
-}
-
-// edge is the calls to a service; parents are merged, since they call the same service.
-type edge struct {
-	service  int
-	call     int     // index of the route's demand
-	visits   float64 // without retries
-	timeout  float64
-	attempts int
-	budget   float64 // retries as a share of calls
-	least    float64 // retries a second that are always allowed
-	down     []branch
-	// The state: mean and variance of the time of a try, tries of a call, calls over those without retries, and the
-	// chance that a call fails.
-	mean, variance float64
-	tries          float64
-	times          float64
-	fails          float64
-}
-
-// branch is the calls that one visit makes to another service of the route.
-type branch struct {
-	edge int
-	n    float64
 }
 
 // storm finds the metastable region, nil where there is none. How often calls are tried follows from how many time out,
@@ -112,24 +83,48 @@ func (s *steady) storm(sys *topology.System) *Storm {
 	return out
 }
 
+// tries are a route's edges in the order of the calls: an edge comes before those of the service that it leads to.
+type tries struct {
+	route int
+	share float64
+	edges []edge
+}
+
+// edge is the calls to a service with what is tried again.
+type edge struct {
+	visit
+	timeout  float64
+	attempts int
+	budget   float64 // retries as a share of calls
+	least    float64 // retries a second that are always allowed
+	// The state: mean and variance of the time of a try, tries of a call, calls over those without retries, and the
+	// chance that a call fails.
+	mean, variance float64
+	tries          float64
+	times          float64
+	fails          float64
+}
+
 // tangle builds the trees; nil where nothing is retried.
 func (s *steady) tangle(sys *topology.System) *tangle {
-	index := map[string]int{}
-	for i := range s.services {
-		index[s.services[i].name] = i
-	}
 	t := &tangle{s: s, times: make([]float64, len(s.services))}
 	retried := false
 	for i := range s.routes {
 		r := &s.routes[i]
-		k := slices.IndexFunc(sys.Routes, func(route *topology.Route) bool { return route.Name == r.name })
-		if k < 0 {
+		route := sys.RouteByName(r.name)
+		if route == nil || len(r.tree) == 0 {
 			continue
 		}
-		tr := tree{route: i, share: r.share}
-		growTree(sys, sys.Routes[k], r, index, &tr)
-		for _, e := range tr.edges {
+		repeatable := route.Method == "" || policy.Idempotent(route.Method)
+		tr := tries{route: i, share: r.share}
+		for k, v := range r.tree {
+			in := route.Inbound
+			if k > 0 {
+				in = sys.Services[s.services[v.service].name].Inbound
+			}
+			e := newEdge(v, in, repeatable)
 			retried = retried || e.attempts > 1
+			tr.edges = append(tr.edges, e)
 		}
 		t.mix = append(t.mix, tr)
 	}
@@ -139,70 +134,8 @@ func (s *steady) tangle(sys *topology.System) *tangle {
 	return t
 }
 
-// growTree adds the edges of a route, callers before the called.
-func growTree(sys *topology.System, route *topology.Route, r *pass, index map[string]int, tr *tree) {
-	calls := map[int]int{} // of a service: index of the route's demand
-	for i, c := range r.at {
-		calls[c.service] = i
-	}
-	var order []string
-	seen := map[string]bool{}
-	var visit func(name string)
-	visit = func(name string) {
-		svc, at := sys.Services[name], index[name]
-		if _, called := calls[at]; svc == nil || !called || seen[name] {
-			return
-		}
-		seen[name] = true
-		for _, used := range svc.Uses {
-			visit(used)
-		}
-		order = append(order, name)
-	}
-	visit(route.To)
-	slices.Reverse(order)
-	repeatable := route.Method == "" || policy.Idempotent(route.Method)
-	position, weights := map[string]int{}, map[string]float64{}
-	for i, name := range order {
-		position[name] = i
-		in := sys.Services[name].Inbound
-		if i == 0 {
-			in = route.Inbound
-		}
-		d := r.at[calls[index[name]]].demand
-		tr.edges = append(tr.edges, newEdge(index[name], calls[index[name]], d.visits, in, repeatable))
-	}
-	// A service's visits are spread over its callers by their own visits and calls.
-	weight := func(name, used string) float64 {
-		n := 1.0
-		if w := sys.Services[name].Work; w != nil {
-			if v, ok := w.Calls[used]; ok {
-				n = v
-			}
-		}
-		return n * tr.edges[position[name]].visits
-	}
-	each := func(do func(name, used string)) {
-		for _, name := range order {
-			for _, used := range sys.Services[name].Uses {
-				if _, ok := position[used]; ok {
-					do(name, used)
-				}
-			}
-		}
-	}
-	each(func(name, used string) { weights[used] += weight(name, used) })
-	each(func(name, used string) {
-		from, to := &tr.edges[position[name]], &tr.edges[position[used]]
-		if weights[used] > 0 && from.visits > 0 {
-			n := to.visits * weight(name, used) / weights[used] / from.visits
-			from.down = append(from.down, branch{position[used], n})
-		}
-	})
-}
-
-func newEdge(service, call int, visits float64, in topology.Inbound, repeatable bool) edge {
-	e := edge{service: service, call: call, visits: visits, timeout: in.Timeout.Std().Seconds(), attempts: 1, tries: 1, times: 1}
+func newEdge(v visit, in topology.Inbound, repeatable bool) edge {
+	e := edge{visit: v, timeout: in.Timeout.Std().Seconds(), attempts: 1, tries: 1, times: 1}
 	if e.timeout <= 0 {
 		e.timeout = math.Inf(1)
 	}
@@ -278,7 +211,7 @@ func (t *tangle) multiply(x float64) {
 			}
 			e.times *= e.tries
 			for _, b := range e.down {
-				d := &tr.edges[b.edge]
+				d := &tr.edges[b.to]
 				if d.visits > 0 {
 					d.times += e.times * e.visits * b.n / d.visits
 				}
@@ -297,11 +230,11 @@ func (t *tangle) multiply(x float64) {
 }
 
 // behind is the chance that a call further down fails a try, and the shortest time-out that it may take to know.
-func (e *edge) behind(tr *tree) (fails, after float64) {
+func (e *edge) behind(tr *tries) (fails, after float64) {
 	well := 1.0
 	after = math.Inf(1)
 	for _, b := range e.down {
-		d := &tr.edges[b.edge]
+		d := &tr.edges[b.to]
 		well *= math.Pow(1-min(d.fails, 1), b.n)
 		after = min(after, d.timeout)
 	}
@@ -310,7 +243,7 @@ func (e *edge) behind(tr *tree) (fails, after float64) {
 
 // wanted is how often a call is tried, without a budget: as often as tries fail further down, as long as there are
 // attempts and time.
-func (e *edge) wanted(tr *tree) float64 {
+func (e *edge) wanted(tr *tries) float64 {
 	fails, after := e.behind(tr)
 	attempts := float64(e.attempts)
 	if after > 0 && !math.IsInf(after, 1) && !math.IsInf(e.timeout, 1) {
@@ -336,14 +269,15 @@ func (t *tangle) wait(x float64) {
 		tr := &t.mix[i]
 		for k := len(tr.edges) - 1; k >= 0; k-- {
 			e := &tr.edges[k]
-			d := s.routes[tr.route].at[e.call].demand
-			own := d.cpu*stretch + d.delay + s.lost[e.service].mean
+			c := &s.routes[tr.route].at[e.call]
+			d := c.demand
+			own := (d.cpu+s.woken(c, idle))*stretch + d.delay + s.lost[e.service].mean
 			if full {
 				own = math.Inf(1)
 			}
 			e.mean, e.variance = own, own*own*max(d.scv, d.delaySCV)
 			for _, b := range e.down {
-				below := &tr.edges[b.edge]
+				below := &tr.edges[b.to]
 				// A call takes no longer than its time-out.
 				e.mean += b.n * min(below.mean, below.timeout)
 				e.variance += b.n * min(below.variance, below.timeout*below.timeout)
@@ -354,30 +288,4 @@ func (t *tangle) wait(x float64) {
 			e.fails = 1 - (1-late)*(1-math.Pow(behind, max(1, e.tries)))
 		}
 	}
-}
-
-// tailOf is the chance that a time of that mean and variance is over a limit: of the hyperexponential with balanced means
-// above the variance of an exponential; below it of the gamma distribution, by Wilson and Hilferty's cube root (1931).
-func tailOf(mean, variance, limit float64) float64 {
-	switch {
-	case math.IsInf(limit, 1):
-		return 0
-	case math.IsInf(mean, 1) || math.IsInf(variance, 1) || math.IsNaN(variance):
-		return 1
-	case mean <= 0:
-		return 0
-	}
-	scv := variance / (mean * mean)
-	if scv > 1 {
-		p := (1 + math.Sqrt((scv-1)/(scv+1))) / 2
-		return p*math.Exp(-2*p*limit/mean) + (1-p)*math.Exp(-2*(1-p)*limit/mean)
-	}
-	if scv < 1e-9 {
-		if mean > limit {
-			return 1
-		}
-		return 0
-	}
-	ninth := scv / 9
-	return normalTail((math.Cbrt(limit/mean) - 1 + ninth) / math.Sqrt(ninth))
 }

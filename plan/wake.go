@@ -2,52 +2,57 @@ package plan
 
 import "math"
 
-// A request costs more CPU on an idle machine than on a busy one: each hop wakes a sleeping process, which looks for
-// more work in vain and falls asleep again. With idle share i the mean cost of a call is a + w i. Throughput X and the
-// m cores tie i to it, X (a + w i) = m (1 - i), from which follows what the next call costs as a share of the mean one:
-// (1 + r i) / (1 + r), with r = w / a.
+// A request costs more CPU on an idle machine than on a busy one: each hop wakes a sleeping process, which looks for more work
+// in vain and falls asleep again. Only what a hop costs wakes and falls asleep; the work that a program does for the request
+// stays what it is. A hop through the gateway, which does nothing else, shows what that is on this machine.
 //
-// Only what a hop costs wakes and falls asleep; the work that a program does for the request stays what it is. A hop
-// through the gateway, which does nothing else, shows what that is on this machine: a service's visit spends no more on it.
+// A service is woken by each request, and by the answer to each of its calls, if a core is idle: where all are busy it waits its
+// turn, which costs nothing. The gateway handles the hops of all, and sleeps in proportion to the idle share of the machine.
 
-// What is believed of r for a bare hop before the pulses are looked at, and its standard error: services of one to three
-// milliseconds on two virtual cores gave 0.4 to 1.2, the example shop 1.0. The pulses weigh
-// about half as much.
+// What is believed of waking up before the pulses are looked at: the gateway's as a multiple r of what its hop costs on a full
+// machine; a service's, on an idle machine and for each time, as a share of the gateway's hop; and the standard error of the
+// whole that follows. Chosen on the half of the topologies of bench/twin that its page names; the errors of the other half are
+// reported apart.
 const (
-	wakePrior      = 0.8
-	wakePriorError = 0.35
+	wakeGateway    = 5.0
+	wakeService    = 0.73
+	wakePriorError = 0.3 // as a share
+	// mostWake is the largest share of a service's CPU time that is taken to go into waking up.
+	mostWake = 0.6
 	// A machine that stalls for a moment moves requests and CPU alike, which looks as if each request cost the same: the
 	// pulses are never believed closer than this.
 	wakePulseError = 0.5
 )
 
-// limitedWake is the share of a hop's CPU time that a service at its limit saves, because it never sleeps. Between 30% of
-// what they held and all of it, services of one to two milliseconds under limits of 0.25 to 0.5 cores saved 0.7 to 1.2 of
-// what a hop through the gateway cost; up to 80% they saved next to nothing (docs/plan.md).
-const limitedWake = 0.9
+// wakeShare is the share of CPU time that goes into waking up where the machine is idle for a share i, and where that costs r
+// times the rest on an idle one.
+func wakeShare(r, i float64) float64 { return r * i / (1 + r*i) }
+
+// someIdle is the chance that one of the cores is idle, where each is for a share i.
+func someIdle(i, cores float64) float64 { return 1 - math.Pow(1-i, cores) }
 
 // minPulses is how many pulses it takes to say anything at all.
 const minPulses = 30
 
-// wakeShare estimates the share of the CPU time that goes into waking up, with its standard error, from how CPU varied
-// with calls from pulse to pulse on a machine with idle share i, where bare hops are the given share of all CPU time.
-// Without enough pulses nothing is assumed: it is 0.
-func wakeShare(beats []beat, i, hops float64) (share, err float64) {
+// pulsedShare corrects what is believed of the share of all CPU time that goes into waking up by how CPU varied with calls from
+// pulse to pulse, on a machine with idle share i, and gives its standard error. Without enough pulses nothing is assumed:
+// it is 0.
+func pulsedShare(beats []beat, i, believed float64) (share, err float64) {
 	slope, slopeErr, ok := marginalShare(beats)
-	if !ok {
+	if !ok || believed <= 0 {
 		return 0, 0
 	}
-	of := func(r float64) float64 { return r * i / (1 + r*i) }
-	// r = (1 - slope) / (slope - i); where the slope comes near i the pulses say 'large' and no more.
+	// slope = (1 + r i) / (1 + r) as a share of the mean cost, with r of all CPU time; where it comes near i the pulses say
+	// 'large' and no more.
 	distance := max(slope-i, 0.1)
 	r := min(max((1-slope)/distance, 0), 4)
 	rErr := max(slopeErr*(1-i)/(distance*distance), wakePulseError)
-	// What changes by an error of r is about the same over its range: the slope of of() at the prior serves for both.
-	d := i / ((1 + wakePrior*i) * (1 + wakePrior*i))
-	found, foundErr := min(of(r), hops), rErr*d
-	prior, priorErr := of(wakePrior)*hops, max(wakePriorError*d*hops, 1e-6)
+	// What changes by an error of r, at what is believed.
+	d := i * (1 - believed) * (1 - believed)
+	found, foundErr := wakeShare(r, i), rErr*d
+	priorErr := wakePriorError * believed
 	w, v := 1/(foundErr*foundErr), 1/(priorErr*priorErr)
-	return (found*w + prior*v) / (w + v), math.Sqrt(1 / (w + v))
+	return (found*w + believed*v) / (w + v), math.Sqrt(1 / (w + v))
 }
 
 // beat is a pulse in terms of work.

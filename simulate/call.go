@@ -46,6 +46,7 @@ type call struct {
 	bounded    int64  // since when
 	waitStamp  uint32
 	prev, next int32
+	sibling    int32 // the next of the calls that its caller waits for
 }
 
 // tooMany ends the run where it would take too much memory.
@@ -69,7 +70,7 @@ func (s *sim) call(v int32, nc *nodeCall, what op) {
 	c := s.calls.at(i)
 	c.started, c.edge, c.node, c.parent, c.visit, c.attempts = s.now, nc.edge, nc.node, v, none, 0
 	p := s.visits.at(v)
-	p.child = i
+	c.sibling, p.child = p.child, i
 	e := &s.edges[nc.edge]
 	if e.lane == none {
 		c.op = what
@@ -362,7 +363,11 @@ func (s *sim) endCall(i int32, status int, cause Outcome) {
 	c.stamp++
 	s.calls.giveBack(i)
 	v := s.visits.at(parent)
-	v.child = none
+	s.unlink(v, i)
+	if v.out > 0 {
+		s.joined(parent, status, cause)
+		return
+	}
 	if status < 400 {
 		s.proceed(parent)
 		return
@@ -376,6 +381,32 @@ func (s *sim) endCall(i int32, status int, cause Outcome) {
 	}
 	s.trace.note(s, v.trace, s.edges[c.edge].to, none, "failed", cause.String())
 	s.answer(parent, 502, cause)
+}
+
+// unlink takes a call off those that a visit waits for.
+func (s *sim) unlink(v *visit, i int32) {
+	next := s.calls.at(i).sibling
+	if v.child == i {
+		v.child = next
+		return
+	}
+	for at := v.child; at != none; at = s.calls.at(at).sibling {
+		if c := s.calls.at(at); c.sibling == i {
+			c.sibling = next
+			return
+		}
+	}
+}
+
+// cancelCalls ends all calls that a visit waits for.
+func (s *sim) cancelCalls(v *visit) {
+	first := v.child
+	v.child = none
+	for i := first; i != none; {
+		next := s.calls.at(i).sibling
+		s.cancel(i)
+		i = next
+	}
 }
 
 // timedOut ends a call whose time is over, whatever it waits for.

@@ -39,6 +39,10 @@ func (c *compiler) link(from, to int32) (int32, error) {
 // addNode adds a node whose children are there already.
 func (c *compiler) addNode(n node) (int32, error) {
 	n.visits = 1
+	slices.SortStableFunc(n.calls, func(a, b nodeCall) int { return compareBools(a.together, b.together) })
+	if n.fork = int32(slices.IndexFunc(n.calls, func(c nodeCall) bool { return c.together })); n.fork < 0 {
+		n.fork = int32(len(n.calls))
+	}
 	for i := range n.calls {
 		call := &n.calls[i]
 		if !(call.mean >= 0 && call.mean <= 1e6) {
@@ -75,7 +79,7 @@ func (c *compiler) expandWork(name string) (int32, error) {
 	defer delete(c.onPath, name)
 	work, uses := c.program(name)
 	n := node{service: c.index[name], block: none}
-	if work != nil {
+	if work.Known() {
 		if err := c.setTimes(&n, name, &topology.Demand{CPU: work.CPU, Delay: work.Delay, SCV: work.SCV}); err != nil {
 			return none, err
 		}
@@ -111,7 +115,7 @@ func (c *compiler) expandWork(name string) (int32, error) {
 		if err != nil {
 			return none, err
 		}
-		n.calls = append(n.calls, nodeCall{node: child, edge: edge, mean: mean})
+		n.calls = append(n.calls, nodeCall{node: child, edge: edge, mean: mean, together: isParallel(work, used)})
 	}
 	c.behind(&n, called)
 	i, err := c.addNode(n)
@@ -167,6 +171,21 @@ func callsOf(work *topology.Work, used string) float64 {
 		if n, ok := work.Calls[used]; ok {
 			return n
 		}
+	}
+	return 1
+}
+
+// isParallel reports whether a used service is called at the same time as others.
+func isParallel(work *topology.Work, used string) bool {
+	return work != nil && slices.Contains(work.Parallel, used)
+}
+
+func compareBools(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
 	}
 	return 1
 }
@@ -353,7 +372,7 @@ func (r *demandReader) expand(name string) (int32, error) {
 		if err != nil {
 			return none, err
 		}
-		n.calls = append(n.calls, nodeCall{node: child, edge: edge, mean: calls * r.visits(used) / offered})
+		n.calls = append(n.calls, nodeCall{node: child, edge: edge, mean: calls * r.visits(used) / offered, together: isParallel(svc.Work, used)})
 	}
 	i, err := r.c.addNode(n)
 	if err != nil {

@@ -61,6 +61,8 @@ type serviceModel struct {
 	drain       time.Duration
 	restart     topology.Restart
 	idle        float64 // cores used without any request
+	client      bool    // it is the client
+	hops        bool    // it is the gateway, or the client: it handles the hops of all
 	pause       Pause
 	failures    Failures
 	lanes       []int32
@@ -100,9 +102,10 @@ type node struct {
 	service           int32 // none: the request itself, which only calls
 	block             int32 // none: a service
 	cpu, async, delay distribution
-	wake              float64 // seconds of CPU that nobody waits for, times the idle share of the machine
-	calls             []nodeCall
-	visits            float64 // to it and below, of one visit; 0 while unknown
+	wake              float64    // seconds of CPU that nobody waits for, times the idle share of the machine
+	calls             []nodeCall // those that are made at the same time last
+	fork              int32      // index of the first of these
+	visits            float64    // to it and below, of one visit; 0 while unknown
 	height            int
 }
 
@@ -112,6 +115,7 @@ type nodeCall struct {
 	mean       float64 // how often: so many times, and once more with the probability of the rest
 	whole      int32
 	rest       float64
+	together   bool      // with others that are
 	origin     *nodeCall // of a cache: what is asked where it has nothing; nil: not known
 }
 
@@ -257,7 +261,7 @@ func (c *compiler) addServices() error {
 	names = append(names, Gateway, Client)
 	total := 0
 	for _, name := range names {
-		s := serviceModel{name: name, replicas: 1, min: 1, max: 1, block: none}
+		s := serviceModel{name: name, replicas: 1, min: 1, max: 1, block: none, hops: true, client: name == Client}
 		if svc := c.sys.Services[name]; svc != nil {
 			var err error
 			if s, err = c.service(name, svc); err != nil {

@@ -116,17 +116,8 @@ var (
 	ErrNoWorkload = errors.New("no workload: add one to the file, or give a load")
 )
 
-// Load is an open load (Rates) or a closed one (Users, Think and Mix).
-type Load struct {
-	// Rates of an open load: requests a second by route.
-	Rates map[string]float64 `json:"rates,omitempty"`
-	// Users of a closed load. 0 for an open one.
-	Users int `json:"users,omitempty"`
-	// Think is the mean pause of a user between two requests.
-	Think time.Duration `json:"think_ns,omitempty"`
-	// Mix of a closed load: the share of requests that each route gets. Shares are weights.
-	Mix map[string]float64 `json:"mix,omitempty"`
-}
+// Load is an open load (Rates) or a closed one (Users, Think and Mix, whose shares are weights).
+type Load = topology.RouteLoad
 
 // Arrivals is a recorded number of scenario starts in each of a row of periods.
 type Arrivals struct {

@@ -192,10 +192,7 @@ func (s *sim) halt(i int32, state replicaState) {
 		if at.stamp != l.stamp {
 			continue // gone with another one
 		}
-		if child := at.child; child != none {
-			at.child = none
-			s.cancel(child)
-		}
+		s.cancelCalls(at)
 		call := at.call
 		s.trace.note(s, at.trace, at.service, at.replica, "killed", "")
 		s.leave(l.visit, false)

@@ -299,10 +299,6 @@ func (s *sim) endRequest(i int32, outcome Outcome) {
 
 // clientGone is the end of a client's patience.
 func (s *sim) clientGone(i int32) {
-	v := s.visits.at(s.requests.at(i).root)
-	if child := v.child; child != none {
-		v.child = none
-		s.cancel(child)
-	}
+	s.cancelCalls(s.visits.at(s.requests.at(i).root))
 	s.endRequest(i, ClientTimeout)
 }

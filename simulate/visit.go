@@ -20,7 +20,9 @@ type visit struct {
 	service    int32 // none: a root
 	replica    int32
 	call       int32 // that it answers; none: a root or an orphan
-	child      int32 // call that it waits for
+	child      int32 // the last of the calls that it waits for
+	out        int32 // calls made at the same time that have not ended; 0: it makes them one after the other
+	failed     Outcome
 	request    int32 // of a root
 	trace      int32
 	next, left int32 // call of its node that comes next, and how often the one before is still to be made
@@ -74,6 +76,9 @@ func (s *sim) visit(i, replica int32, again bool) {
 	work := 0.0
 	if n.block == none {
 		work = n.cpu.sample(svc.work)
+		if n.wake > 0 && !s.m.services[n.service].client {
+			work += n.wake * s.asleep(replica)
+		}
 	} else {
 		work = s.blockWork(n, c.op)
 	}
@@ -172,6 +177,10 @@ func (s *sim) proceed(v int32) {
 			s.answer(v, 200, OK)
 			return
 		}
+		if at.next == s.m.nodes[at.node].fork {
+			s.fork(v, calls[at.next:])
+			return
+		}
 		c := &calls[at.next]
 		at.next++
 		at.left = c.whole
@@ -179,6 +188,42 @@ func (s *sim) proceed(v int32) {
 			at.left++
 		}
 	}
+}
+
+// fork makes calls at the same time, and several to one service too.
+func (s *sim) fork(v int32, calls []nodeCall) {
+	at := s.visits.at(v)
+	at.next += int32(len(calls))
+	at.out, at.failed = 1, OK // its own hand, until all have been made
+	for k := range calls {
+		c := &calls[k]
+		n := c.whole
+		if c.rest > 0 && s.branching(at.service).uniform() < c.rest {
+			n++
+		}
+		for range n {
+			s.visits.at(v).out++
+			s.call(v, c, opAuto)
+		}
+	}
+	s.joined(v, 200, OK)
+}
+
+// joined is the end of one of the calls that a visit made at the same time. It waits for all, and fails if one has.
+func (s *sim) joined(v int32, status int, cause Outcome) {
+	at := s.visits.at(v)
+	if status >= 400 && at.failed == OK {
+		at.failed = cause
+		s.trace.note(s, at.trace, at.service, at.replica, "failed", cause.String())
+	}
+	if at.out--; at.out > 0 {
+		return
+	}
+	if at.failed != OK {
+		s.answer(v, 502, at.failed)
+		return
+	}
+	s.proceed(v)
 }
 
 // branching is the stream that decides how many calls a visit makes.
@@ -231,8 +276,8 @@ func (s *sim) leave(v int32, async bool) {
 	replica := at.replica
 	if n := &s.m.nodes[at.node]; async && n.async.mean+n.wake > 0 {
 		work := n.async.sample(svc.work)
-		if n.wake > 0 {
-			work += n.wake * s.asleep(replica)
+		if n.wake > 0 && s.m.services[at.service].client {
+			work += n.wake * s.asleep(replica) // it wakes up beside what it measures
 		}
 		if work > 0 {
 			s.startWork(replica, work, nobody)
@@ -246,13 +291,15 @@ func (s *sim) leave(v int32, async bool) {
 	}
 }
 
-// asleep is how much of what waking up costs a visit that leaves has cost. A replica with a CPU limit has slept unless
-// it has more to do, whatever the machine does; another one in proportion to the idle share of the machine.
+// asleep is how much of what waking up costs a visit costs. The gateway, and the client, which handle the hops
+// of all, sleep in proportion to the idle share of the machine. A service is woken where a core is idle, and not at all while
+// a CPU limit keeps it at work.
 func (s *sim) asleep(replica int32) float64 {
-	if !s.replicas[replica].limited {
+	r := &s.replicas[replica]
+	if s.m.services[r.service].hops {
 		return s.cpu.idleShare()
 	}
-	if len(s.cpu.procs[replica].jobs) > 0 {
+	if r.limited && len(s.cpu.procs[replica].jobs) > 0 || s.cpu.idleShare() <= 0 {
 		return 0
 	}
 	return 1
@@ -273,8 +320,16 @@ func (s *sim) orphan(v int32) {
 	s.trace.note(s, at.trace, at.service, at.replica, "orphaned", "")
 	if s.m.o.Orphans == OrphansFinish {
 		// Its own calls have no more time than the request had.
-		if child := at.child; at.phase == phaseCalling && child != none && s.edges[s.calls.at(child).edge].lane != none && s.calls.at(child).due <= s.now {
-			s.timedOut(child)
+		if at.phase != phaseCalling {
+			return
+		}
+		for child := at.child; child != none; {
+			c := s.calls.at(child)
+			due, next := s.edges[c.edge].lane != none && c.due <= s.now, c.sibling
+			if due {
+				s.timedOut(child)
+			}
+			child = next
 		}
 		return
 	}
@@ -285,10 +340,7 @@ func (s *sim) orphan(v int32) {
 		}
 		s.cpu.remove(s.now, at.replica, v)
 	case phaseCalling:
-		if child := at.child; child != none {
-			at.child = none
-			s.cancel(child)
-		}
+		s.cancelCalls(at)
 	}
 	s.leave(v, s.m.o.Orphans == OrphansBurn)
 }

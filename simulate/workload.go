@@ -4,10 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net/url"
 	"slices"
 	"sort"
-	"strings"
 	"time"
 
 	"github.com/banyanhq/banyan/policy"
@@ -320,30 +318,13 @@ func compileStep(router *topology.Router, functions map[string]*topology.Functio
 	if method == "" {
 		method = "GET"
 	}
-	path, _, _ := strings.Cut(st.Path, "?")
-	path, _, _ = strings.Cut(path, "#")
-	if decoded, err := url.PathUnescape(path); err == nil {
-		path = decoded
-	}
-	host := ""
-	for _, name := range sortedKeys(st.Headers) {
-		if strings.EqualFold(name, "host") {
-			host = st.Headers[name]
-		}
-	}
 	name := ""
-	if route := router.Match(method, host, path, st.Parts()); route != nil {
+	if route := router.OfStep(st); route != nil {
 		name = route.Name
-	} else if name = functionAt(functions, path); name == "" {
+	} else if name = functionAt(functions, st.BarePath()); name == "" {
 		return step{}, "", fmt.Errorf("no route answers %s %s", method, st.Path)
 	}
-	think := w.Think
-	if s.Think != nil {
-		think = *s.Think
-	}
-	if st.Think != nil {
-		think = *st.Think
-	}
+	think := w.ThinkAfter(s, st)
 	weight := float64(st.Weight)
 	if weight == 0 {
 		weight = 1

@@ -252,6 +252,18 @@ func (c *checker) calls(s spot, w *Work, uses []string) {
 				Hint: c.problems.didYouMean(name, func() []string { return uses })})
 		}
 	}
+	for i, name := range w.Parallel {
+		at := s.child("parallel").item(i)
+		switch kind, _ := ServiceOf(name); {
+		case !used[name]:
+			c.at(at, Problem{Found: quoteFound(name), Message: "it is not among 'uses'",
+				Hint: c.problems.didYouMean(name, func() []string { return uses })})
+		case kind != "":
+			c.at(at, Problem{Found: quoteFound(name), Expected: "services", Message: "blocks are asked one after the other"})
+		case slices.Contains(w.Parallel[:i], name):
+			c.at(at, Problem{Found: quoteFound(name), Message: "it stands twice"})
+		}
+	}
 }
 
 func (c *checker) routes() {

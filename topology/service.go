@@ -196,4 +196,12 @@ type Work struct {
 	SCV *float64 `yaml:"scv" schema:"minimum=0,maximum=1000,default=1"`
 	// Calls that one request makes to each used service, on average, by service name. Default 1 for each of 'uses'.
 	Calls map[string]float64 `yaml:"calls" schema:"itemMinimum=0,itemMaximum=1000000"`
+	// Parallel are used services that are called at the same time, several times where 'calls' says so: the request goes on
+	// when the last call has been answered. Others are called one after the other. Left out: all are.
+	Parallel []string `yaml:"parallel"`
+}
+
+// Known reports whether something is said of what a request costs, and not only of how its calls are made.
+func (w *Work) Known() bool {
+	return w != nil && (w.CPU > 0 || w.Delay > 0 || len(w.Parallel) == 0)
 }

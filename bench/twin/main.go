@@ -1,12 +1,14 @@
 // Command twin holds what Banyan predicts against what it measures, on the example shop and on nine synthetic
 // topologies that really run: calibrated at 30% of what each holds, predicted and simulated at 50, 70 and 80%.
 //
-//	go run ./bench/twin                         # all, a minute and a half each; writes docs/twin-accuracy.md
-//	go run ./bench/twin -seconds 5 chain shop   # some, shorter
-//	go run ./bench/twin -replay                 # runs nothing: predicts the recorded runs again, after a change to the model
+//	go run ./bench/twin -md docs/twin-accuracy.md   # all, two minutes each; writes the page
+//	go run ./bench/twin -seconds 5 chain shop       # some, shorter
+//	go run ./bench/twin -replay                     # runs nothing: predicts the recorded runs again, after a change to the model
 //
-// Figures of topologies that were not run again are taken from the records of earlier runs. Traffic goes to loopback
-// only. Exit code 1: a bar was missed.
+// A measurement beside which other programs used too much of the machine does not count. What is missing then, or was cut
+// off by -budget, the next call measures; topologies whose records are whole are measured anew with -fresh only. Figures of
+// topologies that are not named are those of their records. Traffic goes to loopback only. Exit code 1: a bar was missed,
+// 3: something is still to be measured.
 package main
 
 import (
@@ -21,27 +23,34 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // topologies in the order of the table.
 var topologies = []string{"chain", "fan-out", "diamond", "shared-database", "third-party", "cache", "retry-prone", "skewed", "pool-limited", "shop"}
 
 type options struct {
-	keep    string
-	out     string
-	seconds float64
-	replay  bool
-	repeats int
-	only    []string
+	keep      string
+	page      string
+	seconds   float64
+	replay    bool
+	fresh     bool
+	repeats   int
+	strangers float64
+	budget    time.Duration
+	only      []string
 }
 
 func main() {
 	var o options
 	flag.StringVar(&o.keep, "keep", filepath.Join(os.TempDir(), "banyan-twin"), "folder for the records of runs")
-	flag.StringVar(&o.out, "out", "docs/twin-accuracy.md", "page to write, relative to the module; empty: none")
-	flag.Float64Var(&o.seconds, "seconds", 15, "length of a measurement")
+	flag.StringVar(&o.page, "md", "", "page to write, such as docs/twin-accuracy.md, relative to the module")
+	flag.Float64Var(&o.seconds, "seconds", 20, "length of a measurement")
 	flag.BoolVar(&o.replay, "replay", false, "predict the recorded runs again")
+	flag.BoolVar(&o.fresh, "fresh", false, "measure anew what is recorded already")
 	flag.IntVar(&o.repeats, "repeats", 1, "measurements at each load, of which the one with the median mean latency counts")
+	flag.Float64Var(&o.strangers, "strangers", 0.15, "cores that other programs may use during a measurement that counts")
+	flag.DurationVar(&o.budget, "budget", 24*time.Hour, "no measurement begins after so long")
 	flag.Parse()
 	o.only = flag.Args()
 	for _, name := range o.only {
@@ -52,62 +61,94 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	held, err := run(ctx, o)
+	code, err := run(ctx, o)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "twin:", err)
-		os.Exit(2)
 	}
-	if !held {
-		os.Exit(1)
-	}
+	os.Exit(code)
 }
 
-func run(ctx context.Context, o options) (held bool, err error) {
+// The exit codes.
+const (
+	missedBar  = 1
+	failed     = 2
+	unfinished = 3
+)
+
+func run(ctx context.Context, o options) (code int, err error) {
 	b, err := newBench(ctx, o)
 	if err != nil {
-		return false, err
+		return failed, err
 	}
 	defer b.close()
 	var all []*record
+	whole := true
 	for _, name := range topologies {
-		chosen := len(o.only) == 0 || slices.Contains(o.only, name)
-		var r *record
-		if chosen && !o.replay {
-			fmt.Printf("== %s\n", name)
-			if r, err = b.measure(ctx, name); err != nil {
-				return false, fmt.Errorf("%s: %w", name, err)
-			}
-			if err = b.save(r); err != nil {
-				return false, err
-			}
-		} else if r, err = b.load(name); errors.Is(err, os.ErrNotExist) {
-			continue
-		} else if err != nil {
-			return false, err
+		r, done, err := b.one(ctx, name)
+		if err != nil {
+			return failed, fmt.Errorf("%s: %w", name, err)
 		}
-		if chosen {
-			if err := b.predict(ctx, r); err != nil {
-				return false, fmt.Errorf("%s: %w", name, err)
-			}
-			if err = b.save(r); err != nil {
-				return false, err
-			}
+		whole = whole && done
+		if r != nil && r.whole() {
+			all = append(all, r)
 		}
-		all = append(all, r)
 	}
 	page := report(all)
 	fmt.Println(page)
-	if o.out != "" {
-		if err := os.WriteFile(filepath.Join(b.root, o.out), []byte(page), 0o644); err != nil {
-			return false, err
+	if o.page != "" {
+		if err := os.WriteFile(filepath.Join(b.root, o.page), []byte(page), 0o644); err != nil {
+			return failed, err
 		}
 	}
-	return judge(all).held(), nil
+	switch {
+	case !whole:
+		return unfinished, nil
+	case !judge(all).held():
+		return missedBar, nil
+	}
+	return 0, nil
+}
+
+// one measures a topology as far as that is asked for, and predicts what was measured. It returns its record, nil where
+// there is none, and whether all that was asked for is done.
+func (b *bench) one(ctx context.Context, name string) (*record, bool, error) {
+	chosen := len(b.only) == 0 || slices.Contains(b.only, name)
+	r, err := b.load(name)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		r = nil
+	case err != nil:
+		return nil, false, err
+	}
+	if !chosen || b.replay && r == nil {
+		return r, !chosen, nil
+	}
+	if b.fresh && !b.replay || r == nil {
+		if err := os.RemoveAll(b.state(name)); err != nil {
+			return nil, false, err
+		}
+		r = &record{Topology: name}
+	}
+	if !b.replay && !r.whole() {
+		fmt.Printf("== %s\n", name)
+		_, err := b.measure(ctx, r)
+		if err := errors.Join(err, b.save(r)); err != nil {
+			return nil, false, err
+		}
+	}
+	if !r.whole() {
+		return r, false, nil
+	}
+	if err := b.predict(ctx, r); err != nil {
+		return nil, false, err
+	}
+	return r, true, b.save(r)
 }
 
 // bench is a built program and a folder of records.
 type bench struct {
 	options
+	until          time.Time
 	root, dir, bin string
 }
 
@@ -116,7 +157,7 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding the module: %w", err)
 	}
-	b := &bench{options: o, root: filepath.Dir(strings.TrimSpace(string(out)))}
+	b := &bench{options: o, until: time.Now().Add(o.budget), root: filepath.Dir(strings.TrimSpace(string(out)))}
 	if err := os.MkdirAll(o.keep, 0o755); err != nil {
 		return nil, err
 	}

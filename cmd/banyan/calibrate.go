@@ -35,7 +35,11 @@ record; left out, the newest.`,
 			if err != nil {
 				return err
 			}
-			k, err := plan.Calibrate(m)
+			sys, err := c.open()
+			if err != nil {
+				return err
+			}
+			k, err := plan.Calibrate(sys, m)
 			if err != nil {
 				return err
 			}

@@ -103,8 +103,7 @@ func comparison(ctx context.Context, sys *topology.System, m *plan.Measurement, 
 	}
 	var sim *simulate.Result
 	if simulated && !p.Saturated {
-		load := simulate.Load(m.Load)
-		model, err := simulate.New(sys, simulate.Options{Seed: 1, Cores: cores, Replicas: replicas, CPU: cpu, Load: &load, Duration: m.End.Sub(m.Start), Clients: 1})
+		model, err := simulate.New(sys, simulate.Options{Seed: 1, Cores: cores, Replicas: replicas, CPU: cpu, Load: &m.Load, Duration: m.End.Sub(m.Start), Clients: 1})
 		if err != nil {
 			return nil, err
 		}

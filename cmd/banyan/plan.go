@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,6 +24,8 @@ func (c *cli) plan() *cobra.Command {
 	var replicas map[string]int
 	var ahead lookAhead
 	var explore bool
+	var method string
+	var promises []string
 	cmd := &cobra.Command{
 		Use:     "plan",
 		GroupID: "predict",
@@ -35,11 +40,17 @@ horizon. --write makes a file of these, to be laid over the topology: banyan -f 
 		Example: "  banyan plan\n  banyan plan --rate 500/s --replicas catalog=3\n  banyan plan --users 2000 --think 5s --json\n" +
 			"  banyan plan --for 18months --uncertainty 20% --write larger.yaml",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if method != "auto" && method != "analytic" {
+				return usagef("--method %s: want auto or analytic", method)
+			}
 			sys, err := c.openCalibrated()
 			if err != nil {
 				return err
 			}
 			if err := overrideLoad(sys, rate, users, think); err != nil {
+				return err
+			}
+			if err := promise(sys, promises); err != nil {
 				return err
 			}
 			for name := range replicas {
@@ -66,6 +77,11 @@ horizon. --write makes a file of these, to be laid over the topology: banyan -f 
 			if err != nil {
 				return err
 			}
+			if method == "auto" {
+				if err := simulateBeyond(cmd.Context(), sys, p, options); err != nil {
+					return err
+				}
+			}
 			if wanted == nil {
 				if c.json {
 					return writeJSON(c.out, p)
@@ -88,8 +104,45 @@ horizon. --write makes a file of these, to be laid over the topology: banyan -f 
 	cmd.Flags().StringVar(&think, "think", "", "mean pause of a user between two requests, such as 1s")
 	cmd.Flags().StringToIntVar(&replicas, "replicas", nil, "plan with other numbers of replicas, such as catalog=3,cart=2")
 	cmd.Flags().BoolVar(&explore, "explore", false, "show what faster services, caches and larger replicas would do, and the bottlenecks over mix and load")
+	cmd.Flags().StringArrayVar(&promises, "slo", nil, "promise a latency beside the file's, such as 'GET /search p99=100ms'; may be repeated")
+	cmd.Flags().StringVar(&method, "method", "auto", "auto: simulate what the closed form leaves out, and check the metastable region by simulation; analytic: neither")
 	ahead.flags(cmd)
 	return cmd
+}
+
+// simulateBeyond asks the simulator for what the closed form does not know, and for a check of the metastable region.
+func simulateBeyond(ctx context.Context, sys *topology.System, p *plan.Plan, o plan.Options) error {
+	if _, err := p.Simulate(ctx, sys, o); err != nil {
+		return err
+	}
+	if p.Storm == nil {
+		return nil
+	}
+	return p.Storm.Check(ctx, sys, p.Saturation.Throughput, o)
+}
+
+// promise adds SLOs of the form 'ROUTE p99=100ms'.
+func promise(sys *topology.System, promises []string) error {
+	for _, text := range promises {
+		at := strings.LastIndex(strings.TrimSpace(text), " ")
+		if at < 0 {
+			return usagef("--slo %q: want a route and a limit, such as 'GET /search p99=100ms'", text)
+		}
+		name := strings.TrimSpace(text[:at])
+		key, limit, _ := strings.Cut(strings.TrimSpace(text[at:]), "=")
+		d, err := topology.ParseDuration(limit)
+		switch {
+		case err != nil || d <= 0 || !strings.HasPrefix(key, "p"):
+			return usagef("--slo %q: want a limit such as p99=100ms after the route", text)
+		case sys.RouteByName(name) == nil:
+			return usagef("--slo %q: there is no route %s", text, name)
+		}
+		if sys.SLOs == nil {
+			sys.SLOs = map[string]*topology.SLO{}
+		}
+		sys.SLOs[text] = &topology.SLO{Route: name, Latency: map[string]topology.Duration{key: d}}
+	}
+	return nil
 }
 
 // overrideLoad replaces the load of the file's workload by the flags that were given.
@@ -165,10 +218,25 @@ func (c *cli) printPlan(sys *topology.System, p *plan.Plan) {
 	if st := p.Storm; st != nil {
 		fmt.Fprintf(c.out, "Metastable from %s requests/s (%s of what is held) on: once calls time out, retries multiply those to %s by %s and keep it so.\n",
 			digits(st.From), percent(st.Share), st.Service, digits(st.Tries))
+		printCheck(c.out, st)
 	}
 	fmt.Fprintln(c.out)
 	c.printChanges(p)
-	fmt.Fprintf(c.out, "\nMethod: %s.\n", p.Method)
+	fmt.Fprintln(c.out)
+	for _, k := range p.Claims {
+		fmt.Fprintf(c.out, "%-22s  %-4s  by %s\n", k.What, k.Trust, k.Method)
+	}
+	var why []string
+	for _, k := range p.Claims {
+		for _, w := range k.Why {
+			if !slices.Contains(why, w) {
+				why = append(why, w)
+			}
+		}
+	}
+	if len(why) > 0 {
+		fmt.Fprintf(c.out, "No further, since %s.\n", strings.Join(why, "; "))
+	}
 	if k := sys.Calibration; k != nil {
 		fmt.Fprintf(c.out, "Costs measured: %s, at %s requests/s on %g cores.\n", k.Source, digits(k.Throughput), float64(k.Cores))
 	} else {
@@ -179,6 +247,25 @@ func (c *cli) printPlan(sys *topology.System, p *plan.Plan) {
 	}
 }
 
+// printCheck says what the simulator makes of the metastable region.
+func printCheck(out io.Writer, st *plan.Storm) {
+	check := st.Simulated
+	switch {
+	case check == nil:
+	case check.Why != "":
+		fmt.Fprintf(out, "  Not checked by simulation: %s.\n", check.Why)
+	case check.Confirmed:
+		fmt.Fprintf(out, "  Simulated, two minutes after a second of overload: it has recovered at %s/s, and not at %s/s.\n", digits(check.Recovers), digits(check.Stays))
+	case check.Stays == 0:
+		fmt.Fprintf(out, "  The simulator does not bear it out: two minutes after a second of overload it has recovered, at %s/s too.\n", digits(check.Recovers))
+	case check.Recovers == 0:
+		fmt.Fprintf(out, "  The simulator says that it begins lower: two minutes after a second of overload it has not recovered, at %s/s neither.\n", digits(check.Stays))
+	default:
+		fmt.Fprintf(out, "  The simulator says that it begins lower: two minutes after a second of overload it has recovered at %s/s, and not at %s/s.\n",
+			digits(check.Recovers), digits(check.Stays))
+	}
+}
+
 // printChanges prints what each single change would do; those that would do nothing share a line.
 func (c *cli) printChanges(p *plan.Plan) {
 	mean, p99 := p.Latency()
@@ -186,7 +273,7 @@ func (c *cli) printChanges(p *plan.Plan) {
 	t.row("none", digits(p.Saturation.Throughput)+"/s", digits(p.Knee.Throughput)+"/s", "", duration(mean), duration(p99))
 	var idle []string
 	for _, ch := range p.Changes {
-		if math.Abs(ch.Gain) < 0.005 && math.Abs(ch.Saturation/p.Saturation.Throughput-1) < 0.005 && math.Abs(float64(ch.P99-p99)) < 0.01*float64(p99) {
+		if noDifference(ch, p.Saturation.Throughput, p99) {
 			idle = append(idle, ch.What)
 			continue
 		}
@@ -196,6 +283,11 @@ func (c *cli) printChanges(p *plan.Plan) {
 	if len(idle) > 0 {
 		fmt.Fprintf(c.out, "No difference: %s.\n", strings.Join(idle, "; "))
 	}
+}
+
+// noDifference says that a change does nothing worth a line.
+func noDifference(ch plan.Change, held float64, p99 time.Duration) bool {
+	return math.Abs(ch.Gain) < 0.005 && math.Abs(ch.Saturation/held-1) < 0.005 && math.Abs(float64(ch.P99-p99)) < 0.01*float64(p99)
 }
 
 func describeLoad(l plan.Load) string {

@@ -2,8 +2,10 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +22,7 @@ const shownRows = 8
 type lookAhead struct {
 	span, growth, from, write, uncertainty string
 	seed                                   uint64
+	spare, zones                           int
 }
 
 func (l *lookAhead) flags(cmd *cobra.Command) {
@@ -29,7 +32,9 @@ func (l *lookAhead) flags(cmd *cobra.Command) {
 	f.StringVar(&l.from, "from", "", "day of today's load, such as 2026-12-01 (default today)")
 	f.StringVar(&l.uncertainty, "uncertainty", "", "take all inputs as uncertain, such as 20%: nine in ten lie within 1.2 times or 1/1.2 of what is stated")
 	f.Uint64Var(&l.seed, "seed", 1, "seed of the draws for --uncertainty")
-	f.StringVar(&l.write, "write", "", "write the cheapest changes that hold through the horizon as an overlay `FILE`")
+	f.IntVar(&l.spare, "spare", 0, "with --for: find changes that hold with so many replicas of every service gone at once: 1 for N+1, 2 for N+2")
+	f.IntVar(&l.zones, "zones", 0, "with --for: show the loss of one of so many zones, over which replicas and cores are spread evenly")
+	f.StringVar(&l.write, "write", "", "write the cheapest changes that hold through the horizon, with --uncertainty those of least regret, as an overlay `FILE`")
 }
 
 // options are nil where nothing asks to look ahead.
@@ -40,9 +45,12 @@ func (l *lookAhead) options(o plan.Options) (*plan.CapacityOptions, error) {
 				return nil, usagef("--%s needs --for, such as --for 18months", name)
 			}
 		}
+		if l.spare != 0 || l.zones != 0 {
+			return nil, usagef("--spare and --zones need --for, such as --for 18months")
+		}
 		return nil, nil
 	}
-	c := &plan.CapacityOptions{Options: o, Seed: l.seed}
+	c := &plan.CapacityOptions{Options: o, Seed: l.seed, Spare: l.spare, Zones: l.zones}
 	var err error
 	if c.For, err = plan.ParseHorizon(l.span); err != nil {
 		return nil, usagef("--for %w", err)
@@ -97,16 +105,20 @@ func (c *cli) lookAhead(sys *topology.System, p *plan.Plan, g *plan.Capacity, o 
 	if l.write == "" {
 		return nil
 	}
-	if g.Remedy.Possible && !g.Remedy.Needed {
+	remedy := g.Remedy
+	if g.Doubt != nil {
+		remedy = g.Doubt.Options[g.Doubt.Least].Remedy // of least regret
+	}
+	if remedy.Possible && !remedy.Needed {
 		fmt.Fprintf(c.err, "The system holds as it is: %s was not written.\n", l.write)
 		return nil
 	}
-	return c.writeOverlay(sys, g, o, l.write)
+	return c.writeOverlay(sys, remedy, o, l.write)
 }
 
 // writeOverlay writes the remedy and makes sure that it is accepted.
-func (c *cli) writeOverlay(sys *topology.System, g *plan.Capacity, o plan.CapacityOptions, file string) error {
-	text, err := plan.Overlay(sys, o.Options, g.Remedy)
+func (c *cli) writeOverlay(sys *topology.System, remedy plan.Remedy, o plan.CapacityOptions, file string) error {
+	text, err := plan.Overlay(sys, o.Options, remedy)
 	if err != nil {
 		return fmt.Errorf("--write %s: %w", file, err)
 	}
@@ -159,6 +171,8 @@ func (c *cli) printCapacity(g *plan.Capacity, from time.Time) {
 	}
 	t.write(c.out)
 	c.printLosses(g.Losses, on)
+	c.printZone(g.Zone, on)
+	c.printShards(g.Shards)
 	c.printRemedy(g, on)
 	c.printDoubt(g, on)
 }
@@ -207,6 +221,33 @@ func (c *cli) printLosses(losses []plan.Loss, on func(time.Duration) string) {
 	}
 }
 
+func (c *cli) printZone(l *plan.Loss, on func(time.Duration) string) {
+	switch {
+	case l == nil:
+	case l.Saturation == 0:
+		fmt.Fprintf(c.out, "\nWithout %s: down at once, for the zone that holds the most has all replicas of a service.\n", l.Service)
+	default:
+		fmt.Fprintf(c.out, "\nWithout %s (%d replicas of %d, and its cores): holds %s/s, knee at %s/s, until %s.\n", l.Service, l.Lost, l.Lost+l.Left,
+			digits(l.Saturation), digits(l.Knee), whenEnds(l.Factor, l.Until, l.Never, on))
+	}
+}
+
+func (c *cli) printShards(list []plan.ShardLoss) {
+	if len(list) == 0 {
+		return
+	}
+	t := table{head: []string{"WITHOUT A SHARD OF", "SHARDS", "REPLICAS", "REQUESTS THAT FAIL"}}
+	for _, l := range list {
+		var fails []string
+		for _, route := range slices.Sorted(maps.Keys(l.Fails)) {
+			fails = append(fails, fmt.Sprintf("%s of %s", percent(l.Fails[route]), route))
+		}
+		t.row("tables."+l.Table, fmt.Sprint(l.Shards), fmt.Sprint(l.Replicas), strings.Join(fails, ", "))
+	}
+	fmt.Fprintln(c.out)
+	t.write(c.out)
+}
+
 func (c *cli) printRemedy(g *plan.Capacity, on func(time.Duration) string) {
 	fmt.Fprintln(c.out)
 	if g.Cost != nil {
@@ -219,7 +260,11 @@ func (c *cli) printRemedy(g *plan.Capacity, on func(time.Duration) string) {
 	case !r.Possible:
 		fmt.Fprintf(c.out, "Nothing found that holds until %s: %s.\n", on(g.For), r.Why)
 	default:
-		fmt.Fprintf(c.out, "To hold until %s:\n", on(g.For))
+		with := ""
+		if g.Spare > 0 {
+			with = fmt.Sprintf(" with %d of the replicas of every service gone", g.Spare)
+		}
+		fmt.Fprintf(c.out, "To hold until %s%s:\n", on(g.For), with)
 		for _, ch := range r.Changes {
 			fmt.Fprintf(c.out, "  %s\n", ch)
 		}
@@ -263,6 +308,32 @@ func (c *cli) printDoubt(g *plan.Capacity, on func(time.Duration) string) {
 		fmt.Fprintf(c.out, ", with the changes in %s", percent(d.HoldsChanged))
 	}
 	fmt.Fprintln(c.out, ".")
+	c.printRegret(d)
+}
+
+// printRegret weighs the options against each other.
+func (c *cli) printRegret(d *plan.Doubt) {
+	if len(d.Options) < 2 {
+		return
+	}
+	unit := d.Options[0].Bill
+	t := table{head: []string{"IF SIZED FOR", "COSTS", "HOLDS IN", "REGRET"}}
+	for k, o := range d.Options {
+		name := "as it is"
+		if o.Margin > 0 {
+			name = fmt.Sprintf("%.3g x the load", o.Margin)
+		}
+		if k == d.Least {
+			name += " *"
+		}
+		t.row(name, fmt.Sprintf("x%.3g", o.Bill/unit), percent(o.Holds), fmt.Sprintf("%.1f%%", 100*o.Regret/unit))
+	}
+	fmt.Fprintln(c.out)
+	t.write(c.out)
+	fmt.Fprintln(c.out, "* least regret: what is paid beyond the cheapest that holds, or again where it does not hold, as a share of today's cost.")
+	for _, change := range d.Options[d.Least].Remedy.Changes {
+		fmt.Fprintf(c.out, "  %s\n", change)
+	}
 }
 
 func describeCost(k *plan.Cost) string {

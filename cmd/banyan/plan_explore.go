@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/banyanhq/banyan/plan"
 	"github.com/banyanhq/banyan/topology"
@@ -17,11 +18,26 @@ func (c *cli) explore(sys *topology.System, load plan.Load, o plan.Options) erro
 		return writeJSON(c.out, e)
 	}
 	fmt.Fprintf(c.out, "%s under %s\n\n", sys.Name, describeLoad(load))
-	t := table{head: []string{"IF", "HOLDS", "KNEE", "GAIN", "MEAN", "P99"}}
-	for _, x := range e.Counterfactuals {
-		t.row(x.What, digits(x.Saturation)+"/s", digits(x.Knee)+"/s", deviation(x.Gain), duration(x.Mean), duration(x.P99))
+	t := table{head: []string{"IF", "HOLDS", "KNEE", "GAIN", "MEAN", "P99", "METASTABLE"}}
+	var idle []string
+	for i, x := range e.Counterfactuals {
+		if now := e.Counterfactuals[0]; i > 0 && x.What != "no retries" && noDifference(x, now.Saturation, now.P99) {
+			idle = append(idle, x.What)
+			continue
+		}
+		from := ""
+		switch {
+		case x.Metastable > 0:
+			from = "from " + digits(x.Metastable) + "/s"
+		case i == 0 || x.What == "no retries":
+			from = "never"
+		}
+		t.row(x.What, digits(x.Saturation)+"/s", digits(x.Knee)+"/s", deviation(x.Gain), duration(x.Mean), duration(x.P99), from)
 	}
 	t.write(c.out)
+	if len(idle) > 0 {
+		fmt.Fprintf(c.out, "No difference: %s.\n", strings.Join(idle, "; "))
+	}
 	fmt.Fprintln(c.out, "\nThe resource that is used most, over the load:")
 	t = table{head: []string{"FROM", "TO", "BOTTLENECK"}}
 	for _, r := range e.Loads {
