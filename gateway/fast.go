@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -26,6 +25,7 @@ type fastTier struct {
 	g       *Gateway
 	workers []*worker
 	running sync.WaitGroup
+	release func() // of the processors that the loops wait on
 }
 
 // maxWorkers bounds the loops: beyond it the kernel's locks are what limits.
@@ -33,13 +33,15 @@ const maxWorkers = 64
 
 // startFast starts the loops.
 func startFast(g *Gateway) (*fastTier, error) {
-	t := &fastTier{g: g}
-	for range min(runtime.GOMAXPROCS(0), maxWorkers) {
+	n, release := reactor.Claim()
+	t := &fastTier{g: g, release: release}
+	for range min(n, maxWorkers) {
 		w, err := newWorker(t)
 		if err != nil {
 			for _, w := range t.workers {
 				w.loop.Close()
 			}
+			release()
 			return nil, err
 		}
 		t.workers = append(t.workers, w)
@@ -61,6 +63,7 @@ func (t *fastTier) stop() {
 		w.loop.Post(w.loop.Stop)
 	}
 	t.running.Wait()
+	t.release()
 }
 
 // closeIdle closes the connections to a backend on which nothing is in flight, soon; then it calls done.
