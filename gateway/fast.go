@@ -6,10 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -203,56 +201,6 @@ func (t *fastTier) cutStreams() {
 	for _, w := range t.workers {
 		w.loop.Post(w.cutStreams)
 	}
-}
-
-// handOver gives a connection to the full tier, with what was read from it. It runs on the loop and does not wait.
-func (d *door) handOver(fd int, from netip.AddrPort, read []byte) {
-	d.open.Add(1)
-	go func() { // it waits for the server to accept
-		defer d.open.Done()
-		f := os.NewFile(uintptr(fd), "client")
-		c, err := net.FileConn(f) // on a descriptor of its own
-		_ = f.Close()
-		if err != nil {
-			return // out of descriptors
-		}
-		tcp, ok := c.(*net.TCPConn)
-		if !ok {
-			_ = c.Close()
-			return
-		}
-		select {
-		case d.handed <- &handedConn{TCPConn: tcp, from: from, read: read}:
-		case <-d.closed:
-			_ = c.Close()
-		}
-	}()
-}
-
-// handedConn is a connection of which something has been read.
-type handedConn struct {
-	*net.TCPConn
-	from netip.AddrPort // which the socket does not tell any more once the client is gone
-	read []byte
-}
-
-// RemoteAddr is the client's address.
-func (c *handedConn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(c.from) }
-
-// WriteTo copies what is read; that of the socket alone would leave out what was read before.
-func (c *handedConn) WriteTo(w io.Writer) (int64, error) {
-	return io.Copy(w, struct{ io.Reader }{c})
-}
-
-func (c *handedConn) Read(p []byte) (int, error) {
-	if len(c.read) == 0 {
-		return c.TCPConn.Read(p)
-	}
-	n := copy(p, c.read)
-	if c.read = c.read[n:]; len(c.read) == 0 {
-		c.read = nil
-	}
-	return n, nil
 }
 
 // acceptor takes the connections of a door for one worker's loop.
