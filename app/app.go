@@ -20,6 +20,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/banyanhq/banyan/app/control"
+	"github.com/banyanhq/banyan/autoscale"
+	"github.com/banyanhq/banyan/cache"
 	"github.com/banyanhq/banyan/gateway"
 	"github.com/banyanhq/banyan/observe"
 	"github.com/banyanhq/banyan/orchestrate"
@@ -57,9 +59,11 @@ type App struct {
 	system   atomic.Pointer[topology.System] // what runs; Reload replaces it
 	reload   sync.Mutex                      // held by Reload
 	gateway  *gateway.Gateway
+	caches   map[string]*cache.Server // the embedded ones
 	orch     *orchestrate.Orchestrator
 	observer *observe.Observer
 	pulses   *observe.Pulses
+	scaler   *autoscale.Controller // nil where no service is scaled
 	metrics  net.Listener
 	since    time.Time
 	loaded   atomic.Pointer[time.Time] // when the system was read
@@ -95,9 +99,16 @@ func New(cfg Config) (*App, error) {
 	if a.gateway, err = gateway.New(gateway.Config{System: cfg.System, Log: cfg.Log, StateDir: cfg.Dir}); err != nil {
 		return nil, err
 	}
+	if !cfg.GatewayOnly {
+		if a.caches, err = newCacheServers(cfg.System, cfg.Log); err != nil {
+			return nil, err
+		}
+	}
 	a.orch, err = orchestrate.New(orchestrate.Config{
 		System: ownServices(cfg.System), Root: cfg.System.Dir, Dir: cfg.Dir, Log: cfg.Log, Balancer: balancer{a.gateway},
-		Env: func(service, _ string) []string { return environ(a.system.Load(), service, a.gateway.EdgeURL) },
+		Env: func(service, _ string) []string {
+			return environ(a.system.Load(), service, a.gateway.EdgeURL, a.cacheURL)
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -105,10 +116,14 @@ func New(cfg Config) (*App, error) {
 	a.addElsewhere(cfg.System)
 	a.observer, err = observe.New(observe.Config{
 		System: cfg.System.Name, Version: cfg.Version, Sample: a.sample, Log: cfg.Log,
-		Collectors: []prometheus.Collector{a.gateway.Collector()},
+		Collectors: []prometheus.Collector{a.gateway.Collector(), cache.Collector(a.caches)},
 		Record:     observe.RecordConfig{Dir: filepath.Join(cfg.Dir, "samples")},
 	})
+	if err != nil {
+		return nil, err
+	}
 	a.pulses = observe.NewPulses(a.pulse)
+	a.scaler, err = newAutoscaler(a)
 	return a, err
 }
 
@@ -159,6 +174,11 @@ func (a *App) listen(ctx context.Context) (socket net.Listener, err error) {
 			return nil, inUse(fmt.Errorf("opening the metrics' address: %w", err), "admin")
 		}
 	}
+	for _, name := range a.cacheNames() {
+		if err := a.caches[name].Listen(); err != nil {
+			return nil, fmt.Errorf("caches.%s: %w", name, err)
+		}
+	}
 	return control.Listen(a.cfg.Dir)
 }
 
@@ -181,10 +201,14 @@ func (a *App) serve(ctx context.Context, socket net.Listener) error {
 	outer.Go(func() error { return a.guard("observe", a.observer.Run(rim)) })
 	outer.Go(func() error { return a.guard("pulses", a.pulses.Run(rim)) })
 	outer.Go(func() error { return a.guard("gateway", a.gateway.Run(rim)) })
+	for name, server := range a.caches {
+		outer.Go(func() error { return a.guard("caches."+name, server.Run(rim)) })
+	}
 
 	var inner errgroup.Group
 	inner.Go(func() error { return a.guard("orchestrate", a.runServices(ctx)) })
 	inner.Go(func() error { return a.announce(ctx) })
+	inner.Go(func() error { return a.guard("autoscale", a.runAutoscaler(ctx)) })
 	err := inner.Wait()
 	endRim()
 	return stopped(ctx, errors.Join(err, outer.Wait()))
@@ -252,6 +276,9 @@ func (a *App) endpoints() (all []string) {
 	}
 	for _, t := range a.cfg.System.TCP {
 		all = append(all, "tcp "+t.Name+" on "+a.gateway.TCPAddr(t.Name).String())
+	}
+	for _, name := range a.cacheNames() {
+		all = append(all, "cache "+name+" on "+a.cacheURL(name))
 	}
 	return all
 }

@@ -43,15 +43,19 @@ func TestUnsupportedNamesEveryBlock(t *testing.T) {
 	if err := Unsupported(parse(t, twoServices)); err != nil {
 		t.Errorf("services alone: %v", err)
 	}
-	err := Unsupported(parse(t, twoServices+"tables: {t: {key: id}}\ncaches: {c: {}}\n"))
-	if err == nil || !strings.Contains(err.Error(), "tables: not supported yet") || !strings.Contains(err.Error(), "caches: not supported yet") {
-		t.Errorf("tables and caches: %v", err)
+	err := Unsupported(parse(t, twoServices+"tables: {t: {key: id}}\nqueues: {q: {}}\ncaches: {c: {}}\n"))
+	if err == nil || !strings.Contains(err.Error(), "tables: not supported yet") || !strings.Contains(err.Error(), "queues: not supported yet") || strings.Contains(err.Error(), "caches") {
+		t.Errorf("tables, queues and caches: %v", err)
 	}
 }
 
 func TestEnvironNamesWhatIsUsed(t *testing.T) {
-	got := environ(parse(t, twoServices), "web", func(from, to string) string { return "http://" + from + "." + to })
-	if want := []string{"WORD_LIST_URL=http://web.word-list"}; !slices.Equal(got, want) {
+	text := strings.Replace(twoServices, "uses: [word-list]", "uses: [word-list, caches.products, caches.sessions]", 1) +
+		"caches: {products: {}, sessions: {}}\n"
+	got := environ(parse(t, text), "web", func(from, to string) string { return "http://" + from + "." + to },
+		func(name string) string { return "redis://" + name })
+	want := []string{"WORD_LIST_URL=http://web.word-list", "REDIS_URL=redis://products", "PRODUCTS_REDIS_URL=redis://products", "SESSIONS_REDIS_URL=redis://sessions"}
+	if !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }

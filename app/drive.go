@@ -37,6 +37,10 @@ func Measure(ctx context.Context, stateDir string, sys *topology.System, cfg loa
 	if err != nil {
 		return nil, err
 	}
+	storedBefore, err := client.CacheServers(ctx)
+	if err != nil {
+		return nil, err
+	}
 	cfg.Target, cfg.Workload, cfg.Dir = "http://"+info.Address, sys.Workload, sys.Dir
 	result, err := load.Run(ctx, cfg)
 	if err != nil {
@@ -71,6 +75,11 @@ func Measure(ctx context.Context, stateDir string, sys *topology.System, cfg loa
 		return nil, err
 	}
 	run.Measurement.HitRatios = hitRatios(before, after)
+	stored, err := client.CacheServers(late)
+	if err != nil {
+		return nil, err
+	}
+	run.Measurement.CacheHits = cacheHits(storedBefore, stored)
 	run.Measurement.Pulses = pulseSteps(pulses, sys.Routes)
 	return run, nil
 }

@@ -14,7 +14,7 @@ func Unsupported(sys *topology.System) error {
 	for _, p := range []struct {
 		n    int
 		what string
-	}{{len(sys.Caches), "caches"}, {len(sys.Tables), "tables"}, {len(sys.Queues), "queues"}, {len(sys.Topics), "topics"}, {len(sys.Functions), "functions"}} {
+	}{{len(sys.Tables), "tables"}, {len(sys.Queues), "queues"}, {len(sys.Topics), "topics"}, {len(sys.Functions), "functions"}} {
 		if p.n > 0 {
 			parts = append(parts, p.what+": not supported yet")
 		}

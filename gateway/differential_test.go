@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/banyanhq/banyan/gateway/reactor"
+	"github.com/banyanhq/banyan/reactor"
 	"github.com/banyanhq/banyan/topology"
 )
 

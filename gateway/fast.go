@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/banyanhq/banyan/gateway/reactor"
+	"github.com/banyanhq/banyan/reactor"
 )
 
 // fastTier carries HTTP/1.1 on event loops of its own, one for each processor. Whatever it does not do itself it hands

@@ -11,7 +11,7 @@ import (
 	"syscall"
 
 	h1 "github.com/banyanhq/banyan/gateway/http1"
-	"github.com/banyanhq/banyan/gateway/reactor"
+	"github.com/banyanhq/banyan/reactor"
 )
 
 // client is one connection of a client. It carries one request at a time; what comes meanwhile waits.

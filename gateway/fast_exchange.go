@@ -9,8 +9,8 @@ import (
 	"time"
 
 	h1 "github.com/banyanhq/banyan/gateway/http1"
-	"github.com/banyanhq/banyan/gateway/reactor"
 	"github.com/banyanhq/banyan/policy"
+	"github.com/banyanhq/banyan/reactor"
 )
 
 // exchange is one request on its way through the fast tier: the same walk as call, taken step by step, as what it waits

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	h1 "github.com/banyanhq/banyan/gateway/http1"
-	"github.com/banyanhq/banyan/gateway/reactor"
+	"github.com/banyanhq/banyan/reactor"
 )
 
 // worker is one loop with all that belongs to it: the clients' connections, those to backends, and the buffers that they

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"github.com/banyanhq/banyan/gateway/httpcache"
-	"github.com/banyanhq/banyan/gateway/reactor"
+	"github.com/banyanhq/banyan/reactor"
 	"github.com/banyanhq/banyan/topology"
 )
 

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/banyanhq/banyan/gateway/reactor"
+	"github.com/banyanhq/banyan/reactor"
 )
 
 // fullTierOnly makes start leave out the fast tier.

@@ -49,6 +49,8 @@ type Config struct {
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Progress, if not nil, is called about once a second by one goroutine, which it must not hold up.
 	Progress func(Progress)
+	// Metrics, if not nil, tell of the run while it is under way, and of its result afterwards.
+	Metrics *Metrics
 
 	// Workers are the addresses of Workers (HOST:PORT) that send the load in equal parts instead of this process;
 	// Connections, MaxInFlight and MaxLate then hold for each of them. Secret is the one that they know, at least 16 bytes.

@@ -29,6 +29,7 @@ type coordinator struct {
 	workers  []*remote
 	patience time.Duration
 	start    time.Time
+	words    string // how requests are started
 
 	mu     sync.Mutex
 	latest []status // of each worker
@@ -42,7 +43,7 @@ func coordinate(ctx context.Context, cfg Config) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &coordinator{run: r, patience: workerPatience, latest: make([]status, len(cfg.Workers))}
+	c := &coordinator{run: r, patience: workerPatience, words: r.inWords(), latest: make([]status, len(cfg.Workers))}
 	if cfg.patience > 0 {
 		c.patience = cfg.patience
 	}
@@ -83,6 +84,7 @@ func coordinate(ctx context.Context, cfg Config) (*Result, error) {
 	}
 	res := c.result(ctx.Err() != nil, thresholds)
 	res.Warnings = append(res.Warnings, failed...)
+	cfg.Metrics.finish(res)
 	return res, nil
 }
 
@@ -218,7 +220,7 @@ func (c *coordinator) contents() (map[string][]byte, error) {
 func (c *coordinator) follow(ctx context.Context) {
 	helpers, end := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
-	if c.run.cfg.Progress != nil {
+	if c.run.cfg.Progress != nil || c.run.cfg.Metrics != nil {
 		wg.Go(func() { c.show(helpers) })
 	}
 	_ = c.each(func(i int, w *remote) error {
@@ -248,7 +250,12 @@ func (c *coordinator) show(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if p := c.progress(); p.Elapsed > 0 {
+		p := c.progress()
+		if p.Elapsed == 0 {
+			continue
+		}
+		c.run.cfg.Metrics.see(p)
+		if c.run.cfg.Progress != nil {
 			c.run.cfg.Progress(p)
 		}
 	}
@@ -258,7 +265,7 @@ func (c *coordinator) show(ctx context.Context) {
 func (c *coordinator) progress() Progress {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	all := Progress{Length: c.run.end}
+	all := Progress{Target: c.run.cfg.Target, Schedule: c.words, Length: c.run.end}
 	recent := stats.NewHistogram(2)
 	for i := range c.latest {
 		p := &c.latest[i].Progress
@@ -268,6 +275,17 @@ func (c *coordinator) progress() Progress {
 		all.Completed += p.Completed
 		all.Failed += p.Failed
 		all.InFlight += p.InFlight
+		all.Behind += p.Behind
+		all.Waiting += p.Waiting
+		all.Connections += p.Connections
+		all.NotSent += p.NotSent
+		all.Full = all.Full || p.Full
+		for k, n := range p.Errors {
+			if all.Errors == nil {
+				all.Errors = map[Kind]int64{}
+			}
+			all.Errors[k] += n
+		}
 		all.TotalSent += p.TotalSent
 		all.TotalFailed += p.TotalFailed
 		all.CPU += p.CPU
@@ -277,8 +295,7 @@ func (c *coordinator) progress() Progress {
 		}
 	}
 	all.Warming = all.Elapsed < c.run.rec.warm
-	all.P50, all.P99, all.Max = recent.QuantileDuration(0.5), recent.QuantileDuration(0.99), time.Duration(recent.Max())
-	all.recent = recent
+	all.take(recent)
 	return all
 }
 

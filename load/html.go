@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"fmt"
 	"html"
 	"io"
@@ -17,7 +18,7 @@ import (
 func (r *Result) WriteHTML(w io.Writer) error {
 	var b strings.Builder
 	title := html.EscapeString("Load test of " + r.Target)
-	fmt.Fprintf(&b, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>%s</title>\n<style>%s</style></head><body>\n", title, plot.Style)
+	fmt.Fprintf(&b, "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>%s</title>\n<link rel=\"icon\" href=\"data:,\">\n<style>%s</style></head><body>\n", title, plot.Style)
 	fmt.Fprintf(&b, "<h1>%s</h1>\n<p class=\"dim\">%s; %s measured from %s on", title, html.EscapeString(r.Schedule), brief(r.Duration), r.Start.Add(r.Warmup).Format(time.DateTime+" MST"))
 	if r.Warmup > 0 {
 		fmt.Fprintf(&b, ", after %s of warm-up that is left out", brief(r.Warmup))
@@ -32,8 +33,10 @@ func (r *Result) WriteHTML(w io.Writer) error {
 	}
 	r.htmlVerdicts(&b)
 	r.htmlPlots(&b)
+	r.htmlDistribution(&b)
 	r.htmlSteps(&b)
 	r.htmlErrors(&b)
+	r.htmlWorkers(&b)
 	r.htmlGenerator(&b)
 	b.WriteString("</body></html>\n")
 	_, err := io.WriteString(w, b.String())
@@ -152,57 +155,34 @@ func (r *Result) htmlPlots(b *strings.Builder) {
 	fmt.Fprintf(b, "<h2>Requests in flight</h2>\n%s", plot.Lines("Requests in flight over time", plot.LinearAxis(number3, flight), r.Duration, width, flight))
 }
 
-func (r *Result) htmlSteps(b *strings.Builder) {
-	b.WriteString("<h2>Steps</h2><div class=\"wide\"><table><tr><th>step</th><th>requests</th><th>rate</th><th>mean</th><th>p50</th><th>p90</th><th>p99</th><th>p99.9</th><th>max</th><th>errors</th><th>not sent</th></tr>\n")
-	row := func(name string, s *Step, h *stats.Histogram, counts bool) {
-		fmt.Fprintf(b, "<tr><td>%s</td><td>%s</td><td>%s/s</td>", html.EscapeString(name), count(s.Requests), number3(s.Rate))
-		if h.Count() == 0 {
-			b.WriteString(strings.Repeat("<td>-</td>", 6))
-		} else {
-			fmt.Fprintf(b, "<td>%s</td>", brief(time.Duration(h.Mean())))
-			for _, q := range []float64{0.5, 0.9, 0.99, 0.999, 1} {
-				fmt.Fprintf(b, "<td>%s</td>", brief(h.QuantileDuration(q)))
-			}
-		}
-		if !counts {
-			b.WriteString("<td></td><td></td></tr>\n")
-			return
-		}
-		class := ""
-		if s.Failed() > 0 {
-			class = ` class="bad"`
-		}
-		fmt.Fprintf(b, "<td%s>%s</td><td>%s</td></tr>\n", class, count(s.Failed()), count(s.NotSent))
-	}
-	for _, s := range r.Steps {
-		row(s.Name, s, s.Latency, true)
-	}
-	if len(r.Steps) != 1 {
-		row("total", r.Total, r.Total.Latency, true)
-	}
-	row("service time, from the sending", r.Total, r.Total.Service, false)
-	b.WriteString("</table></div>\n")
-}
+// maxDrawnSteps is how many steps are drawn apart: those with the most requests.
+const maxDrawnSteps = 8
 
-func (r *Result) htmlErrors(b *strings.Builder) {
-	if r.Total.Failed() == 0 {
+// htmlDistribution draws the latencies of the whole run by their quantiles, each step's apart.
+func (r *Result) htmlDistribution(b *strings.Builder) {
+	if r.Total.Latency.Count() == 0 {
 		return
 	}
-	b.WriteString("<h2>Errors by kind</h2><div class=\"wide\"><table class=\"left\"><tr><th>step</th><th>error</th><th>requests</th><th>share</th></tr>\n")
-	for _, s := range r.Steps {
-		for _, k := range sortedByCount(s.Errors) {
-			name := string(k)
-			if k == BadStatus {
-				name += " " + badStatuses(s)
-			}
-			fmt.Fprintf(b, "<tr><td>%s</td><td>%s</td><td>%s</td><td>%s</td></tr>\n", html.EscapeString(s.Name), html.EscapeString(name), count(s.Errors[k]), percent(float64(s.Errors[k])/float64(s.Requests)))
-		}
+	steps := slices.DeleteFunc(slices.Clone(r.Steps), func(s *Step) bool { return s.Latency.Count() == 0 })
+	slices.SortStableFunc(steps, func(a, b *Step) int { return cmp.Compare(b.Latency.Count(), a.Latency.Count()) })
+	note := ""
+	if len(steps) > maxDrawnSteps {
+		note = fmt.Sprintf(" The %d steps with the most requests of %d.", maxDrawnSteps, len(steps))
+		steps = steps[:maxDrawnSteps]
 	}
-	b.WriteString("</table></div>\n")
-}
-
-func (r *Result) htmlGenerator(b *strings.Builder) {
-	var text strings.Builder
-	r.writeGenerator(&text)
-	fmt.Fprintf(b, "<h2>Generator</h2><p class=\"dim\">%s</p>\n", html.EscapeString(strings.TrimPrefix(strings.TrimSpace(text.String()), "generator: ")))
+	var curves []plot.Distribution
+	low, high := math.Inf(1), 0.0
+	add := func(name, class string, h *stats.Histogram) {
+		curves = append(curves, plot.Distribution{Name: name, Class: class, Values: h})
+		low, high = min(low, max(float64(h.Min()), 1)), max(high, float64(h.Max()))
+	}
+	for i, s := range steps {
+		class := fmt.Sprintf("c%d", i%4+1)
+		if i >= 4 {
+			class += " dash"
+		}
+		add(s.Name, class, s.Latency)
+	}
+	add("service time of all", "faint", r.Total.Service)
+	fmt.Fprintf(b, "<h2>Latency by step</h2>\n<p class=\"dim\">The share of requests that were as fast or faster; each further nine takes as much room.%s</p>\n%s", note, plot.Quantiles("Latency of each step by the share of requests", plot.LatencyAxis(low, high), curves...))
 }

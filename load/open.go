@@ -76,6 +76,7 @@ func (r *run) runArrivals(beat alarm) {
 		}
 		if late := r.now() - due; r.cfg.MaxLate > 0 && late > r.cfg.MaxLate {
 			r.rec.loseArrival(r, n, due)
+			r.rec.arrived.Store(n + 1)
 			continue
 		} else if r.pacer != nil && late > skipLate && !m.sleep(r.pacer.turn(r.now(), due)) {
 			break
@@ -83,6 +84,7 @@ func (r *run) runArrivals(beat alarm) {
 		if !c.give(arrival{n, due}) {
 			break
 		}
+		r.rec.arrived.Store(n + 1)
 	}
 	<-stopped // the schedule may end a little before the run
 	end := min(r.now(), r.end)

@@ -26,6 +26,7 @@ type recorder struct {
 	shards    []shard
 
 	inFlight, sent, completed, failed atomic.Int64 // of the whole run, for Progress
+	arrived                           atomic.Int64 // arrivals that were dealt with: handed to a session, or given up
 
 	mu        sync.Mutex
 	timeline  Timeline

@@ -67,7 +67,7 @@ func (w *remote) ask(ctx context.Context, path string, in, out any) error {
 	}
 	if !sig.holds(key, mac) {
 		if sig.status == http.StatusForbidden {
-			return &answered{sig.status, "it refuses: another secret, or a session that it does not know"}
+			return &answered{sig.status, "it refuses: another secret, a banyan of another version, or a session that it does not know"}
 		}
 		return errForeign
 	}

@@ -272,15 +272,21 @@ func (r *run) frame(started time.Time) *Result {
 		Warmup: r.rec.warm, Planned: r.end - r.rec.warm, Duration: r.end - r.rec.warm, Seed: r.cfg.Seed, Workload: w,
 		Limits: Limits{Connections: r.cfg.Connections, MaxInFlight: r.cfg.MaxInFlight, MaxLate: r.cfg.MaxLate, CatchUp: r.cfg.CatchUp},
 	}
-	if r.closed {
-		res.Schedule = fmt.Sprintf("%d users", w.Users)
-		if w.Think > 0 {
-			res.Schedule += fmt.Sprintf(" who think %s", w.Think.Std())
-		}
-	} else {
-		res.Schedule = r.schedule().String()
-	}
+	res.Schedule = r.inWords()
 	return res
+}
+
+// inWords says how requests are started.
+func (r *run) inWords() string {
+	if !r.closed {
+		return r.schedule().String()
+	}
+	w := r.cfg.Workload
+	text := fmt.Sprintf("%d users", w.Users)
+	if w.Think > 0 {
+		text += fmt.Sprintf(" who think %s", w.Think.Std())
+	}
+	return text
 }
 
 // lateEnough is the lateness above which the generator is suspected of being the bottleneck.

@@ -107,6 +107,7 @@ func (r *run) send(ctx context.Context, thresholds []Threshold) (*Result, error)
 	r.ctx, r.stop = ctx, stopCtx.Done()
 	r.startCPU = processCPU()
 	r.warmCPU = r.startCPU
+	r.cfg.Metrics.attach(r)
 
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -132,7 +133,9 @@ func (r *run) send(ctx context.Context, thresholds []Threshold) (*Result, error)
 		r.endCPU = processCPU()
 	}
 	r.targets.close()
-	return r.result(started, thresholds), nil
+	res := r.result(started, thresholds)
+	r.cfg.Metrics.finish(res)
+	return res, nil
 }
 
 // prepare checks and makes all that can be made before the clock runs.
@@ -225,7 +228,7 @@ func (r *run) observe(ctx context.Context) {
 	warm := time.NewTimer(r.rec.warm - r.now())
 	defer warm.Stop()
 	stop := r.stop
-	var last Progress
+	last := Progress{Target: r.cfg.Target, Schedule: r.inWords()}
 	var schedule Schedule
 	if !r.closed {
 		schedule = r.schedule()
@@ -241,8 +244,12 @@ func (r *run) observe(ctx context.Context) {
 		case <-ticker.C:
 			now := r.now()
 			recent := r.rec.tick(now)
-			if r.cfg.Progress != nil && stop != nil {
-				last = r.progress(last, schedule, now, recent)
+			if stop == nil || r.cfg.Progress == nil && r.cfg.Metrics == nil {
+				continue
+			}
+			last = r.progress(last, schedule, now, recent)
+			r.cfg.Metrics.see(last)
+			if r.cfg.Progress != nil {
 				r.cfg.Progress(last)
 			}
 		}

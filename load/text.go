@@ -65,14 +65,14 @@ func (r *Result) writeSteps(b *strings.Builder) {
 	for _, s := range steps {
 		errors := "0"
 		if n := s.Failed(); n > 0 {
-			errors = fmt.Sprintf("%s (%s)", count(n), percent(float64(n)/float64(s.Requests)))
+			errors = percent(float64(n) / float64(s.Requests))
 		}
 		line(s.Name, s, s.Latency, errors)
 	}
 	for _, s := range r.Tags {
 		line("  tag "+s.Name, s, s.Latency, percent(s.ErrorRate()))
 	}
-	line("  service time", r.Total, r.Total.Service, "")
+	line("  service", r.Total, r.Total.Service, "")
 	t.write(b)
 	b.WriteString("latency from the intended start to the end of the answer; service time from the actual sending\n")
 	if n := r.Total.Requests - r.Total.Latency.Count(); n > 0 {

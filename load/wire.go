@@ -22,7 +22,7 @@ import (
 // no count twice: what was recorded cannot be replayed, in this session or in another. The answers are signed too, over
 // the count of their question. Nothing is encrypted.
 const (
-	wireVersion   = 2
+	wireVersion   = 3
 	minSecret     = 16
 	maxJob        = 192 << 20 // the files of the workload included
 	maxJobFiles   = 128 << 20
@@ -117,7 +117,7 @@ type signature struct {
 
 func (s signature) mac(key []byte) string {
 	m := hmac.New(sha256.New, key)
-	fmt.Fprintf(m, "banyan load %d\n%s\n%s\n%d\n%d\n%s\n", wireVersion, s.path, s.session, s.count, s.status, s.digest)
+	fmt.Fprintf(m, "banyan load\n%s\n%s\n%d\n%d\n%s\n", s.path, s.session, s.count, s.status, s.digest)
 	return hex.EncodeToString(m.Sum(nil))
 }
 

@@ -240,7 +240,7 @@ func (w *Worker) handle(sig signature, body []byte, received time.Time) (any, er
 	case pathStart:
 		return struct{}{}, w.start(t, body)
 	case pathStatus:
-		return status{State: t.state, Error: t.failure, Progress: t.latest, Recent: t.latest.recent}, nil
+		return status{State: t.state, Error: t.failure, Progress: t.latest, Recent: t.latest.Recent}, nil
 	case pathStop:
 		t.cancel()
 		return struct{}{}, nil

@@ -6,14 +6,22 @@ import (
 	"time"
 )
 
+// workerLost stands in the place of a lost worker's figures.
+const workerLost = "LOST"
+
 // writeWorkers shows what each generator of a distributed run did.
 func (r *Result) writeWorkers(b *strings.Builder) {
 	if len(r.Workers) == 0 {
 		return
 	}
 	b.WriteString("\n")
-	t := table{left: 1}
-	t.row("worker", "share", "requests", "rate", "p50", "p99", "errors", "CPU", "clock")
+	t := table{left: 1, rows: r.workerRows()}
+	t.write(b)
+}
+
+// workerRows is the table of workers, its head first.
+func (r *Result) workerRows() [][]string {
+	rows := [][]string{{"worker", "share", "requests", "rate", "p50", "p99", "errors", "CPU", "clock"}}
 	for i := range r.Workers {
 		w := &r.Workers[i]
 		share := count(w.Due) + " due"
@@ -22,7 +30,7 @@ func (r *Result) writeWorkers(b *strings.Builder) {
 		}
 		row := []string{w.Address, share}
 		if w.Total == nil {
-			row = append(row, "LOST", "-", "-", "-", "-", "-")
+			row = append(row, workerLost, "-", "-", "-", "-", "-")
 		} else {
 			cpu := "-"
 			if r.Duration > 0 && w.Generator != nil {
@@ -31,9 +39,9 @@ func (r *Result) writeWorkers(b *strings.Builder) {
 			row = append(row, count(w.Total.Requests), number3(w.Total.Rate)+"/s", brief(w.Total.Latency.QuantileDuration(0.5)),
 				brief(w.Total.Latency.QuantileDuration(0.99)), percent(w.Total.ErrorRate()), cpu)
 		}
-		t.row(append(row, signed(w.Offset)+" ± "+brief(w.OffsetError))...)
+		rows = append(rows, append(row, signed(w.Offset)+" ± "+brief(w.OffsetError)))
 	}
-	t.write(b)
+	return rows
 }
 
 func signed(d time.Duration) string {

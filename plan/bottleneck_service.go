@@ -16,6 +16,7 @@ type view struct {
 	use                  float64 // which share of its limit, or of the machine
 	held                 float64 // share of the time that limits held replicas back
 	low, middle          float64 // a quick try, and a middling one
+	quick                float64 // what a fifth of the tries does not exceed
 	calleeLow            float64 // of a quick try, the part that is calls
 	variance             float64 // of a try
 	running              float64 // replicas
@@ -45,6 +46,7 @@ func (o *Observation) view(s *ObservedService) *view {
 		v.held = max(v.held, r.Throttled)
 		v.low += r.P5 * r.Tries
 		v.middle += r.P50 * r.Tries
+		v.quick += r.P20 * r.Tries
 		squares += r.StdDev * r.StdDev * r.Tries
 		if r.CPU > 0 || r.Tries > 0 {
 			v.running++
@@ -53,7 +55,7 @@ func (o *Observation) view(s *ObservedService) *view {
 	if v.calls < leastCalls || v.tries < leastCalls {
 		return nil
 	}
-	v.low, v.middle, v.variance = v.low/v.tries, v.middle/v.tries, squares/v.tries
+	v.low, v.middle, v.quick, v.variance = v.low/v.tries, v.middle/v.tries, v.quick/v.tries, squares/v.tries
 	v.calleeLow = min(o.quickCalls(s.Name, sum > v.tried)/v.tries, v.low)
 	// Calls that took longer together than the service itself were made at the same time: the longest counts.
 	if v.callee = sum; sum > v.tried {
@@ -124,6 +126,8 @@ func (v *view) findings(whole float64) (found []Finding, left float64) {
 	case v.use >= highUse || v.starved() || v.cpu > 0.5*v.own && v.cpu > leastShare*whole && v.cpu >= leastDelay*v.tries:
 		add(v.processors(excess, whole), true)
 	case visit < leastDelay && !(excess > leastShare*whole && signs >= queueSigns && visit > leastDelay/3):
+		left = excess
+	case v.crowded():
 		left = excess
 	case v.lined(signs):
 		add(v.doubted(v.line(excess, signs, whole)), true)
@@ -249,6 +253,14 @@ func (v *view) processors(excess, whole float64) Finding {
 // what it wants, and so says little.
 func (v *view) starved() bool {
 	return v.o.Cores > 0 && v.o.Busy >= fullMachine*v.o.Cores && v.cpu/v.tries >= leastDelay
+}
+
+// crowded reports whether the time that is not CPU is waiting for cores that others keep busy: a fifth of the tries is spared
+// it, which no dependency, pool or lock does that takes so long on average.
+func (v *view) crowded() bool {
+	others := v.o.Busy - v.o.ownCPU()
+	return v.o.Cores > 0 && v.o.Busy >= fullMachine*v.o.Cores && others >= 0.25*v.o.Cores &&
+		max(v.quick-v.calleeLow, 0) < 0.2*v.own/v.tries
 }
 
 // doubted adds to a finding of time that is not CPU what makes it uncertain: on a full machine, waiting for a processor

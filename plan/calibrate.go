@@ -26,7 +26,9 @@ type Calibrated struct {
 //
 //   - visits: the calls counted by the gateway, attributed to routes by trace id;
 //   - CPU: by the utilisation law, U = sum X D (Denning and Buzen 1978). A service's CPU, less what it uses idle, is
-//     split over routes by the time that their requests spent in the service itself, calls to others taken out;
+//     split over routes by how it varied from second to second with their requests (see regressCPU), and, as far as that
+//     does not tell, by the time that their requests spent in the service itself, calls to others taken out;
+//   - how times vary: from the latencies of calls, those of the calls that they make in turn taken out;
 //   - wake: how much less the next call costs than the mean one, from how CPU varied with calls within the run;
 //   - delay: what the measured latency has beyond the CPU time and the queueing that the model predicts for the very
 //     same load. Where the CPU time alone is more than the latency, the excess was spent with nobody waiting, and is
@@ -55,6 +57,14 @@ func Calibrate(m *Measurement) (*Calibrated, error) {
 	sort.Strings(c.routes)
 	c.countVisits()
 	c.splitCPU()
+	if err := c.regressCPU(); err != nil {
+		return nil, err
+	}
+	if err := c.findShapes(); err != nil {
+		return nil, err
+	}
+	c.countEdges()
+	c.findHits()
 	c.findWake()
 	c.out.Calibration.Dispersion = dispersion(c.beats())
 	if err := c.fitDelays(); err != nil {
@@ -70,9 +80,11 @@ type calibration struct {
 	routes []string
 	wake   float64 // share of a bare hop's CPU time that goes into waking up, at the measured load
 	visits map[string]map[string]float64
-	own    map[string]map[string]float64 // time in the service itself
-	made   map[string]map[string]float64 // calls that the service made
+	own    map[string]map[string]float64            // time in the service itself
+	made   map[string]map[string]float64            // calls that the service made
+	edges  map[string]map[string]map[string]float64 // the same, by whom it called
 	cpu    map[string]map[string]float64
+	error  map[string]map[string]float64 // standard error of cpu, where it is known
 	out    *Calibrated
 }
 
@@ -80,6 +92,7 @@ type calibration struct {
 // spread over all routes alike.
 func (c *calibration) countVisits() {
 	c.visits, c.own, c.made = grid(c.routes), grid(c.routes), grid(c.routes)
+	c.edges = map[string]map[string]map[string]float64{}
 	var total float64
 	for _, name := range c.routes {
 		total += float64(c.m.Routes[name].Requests)
@@ -120,6 +133,13 @@ func (c *calibration) addCalls(route string, call CallMeasurement, requests floa
 	if call.From != "" {
 		c.own[route][call.From] -= t
 		c.made[route][call.From] += n
+		if c.edges[route] == nil {
+			c.edges[route] = map[string]map[string]float64{}
+		}
+		if c.edges[route][call.From] == nil {
+			c.edges[route][call.From] = map[string]float64{}
+		}
+		c.edges[route][call.From][call.To] += n
 	}
 }
 
@@ -137,8 +157,10 @@ func (c *calibration) splitCPU() {
 	c.out.Calibration = &topology.Calibration{
 		Source: c.m.Source, At: c.m.End.UTC().Format(time.RFC3339), Cores: topology.CPU(c.m.Cores), Idle: map[string]float64{},
 	}
+	c.out.Calibration.Rates = map[string]float64{}
 	for _, name := range c.routes {
 		c.out.Calibration.Throughput += c.rate(name)
+		c.out.Calibration.Rates[name] = c.rate(name)
 	}
 	for svc, sm := range c.m.Services {
 		busy := sm.CPU - sm.Idle
@@ -292,11 +314,21 @@ func (c *calibration) fitDelays() error {
 			cpu := c.cpu[route][svc] / v
 			asleep, always := c.asleep(route, svc, cpu)
 			d.Wake = topology.Duration(seconds(always))
+			d.CPUError = topology.Duration(seconds(c.error[route][svc] / v))
+			if s := c.out.Calibration.Services[svc]; s != nil && c.mostlyCPU(svc) {
+				d.SCV = &s.SCV
+			}
 			busy := topology.Duration(seconds(cpu - asleep))
 			if svc == Client {
 				d.Async = busy
 			} else {
 				d.CPU = busy
+			}
+			for to, n := range c.edges[route][svc] {
+				if d.Calls == nil {
+					d.Calls = map[string]float64{}
+				}
+				d.Calls[to] = n / v
 			}
 			c.put(route, svc, d)
 		}
@@ -330,7 +362,7 @@ func (c *calibration) model() *model {
 		m.demands[route] = map[string]demand{}
 		for svc, d := range c.out.Demands[route] {
 			m.demands[route][svc] = demand{visits: d.Visits, cpu: d.CPU.Std().Seconds(), async: d.Async.Std().Seconds(),
-				wake: d.Wake.Std().Seconds(), scv: 1, delaySCV: 1}
+				wake: d.Wake.Std().Seconds(), scv: scvOf(d.SCV), delaySCV: 1}
 		}
 	}
 	for svc, sm := range c.m.Services {

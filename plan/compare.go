@@ -21,6 +21,8 @@ type Comparison struct {
 	Total    Pair                       `json:"throughput"`
 	// Hits are the hit ratios of routes with an http_cache.
 	Hits map[string]Pair `json:"hits,omitempty"`
+	// CacheHits are the hit ratios of caches of the file.
+	CacheHits map[string]Pair `json:"cache_hits,omitempty"`
 	// Validity says in plain sentences where the model is outside of what it knows.
 	Validity []string `json:"validity"`
 }
@@ -120,7 +122,7 @@ func Compare(p *Prediction, sim *simulate.Result, m *Measurement, calibrated flo
 		}
 	}
 	c.Machine = pair(p.Machine.CPU, s.machine, m.MachineCPU)
-	c.Hits = hits(p, sim, m)
+	c.Hits, c.CacheHits = hits(p, sim, m), storeHits(p, sim, m)
 	c.Validity = validity(p, m, c, calibrated)
 	return c
 }

@@ -40,6 +40,8 @@ type Measurement struct {
 	// HitRatios of routes with an http_cache: the share of all their requests, those of the warm-up included, that no
 	// service was asked for.
 	HitRatios map[string]float64 `json:"hit_ratios,omitempty"`
+	// CacheHits are the shares of lookups that found their key, by cache of the file.
+	CacheHits map[string]float64 `json:"cache_hits,omitempty"`
 	// NotSent is the number of requests that were due and never sent.
 	NotSent int64 `json:"not_sent,omitempty"`
 	// Notes of the measurer, such as that the load generator was the bottleneck.

@@ -33,6 +33,7 @@ type model struct {
 	demands  map[string]map[string]demand
 	services []service // sorted by name; the gateway and the client last
 	caches   []*cachedRoute
+	stores   []cacheStore // caches of the file
 	notes    []string
 }
 
@@ -64,6 +65,7 @@ func newModel(sys *topology.System, load Load, o Options) (*model, error) {
 		return nil, ErrNoDemands
 	}
 	m.addServices(sys, o)
+	m.addStores(sys)
 	if c := sys.Calibration; c != nil {
 		for name, cores := range c.Idle {
 			m.idle[name] = cores

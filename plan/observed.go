@@ -1,6 +1,10 @@
 package plan
 
-import "time"
+import (
+	"time"
+
+	"github.com/banyanhq/banyan/stats"
+)
 
 // EdgeMeasurement is the calls from one service to another, of all routes, as the gateway saw them: waiting for a
 // replica and tries that failed included.
@@ -16,6 +20,8 @@ type EdgeMeasurement struct {
 	StdDev time.Duration `json:"stddev_ns"`
 	P50    time.Duration `json:"p50_ns"`
 	P99    time.Duration `json:"p99_ns"`
+	// Histogram of the latencies; nil in older records.
+	Histogram *stats.Histogram `json:"histogram,omitempty"`
 }
 
 // ReplicaMeasurement is what one replica did.
@@ -41,6 +47,16 @@ type Second struct {
 	// Requests that ended, by route, and CPU seconds used, by service; what is zero is left out.
 	Requests map[string]float64 `json:"requests"`
 	CPU      map[string]float64 `json:"cpu"`
+	// Calls that ended, by edge: 'web -> catalog', those from outside '-> web'.
+	Calls map[string]float64 `json:"calls,omitempty"`
 	// Stolen is the CPU time that the hypervisor gave to others, in seconds.
 	Stolen float64 `json:"stolen,omitempty"`
+}
+
+// EdgeName is what an edge is called in Second.Calls.
+func EdgeName(from, to string) string {
+	if from == "" {
+		return "-> " + to
+	}
+	return from + " -> " + to
 }

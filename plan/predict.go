@@ -33,6 +33,8 @@ type Prediction struct {
 	Routes     []RoutePrediction   `json:"routes"`
 	Services   []ServicePrediction `json:"services"`
 	Machine    MachinePrediction   `json:"machine"`
+	// Caches of the file whose keys are known.
+	Caches []CachePrediction `json:"caches,omitempty"`
 	// Notes on what the prediction leaves out.
 	Notes []string `json:"notes,omitempty"`
 }
@@ -79,7 +81,11 @@ func Predict(sys *topology.System, load Load, o Options) (*Prediction, error) {
 	if err != nil {
 		return nil, err
 	}
-	return m.predict(load)
+	p, err := m.predict(load)
+	if err == nil && sys.Calibration != nil {
+		p.Notes = append(p.Notes, beyondSweep(sys.Calibration.USL, p.Throughput)...)
+	}
+	return p, err
 }
 
 func (m *model) predict(load Load) (*Prediction, error) {
@@ -119,7 +125,7 @@ func (m *model) predict(load Load) (*Prediction, error) {
 		p.Routes = append(p.Routes, r)
 	}
 	m.describeUse(p, sol.rates)
-	return p, nil
+	return p, m.describeCaches(p, sol.rates)
 }
 
 func (m *model) describeUse(p *Prediction, rates map[string]float64) {

@@ -144,7 +144,12 @@ func (v *view) find(key uint64) int {
 // one Release. Backends that r excludes are picked only where no other is left.
 func (p *Pool) Pick(r *Request, now time.Duration) (Grant, Refusal) {
 	p.begin(r, now)
-	defer func() { r.members, r.view = nil, nil }()
+	g, why := p.pick(r)
+	r.members, r.view = nil, nil
+	return g, why
+}
+
+func (p *Pool) pick(r *Request) (Grant, Refusal) {
 	if len(r.members) == 0 {
 		return Grant{}, NoBackend
 	}

@@ -97,8 +97,12 @@ func NewSharedRetrier(cfg *topology.Retry, ledger *Ledger) *Retrier {
 // Budget returns what bounds the retries.
 func (r *Retrier) Budget() *Budget { return r.budget }
 
-// Begin counts a new request: the budget is a share of these.
-func (r *Retrier) Begin(now time.Duration) { r.budget.Deposit(now) }
+// Begin counts a new request: the budget is a share of these. Where nothing is retried there is nothing to count.
+func (r *Retrier) Begin(now time.Duration) {
+	if r.Enabled() {
+		r.budget.Deposit(now)
+	}
+}
 
 // Enabled reports whether anything is retried at all.
 func (r *Retrier) Enabled() bool { return r.cfg.Attempts > 1 }

@@ -31,6 +31,9 @@ const (
 	ScaleStepBound                     // it would be more, but would grow too fast
 	ScaleMin                           // it would be fewer than the minimum
 	ScaleMax                           // it would be more than the maximum
+	ScalePanic                         // load rose within seconds to a multiple of what the replicas hold
+	ScaleForecast                      // the load that is forecast asks for it
+	ScaleSchedule                      // the file asks for so many at this time
 )
 
 // String returns the reason in words.
@@ -54,6 +57,12 @@ func (r ScaleReason) String() string {
 		return "minimum"
 	case ScaleMax:
 		return "maximum"
+	case ScalePanic:
+		return "panic"
+	case ScaleForecast:
+		return "forecast"
+	case ScaleSchedule:
+		return "schedule"
 	}
 	return fmt.Sprintf("ScaleReason(%d)", uint8(r))
 }

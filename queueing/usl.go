@@ -212,6 +212,45 @@ func fitQuadratic(points []USLPoint) (USL, error) {
 	return u, nil
 }
 
+// Errors returns the standard errors of the coefficients of a law fitted to points, linearised at the fit; of a coefficient
+// that is held at 0 the one that it would have if it were free. Infinite where there are no more points than coefficients.
+func (u USL) Errors(points []USLPoint) (USL, error) {
+	if err := u.validate(); err != nil {
+		return USL{}, err
+	}
+	const k = 3
+	if len(points) <= k {
+		return USL{math.Inf(1), math.Inf(1), math.Inf(1)}, nil
+	}
+	sigma := u.squares(points) / float64(len(points)-k)
+	var out [k]float64
+	for j := range k {
+		// Row j of the inverse of J'J; columns are scaled by gamma, so that the elements are of one size.
+		normal := make([][]float64, k)
+		unit := make([]float64, k)
+		unit[j] = 1
+		for i := range normal {
+			normal[i] = make([]float64, k)
+		}
+		for _, p := range points {
+			d := 1 + u.Alpha*(p.N-1) + u.Beta*p.N*(p.N-1)
+			x := p.N / d // throughput for a gamma of 1
+			row := [k]float64{-x * (p.N - 1) / d, -x * p.N * (p.N - 1) / d, x}
+			for a := range k {
+				for b := range k {
+					normal[a][b] += row[a] * row[b]
+				}
+			}
+		}
+		inverse, err := solveLinear(normal, unit)
+		if err != nil {
+			return USL{}, fmt.Errorf("usl: the points do not tell the coefficients apart: %w", err)
+		}
+		out[j] = math.Sqrt(max(0, sigma*inverse[j])) / u.Gamma
+	}
+	return USL{out[0], out[1], out[2] * u.Gamma}, nil
+}
+
 func (u USL) validate() error {
 	if err := checkNonNegative("alpha", u.Alpha); err != nil {
 		return err

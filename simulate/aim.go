@@ -44,27 +44,14 @@ func newAim(m *aimModel) aim {
 
 // simulated are the parts of an inbound that the prediction leaves out and the simulation does not. Whoever adds one to
 // topology.Inbound.Unmodelled adds it here when the simulator knows it.
-var simulated = map[string]bool{"sticky": true, "slow_start": true, "outliers": true, "limit": true, "adaptive": true}
+var simulated = map[string]bool{"sticky": true, "slow_start": true, "outliers": true, "limit": true, "adaptive": true,
+	"try_timeout": true, "admission": true, "priority": true}
 
 // unsimulated names what an inbound asks for and the simulation leaves out.
 func unsimulated(in *topology.Inbound) (names []string) {
 	for _, name := range in.Unmodelled() {
 		if !simulated[name] {
 			names = append(names, name)
-		}
-	}
-	return names
-}
-
-// unsimulatedRoute names what a route does with its requests and the simulation leaves out: there, all of them go to the
-// service that 'to' names, once.
-func unsimulatedRoute(r *topology.Route) (names []string) {
-	for _, f := range []struct {
-		name string
-		set  bool
-	}{{"split", len(r.Split) > 0}, {"canary", r.Canary != nil}, {"mirror", r.Mirror != nil}, {"fault", r.Fault != nil}, {"hedge", r.Hedge != nil}} {
-		if f.set {
-			names = append(names, f.name)
 		}
 	}
 	return names
@@ -274,7 +261,11 @@ func (c *compiler) keys() {
 			if route == nil {
 				continue // a function's
 			}
-			in := routeInbound(route, c.sys.Services[route.To])
+			to := c.sys.Services[route.To]
+			if to == nil {
+				to = &topology.Service{} // a redirect's, or one that is split without a service of its own
+			}
+			in := routeInbound(route, to)
 			if in.Hash != nil && hashes(in.Balance) {
 				st.hash = c.keyOf(st.sent, *in.Hash)
 				if !st.hash.known && !in.Hash.Client {

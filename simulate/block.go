@@ -160,7 +160,7 @@ func (s *sim) enterBlock(i int32, e *edge) {
 		s.endCall(i, 503, Unavailable)
 		return
 	}
-	s.visit(i, node)
+	s.visit(i, node, false)
 }
 
 // reachable reports whether a node of a block answers.
@@ -293,7 +293,7 @@ func (c *compiler) blockCall(from int32, use string, mean float64) (nodeCall, er
 		return nodeCall{}, err
 	}
 	b := &c.m.blocks[i]
-	e := edgeModel{from: from, to: b.service, lane: none, timeout: none, aim: none, block: i, link: none}
+	e := edgeModel{from: from, to: b.service, lane: none, timeout: none, tryTimeout: none, aim: none, block: i, link: none}
 	if b.kind == blockFunction {
 		if e.timeout, err = c.timeout(c.sys.Functions[use[len("functions."):]].Timeout.Std()); err != nil {
 			return nodeCall{}, err

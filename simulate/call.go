@@ -37,8 +37,13 @@ type call struct {
 	// place among those that wait for the service, and why there was no other
 	why        policy.Refusal
 	inBound    bool  // within the lane's adaptive bound
-	op         op    // of a block
-	bounded    int64 // since when
+	due        int64 // when its time is over
+	met        int64 // calls at the door when it was let in, itself included; 0: it is not within
+	admitted   int64 // since when
+	tryStamp   uint32
+	second     second // copy of its first try
+	op         op     // of a block
+	bounded    int64  // since when
 	waitStamp  uint32
 	prev, next int32
 }
@@ -74,17 +79,38 @@ func (s *sim) call(v int32, nc *nodeCall, what op) {
 	l := &s.lanes[e.lane]
 	s.services[e.to].count.Calls++
 	s.trace.note(s, p.trace, e.to, none, "call", "")
+	if p.aside != 0 {
+		s.sendAside(i)
+		return
+	}
 	if e.aim != none && !s.withinLimit(e.aim, p) {
 		s.services[e.to].count.Limited++
 		s.endCall(i, 429, Limited)
 		return
 	}
+	timeout := int64(s.m.timeouts[e.timeout])
+	c.due = s.now + timeout
+	if p.request != none {
+		c.due -= s.requests.at(p.request).delayed
+	}
+	if p.due != 0 && p.due < c.due {
+		c.due = p.due
+	}
+	if c.due <= s.now {
+		s.services[e.to].count.Timeouts++
+		s.endCall(i, 504, Timeout)
+		return
+	}
 	l.retrier.Begin(s.instant())
 	c.search.Reset()
-	c.search.Random = s.balance.Uint64()
+	c.search.Random = s.balance.pcg.Uint64()
 	c.search.Repeatable = p.idempotent && l.retrier.Enabled()
 	if e.aim != none {
 		s.aimAt(e.aim, p, &c.search)
+	}
+	if (e.priority != nil || l.feasible != nil) && !s.admit(c, e, p) {
+		s.endCall(i, 503, Refused)
+		return
 	}
 	if l.bound != nil {
 		if !l.bound.Acquire() {
@@ -94,7 +120,15 @@ func (s *sim) call(v int32, nc *nodeCall, what op) {
 		}
 		c.inBound, c.bounded = true, s.now
 	}
-	s.setDeadline(e.timeout, i, c.stamp)
+	// What is cut short by the request's own end ends with that; only what began late itself has an event of its own.
+	if c.due < s.now+timeout && p.due == 0 {
+		s.schedule(c.due, evDue, i, c.stamp)
+	} else {
+		s.setDeadline(e.timeout, i, c.stamp)
+	}
+	if p.request != none && s.traffic[s.requests.at(p.request).route].trafficModel != nil {
+		s.copyOf(s.requests.at(p.request), p)
+	}
 	s.try(i)
 }
 
@@ -109,9 +143,9 @@ func (s *sim) callStraight(i int32, e *edge, from *visit) {
 	case e.block != none:
 		s.enterBlock(i, e)
 	case from.group != none:
-		s.visit(i, from.replica)
+		s.visit(i, from.replica, false)
 	default:
-		s.visit(i, s.services[e.to].replicas[0])
+		s.visit(i, s.services[e.to].replicas[0], false)
 	}
 }
 
@@ -160,6 +194,7 @@ func (s *sim) send(i int32, g policy.Grant) {
 	e := &s.edges[c.edge]
 	c.grant, c.tried = g, s.now
 	c.attempts++
+	c.tryStamp++
 	replica := g.Owner.(int32)
 	if c.attempts > 1 {
 		s.services[e.to].count.Retries++
@@ -171,16 +206,40 @@ func (s *sim) send(i int32, g policy.Grant) {
 		return
 	}
 	c.state = callTrying
-	s.visit(i, replica)
+	if e.tryTimeout != none {
+		s.setDeadline(s.tryOut+e.tryTimeout, i, c.tryStamp)
+	}
+	if e.hedger != nil && c.attempts == 1 && s.visits.at(c.parent).aside == 0 {
+		s.hedge(i, c, e)
+	}
+	s.visit(i, replica, false)
 }
 
 // answered takes the answer of the replica that a call was given to.
-func (s *sim) answered(i int32, status int, cause Outcome) {
+func (s *sim) answered(i, v int32, status int, cause Outcome) {
 	c := s.calls.at(i)
-	c.visit = none
-	l := s.edges[c.edge].lane
-	if l == none {
+	e := &s.edges[c.edge]
+	if e.lane == none {
+		c.visit = none
 		s.endCall(i, status, cause)
+		return
+	}
+	sent := true
+	switch {
+	case e.hedger == nil:
+		c.visit = none
+	case c.second.sent && c.second.visit == v:
+		if s.secondOver(c, &status, &sent, &cause) {
+			return
+		}
+	default:
+		e.hedger.Observe(s.instant(), time.Duration(s.now-c.tried))
+		if s.firstOver(c, status, true, cause) {
+			return
+		}
+	}
+	if status == 0 {
+		s.failed(i, sent, 502, cause)
 		return
 	}
 	outcome := policy.OutcomeOf(status)
@@ -195,17 +254,48 @@ func (s *sim) answered(i int32, status int, cause Outcome) {
 	s.after(i, pause, again, status, cause)
 }
 
-// tryFailed is the end of a try without an answer.
-func (s *sim) tryFailed(i int32, sent bool, status int) {
+// tryFailed is the end of a try without an answer, by the visit that would have given one.
+func (s *sim) tryFailed(i, v int32, sent bool, status int) {
 	c := s.calls.at(i)
-	c.visit = none
 	if s.edges[c.edge].lane == none {
+		c.visit = none
 		s.endCall(i, status, Disconnected)
 		return
 	}
+	cause := Disconnected
+	if c.second.sent && c.second.visit == v && v != none {
+		over := 0
+		if s.secondOver(c, &over, &sent, &cause) {
+			return
+		}
+	} else if s.firstOver(c, 0, sent, cause) {
+		return
+	}
+	s.failed(i, sent, status, cause)
+}
+
+// tryTimedOut ends a try that took too long, while the call has time left.
+func (s *sim) tryTimedOut(i int32) {
+	c := s.calls.at(i)
+	v := c.visit
+	if v == none {
+		return
+	}
+	s.services[s.edges[c.edge].to].count.Timeouts++
+	c.visit = none
+	s.orphan(v)
+	if s.firstOver(c, 0, true, Timeout) {
+		return
+	}
+	s.failed(i, true, 504, Timeout)
+}
+
+// failed gives the place of a try back that has no answer, and asks whether it is repeated.
+func (s *sim) failed(i int32, sent bool, status int, cause Outcome) {
+	c := s.calls.at(i)
 	s.release(c, policy.Failure)
 	pause, again := s.decide(c, policy.Try{Sent: sent})
-	s.after(i, pause, again, status, Disconnected)
+	s.after(i, pause, again, status, cause)
 }
 
 // after pauses before the next try, or ends the call.
@@ -222,6 +312,9 @@ func (s *sim) after(i int32, pause time.Duration, again bool, status int, cause 
 
 // decide asks the policy whether a failed try is repeated.
 func (s *sim) decide(c *call, t policy.Try) (time.Duration, bool) {
+	if s.visits.at(c.parent).aside != 0 {
+		return 0, false
+	}
 	l := &s.lanes[s.edges[c.edge].lane]
 	t.Idempotent, t.Replayable = s.visits.at(c.parent).idempotent, true
 	t.Attempts = int(c.attempts)
@@ -235,19 +328,13 @@ func (s *sim) decide(c *call, t policy.Try) (time.Duration, bool) {
 }
 
 func (s *sim) left(c *call) time.Duration {
-	return s.m.timeouts[s.edges[c.edge].timeout] - time.Duration(s.now-c.started)
+	return time.Duration(c.due - s.now)
 }
 
 // release tells the policy how a try ended, gives its place back, and lets the next one in.
 func (s *sim) release(c *call, o policy.Outcome) {
-	e := &s.edges[c.edge]
-	pool := s.lanes[e.lane].pool
-	pool.Report(c.grant, s.instant(), o)
-	pool.Release(c.grant, time.Duration(s.now-c.tried), o)
-	if c.grant.Limit > 0 {
-		s.wakeOne(e.to)
-	}
-	s.checkDrained(c.grant.Owner.(int32))
+	c.tryStamp++
+	s.releaseGrant(&s.edges[c.edge], c.grant, c.tried, o)
 }
 
 // refuse ends a call that no replica takes.
@@ -269,7 +356,9 @@ func (s *sim) refuse(i int32, why policy.Refusal) {
 func (s *sim) endCall(i int32, status int, cause Outcome) {
 	c := s.calls.at(i)
 	parent := c.parent
-	s.leaveBound(c, status < 400 || cause == Timeout && status == 504)
+	counts := status < 400 || cause == Timeout && status == 504
+	s.leaveBound(c, counts)
+	s.leaveDoor(c, counts)
 	c.stamp++
 	s.calls.giveBack(i)
 	v := s.visits.at(parent)
@@ -301,6 +390,7 @@ func (s *sim) timedOut(i int32) {
 func (s *sim) cancel(i int32) {
 	s.abandon(i, policy.Neutral)
 	s.leaveBound(s.calls.at(i), false)
+	s.leaveDoor(s.calls.at(i), false)
 	s.calls.at(i).stamp++
 	s.calls.giveBack(i)
 }
@@ -312,12 +402,15 @@ func (s *sim) abandon(i int32, o policy.Outcome) {
 	case callWaiting:
 		s.leaveLine(i)
 	case callTrying:
+		s.dropSecond(c, policy.Neutral)
 		v := c.visit
 		c.visit = none
 		if s.edges[c.edge].lane != none {
 			s.release(c, o)
 		}
-		s.orphan(v)
+		if v != none {
+			s.orphan(v)
+		}
 	case callConnecting:
 		s.release(c, o)
 	}

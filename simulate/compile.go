@@ -8,109 +8,6 @@ import (
 	"github.com/banyanhq/banyan/topology"
 )
 
-// addRoute compiles a route: what one request of it does, from the gateway down.
-func (c *compiler) addRoute(name string) error {
-	if _, f := topology.ServiceOf(name); c.sys.RouteByName(name) == nil && c.sys.Functions[f] != nil {
-		return c.addFunctionRoute(name)
-	}
-	route := c.sys.RouteByName(name)
-	if route == nil {
-		return fmt.Errorf("the load names it, but it does not exist")
-	}
-	if route.Redirect != nil {
-		return fmt.Errorf("it sends clients elsewhere: no service answers it")
-	}
-	if c.sys.Services[route.To] == nil {
-		return fmt.Errorf("it leads to service %q, which does not exist", route.To)
-	}
-	edge, err := c.edge(none, c.index[route.To], routeInbound(route, c.sys.Services[route.To]))
-	if err != nil {
-		return err
-	}
-	root := node{service: none, block: none}
-	if demands, ok := c.sys.Demands[name]; ok {
-		if len(c.sys.Caches)+len(c.sys.Tables)+len(c.sys.Queues)+len(c.sys.Topics)+len(c.sys.Functions) > 0 {
-			c.assume("where demands are given, what services spend on caches, tables, queues, topics and functions is part of them")
-		}
-		err = c.expandDemands(&root, edge, route.To, demands)
-	} else {
-		var entry int32
-		if entry, err = c.expandWork(route.To); err == nil {
-			root.calls = []nodeCall{{node: entry, edge: edge, mean: 1}}
-		}
-	}
-	if err != nil {
-		return err
-	}
-	cache, err := c.httpCache(route)
-	if err != nil {
-		return err
-	}
-	hit := none
-	if cache != none {
-		if hit, err = c.hitRoot(&root); err != nil {
-			return err
-		}
-		c.missRoot(&root)
-	}
-	i, err := c.addNode(root)
-	if err != nil {
-		return err
-	}
-	c.m.routes = append(c.m.routes, routeModel{name: name, root: i, cache: cache, hit: hit})
-	return nil
-}
-
-// addFunctionRoute compiles requests that start a function.
-func (c *compiler) addFunctionRoute(name string) error {
-	call, err := c.blockCall(none, name, 1)
-	if err != nil {
-		return err
-	}
-	i, err := c.addNode(node{service: none, block: none, calls: []nodeCall{call}})
-	if err != nil {
-		return err
-	}
-	c.m.routes = append(c.m.routes, routeModel{name: name, root: i, cache: none})
-	return nil
-}
-
-// routeInbound gives a route what it leaves unset of its service's own.
-func routeInbound(route *topology.Route, svc *topology.Service) topology.Inbound {
-	in := route.Inbound
-	if in.Balance == "" {
-		in.Balance = svc.Inbound.Balance
-	}
-	if in.Timeout == 0 {
-		in.Timeout = svc.Inbound.Timeout
-	}
-	if in.Retry == nil {
-		in.Retry = svc.Inbound.Retry
-	}
-	if in.Breaker == nil {
-		in.Breaker = svc.Inbound.Breaker
-	}
-	if in.Hash == nil {
-		in.Hash = svc.Inbound.Hash
-	}
-	if in.Sticky == nil {
-		in.Sticky = svc.Inbound.Sticky
-	}
-	if in.SlowStart == 0 {
-		in.SlowStart = svc.Inbound.SlowStart
-	}
-	if in.Outliers == nil {
-		in.Outliers = svc.Inbound.Outliers
-	}
-	if in.Limit == nil {
-		in.Limit = svc.Inbound.Limit
-	}
-	if in.Adaptive == nil {
-		in.Adaptive = svc.Inbound.Adaptive
-	}
-	return in
-}
-
 // link is what the network adds to a call; none where that is nothing.
 func (c *compiler) link(from, to int32) (int32, error) {
 	caller, callee := "", c.m.services[to].name
@@ -274,6 +171,22 @@ func callsOf(work *topology.Work, used string) float64 {
 	return 1
 }
 
+// shape is the family that a service's times are drawn from: the one that the options ask for, or else the one that was
+// found to fit them.
+func (c *compiler) shape(service string) Shape {
+	k := c.sys.Calibration
+	if c.m.o.Shape != ShapeAuto || k == nil || k.Services[service] == nil {
+		return c.m.o.Shape
+	}
+	switch k.Services[service].Distribution {
+	case "lognormal":
+		return ShapeLognormal
+	case "gamma":
+		return ShapeGamma
+	}
+	return ShapeAuto
+}
+
 func (c *compiler) setTimes(n *node, name string, d *topology.Demand) error {
 	for _, t := range []struct {
 		to   *distribution
@@ -282,7 +195,7 @@ func (c *compiler) setTimes(n *node, name string, d *topology.Demand) error {
 		scv  *float64
 		like map[string]topology.Duration
 	}{{&n.cpu, "CPU time", d.CPU, d.SCV, d.Quantiles}, {&n.async, "asynchronous CPU time", d.Async, d.SCV, nil}, {&n.delay, "delay", d.Delay, d.DelaySCV, d.DelayQuantiles}} {
-		drawn, err := newDistribution(c.m.o.Shape, t.mean.Std().Seconds(), scvOf(t.scv))
+		drawn, err := newDistribution(c.shape(name), t.mean.Std().Seconds(), scvOf(t.scv))
 		if err == nil && len(t.like) > 0 {
 			drawn, err = newEmpirical(t.like, t.mean.Std().Seconds())
 		}
@@ -306,7 +219,7 @@ func scvOf(p *float64) float64 {
 
 // expandDemands compiles a route whose demands are given as visits and times by service. Who calls whom is taken from
 // 'uses': a service's visits are spread over the services that use it, in proportion to their own visits and to the
-// calls that their 'work' states, so that each service gets just the visits that the demands say.
+// calls that their demands or their 'work' state, so that each service gets just the visits that the demands say.
 func (c *compiler) expandDemands(root *node, edge int32, entry string, demands map[string]*topology.Demand) error {
 	for name, d := range demands {
 		if d == nil || !(d.Visits >= 0 && d.Visits <= 1e6) {
@@ -346,7 +259,7 @@ func (c *compiler) callDirectly(from *node, n node, mean float64) error {
 	if err != nil {
 		return err
 	}
-	c.m.edges = append(c.m.edges, edgeModel{from: none, to: n.service, lane: none, timeout: none, aim: none, block: none, link: none})
+	c.m.edges = append(c.m.edges, edgeModel{from: none, to: n.service, lane: none, timeout: none, tryTimeout: none, aim: none, block: none, link: none})
 	from.calls = append(from.calls, nodeCall{node: i, edge: int32(len(c.m.edges) - 1), mean: mean})
 	return nil
 }
@@ -371,6 +284,14 @@ func (r *demandReader) visits(name string) float64 {
 	return 0
 }
 
+// calls is how often a visit to a service calls another that it uses: as its demand says, or else its 'work'.
+func (r *demandReader) calls(caller, used string) float64 {
+	if d := r.demands[caller]; d != nil && d.Calls != nil {
+		return d.Calls[used]
+	}
+	return callsOf(r.c.sys.Services[caller].Work, used)
+}
+
 // reach finds the services that the entry leads to, through services that are visited.
 func (r *demandReader) reach(name string, depth int) error {
 	if depth > maxHeight {
@@ -393,7 +314,7 @@ func (r *demandReader) offer() {
 	for _, caller := range sortedKeys(r.reached) {
 		svc := r.c.sys.Services[caller]
 		for _, used := range svc.Uses {
-			r.offered[used] += r.visits(caller) * callsOf(svc.Work, used)
+			r.offered[used] += r.visits(caller) * r.calls(caller, used)
 		}
 	}
 }
@@ -415,7 +336,7 @@ func (r *demandReader) expand(name string) (int32, error) {
 		}
 	}
 	for _, used := range svc.Uses {
-		calls := callsOf(svc.Work, used)
+		calls := r.calls(name, used)
 		if !r.reached[used] || used == r.entry || calls == 0 {
 			continue
 		}

@@ -85,7 +85,7 @@ func (s *sim) invoke(i int32, b *block) {
 		case replicaReady:
 			running++
 			if s.replicas[r].present < b.places && s.reachable(r) {
-				s.visit(i, r)
+				s.visit(i, r, false)
 				return
 			}
 		case replicaStarting:
@@ -108,7 +108,7 @@ func (s *sim) serveLine(i int32) {
 		first := sv.waiting.first
 		s.leaveLine(first)
 		s.calls.at(first).state = callTrying
-		s.visit(first, i)
+		s.visit(first, i, false)
 	}
 	r := &s.replicas[i]
 	if r.present == 0 && r.state == replicaReady {

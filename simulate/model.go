@@ -33,6 +33,7 @@ type Model struct {
 	nodes      []node
 	routes     []routeModel
 	timeouts   []time.Duration // distinct ones of edges
+	tries      []time.Duration // distinct time-outs of single tries
 	blocks     []blockModel
 	httpCaches []httpCacheModel
 	groups     []groupModel
@@ -77,6 +78,7 @@ type laneModel struct {
 	breaker   *topology.Breaker
 	outliers  *topology.Outliers
 	adaptive  *topology.Adaptive
+	admission *topology.Admission
 }
 
 // edgeModel is a caller's way to a service. The caller of requests from outside is none.
@@ -87,6 +89,10 @@ type edgeModel struct {
 	block    int32 // that is called; none: a service
 	link     int32 // index into links: what the network adds; none: nothing
 	aim      int32 // index into aims; none: all requests are alike
+	// of a single try: index into tries; none: as long as the call
+	tryTimeout int32
+	hedge      *topology.Hedge
+	priority   *topology.Priority
 }
 
 // node is what a visit to a service does in the requests of a route.
@@ -114,6 +120,8 @@ type routeModel struct {
 	root  int32 // node
 	cache int32 // index into httpCaches; none: the gateway keeps nothing
 	hit   int32 // node of requests that are answered from the cache
+	// what becomes of requests besides going to one service; nil: nothing
+	traffic *trafficModel
 }
 
 // Limits of what is simulated.
@@ -330,97 +338,6 @@ func (c *compiler) service(name string, svc *topology.Service) (serviceModel, er
 	return s, nil
 }
 
-// lane returns the lane of a service for the given handling of calls.
-func (c *compiler) lane(service int32, in topology.Inbound) int32 {
-	balance := in.Balance
-	if balance == "" {
-		balance = topology.LeastRequest
-	}
-	key := fmt.Sprintf("%d|%s|%v", service, balance, in.SlowStart)
-	if in.Retry != nil {
-		key += fmt.Sprintf("|%+v", *in.Retry)
-	}
-	if in.Breaker != nil {
-		key += fmt.Sprintf("|%+v", *in.Breaker)
-	}
-	if in.Outliers != nil {
-		key += fmt.Sprintf("|%+v", *in.Outliers)
-	}
-	if in.Adaptive != nil {
-		key += fmt.Sprintf("|%+v", *in.Adaptive)
-	}
-	if l, ok := c.byLane[key]; ok {
-		return l
-	}
-	s := &c.m.services[service]
-	i := int32(len(c.m.lanes))
-	c.byLane[key] = i
-	c.m.lanes = append(c.m.lanes, laneModel{
-		service: service, balance: balance, slowStart: in.SlowStart.Std(), retry: in.Retry, breaker: in.Breaker,
-		outliers: in.Outliers, adaptive: in.Adaptive,
-	})
-	s.lanes = append(s.lanes, i)
-	return i
-}
-
-// edge returns the way from a service to another.
-func (c *compiler) edge(from, to int32, in topology.Inbound) (int32, error) {
-	timeout := in.Timeout.Std()
-	setDefault(&timeout, 30*time.Second)
-	if timeout < 0 || timeout > 1000*time.Hour {
-		return none, fmt.Errorf("time-out of calls to %s of %v", c.m.services[to].name, timeout)
-	}
-	if err := checkInbound(in); err != nil {
-		return none, fmt.Errorf("calls to %s: %w", c.m.services[to].name, err)
-	}
-	t, err := c.timeout(timeout)
-	if err != nil {
-		return none, err
-	}
-	e := edgeModel{from: from, to: to, lane: c.lane(to, in), timeout: t, aim: c.aim(from, to, in), block: none, link: none}
-	if e.link, err = c.link(from, to); err != nil {
-		return none, err
-	}
-	i, ok := c.byEdge[e]
-	if !ok {
-		i = int32(len(c.m.edges))
-		c.byEdge[e] = i
-		c.m.edges = append(c.m.edges, e)
-	}
-	return i, nil
-}
-
-func checkInbound(in topology.Inbound) error {
-	if in.Balance != "" && !slices.Contains(topology.Balances(), in.Balance) {
-		return fmt.Errorf("balance %q is not supported: want one of %v", in.Balance, topology.Balances())
-	}
-	if in.SlowStart < 0 {
-		return fmt.Errorf("slow_start of %v", in.SlowStart)
-	}
-	if o := in.Outliers; o != nil {
-		if o.Interval < 0 || o.Eject < 0 || o.MaxEject < 0 || o.MinReplicas < 0 || o.MinRequests < 0 || !(o.MaxEjected >= 0) || !(o.Deviations >= 0) || !(o.Slower >= 0) || !(o.Panic >= 0) {
-			return errors.New("outliers: want no negative numbers")
-		}
-	}
-	if l := in.Limit; l != nil && (!(l.Rate > 0) || l.Burst < 0) {
-		return fmt.Errorf("limit of %v/s, %d at once: want a positive rate", float64(l.Rate), l.Burst)
-	}
-	if a := in.Adaptive; a != nil && (a.Initial < 0 || a.Min < 0 || a.Max < 0 || !(a.Tolerance >= 0)) {
-		return errors.New("adaptive: want no negative numbers")
-	}
-	if r := in.Retry; r != nil {
-		if r.Attempts < 0 || r.Backoff < 0 || !(r.Budget >= 0) || !(r.MinPerSecond >= 0) {
-			return errors.New("retry: want no negative numbers")
-		}
-	}
-	if b := in.Breaker; b != nil {
-		if b.Failures < 0 || b.Open < 0 || b.MaxOpen < 0 || !(b.MaxEjected >= 0) {
-			return errors.New("breaker: want no negative numbers")
-		}
-	}
-	return nil
-}
-
 func sortedKeys[V any](m map[string]V) []string {
 	names := make([]string, 0, len(m))
 	for name := range m {
@@ -433,7 +350,7 @@ func sortedKeys[V any](m map[string]V) []string {
 // note says what of the system is not simulated.
 func (c *compiler) note() {
 	for _, route := range c.sys.Routes {
-		if parts := append(unsimulated(&route.Inbound), unsimulatedRoute(route)...); len(parts) > 0 {
+		if parts := unsimulated(&route.Inbound); len(parts) > 0 {
 			c.m.notes = append(c.m.notes, fmt.Sprintf("%s: %s not simulated yet", route.Name, list(parts)))
 		}
 	}
@@ -442,6 +359,11 @@ func (c *compiler) note() {
 	}
 	if len(c.silent) > 0 {
 		c.m.notes = append(c.m.notes, fmt.Sprintf("nothing is known of the work of %s: counted as none", list(sortedKeys(c.silent))))
+	}
+	for _, name := range c.sys.SortedServices() {
+		if scale := c.sys.Services[name].Scale; scale != nil && (len(scale.Schedule) > 0 || scale.Budget > 0 || scale.Vertical != nil) {
+			c.assume("scale of %s: schedule, budget and vertical are not simulated", name)
+		}
 	}
 	if c.m.o.Autoscale == nil {
 		for _, s := range c.m.services {

@@ -76,7 +76,7 @@ func (c *compiler) groups(i int32, name string) error {
 		if err != nil {
 			return err
 		}
-		c.m.edges = append(c.m.edges, edgeModel{from: none, to: g.service, lane: none, timeout: none, aim: none, block: none, link: none})
+		c.m.edges = append(c.m.edges, edgeModel{from: none, to: g.service, lane: none, timeout: none, tryTimeout: none, aim: none, block: none, link: none})
 		if err := c.addGroup(i, g, nodeCall{node: entry, edge: int32(len(c.m.edges) - 1), mean: 1}); err != nil {
 			return err
 		}

@@ -200,7 +200,7 @@ func (s *sim) halt(i int32, state replicaState) {
 		s.trace.note(s, at.trace, at.service, at.replica, "killed", "")
 		s.leave(l.visit, false)
 		if call != none {
-			s.tryFailed(call, true, 502)
+			s.tryFailed(call, l.visit, true, 502)
 		}
 	}
 }

@@ -78,6 +78,12 @@ type RouteResult struct {
 	P999 Span `json:"p999"`
 	// Hits are the requests that the gateway's cache answered.
 	Hits int64 `json:"hits,omitempty"`
+	// Copied are the copies sent to the route's mirror since the start of the run, Dropped those that would have been one
+	// too many.
+	Copied  int64 `json:"copied,omitempty"`
+	Dropped int64 `json:"dropped,omitempty"`
+	// Canary says how often the route's canary stood where at the end, by its state.
+	Canary map[string]int `json:"canary,omitempty"`
 	// Latency in nanoseconds.
 	Latency *stats.Histogram `json:"latency"`
 }
@@ -120,6 +126,11 @@ type ServiceResult struct {
 	Broken     int64 `json:"broken,omitempty"`
 	Orphans    int64 `json:"orphans,omitempty"` // visits whose caller had gone
 	Limited    int64 `json:"limited,omitempty"` // calls that were one too many for the rate limit
+	// Hedges are second copies of slow calls; Shed the calls refused because others matter more, Infeasible those that would
+	// not have been answered in their time.
+	Hedges     int64 `json:"hedges,omitempty"`
+	Shed       int64 `json:"shed,omitempty"`
+	Infeasible int64 `json:"infeasible,omitempty"`
 }
 
 // MachineResult is what the cores that all share carried.
@@ -163,6 +174,7 @@ func (r *Result) add(s *sim) error {
 		r.Ended += rt.Ended
 		bad := r.Routes[i].count(rt)
 		allBad += bad
+		r.Routes[i].trial(&s.traffic[i])
 		for _, h := range []*stats.Histogram{all, r.Routes[i].Latency, r.All.Latency} {
 			if err := h.Merge(rt.latency); err != nil {
 				return fmt.Errorf("merging latencies: %w", err)
@@ -190,8 +202,20 @@ func (r *Result) add(s *sim) error {
 	return nil
 }
 
+// trial counts where a canary stands.
+func (r *RouteResult) trial(t *traffic) {
+	if t.trial != nil {
+		if r.Canary == nil {
+			r.Canary = map[string]int{}
+		}
+		r.Canary[t.trial.State().String()]++
+	}
+}
+
 func (r *RouteResult) count(t *routeTally) (bad int64) {
 	r.Hits += t.hits
+	r.Copied += t.copied
+	r.Dropped += t.dropped
 	for o, n := range t.outcomes {
 		r.Requests += n
 		if Outcome(o) == OK || n == 0 {
@@ -215,6 +239,9 @@ func (r *ServiceResult) count(c serviceCount) {
 	r.Broken += c.Broken
 	r.Orphans += c.Orphans
 	r.Limited += c.Limited
+	r.Hedges += c.Hedges
+	r.Shed += c.Shed
+	r.Infeasible += c.Infeasible
 }
 
 func (s *serviceSamples) add(c serviceCount, seconds float64) {

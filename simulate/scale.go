@@ -3,6 +3,7 @@ package simulate
 import (
 	"time"
 
+	"github.com/banyanhq/banyan/forecast"
 	"github.com/banyanhq/banyan/policy"
 	"github.com/banyanhq/banyan/topology"
 )
@@ -21,6 +22,8 @@ type Observation struct {
 	Replicas, Ready int
 	// Min and Max of the number of replicas.
 	Min, Max int
+	// Interval since it was last asked, and StartUp, how long a replica takes to serve.
+	Interval, StartUp time.Duration
 	// CPU used by the ready replicas as a share of their limit, or of one core each where there is none.
 	CPU float64
 	// Requests a second, all replicas together.
@@ -43,12 +46,12 @@ func FileAutoscaler(sys *topology.System) func() Autoscaler {
 	if !any {
 		return nil
 	}
-	return func() Autoscaler { return &fileAutoscaler{sys: sys, by: map[string]*policy.Scaler{}} }
+	return func() Autoscaler { return &fileAutoscaler{sys: sys, by: map[string]*policy.ServiceScaler{}} }
 }
 
 type fileAutoscaler struct {
 	sys *topology.System
-	by  map[string]*policy.Scaler
+	by  map[string]*policy.ServiceScaler
 }
 
 func (f *fileAutoscaler) Replicas(now time.Duration, o Observation) int {
@@ -58,14 +61,26 @@ func (f *fileAutoscaler) Replicas(now time.Duration, o Observation) int {
 		if svc == nil || svc.Scale == nil {
 			return o.Replicas
 		}
-		s = policy.NewScaler(*svc.Scale, o.Min, o.Max)
+		s = newServiceScaler(svc, o)
 		f.by[o.Service] = s
 	}
-	n, _ := s.Decide(now, policy.Usage{
+	return s.Decide(now, policy.Usage{
 		Replicas: o.Replicas, Ready: o.Ready, CPU: o.CPU, Requests: o.Requests, InFlight: o.Concurrency, Queue: o.Queue,
-	})
-	return n
+	}, o.StartUp, 0).Replicas
 }
+
+// newServiceScaler is the one that the running system has, at the interval of the simulation.
+func newServiceScaler(svc *topology.Service, o Observation) *policy.ServiceScaler {
+	// The interval and the reach are in the bounds of a Predictor.
+	ahead, err := forecast.NewPredictor(forecast.PredictorConfig{Step: o.Interval, Far: scaleReach})
+	if err != nil {
+		return policy.NewServiceScaler(*svc.Scale, o.Min, o.Max, o.Interval, nil)
+	}
+	return policy.NewServiceScaler(*svc.Scale, o.Min, o.Max, o.Interval, ahead)
+}
+
+// scaleReach is how far ahead the autoscaler looks.
+const scaleReach = 5 * time.Minute
 
 // scale asks the autoscaler about every service that can be scaled.
 func (s *sim) scale() {
@@ -78,7 +93,7 @@ func (s *sim) scale() {
 		sv := &s.services[i]
 		d := s.tally.sinceScale(s, int32(i))
 		o := Observation{
-			Service: m.name, Replicas: sv.wanted, Ready: sv.count.ready, Min: m.min, Max: m.max,
+			Service: m.name, Replicas: sv.wanted, Ready: sv.count.ready, Min: m.min, Max: m.max, Interval: every, StartUp: time.Duration(m.start),
 			Requests: float64(d.Calls) / every.Seconds(), Concurrency: d.presentArea / every.Seconds(), Waiting: d.waitingArea / every.Seconds(),
 		}
 		limit := m.limit

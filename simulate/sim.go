@@ -1,8 +1,10 @@
 package simulate
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/banyanhq/banyan/policy"
@@ -18,6 +20,8 @@ const (
 	evRetry                       // call: the pause before its next try is over
 	evConnect                     // call: connecting has timed out
 	evDeadline                    // queue of deadlines: its first one is due
+	evDue                         // call: its time is over, and was less than its time-out
+	evHedge                       // call: it has been slow for so long that it is sent a second time
 	evPeriod                      // replica: a new period of its CPU quota begins
 	evReady                       // replica: it has started
 	evDrained                     // replica: the time for draining is over
@@ -62,11 +66,15 @@ type sim struct {
 	groups []group
 
 	httpCaches []httpCache
+	traffic    []traffic // by route
+	ledgers    []*policy.Ledger
+	ids        *stream // what requests are shed by
 
 	deadlines []deadlines // by the model's time-outs, then the client's, then that of waiting calls
 	clientOut int32
 	waitOut   int32
 	ackOut    int32 // of the first group
+	tryOut    int32 // of the first of the time-outs of tries
 
 	admission policy.Admission
 	targets   [policy.ProbesPerCall]*policy.Member // of probes, while they are asked
@@ -104,6 +112,9 @@ type request struct {
 	session int32
 	stamp   uint32
 	key     uint64 // of the answer that the gateway's cache did not have, and one; 0: none is kept
+	tested  bool   // its route's canary got it
+	aborted int    // status that a fault of its route gives it; 0: none
+	delayed int64  // by such a fault
 }
 
 func newSim(m *Model, load *workload, replication int) (*sim, error) {
@@ -123,6 +134,10 @@ func newSim(m *Model, load *workload, replication int) (*sim, error) {
 		s.deadlines = append(s.deadlines, deadlines{after: int64(m.timeouts[m.groups[i].ackWait])})
 		s.groups = append(s.groups, group{groupModel: &m.groups[i], busy: map[int32]int32{}})
 	}
+	s.tryOut = int32(len(s.deadlines))
+	for _, t := range m.tries {
+		s.deadlines = append(s.deadlines, deadlines{after: int64(t)})
+	}
 	for i := range m.blocks {
 		s.blocks = append(s.blocks, s.newBlock(&m.blocks[i]))
 		if every := m.blocks[i].every; every > 0 {
@@ -135,15 +150,32 @@ func newSim(m *Model, load *workload, replication int) (*sim, error) {
 			s.httpCaches[r.cache] = s.newHTTPCache(&m.httpCaches[r.cache], r.name)
 		}
 	}
+	for _, r := range m.routes {
+		s.traffic = append(s.traffic, s.newTraffic(r.traffic, r.name))
+	}
+	if m.prioritised() {
+		s.ids = s.stream("priorities")
+	}
+	for range m.services {
+		s.ledgers = append(s.ledgers, new(policy.Ledger))
+	}
 	for i := range m.lanes {
-		l, err := newLane(&m.lanes[i], s.stream(fmt.Sprintf("lane %d", i)))
+		l, err := newLane(&m.lanes[i], s.ledgers[m.lanes[i].service], s.stream(fmt.Sprintf("lane %d", i)))
 		if err != nil {
 			return nil, err
 		}
 		s.lanes = append(s.lanes, l)
 	}
 	for _, e := range m.edges {
-		s.edges = append(s.edges, edge{edgeModel: e})
+		at := edge{edgeModel: e}
+		if e.hedge != nil {
+			at.hedger = policy.NewHedger(*e.hedge, s.ledgers[e.to])
+		}
+		if p := e.priority; p != nil {
+			at.class, _ = policy.ParseClass(p.Class)
+			at.header = cmp.Or(p.Header, "X-Banyan-Priority")
+		}
+		s.edges = append(s.edges, at)
 	}
 	for i := range m.services {
 		s.addService(int32(i))
@@ -230,10 +262,18 @@ func (s *sim) dispatch(e event) {
 		}
 	case evConnect:
 		if s.calls.at(e.subject).stamp == e.stamp {
-			s.tryFailed(e.subject, false, 504)
+			s.tryFailed(e.subject, none, false, 504)
 		}
 	case evDeadline:
 		s.deadlinesDue(e.subject)
+	case evDue:
+		if s.calls.at(e.subject).stamp == e.stamp {
+			s.timedOut(e.subject)
+		}
+	case evHedge:
+		if s.calls.at(e.subject).stamp == e.stamp {
+			s.sendSecond(e.subject)
+		}
 	case evWarm:
 		s.tally.begin(s)
 	case evEnd:
@@ -304,6 +344,9 @@ func (s *sim) setDeadline(queue, subject int32, stamp uint32) {
 
 // void reports whether what a deadline is about is over.
 func (s *sim) void(queue int32, d deadline) bool {
+	if queue >= s.tryOut {
+		return s.calls.at(d.subject).tryStamp != d.stamp
+	}
 	if queue >= s.ackOut {
 		return s.messages.at(d.subject).stamp != d.stamp
 	}
@@ -338,6 +381,8 @@ func (s *sim) deadlinesDue(queue int32) {
 			s.clientGone(first.subject)
 		case queue == s.waitOut:
 			s.waitOver(first.subject)
+		case queue >= s.tryOut:
+			s.tryTimedOut(first.subject)
 		case queue >= s.ackOut:
 			s.ackOver(first.subject)
 		default:
@@ -352,20 +397,30 @@ type lane struct {
 	pool    *policy.Pool
 	retrier *policy.Retrier
 	bound   *policy.Adaptive // nil: there is none
-	probes  bool             // the policy goes by probes
-	draws   *stream
+	// what cannot finish in its time is refused; nil: nothing is
+	feasible *policy.Feasibility
+	atDoor   int64          // calls that were let in
+	ledger   *policy.Ledger // nil: nobody asks it for tries
+	probes   bool           // the policy goes by probes
+	draws    *stream
 }
 
-func newLane(m *laneModel, draws *stream) (lane, error) {
+func newLane(m *laneModel, ledger *policy.Ledger, draws *stream) (lane, error) {
 	pool, err := policy.NewPool(m.balance, m.breaker)
 	if err != nil {
 		return lane{}, err
 	}
 	pool.SetSlowStart(m.slowStart)
 	pool.SetOutliers(m.outliers)
-	l := lane{service: m.service, pool: pool, retrier: policy.NewRetrier(m.retry), probes: m.balance == topology.Prequal, draws: draws}
+	l := lane{service: m.service, pool: pool, retrier: policy.NewSharedRetrier(m.retry, ledger), probes: m.balance == topology.Prequal, draws: draws}
 	if m.adaptive != nil {
 		l.bound = policy.NewAdaptive(*m.adaptive)
+	}
+	if m.admission != nil {
+		l.feasible = policy.NewFeasibility(*m.admission)
+	}
+	if l.retrier.Enabled() {
+		l.ledger = ledger
 	}
 	return l, nil
 }
@@ -373,5 +428,13 @@ func newLane(m *laneModel, draws *stream) (lane, error) {
 // edge is a caller's way to a service.
 type edge struct {
 	edgeModel
-	cuts int // partitions that cut it
+	cuts   int            // partitions that cut it
+	hedger *policy.Hedger // nil: nothing is hedged
+	class  policy.Class   // of its priority
+	header string
+}
+
+// prioritised reports whether anything is shed by what it is worth.
+func (m *Model) prioritised() bool {
+	return slices.ContainsFunc(m.edges, func(e edgeModel) bool { return e.priority != nil })
 }

@@ -4,6 +4,7 @@ import (
 	"math"
 	"sort"
 
+	"github.com/banyanhq/banyan/policy"
 	"github.com/banyanhq/banyan/stats"
 )
 
@@ -237,20 +238,32 @@ func (s *sim) startRequest(u int32, st *step) {
 	r.started, r.route, r.session = s.now, st.route, u
 	v := s.visits.take()
 	r.root = v
-	*s.visits.at(v) = visit{
-		started: s.now, node: s.m.routes[st.route].root, service: none, replica: none, call: none, child: none,
-		request: i, phase: phaseCalling, idempotent: st.idempotent, safe: st.safe, message: none, group: none, stamp: s.visits.at(v).stamp,
+	route := &s.m.routes[st.route]
+	root := s.visits.at(v)
+	*root = visit{
+		started: s.now, node: route.root, service: none, replica: none, call: none, child: none,
+		request: i, phase: phaseCalling, idempotent: st.idempotent, safe: st.safe, message: none, group: none, stamp: root.stamp,
 	}
-	r.key = 0
-	if s.m.routes[st.route].cache != none {
-		s.fromCache(r, s.visits.at(v), st)
+	r.key, r.tested, r.aborted, r.delayed = 0, false, 0, 0
+	if s.ids != nil {
+		root.draw = policy.Draw(s.ids.Uint64())
+	}
+	t := &s.traffic[st.route]
+	if t.trafficModel != nil {
+		t.choose(r, root)
+	}
+	if route.cache != none {
+		s.fromCache(r, root, st)
 	}
 	if s.m.keyed {
 		s.identify(v, u, st)
 	}
 	s.tally.routes[st.route].Started++
-	s.visits.at(v).trace = s.trace.begin(s, st.route)
+	root.trace = s.trace.begin(s, st.route)
 	s.setDeadline(s.clientOut, i, r.stamp)
+	if t.trafficModel != nil && s.inject(t, r, root) {
+		return
+	}
 	s.proceed(v)
 }
 
@@ -261,6 +274,7 @@ func (s *sim) endRequest(i int32, outcome Outcome) {
 	s.keepAnswer(r, outcome)
 	latency := s.now - r.started
 	s.tally.requestDone(s, r.route, latency, outcome)
+	s.judge(r, latency, outcome)
 	if s.probe != nil {
 		s.probe.add(s.now, float64(latency))
 	}

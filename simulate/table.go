@@ -79,7 +79,7 @@ func (s *sim) enterTable(i int32, b *block) {
 		s.endCall(i, 503, Unavailable)
 		return
 	}
-	s.visit(i, node)
+	s.visit(i, node, false)
 }
 
 // leader is the node that leads the shard of the next operation; none if there is no leader, or no majority.

@@ -65,6 +65,7 @@ type serviceCount struct {
 	Retries, OverBudget                    int64
 	Timeouts, Refused, Broken, Orphans     int64
 	Limited                                int64
+	Hedges, Shed, Infeasible               int64
 	Periods, ThrottledPeriods              int64
 	cpu                                    float64 // core-seconds; filled in by a snapshot
 	sojourn                                int64   // nanoseconds of visits that have ended; wraps around, as differences do not
@@ -85,6 +86,9 @@ func (c serviceCount) since(b serviceCount) serviceCount {
 	c.Broken -= b.Broken
 	c.Orphans -= b.Orphans
 	c.Limited -= b.Limited
+	c.Hedges -= b.Hedges
+	c.Shed -= b.Shed
+	c.Infeasible -= b.Infeasible
 	c.Periods -= b.Periods
 	c.ThrottledPeriods -= b.ThrottledPeriods
 	c.cpu -= b.cpu
@@ -133,6 +137,8 @@ type routeTally struct {
 	Ended    int64 // since the start of the run
 	outcomes [outcomes]int64
 	hits     int64            // answered by the gateway's cache, of those that came while measuring
+	copied   int64            // sent to the route's mirror, since the start of the run
+	dropped  int64            // copies that would have been one too many
 	latency  *stats.Histogram // nanoseconds; of all requests that ended while measuring
 }
 

@@ -1,5 +1,7 @@
 package simulate
 
+import "github.com/banyanhq/banyan/policy"
+
 // phase says what a visit is doing.
 type phase uint8
 
@@ -32,6 +34,11 @@ type visit struct {
 	pending    uint8  // what is to be done after a cache has been asked
 	phase      phase
 	safe       bool // the request's method is
+	classed    bool // class is that of the request from outside
+	class      policy.Class
+	aside      int32   // of a root: route that it is a mirror's copy of, and one; 0: it is none
+	draw       float64 // of the request from outside: whether it is shed
+	due        int64   // when the request from outside has no time left; 0: nothing says so yet
 	idempotent bool
 	orphaned   bool
 }
@@ -39,18 +46,26 @@ type visit struct {
 // nobody is the subject of CPU work that no visit waits for.
 const nobody int32 = -1
 
-// visit begins the handling of a call by a replica.
-func (s *sim) visit(i, replica int32) {
+// visit begins the handling of a call by a replica; again where it is the second copy of a slow try.
+func (s *sim) visit(i, replica int32, again bool) {
 	c := s.calls.at(i)
 	parent := s.visits.at(c.parent)
 	v := s.visits.take()
-	c.visit = v
+	if again {
+		c.second.visit = v
+	} else {
+		c.visit = v
+	}
 	n := &s.m.nodes[c.node]
 	at := s.visits.at(v)
 	*at = visit{
 		started: s.now, node: c.node, service: n.service, replica: replica, call: i, child: none, request: none,
 		trace: parent.trace, idempotent: parent.idempotent, stamp: at.stamp, client: parent.client, about: parent.about,
-		message: none, group: none, safe: parent.safe, op: c.op,
+		message: none, group: none, safe: parent.safe, op: c.op, classed: parent.classed, class: parent.class, draw: parent.draw,
+		due: parent.due,
+	}
+	if at.due == 0 && parent.request != none {
+		at.due = c.due
 	}
 	s.account(n.service)
 	svc := &s.services[n.service]
@@ -124,6 +139,11 @@ func (s *sim) delayDone(v int32) {
 	if at.phase != phaseDelay {
 		return
 	}
+	if at.service == none { // a fault that its route asks for
+		at.phase = phaseCalling
+		s.proceed(v)
+		return
+	}
 	if end := s.replicas[at.replica].stalled; end > s.now {
 		s.schedule(end, evDelay, v, at.stamp) // it is the replica that stands still, not what it waits for
 		return
@@ -175,9 +195,15 @@ func (s *sim) answer(v int32, status int, cause Outcome) {
 	if at.service == none {
 		switch {
 		case at.request != none:
+			if s.requests.at(at.request).aborted >= 400 {
+				cause = Failed
+			}
 			s.endRequest(at.request, cause)
 		case at.group != none:
 			s.handled(v, cause)
+		case at.aside != 0:
+			s.traffic[at.aside-1].copies--
+			s.freeVisit(v)
 		default:
 			s.freeVisit(v)
 		}
@@ -190,7 +216,7 @@ func (s *sim) answer(v int32, status int, cause Outcome) {
 	i := at.call
 	s.leave(v, true)
 	if i != none {
-		s.answered(i, status, cause)
+		s.answered(i, v, status, cause)
 	}
 }
 
@@ -246,6 +272,10 @@ func (s *sim) orphan(v int32) {
 	s.services[at.service].count.Orphans++
 	s.trace.note(s, at.trace, at.service, at.replica, "orphaned", "")
 	if s.m.o.Orphans == OrphansFinish {
+		// Its own calls have no more time than the request had.
+		if child := at.child; at.phase == phaseCalling && child != none && s.edges[s.calls.at(child).edge].lane != none && s.calls.at(child).due <= s.now {
+			s.timedOut(child)
+		}
 		return
 	}
 	switch at.phase {

@@ -98,13 +98,72 @@ func (c *checker) service(name string, v *Service) {
 		c.at(s.child("restart").child("min"), Problem{Found: v.Restart.Min.String(),
 			Message: fmt.Sprintf("min is more than max (%v)", v.Restart.Max)})
 	}
-	if t := s.child("scale"); v.Scale != nil && t.child("target").node.empty() {
-		c.at(t, Problem{Message: "nothing is to be held", Expected: "a target such as {cpu: 70%}"})
-	}
+	c.scale(s.child("scale"), v)
 	c.inbound(s.child("inbound"), v.Inbound)
 	c.resilience(s.child("inbound"), v.Inbound, v)
 	c.calls(s.child("work"), v.Work, v.Uses)
 }
+
+func (c *checker) scale(s spot, v *Service) {
+	scale := v.Scale
+	if scale == nil {
+		return
+	}
+	if s.child("target").node.empty() {
+		c.at(s, Problem{Message: "nothing is to be held", Expected: "a target such as {cpu: 70%}"})
+	}
+	for i, w := range scale.Schedule {
+		item := s.child("schedule").item(i)
+		switch {
+		case w.At == "":
+			c.at(item, Problem{Message: "it is not said when it begins", Expected: "'at', such as '30 8 * * mon-fri'"})
+		case w.Min > v.Replicas.Max:
+			c.at(item.child("min"), Problem{Found: fmt.Sprint(w.Min), Message: fmt.Sprintf("is more than replicas.max (%d)", v.Replicas.Max)})
+		}
+	}
+	if b := s.child("budget"); scale.Budget > 0 {
+		switch {
+		case c.sys.Prices == nil || c.sys.Prices.CPUHour == 0:
+			c.at(b, Problem{Message: "nothing says what a core costs", Expected: "prices.cpu_hour"})
+		case v.Limits.CPU == 0 && scale.Vertical == nil:
+			c.at(b, Problem{Message: "what a replica costs is not bounded", Expected: "limits.cpu of the service"})
+		}
+	}
+	c.vertical(s.child("vertical"), v)
+}
+
+func (c *checker) vertical(s spot, v *Service) {
+	vertical := v.Scale.Vertical
+	if vertical == nil {
+		return
+	}
+	cpu := vertical.Min > 0 || vertical.Max > 0
+	switch {
+	case !cpu && vertical.Memory == nil:
+		c.at(s, Problem{Message: "nothing says how far a replica may grow", Expected: "min and max cores, or memory: {min, max}"})
+	case cpu && vertical.Min < minVerticalCPU:
+		c.at(s.child("min"), Problem{Found: fmt.Sprint(vertical.Min), Expected: fmt.Sprintf("at least %v cores", minVerticalCPU)})
+	case cpu && vertical.Max < vertical.Min:
+		c.at(s.child("max"), Problem{Found: fmt.Sprint(vertical.Max), Message: fmt.Sprintf("is less than min (%v)", vertical.Min)})
+	case cpu && v.Scale.Target.CPU == 0:
+		c.at(s, Problem{Message: "more CPU for each replica helps where the CPU is what is held", Expected: "scale.target.cpu"})
+	case cpu && v.Limits.CPU == 0:
+		c.at(s, Problem{Message: "the replicas have no limit of CPU that could grow", Expected: "limits.cpu of the service"})
+	}
+	if m := vertical.Memory; m != nil {
+		switch {
+		case m.Min < minMemory:
+			c.at(s.child("memory").child("min"), Problem{Found: m.Min.String(), Expected: "at least 1MiB, written with its unit"})
+		case m.Max < m.Min:
+			c.at(s.child("memory").child("max"), Problem{Found: m.Max.String(), Message: fmt.Sprintf("is less than min (%v)", m.Min)})
+		case v.Limits.Memory == 0:
+			c.at(s.child("memory"), Problem{Message: "the replicas have no limit of memory that could grow", Expected: "limits.memory of the service"})
+		}
+	}
+}
+
+// minVerticalCPU is the least limit that a replica is scaled to.
+const minVerticalCPU CPU = 0.05
 
 // empty says whether the file says nothing at a node.
 func (n *node) empty() bool {

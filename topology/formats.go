@@ -34,6 +34,8 @@ func wantString(format string) string {
 		return "a URL such as redis://127.0.0.1:6379"
 	case "file":
 		return "a path in the file system"
+	case "cron":
+		return "five fields of crontab such as '30 8 * * mon-fri'"
 	case "time":
 		return "an instant such as 2026-01-31T12:00:00Z"
 	}
@@ -61,6 +63,10 @@ func checkFormat(format, text string) (Problem, bool) {
 	case "url":
 		u, err := url.Parse(text)
 		ok = err == nil && u.Scheme != "" && u.Host != ""
+	case "cron":
+		if _, err := ParseCron(text); err != nil {
+			return Problem{Message: err.Error(), Expected: wantString(format)}, false
+		}
 	case "time":
 		_, err := time.Parse(time.RFC3339, text)
 		ok = err == nil

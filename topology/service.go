@@ -80,10 +80,49 @@ type Limits struct {
 type Scale struct {
 	// Target that the autoscaler holds.
 	Target ScaleTarget `yaml:"target"`
-	// Predict scales ahead of forecast traffic, where the forecast has proved its skill.
+	// Policy by which it reacts: kubernetes (the horizontal pod autoscaler), knative (windows of a minute and of seconds,
+	// with panic), tracking (target tracking as AWS does it) or steps.
+	Policy string `yaml:"policy" schema:"enum=kubernetes|knative|tracking|steps,default=kubernetes"`
+	// Predict scales ahead of forecast traffic as well, where the forecast has proved its skill.
 	Predict bool `yaml:"predict"`
+	// Schedule has more replicas at least at times that are known beforehand.
+	Schedule []ScaleWindow `yaml:"schedule" schema:"maxItems=100"`
+	// Budget is what the service may cost in an hour at most, by 'prices' and its limits. 0: no bound.
+	Budget float64 `yaml:"budget" schema:"minimum=0"`
+	// Vertical gives each replica more CPU before there are more of them. Left out: their limits stay.
+	Vertical *Vertical `yaml:"vertical"`
+	// DryRun has the autoscaler decide and say why, and change nothing.
+	DryRun bool `yaml:"dry_run"`
 	// CoolDown is how long load must stay low before replicas are taken away.
 	CoolDown Duration `yaml:"cool_down" schema:"default=5m"`
+}
+
+// ScaleWindow is a time that comes again.
+type ScaleWindow struct {
+	// At is when it begins: the five fields of a line of crontab, in the machine's time zone.
+	At string `yaml:"at" schema:"format=cron"`
+	// For is how long it lasts.
+	For Duration `yaml:"for" schema:"minimum=1m,maximum=744h"`
+	// Min is how many replicas there are then at least.
+	Min int `yaml:"min" schema:"minimum=1,maximum=10000"`
+}
+
+// Vertical bounds the limits of one replica.
+type Vertical struct {
+	// Min cores of a replica. 0: its limit of CPU stays.
+	Min CPU `yaml:"min" schema:"minimum=0,maximum=4096"`
+	// Max cores of a replica.
+	Max CPU `yaml:"max" schema:"minimum=0,maximum=4096"`
+	// Memory of a replica. Left out: its limit stays.
+	Memory *VerticalMemory `yaml:"memory"`
+}
+
+// VerticalMemory bounds the limit of memory of one replica, which must have one.
+type VerticalMemory struct {
+	// Min of the limit.
+	Min Bytes `yaml:"min"`
+	// Max of the limit.
+	Max Bytes `yaml:"max"`
 }
 
 // ScaleTarget is the level that scaling holds; the first that is exceeded decides.

@@ -103,8 +103,13 @@ type Prices struct {
 type Demand struct {
 	// Visits to the service for each request of the route.
 	Visits float64 `yaml:"visits" schema:"minimum=0,maximum=1000000,default=1"`
+	// Calls that one visit makes to each service that its service uses, by name. Left out: by the service's 'work', made to
+	// fit the visits of the route.
+	Calls map[string]float64 `yaml:"calls" schema:"itemMinimum=0,itemMaximum=1000000"`
 	// CPU time of one visit.
 	CPU Duration `yaml:"cpu" schema:"maximum=24h"`
+	// CPUError is the standard error of the CPU time of one visit (cpu, async and wake together), as calibrated. 0: not known.
+	CPUError Duration `yaml:"cpu_error" schema:"maximum=24h"`
 	// Delay of one visit that is not CPU and does not queue: disk, timers, the network.
 	Delay Duration `yaml:"delay" schema:"maximum=24h"`
 	// SCV is the squared coefficient of variation of the CPU time: 0 constant, 1 exponential.
@@ -122,22 +127,4 @@ type Demand struct {
 	Quantiles map[string]Duration `yaml:"quantiles" schema:"keys=percentile"`
 	// DelayQuantiles are the same of the delay.
 	DelayQuantiles map[string]Duration `yaml:"delay_quantiles" schema:"keys=percentile"`
-}
-
-// Calibration records the run that demands were derived from.
-type Calibration struct {
-	// Source names the run.
-	Source string `yaml:"source"`
-	// At is when the run ended, RFC 3339.
-	At string `yaml:"at" schema:"format=time"`
-	// Cores of the machine on which the run was made.
-	Cores CPU `yaml:"cores"`
-	// Throughput of the run in requests a second, all routes together: predictions far above it are extrapolations.
-	Throughput float64 `yaml:"throughput" schema:"minimum=0"`
-	// Dispersion of the work that comes to the CPU: the variance of the work of a short span over its mean, in units of
-	// one call's work. Calls that come at random and vary exponentially make it 2; clusters of calls, long pauses for
-	// garbage collection and a coarse scheduler make it more, and waiting longer in proportion.
-	Dispersion float64 `yaml:"dispersion" schema:"minimum=0,maximum=1000,default=2"`
-	// Idle is the CPU that each service uses without any request, in cores, by service name; 'gateway' and 'client' too.
-	Idle map[string]float64 `yaml:"idle" schema:"itemMinimum=0"`
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 
+	"github.com/banyanhq/banyan/cache"
 	"github.com/banyanhq/banyan/gateway/httpcache"
 )
 
@@ -16,6 +17,15 @@ type CacheStatus struct {
 	httpcache.Stats
 }
 
+// CacheServerStatus says where a cache of the file is, and what it has counted.
+type CacheServerStatus struct {
+	Cache   string `json:"cache"`
+	Address string `json:"address"`
+	// HitRatio is the share of lookups that found their key, 0 to 1.
+	HitRatio float64 `json:"hit_ratio"`
+	cache.Stats
+}
+
 // Purged says how many kept answers a purge dropped.
 type Purged struct {
 	Answers int `json:"answers"`
@@ -24,6 +34,7 @@ type Purged struct {
 // cacheHandlers add what concerns the caches of routes.
 func cacheHandlers(mux *http.ServeMux, sys System) {
 	mux.HandleFunc("GET /v1/caches", func(w http.ResponseWriter, r *http.Request) { answer(w, sys.Caches(), nil) })
+	mux.HandleFunc("GET /v1/cache-servers", func(w http.ResponseWriter, r *http.Request) { answer(w, sys.CacheServers(), nil) })
 	mux.HandleFunc("POST /v1/purge", func(w http.ResponseWriter, r *http.Request) {
 		var p httpcache.Purge
 		if !decode(w, r, &p) {
@@ -37,6 +48,11 @@ func cacheHandlers(mux *http.ServeMux, sys System) {
 // Caches counts what became of requests in the caches of routes.
 func (c *Client) Caches(ctx context.Context) (s []CacheStatus, err error) {
 	return s, c.get(ctx, "caches", nil, &s)
+}
+
+// CacheServers says where the caches of the file are, and what they have counted.
+func (c *Client) CacheServers(ctx context.Context) (s []CacheServerStatus, err error) {
+	return s, c.get(ctx, "cache-servers", nil, &s)
 }
 
 // Purge drops what the caches of routes keep.

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/banyanhq/banyan/autoscale"
 	"github.com/banyanhq/banyan/gateway"
 	"github.com/banyanhq/banyan/observe"
 	"github.com/banyanhq/banyan/orchestrate"
@@ -117,6 +118,16 @@ func (c *Client) Topology(ctx context.Context) (text string, err error) {
 // Why asks what was decided for a request. The error says so where it is not remembered.
 func (c *Client) Why(ctx context.Context, id string) (d gateway.Decision, err error) {
 	return d, c.get(ctx, "why", url.Values{"id": {id}}, &d)
+}
+
+// ScaledServices asks which services the autoscaler scales.
+func (c *Client) ScaledServices(ctx context.Context) (names []string, err error) {
+	return names, c.get(ctx, "autoscale", nil, &names)
+}
+
+// ScaleDecisions asks what the autoscaler decided about a service.
+func (c *Client) ScaleDecisions(ctx context.Context, service string) (all []autoscale.Decision, err error) {
+	return all, c.get(ctx, "autoscale/"+url.PathEscape(service), nil, &all)
 }
 
 // Stop asks the system to end; it returns before it has.

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/banyanhq/banyan/autoscale"
 	"github.com/banyanhq/banyan/gateway"
 	"github.com/banyanhq/banyan/gateway/httpcache"
 	"github.com/banyanhq/banyan/observe"
@@ -42,12 +43,18 @@ type System interface {
 	Restart(ctx context.Context, service string) error
 	// Caches counts what became of requests in the caches of routes.
 	Caches() []CacheStatus
+	// CacheServers says where the embedded caches of the file are, and what they have counted.
+	CacheServers() []CacheServerStatus
 	// Purge drops what the caches of routes keep, and returns how many answers that were.
 	Purge(p httpcache.Purge) (int, error)
 	// Reload reads the file anew and goes by it, and returns what that changed, in words.
 	Reload() ([]string, error)
 	// Topology is the system that it goes by, as YAML with everything said.
 	Topology() ([]byte, error)
+	// ScaledServices are those that the autoscaler scales, ScaleDecisions what it decided about one; ok is false if it
+	// does not scale that.
+	ScaledServices() []string
+	ScaleDecisions(service string) (all []autoscale.Decision, ok bool)
 	// Why says what was decided for a request, by its id or its trace's; ok is false if that is not remembered.
 	Why(id string) (d gateway.Decision, ok bool)
 	// HandOver returns the listeners for another gateway to take; done is called when they have arrived there. The caller

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/banyanhq/banyan/autoscale"
+	"github.com/banyanhq/banyan/cache"
 	"github.com/banyanhq/banyan/gateway"
 	"github.com/banyanhq/banyan/gateway/httpcache"
 	"github.com/banyanhq/banyan/observe"
@@ -37,6 +39,12 @@ func (f *fake) Reload() ([]string, error) {
 	return []string{"route home changed"}, f.fail
 }
 func (f *fake) Topology() ([]byte, error) { return []byte("system: fake"), f.fail }
+func (f *fake) ScaledServices() []string  { return []string{"web"} }
+
+func (f *fake) ScaleDecisions(service string) ([]autoscale.Decision, bool) {
+	return []autoscale.Decision{{Service: service, To: autoscale.Size{Replicas: 2}}}, service == "web"
+}
+
 func (f *fake) Why(id string) (gateway.Decision, bool) {
 	return gateway.Decision{RequestID: id, Status: 200}, id == "known"
 }
@@ -53,6 +61,10 @@ func (f *fake) Scale(_ context.Context, service string, c orchestrate.Change) er
 }
 func (f *fake) Caches() []CacheStatus {
 	return []CacheStatus{{Route: "home", HitRatio: 0.5, Stats: httpcache.Stats{Hits: 1, Misses: 1}}}
+}
+
+func (f *fake) CacheServers() []CacheServerStatus {
+	return []CacheServerStatus{{Cache: "products", HitRatio: 0.5, Stats: cache.Stats{Hits: 1, Misses: 1}}}
 }
 
 func (f *fake) Purge(p httpcache.Purge) (int, error) { return 7, p.Validate() }
@@ -116,6 +128,9 @@ func TestEveryCallArrives(t *testing.T) {
 	if err := c.Scale(ctx, ScaleRequest{Service: "web", Replicas: &n}); err != nil || sys.service != "web" || *sys.scaled.Replicas != 4 || sys.scaled.CPU != nil {
 		t.Errorf("scale: %+v %v", sys, err)
 	}
+	if all, err := c.CacheServers(ctx); err != nil || len(all) != 1 || all[0].Cache != "products" || all[0].Hits != 1 {
+		t.Errorf("cache servers: %+v, %v", all, err)
+	}
 	if all, err := c.Caches(ctx); err != nil || len(all) != 1 || all[0].Route != "home" || all[0].Hits != 1 {
 		t.Errorf("caches: %+v, %v", all, err)
 	}
@@ -133,6 +148,15 @@ func TestEveryCallArrives(t *testing.T) {
 	}
 	if text, err := c.Topology(ctx); err != nil || text != "system: fake" {
 		t.Errorf("topology: %q %v", text, err)
+	}
+	if names, err := c.ScaledServices(ctx); err != nil || len(names) != 1 {
+		t.Errorf("scaled services: %v, %v", names, err)
+	}
+	if all, err := c.ScaleDecisions(ctx, "web"); err != nil || len(all) != 1 || all[0].To.Replicas != 2 {
+		t.Errorf("decisions: %v, %v", all, err)
+	}
+	if _, err := c.ScaleDecisions(ctx, "orders"); err == nil || !strings.Contains(err.Error(), "is not scaled") {
+		t.Errorf("decisions about a service that is not scaled: %v", err)
 	}
 	if d, err := c.Why(ctx, "known"); err != nil || d.RequestID != "known" {
 		t.Errorf("why: %+v %v", d, err)

@@ -84,6 +84,15 @@ func handler(sys System) http.Handler {
 		}
 		answer(w, d, nil)
 	})
+	mux.HandleFunc("GET /v1/autoscale", func(w http.ResponseWriter, _ *http.Request) { answer(w, sys.ScaledServices(), nil) })
+	mux.HandleFunc("GET /v1/autoscale/{service}", func(w http.ResponseWriter, r *http.Request) {
+		all, ok := sys.ScaleDecisions(r.PathValue("service"))
+		if !ok {
+			fail(w, http.StatusNotFound, fmt.Errorf("service %.128q is not scaled: that takes 'scale' and room between 'replicas.min' and 'replicas.max'", r.PathValue("service")))
+			return
+		}
+		answer(w, all, nil)
+	})
 	mux.HandleFunc("POST /v1/handover", serveHandOver(sys))
 	mux.HandleFunc("POST /v1/stop", func(w http.ResponseWriter, r *http.Request) {
 		sys.Stop()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -22,6 +23,8 @@ type fault struct {
 	Fields []string `json:"fields"`
 	Steps  string   `json:"steps"`
 	First  string   `json:"first,omitempty"`
+	// Path of the requests; empty: a thousand different ones, each as often.
+	Path string `json:"path,omitempty"`
 	// Calls of each service, in the order of the system: the shape's.
 	Services []service `json:"services"`
 }
@@ -125,6 +128,28 @@ func makeFault(seed uint64, i int) fault {
 	return f
 }
 
+// makeExtra draws a fault of the kinds that makeFault does not: hot keys, and more than is held. They are apart so that the
+// others stay what they were.
+func makeExtra(seed uint64, i int) fault {
+	rnd := rand.New(rand.NewPCG(seed, 1<<32+uint64(i)))
+	shape := shapeNames[rnd.IntN(len(shapeNames))]
+	f := fault{Name: fmt.Sprintf("extra-%d-%d", seed, i), Shape: shape, Services: shapes[shape]}
+	f.Service = f.Services[rnd.IntN(len(f.Services))].Name
+	between := func(low, high float64) float64 { return low + (high-low)*rnd.Float64() }
+	if i%2 == 0 {
+		// Only the requests from outside have paths that differ, so that the first service has the keys.
+		f.Class, f.Service = plan.ClassSkew, f.Services[0].Name
+		f.Path = []string{"/${zipf:1:20}", "/${pick:a,a,a,a,b,c,d}"}[rnd.IntN(2)]
+		f.Fields = []string{fmt.Sprintf("replicas: %d", 3+rnd.IntN(2)), "inbound: {balance: ring-hash, hash: {path: true}}"}
+		f.Steps = fmt.Sprintf("cpu %.2fms", between(2, 4))
+	} else {
+		f.Class = plan.ClassQueue
+		f.Steps = fmt.Sprintf("lock; wait %.2fms; unlock", 1000*between(1.3, 2)/(rate*visits(shape, f.Service)))
+	}
+	f.What = strings.Join(append(append([]string{f.Path}, f.Fields...), f.Steps), ", ")
+	return f
+}
+
 // topology is the file of the system.
 func (f fault) topology(worker string) string {
 	var b strings.Builder
@@ -158,6 +183,6 @@ func (f fault) topology(worker string) string {
 		fmt.Fprintf(&b, "    run: %s\n    uses: [%s]\n    env: {WORK: %q}\n", run, strings.Join(uses, ", "), strings.Join(steps, "; "))
 	}
 	fmt.Fprintf(&b, "routes:\n  - {name: get, path: /, to: %s}\n", f.Services[0].Name)
-	fmt.Fprintf(&b, "workload:\n  rate: %d/s\n  scenarios: {get: {steps: [{path: \"/${random:1:1000}\"}]}}\n", rate)
+	fmt.Fprintf(&b, "workload:\n  rate: %d/s\n  scenarios: {get: {steps: [{path: %q}]}}\n", rate, cmp.Or(f.Path, "/${random:1:1000}"))
 	return b.String()
 }

@@ -35,6 +35,7 @@ type options struct {
 	keep             string
 	seconds          int
 	replay, verbose  bool
+	extra            bool
 }
 
 // record is one run.
@@ -48,6 +49,7 @@ func main() {
 	flag.IntVar(&o.n, "n", 60, "faults")
 	flag.IntVar(&o.from, "from", 0, "index of the first of them")
 	flag.IntVar(&o.healthy, "healthy", 0, "systems without a fault, instead of those with one")
+	flag.BoolVar(&o.extra, "extra", false, "hot keys and growing queues instead of the usual faults")
 	flag.Uint64Var(&o.seed, "seed", 1, "of the faults")
 	flag.StringVar(&o.keep, "keep", filepath.Join(os.TempDir(), "banyan-bottleneck"), "folder for the records of runs")
 	flag.IntVar(&o.seconds, "seconds", 10, "length of each run")
@@ -79,8 +81,11 @@ func run(ctx context.Context, o options) (good bool, err error) {
 	}
 	for i := first; i < last; i++ {
 		f := makeFault(o.seed, i)
-		if o.healthy > 0 {
+		switch {
+		case o.healthy > 0:
 			f = makeHealthy(o.seed, i)
+		case o.extra:
+			f = makeExtra(o.seed, i)
 		}
 		r, err := b.recorded(ctx, f)
 		if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -51,6 +52,9 @@ the time of a request that is predicted to be saved by mending it. The system mu
 			if err != nil {
 				return err
 			}
+			if err := c.predictGains(cmd.Context(), client, found, a.Observation); err != nil {
+				return err
+			}
 			a.Findings = append(a.Findings, found...)
 			if c.json {
 				return writeJSON(c.out, a)
@@ -61,6 +65,32 @@ the time of a request that is predicted to be saved by mending it. The system mu
 	}
 	cmd.Flags().DurationVar(&window, "window", 30*time.Second, "how far to look back")
 	return cmd
+}
+
+// predictGains has the model say what mending a finding saves, where there is a calibration.
+func (c *cli) predictGains(ctx context.Context, client *control.Client, found []plan.Finding, o *plan.Observation) error {
+	paths, err := c.calibratedFiles()
+	if err != nil || len(found) == 0 {
+		return nil // a gateway that was started from flags has no file
+	}
+	sys, err := c.read(paths)
+	if err != nil {
+		return err
+	}
+	load := plan.Load{Rates: map[string]float64{}}
+	for _, r := range o.Routes {
+		if sys.RouteByName(r.Route) != nil && sys.Demands[r.Route] != nil && r.Calls > 0 {
+			load.Rates[r.Route] = r.Calls / o.Seconds
+		}
+	}
+	if len(load.Rates) == 0 {
+		return nil
+	}
+	replicas, cpu, err := runningSizes(ctx, client, sys)
+	if err != nil {
+		return err
+	}
+	return plan.PredictGains(found, sys, load, plan.Options{Cores: o.Cores, Replicas: replicas, CPU: cpu})
 }
 
 // observation asks for the window up to now, in the planner's terms.

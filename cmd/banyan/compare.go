@@ -18,15 +18,29 @@ import (
 
 func (c *cli) compare() *cobra.Command {
 	var simulated bool
+	var live liveFlags
 	cmd := &cobra.Command{
 		Use:     "compare [RUN]",
 		GroupID: "predict",
 		Short:   "Hold prediction and simulation against a load test",
 		Long: `Predict and simulate the system under the very load that a load test offered, and print all three side by side, with
 the error of each and where the model should not be trusted. RUN is the name or file of a load test's record; left out,
-the newest.`,
+the newest.
+
+With --live, watch the running system instead: CPU, number and time of the visits to each service are held against what the
+calibrated model says of the very load of each interval, by a sequential test (CUSUM). Exit code 1 when the system left the
+model, with the station and by how much.`,
+		Example: `  banyan compare
+  banyan compare --live --for 10m`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			o, err := live.options(cmd, args)
+			if err != nil {
+				return err
+			}
+			if live.on {
+				return c.compareLive(cmd.Context(), &live, o)
+			}
 			sys, err := c.openCalibrated()
 			if err != nil {
 				return err
@@ -47,6 +61,7 @@ the newest.`,
 		},
 	}
 	cmd.Flags().BoolVar(&simulated, "simulate", true, "simulate the load too")
+	live.register(cmd)
 	return cmd
 }
 
@@ -127,10 +142,13 @@ func (c *cli) printComparison(m *plan.Measurement, cmp *plan.Comparison) {
 		t.row(cells(name, cmp.Routes[name].P99, latency)...)
 	}
 	t.write(c.out)
-	if len(cmp.Hits) > 0 {
+	if len(cmp.Hits)+len(cmp.CacheHits) > 0 {
 		t = comparisonTable("CACHE HITS")
 		for _, name := range slices.Sorted(maps.Keys(cmp.Hits)) {
 			t.row(cells(name, cmp.Hits[name], percent)...)
+		}
+		for _, name := range slices.Sorted(maps.Keys(cmp.CacheHits)) {
+			t.row(cells("caches."+name, cmp.CacheHits[name], percent)...)
 		}
 		t.write(c.out)
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,6 +31,7 @@ type loadFlags struct {
 	knee                      kneeFlags
 	target                    targetFlags
 	out                       reportFlags
+	export                    exportFlags
 	distributed               workerFlags
 }
 
@@ -103,6 +103,7 @@ broken, or a worker was lost. Ctrl-C ends the test and reports what was done.`,
 	f.knee.register(cmd)
 	f.target.register(cmd)
 	f.out.register(cmd)
+	f.export.register(cmd)
 	f.distributed.register(cmd)
 	cmd.AddCommand(c.loadDiff())
 	cmd.AddCommand(c.importRecording())
@@ -123,10 +124,18 @@ func (c *cli) loadURL(ctx context.Context, url string, f loadFlags) error {
 	if err := errors.Join(f.distributed.apply(&cfg), f.target.apply(&cfg)); err != nil {
 		return err
 	}
-	progress := c.progress()
+	progress, err := c.loadProgress(f.out.progress)
+	if err != nil {
+		return err
+	}
 	cfg.Progress = progress.show
+	endExport, err := f.export.export(c, &cfg)
+	if err != nil {
+		return err
+	}
 	r, err := load.Run(ctx, cfg)
 	progress.end()
+	endExport()
 	if err != nil {
 		return err
 	}
@@ -161,17 +170,8 @@ func (f loadFlags) adHoc() (o load.AdHocOptions, err error) {
 		}
 		*d.to = v.Std()
 	}
-	for _, h := range f.headers {
-		name, value, ok := strings.Cut(h, ":")
-		if !ok {
-			return o, usagef("--header %q: want 'Name: value'", h)
-		}
-		if o.Headers == nil {
-			o.Headers = map[string]string{}
-		}
-		o.Headers[strings.TrimSpace(name)] = strings.TrimSpace(value)
-	}
-	return o, nil
+	o.Headers, err = parseHeaders("header", f.headers)
+	return o, err
 }
 
 // loadSystem loads the running system with its workload.
@@ -193,10 +193,18 @@ func (c *cli) loadSystem(cmd *cobra.Command, f loadFlags) error {
 	if err := errors.Join(f.distributed.apply(&cfg), f.target.apply(&cfg)); err != nil {
 		return err
 	}
-	progress := c.progress()
+	progress, err := c.loadProgress(f.out.progress)
+	if err != nil {
+		return err
+	}
 	cfg.Progress = progress.show
+	endExport, err := f.export.export(c, &cfg)
+	if err != nil {
+		return err
+	}
 	run, err := app.Measure(cmd.Context(), dir, sys, cfg)
 	progress.end()
+	endExport()
 	if err != nil {
 		return err
 	}

@@ -153,6 +153,11 @@ func (c *cli) loadSearch(cmd *cobra.Command, args []string, f loadFlags) error {
 			}
 		}
 	}
+	endExport, err := f.export.export(c, &cfg)
+	if err != nil {
+		return err
+	}
+	defer endExport()
 	if f.knee.sweep != "" {
 		return c.sweep(ctx, dir, cfg, f)
 	}

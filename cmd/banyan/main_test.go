@@ -56,6 +56,9 @@ func serve(kind string) int {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {})
+	if url := os.Getenv("REDIS_URL"); url != "" {
+		mux.HandleFunc("GET /count", counting(url))
+	}
 	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
 		if kind == "slow" {
 			time.Sleep(50 * time.Millisecond) // stands for a disk

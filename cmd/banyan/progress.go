@@ -4,9 +4,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
-
-	"github.com/banyanhq/banyan/load"
 )
 
 // progressLine keeps one line on a terminal up to date; it is silent in a pipe.
@@ -20,20 +17,6 @@ func (c *cli) progress() *progressLine {
 		return &progressLine{}
 	}
 	return &progressLine{w: c.err}
-}
-
-func (p *progressLine) show(s load.Progress) {
-	if p.w == nil {
-		return
-	}
-	phase := ""
-	if s.Warming {
-		phase = " warming up"
-	}
-	line := fmt.Sprintf("%s of %s%s: %s/s, p50 %s, p99 %s, %d in flight, %d sent, %d failed, generator %.1f of %d cores",
-		s.Elapsed.Round(time.Second), s.Length.Round(time.Second), phase, digits(s.Completed), duration(s.P50), duration(s.P99),
-		s.InFlight, s.TotalSent, s.TotalFailed, s.CPU, s.Cores)
-	p.print(line)
 }
 
 // print puts a line in the place of the one before.

@@ -18,7 +18,7 @@ const module = "github.com/banyanhq/banyan"
 
 // floors of the house: a package imports only from floors below its own; sub-folders of one package aside.
 var floors = map[string]int{
-	"topology": 0, "stats": 0, "env": 0,
+	"topology": 0, "stats": 0, "env": 0, "reactor": 0,
 	"policy": 1, "queueing": 1, "forecast": 1,
 	"simulate": 2,
 	"plan":     3,

@@ -123,19 +123,24 @@ func LatencyAxis(low, high float64) Axis {
 	return Axis{low: low, high: high, log: true, label: func(v float64) string { return Brief(time.Duration(v + 0.5)) }}
 }
 
-// frame draws axes and grid of a plot over the given length of time.
-func frame(b *strings.Builder, title string, a Axis, length time.Duration) {
-	fmt.Fprintf(b, `<svg viewBox="0 0 %g %g" role="img" aria-label="%s"><title>%s</title>`, plotWidth, plotHeight, html.EscapeString(title), html.EscapeString(title))
+// plane begins a plot: its grid and its values' axis.
+func plane(b *strings.Builder, title string, a Axis) {
+	fmt.Fprintf(b, `<div class="wide"><svg viewBox="0 0 %g %g" role="img" aria-label="%s"><title>%s</title>`, plotWidth, plotHeight, html.EscapeString(title), html.EscapeString(title))
 	for _, v := range a.ticks() {
 		y := a.y(v)
 		fmt.Fprintf(b, `<path class="grid" d="M%g %.1fH%g"/><text class="tick" x="%g" y="%.1f" text-anchor="end">%s</text>`,
 			plotLeft, y, plotWidth-plotRight, plotLeft-6, y+4, html.EscapeString(a.label(v)))
 	}
+	fmt.Fprintf(b, `<path class="axis" d="M%g %gH%g"/>`, plotLeft, plotHeight-plotBottom, plotWidth-plotRight)
+}
+
+// frame begins a plot over the given length of time.
+func frame(b *strings.Builder, title string, a Axis, length time.Duration) {
+	plane(b, title, a)
 	step := niceTime(length / 8)
 	for t := time.Duration(0); t <= length; t += step {
 		fmt.Fprintf(b, `<text class="tick" x="%.1f" y="%g" text-anchor="middle">%s</text>`, timeX(t, length), plotHeight-8, Brief(t))
 	}
-	fmt.Fprintf(b, `<path class="axis" d="M%g %gH%g"/>`, plotLeft, plotHeight-plotBottom, plotWidth-plotRight)
 }
 
 func timeX(t, length time.Duration) float64 {
@@ -177,7 +182,7 @@ func Lines(title string, a Axis, length, width time.Duration, curves ...Curve) s
 		}
 		b.WriteString(`"/>`)
 	}
-	b.WriteString("</svg>\n")
+	b.WriteString("</svg></div>\n")
 	b.WriteString(`<p class="legend">`)
 	for _, c := range curves {
 		fmt.Fprintf(&b, `<span><i class="%s"></i>%s</span>`, c.Class, html.EscapeString(c.Name))
@@ -218,7 +223,7 @@ func Heat(title string, a Axis, length, width time.Duration, columns []*stats.Hi
 			fmt.Fprintf(&b, `<path class="heat" fill-opacity="%.2f" d="%s"/>`, 0.12+0.88*float64(shade)/(heatShades-1), paths[shade].String())
 		}
 	}
-	b.WriteString("</svg>\n")
+	b.WriteString("</svg></div>\n")
 	fmt.Fprintf(&b, `<p class="legend"><span>each column %s; from 1 request (light) to %s (full), logarithmic</span></p>`+"\n", Brief(width), Count(max(most, 1)))
 	return b.String()
 }

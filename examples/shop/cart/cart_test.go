@@ -137,7 +137,7 @@ func TestSnapshotForgetsOldCarts(t *testing.T) {
 	}
 	kept := ""
 	err := s.journal.View(func() error {
-		return s.snapshot(func(record []byte) error { kept += string(record); return nil })
+		return s.snapshot(func(record []byte) error { kept += string(record); return nil }, nil)
 	})
 	if err != nil || strings.Contains(kept, "old-cart") || !strings.Contains(kept, "new-cart") {
 		t.Errorf("kept %s, %v", kept, err)

@@ -21,7 +21,7 @@ const (
 	// A cart that nobody touched for so long is forgotten, and the ones
 	// touched last are kept if there are more than fit in so many bytes.
 	keepFor   = 30 * 24 * time.Hour
-	keepBytes = 32 << 20
+	keepBytes = 8 << 20
 )
 
 // Item is some number of one product.
@@ -66,6 +66,12 @@ func openStore(dir string, log *slog.Logger) (*store, error) {
 // Reset is part of journal.State.
 func (s *store) Reset() { s.carts = map[string]held{} }
 
+// Fresh and Become are part of journal.Renewable.
+func (s *store) Fresh() journal.State { return &store{now: s.now} }
+
+// Become takes the carts of a fresh store over.
+func (s *store) Become(fresh journal.State) { s.carts = fresh.(*store).carts }
+
 // Apply is part of journal.State.
 func (s *store) Apply(_ journal.Position, data []byte) error {
 	var r record
@@ -80,7 +86,7 @@ func (s *store) Apply(_ journal.Position, data []byte) error {
 	return nil
 }
 
-func (s *store) snapshot(keep func([]byte) error) error {
+func (s *store) snapshot(keep func([]byte) error, _ func(journal.Position) error) error {
 	oldest := s.now().Add(-keepFor).Unix()
 	all := slices.SortedFunc(maps.Values(s.carts), func(a, b held) int { return cmp.Compare(b.at, a.at) })
 	size := 0

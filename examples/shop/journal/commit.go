@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"time"
 )
 
 // batch takes the operations that already wait, without waiting for more:
@@ -36,6 +35,9 @@ func (j *Journal) commit(ops []*operation) error {
 		return nil
 	}
 	file, end, fatal := j.append(ours)
+	if file != j.syncedOf {
+		j.syncedOf, j.synced = file, 0
+	}
 	// The sync is outside the lock: others decide on what we wrote meanwhile,
 	// and their sync of the same file covers our records too.
 	if fatal == nil && file != nil && end > j.synced {
@@ -60,18 +62,21 @@ func (j *Journal) commit(ops []*operation) error {
 // decide, and writes their records at once. It returns the file and the length
 // of it that must be on the disk before the operations are answered.
 func (j *Journal) append(ops []*operation) (*os.File, int64, error) {
+	// What can be read without the file lock is: a file that was replaced is long.
+	j.mu.Lock()
+	err := j.catchUp(false)
+	j.mu.Unlock()
+	if err != nil {
+		return nil, 0, err
+	}
 	if err := lockFile(j.lock); err != nil {
 		return nil, 0, fmt.Errorf("journal: locking %s: %w", j.lock.Name(), err)
 	}
 	defer unlockFile(j.lock)
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	was := j.file
 	if err := j.catchUp(true); err != nil {
 		return nil, 0, err
-	}
-	if j.file != was {
-		j.synced = 0
 	}
 	buf := j.buf
 	for _, op := range ops {
@@ -107,9 +112,6 @@ func (j *Journal) append(ops []*operation) (*os.File, int64, error) {
 			return nil, 0, nil
 		}
 		j.end += int64(len(buf))
-	}
-	if err := j.compact(); err != nil {
-		return nil, 0, fmt.Errorf("journal: compacting %s: %w", j.path, err)
 	}
 	return j.file, j.end, nil
 }
@@ -182,113 +184,53 @@ func (j *Journal) reopen() error {
 
 // replay applies the good records between the end and size.
 func (j *Journal) replay(size int64) error {
-	chunk := make([]byte, min(size-j.end, 1<<20))
-	have := 0 // bytes in chunk, from j.end on
-	for j.end+int64(have) < size || have > 0 {
-		n, err := j.file.ReadAt(chunk[have:min(int64(len(chunk)), size-j.end)], j.end+int64(have))
+	end, err := eachRecord(j.file, j.end, size, j.cfg.State.Apply)
+	j.end = end
+	if err != nil {
+		j.stale = true
+		return fmt.Errorf("journal: %s: %w", j.path, err)
+	}
+	return nil
+}
+
+// eachRecord gives the good records of a file between two positions to f, and returns where they end. A record that is torn
+// is no error: the caller decides what that means.
+func eachRecord(file *os.File, from, size int64, f func(Position, []byte) error) (end int64, err error) {
+	end = from
+	chunk := make([]byte, min(size-end, 1<<20))
+	have := 0 // bytes in chunk, from end on
+	for end+int64(have) < size || have > 0 {
+		n, err := file.ReadAt(chunk[have:min(int64(len(chunk)), size-end)], end+int64(have))
 		if err != nil && !errors.Is(err, io.EOF) {
-			return fmt.Errorf("journal: reading %s: %w", j.path, err)
+			return end, fmt.Errorf("reading: %w", err)
 		}
 		if n == 0 {
-			return nil
+			return end, nil
 		}
 		have += n
-		used := 0
-		need := 0
+		used, need := 0, 0
 		for used < have {
 			record, size, err := parseFrame(chunk[used:have])
 			if err != nil {
-				return nil // torn: the caller decides what that means
+				return end, nil
 			}
 			if record == nil {
 				need = size
 				break
 			}
-			if err := j.cfg.State.Apply(Position(j.end), record); err != nil {
-				j.stale = true
-				return fmt.Errorf("journal: %s: the record at byte %d: %w", j.path, j.end, err)
+			if err := f(Position(end), record); err != nil {
+				return end, fmt.Errorf("the record at byte %d: %w", end, err)
 			}
-			j.end += int64(size)
+			end += int64(size)
 			used += size
 		}
-		if j.end+int64(need) > size {
-			return nil
+		if end+int64(need) > size {
+			return end, nil
 		}
 		have = copy(chunk, chunk[used:have])
 		if need > len(chunk) {
 			chunk = append(chunk, make([]byte, need-len(chunk))...)
 		}
 	}
-	return nil
-}
-
-// compact replaces a file that has outgrown its content. The rename is the
-// moment of truth: the name always stands for a complete file, and a process
-// that holds the old one sees that the name means another. A failure before
-// that moment is logged and leaves the file as it is; one after it is
-// returned and ends the journal. Called with both locks held.
-func (j *Journal) compact() error {
-	if j.cfg.Snapshot == nil || j.end < j.cfg.CompactAbove || j.end < compactRatio*j.compacted {
-		return nil
-	}
-	started, before := time.Now(), j.end
-	// Whatever happens, try again only after more growth.
-	j.compacted = j.end
-	if err := j.replace(); err != nil {
-		j.cfg.Log.Error("compacting failed; the file stays as it is", "file", j.path, "error", err)
-		return nil
-	}
-	if err := syncDir(j.cfg.Dir); err != nil {
-		return err
-	}
-	// Reading it back costs a little and means that this process goes on
-	// from exactly what the others will see.
-	j.synced = 0
-	if err := j.catchUp(true); err != nil {
-		return err
-	}
-	j.compacted = j.end
-	j.cfg.Log.Info("compacted", "file", j.path, "from_bytes", before, "to_bytes", j.end, "took", time.Since(started))
-	return nil
-}
-
-// replace writes the snapshot beside the file and gives it the file's name.
-func (j *Journal) replace() error {
-	temporary := j.path + ".new"
-	f, err := os.OpenFile(temporary, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(j.writeSnapshot(f), f.Close()); err != nil {
-		return errors.Join(err, os.Remove(temporary))
-	}
-	if err := os.Rename(temporary, j.path); err != nil {
-		return errors.Join(err, os.Remove(temporary))
-	}
-	return nil
-}
-
-func (j *Journal) writeSnapshot(f *os.File) error {
-	var buf []byte
-	flush := func() error {
-		_, err := f.Write(buf)
-		buf = buf[:0]
-		return err
-	}
-	err := j.cfg.Snapshot(func(record []byte) error {
-		if len(record) > MaxRecord {
-			return fmt.Errorf("a record of %d bytes in the snapshot", len(record))
-		}
-		if buf = appendFrame(buf, record); len(buf) < 1<<20 {
-			return nil
-		}
-		return flush()
-	})
-	if err != nil {
-		return err
-	}
-	if err := flush(); err != nil {
-		return err
-	}
-	return f.Sync()
+	return end, nil
 }

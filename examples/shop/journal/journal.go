@@ -30,7 +30,10 @@
 // content, and the file is bounded by a multiple of that content. Without it
 // the file grows by one record for each update, for ever, and opening reads it all.
 //
-// Run owns the only goroutine.
+// The rewriting goes on beside the updates; they wait only while its last
+// bytes are copied.
+//
+// Run owns all goroutines.
 package journal
 
 import (
@@ -65,6 +68,16 @@ type State interface {
 	Apply(at Position, record []byte) error
 }
 
+// Renewable is a State that can be built beside the present one: then a file
+// is replaced without the process having to read it while all wait.
+type Renewable interface {
+	State
+	// Fresh returns an empty state of the same kind.
+	Fresh() State
+	// Become takes over what is in a state that Fresh returned.
+	Become(State)
+}
+
 // Position is the place of a record in the file. It holds until the next
 // Reset.
 type Position int64
@@ -78,19 +91,16 @@ type Config struct {
 	// State to build from the records. Required.
 	State State
 	// Snapshot hands records to keep that add up to the present state, to
-	// replace the whole file. It may leave out what has expired. Nil: the
-	// file is never rewritten.
-	Snapshot func(keep func(record []byte) error) error
+	// replace the whole file: as they are (and they must not change
+	// afterwards), or by their positions. It may leave out what has expired,
+	// and should be quick: updates wait. Nil: the file is never rewritten.
+	Snapshot func(keep func(record []byte) error, move func(at Position) error) error
 	// CompactAbove is the size in bytes under which the file is not
 	// rewritten. Default 16 MiB.
 	CompactAbove int64
 	// Log gets repairs and compactions. Default: nothing is logged.
 	Log *slog.Logger
 }
-
-// A file is rewritten when it has grown to this many times its size after the
-// last rewriting.
-const compactRatio = 4
 
 // The updates that share one lock and one fsync, at most.
 const maxBatch = 1024
@@ -115,7 +125,9 @@ type Journal struct {
 	compacted int64       // size after the last compaction seen
 	buf       []byte      // of the batch at hand: what comes at end, not written yet
 
-	synced int64 // of file, known to this handle; only the writer looks
+	synced     int64         // of syncedOf, known to this handle; only the writer looks
+	syncedOf   *os.File      // and here
+	compaction chan struct{} // closed when the one under way is over; nil: none is
 }
 
 type operation struct {
@@ -203,11 +215,18 @@ func (j *Journal) Run(ctx context.Context) error {
 				j.fail.Store(&err)
 				return err
 			}
+			j.compactIfOutgrown()
+			if err := j.fail.Load(); err != nil {
+				return *err
+			}
 		}
 	}
 }
 
 func (j *Journal) close() {
+	if j.compaction != nil {
+		<-j.compaction
+	}
 	close(j.done)
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -20,6 +20,17 @@ func lockFile(f *os.File) error {
 	}
 }
 
+// tryLockFile takes the lock if nobody has it.
+func tryLockFile(f *os.File) (taken bool, err error) {
+	switch err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
+	case errors.Is(err, syscall.EWOULDBLOCK):
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	return true, nil
+}
+
 func unlockFile(f *os.File) {
 	// It cannot fail on an open file; a closed one is unlocked already.
 	_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base32"
@@ -8,7 +9,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/banyanhq/banyan/examples/shop/httpserve"
@@ -51,10 +54,12 @@ type Order struct {
 }
 
 // record is a line of the journal: a reservation (Order) or its outcome (Settle).
+// Sold begins a file that was rewritten: what the orders that it forgot have taken.
 type record struct {
-	Order  *Order  `json:"order,omitempty"`
-	Print  string  `json:"print,omitempty"` // of the request, with Order
-	Settle *settle `json:"settle,omitempty"`
+	Order  *Order        `json:"order,omitempty"`
+	Print  string        `json:"print,omitempty"` // of the request, with Order
+	Settle *settle       `json:"settle,omitempty"`
+	Sold   map[int]int64 `json:"sold,omitempty"`
 }
 
 type settle struct {
@@ -67,20 +72,40 @@ type settle struct {
 // only where each order is in the journal; what is pending is held whole.
 type book struct {
 	journal *journal.Journal
+	keep    int // orders that are settled
 	orders  map[string]places
 	pending map[string]*Order
 	taken   map[int]int64 // pieces reserved or sold, by product
+	sold    map[int]int64 // of these, by orders that are forgotten
 }
 
-type places struct{ reserved, settled journal.Position }
+// places is where an order is in the journal, and what it has taken for good.
+type places struct {
+	reserved, settled journal.Position
+	takes             []take
+}
+
+type take struct {
+	product  int32
+	quantity int32
+}
+
+// keepOrders is how many settled orders are remembered, the newest; with an
+// older one its Idempotency-Key is forgotten too.
+const keepOrders = 50_000
 
 const unsettled = journal.Position(-1)
 
 func openBook(dir string, log *slog.Logger) (*book, error) {
-	b := &book{}
+	return openBookKeeping(dir, log, keepOrders, 0)
+}
+
+// openBookKeeping opens a book that remembers so many orders, and whose file
+// is rewritten above a size (0: the journal's default).
+func openBookKeeping(dir string, log *slog.Logger, keep int, compactAbove int64) (*book, error) {
+	b := &book{keep: keep}
 	var err error
-	// No snapshot: orders are kept for ever, so there is nothing to leave out.
-	b.journal, err = journal.Open(journal.Config{Dir: dir, Name: "orders", State: b, Log: log})
+	b.journal, err = journal.Open(journal.Config{Dir: dir, Name: "orders", State: b, Snapshot: b.snapshot, CompactAbove: compactAbove, Log: log})
 	return b, err
 }
 
@@ -102,7 +127,64 @@ func fingerprint(parts ...string) string {
 
 // Reset is part of journal.State.
 func (b *book) Reset() {
-	b.orders, b.pending, b.taken = map[string]places{}, map[string]*Order{}, map[int]int64{}
+	b.orders, b.pending, b.taken, b.sold = map[string]places{}, map[string]*Order{}, map[int]int64{}, map[int]int64{}
+}
+
+// Fresh is part of journal.Renewable.
+func (b *book) Fresh() journal.State { return &book{keep: b.keep} }
+
+// Become is part of journal.Renewable.
+func (b *book) Become(fresh journal.State) {
+	f := fresh.(*book)
+	b.orders, b.pending, b.taken, b.sold = f.orders, f.pending, f.taken, f.sold
+}
+
+// snapshot keeps the orders that are pending and the newest of the others; of
+// those that it forgets it keeps what they took.
+func (b *book) snapshot(keep func([]byte) error, move func(journal.Position) error) error {
+	var settled, all []places
+	for _, p := range b.orders {
+		all = append(all, p)
+		if p.settled != unsettled {
+			settled = append(settled, p)
+		}
+	}
+	byTime := func(a, b places) int { return cmp.Compare(a.reserved, b.reserved) }
+	slices.SortFunc(all, byTime)
+	slices.SortFunc(settled, byTime)
+	sold := maps.Clone(b.sold)
+	oldest := journal.Position(0)
+	if n := len(settled) - b.keep; n > 0 {
+		oldest = settled[n-1].reserved + 1
+		for _, p := range settled[:n] {
+			for _, t := range p.takes {
+				sold[int(t.product)] += int64(t.quantity)
+			}
+		}
+	}
+	if len(sold) > 0 {
+		data, err := json.Marshal(record{Sold: sold})
+		if err != nil {
+			return err
+		}
+		if err := keep(data); err != nil {
+			return err
+		}
+	}
+	for _, p := range all {
+		if p.settled != unsettled && p.reserved < oldest {
+			continue
+		}
+		if err := move(p.reserved); err != nil {
+			return err
+		}
+		if p.settled != unsettled {
+			if err := move(p.settled); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Apply is part of journal.State.
@@ -116,7 +198,7 @@ func (b *book) Apply(at journal.Position, data []byte) error {
 		if _, ok := b.orders[r.Order.ID]; ok {
 			return fmt.Errorf("order %s is there twice", r.Order.ID)
 		}
-		b.orders[r.Order.ID] = places{at, unsettled}
+		b.orders[r.Order.ID] = places{reserved: at, settled: unsettled}
 		b.pending[r.Order.ID] = r.Order
 		for _, l := range r.Order.Lines {
 			b.taken[l.Product] += int64(l.Quantity)
@@ -131,8 +213,19 @@ func (b *book) Apply(at journal.Position, data []byte) error {
 				b.taken[l.Product] -= int64(l.Quantity)
 			}
 		}
-		b.orders[o.ID] = places{b.orders[o.ID].reserved, at}
+		p := places{reserved: b.orders[o.ID].reserved, settled: at}
+		if r.Settle.Status == confirmed {
+			for _, l := range o.Lines {
+				p.takes = append(p.takes, take{int32(l.Product), int32(l.Quantity)})
+			}
+		}
+		b.orders[o.ID] = p
 		delete(b.pending, o.ID)
+	case r.Sold != nil:
+		for product, n := range r.Sold {
+			b.sold[product] += n
+			b.taken[product] += n
+		}
 	default:
 		return fmt.Errorf("an empty record")
 	}

@@ -401,3 +401,64 @@ func fill(b *testing.B, dir string, n int) {
 		b.Fatal(err)
 	}
 }
+
+// A book forgets old orders, and not what they took.
+func TestTheBookStaysBounded(t *testing.T) {
+	dir := t.TempDir()
+	const keep, orders, compactAbove = 5, 200, 4000
+	open := func() (*book, func()) {
+		b, err := openBookKeeping(dir, slog.New(slog.DiscardHandler), keep, compactAbove)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error)
+		go func() { done <- b.journal.Run(ctx) }()
+		return b, func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	b, stop := open()
+	ids := make([]string, orders)
+	for i := range orders {
+		o := Order{ID: orderID(strconv.Itoa(i)), Status: pending, Lines: []Line{{Product: 1 + i%2, Quantity: 2}}}
+		ids[i] = o.ID
+		if _, made, err := b.reserve(t.Context(), o, "print", map[int]int64{1: 1000, 2: 1000}); err != nil || !made {
+			t.Fatal(made, err)
+		}
+		to := settle{ID: o.ID, Status: confirmed}
+		if i%4 == 3 {
+			to.Status = declined // of product 2
+		}
+		if i == 0 {
+			continue // stays pending
+		}
+		if _, err := b.settle(t.Context(), to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(b *book) {
+		t.Helper()
+		for product, want := range map[int]int64{1: orders, 2: orders / 2} {
+			if n, err := b.stockTaken(product); err != nil || n != want {
+				t.Errorf("product %d: %d taken, want %d (%v)", product, n, want, err)
+			}
+		}
+		for i, want := range map[int]bool{0: true, 1: false, 50: false, orders - 2: true, orders - 1: true} {
+			if o, ok, err := b.get(ids[i]); err != nil || ok != want || ok && o.ID != ids[i] {
+				t.Errorf("order %d: there %v, want %v (%v)", i, ok, want, err)
+			}
+		}
+	}
+	stop() // waits for the compaction under way
+	b, stop = open()
+	check(b)
+	stop()
+	info, err := os.Stat(filepath.Join(dir, "orders.log"))
+	if err != nil || info.Size() > 3*compactAbove {
+		t.Errorf("the file has %d bytes (%v)", info.Size(), err)
+	}
+}

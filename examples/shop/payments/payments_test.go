@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -127,5 +128,40 @@ func TestAcquirerDelayEndsWithTheRequest(t *testing.T) {
 	cancel()
 	if _, _, err := a.decide(ctx, "k", "4242424242424242"); err == nil {
 		t.Fatal("the acquirer answered a request that had gone")
+	}
+}
+
+// Old payments are forgotten, so that the file stays bounded.
+func TestTheStoreStaysBounded(t *testing.T) {
+	dir := t.TempDir()
+	const keep, payments, compactAbove = 5, 300, 4000
+	s, err := openStoreKeeping(dir, slog.New(slog.DiscardHandler), acquirer{after: time.After}, keep, compactAbove)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- s.journal.Run(ctx) }()
+	for i := range payments {
+		if _, made, err := s.pay(t.Context(), fmt.Sprint("key", i), "4242424242424242", int64(i)); err != nil || !made {
+			t.Fatal(made, err)
+		}
+	}
+	if p, err := s.get(fmt.Sprint("key", payments-1)); err != nil || p.AmountCents != payments-1 {
+		t.Errorf("the last payment: %+v, %v", p, err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	again, err := openStoreKeeping(dir, slog.New(slog.DiscardHandler), acquirer{}, keep, compactAbove)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(again.payments); n < keep || n > 60 {
+		t.Errorf("%d payments are remembered", n)
+	}
+	if _, err := again.get("key0"); err == nil {
+		t.Error("the first payment is still remembered")
 	}
 }

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,22 +53,48 @@ func (a acquirer) decide(ctx context.Context, key, card string) (status, referen
 	return approved, "acq-" + key, nil
 }
 
+// keepPayments is how many payments are remembered, the newest: some more than
+// the shop keeps orders. The key of an older one would be charged again.
+const keepPayments = 100_000
+
 // store is the payments by key. In memory there is only where each is in the
 // journal, so that many fit.
 type store struct {
 	journal  *journal.Journal
 	acquirer acquirer
 	now      func() time.Time
+	keep     int
 	payments map[string]journal.Position
 }
 
 func openStore(dir string, log *slog.Logger, a acquirer) (*store, error) {
-	s := &store{now: time.Now, acquirer: a}
+	return openStoreKeeping(dir, log, a, keepPayments, 0)
+}
+
+// openStoreKeeping opens a store that remembers so many payments, and whose
+// file is rewritten above a size (0: the journal's default).
+func openStoreKeeping(dir string, log *slog.Logger, a acquirer, keep int, compactAbove int64) (*store, error) {
+	s := &store{now: time.Now, acquirer: a, keep: keep}
 	var err error
-	// No snapshot: every payment is kept for ever, one record each, so there
-	// is nothing to leave out.
-	s.journal, err = journal.Open(journal.Config{Dir: dir, Name: "payments", State: s, Log: log})
+	s.journal, err = journal.Open(journal.Config{Dir: dir, Name: "payments", State: s, Snapshot: s.snapshot, CompactAbove: compactAbove, Log: log})
 	return s, err
+}
+
+// Fresh is part of journal.Renewable.
+func (s *store) Fresh() journal.State { return &store{} }
+
+// Become is part of journal.Renewable.
+func (s *store) Become(fresh journal.State) { s.payments = fresh.(*store).payments }
+
+// snapshot keeps the newest payments.
+func (s *store) snapshot(_ func([]byte) error, move func(journal.Position) error) error {
+	all := slices.Sorted(maps.Values(s.payments))
+	for _, at := range all[max(0, len(all)-s.keep):] {
+		if err := move(at); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Reset is part of journal.State.

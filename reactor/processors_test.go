@@ -16,6 +16,9 @@ func TestClaim(t *testing.T) {
 	if m != before || runtime.GOMAXPROCS(0) != 3*before {
 		t.Errorf("the second claim: %d loops on %d of %d processors", m, runtime.GOMAXPROCS(0), before)
 	}
+	if Processors() != before {
+		t.Errorf("%d processors while twice as many are claimed, %d before", Processors(), before)
+	}
 	release()
 	release()
 	releaseOther()

@@ -20,7 +20,7 @@ func Claim() (loops int, release func()) {
 	claimed.Lock()
 	defer claimed.Unlock()
 	all := runtime.GOMAXPROCS(0)
-	n := max(1, all-claimed.n)
+	n := processors()
 	claimed.n += n
 	runtime.GOMAXPROCS(all + n)
 	return n, sync.OnceFunc(func() {
@@ -30,3 +30,12 @@ func Claim() (loops int, release func()) {
 		runtime.GOMAXPROCS(max(1, runtime.GOMAXPROCS(0)-n))
 	})
 }
+
+// Processors returns for how many loops there are processors, whatever is claimed.
+func Processors() int {
+	claimed.Lock()
+	defer claimed.Unlock()
+	return processors()
+}
+
+func processors() int { return max(1, runtime.GOMAXPROCS(0)-claimed.n) }

@@ -1,5 +1,5 @@
 // Package reactor is an event loop for many TCP connections on one goroutine: epoll, edge-triggered, with a timer wheel.
-// It is what the gateway's fast tier stands on, and knows nothing of HTTP.
+// It is what the gateway's fast tier and the cache stand on, and knows nothing of either.
 //
 // All reads and writes are non-blocking system calls made directly, so that Go's scheduler and its own poller have no
 // part in them; only the wait for events, when there are none, gives the processor back to the scheduler. A connection

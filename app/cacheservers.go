@@ -1,0 +1,84 @@
+package app
+
+import (
+	"fmt"
+	"log/slog"
+	"runtime"
+	"slices"
+
+	"github.com/banyanhq/banyan/app/control"
+	"github.com/banyanhq/banyan/cache"
+	"github.com/banyanhq/banyan/topology"
+)
+
+// cacheLoops bounds the event loops of one cache: there may be several, and services beside them.
+const cacheLoops = 4
+
+// newCacheServers prepares the caches of the file that are embedded.
+func newCacheServers(sys *topology.System, log *slog.Logger) (map[string]*cache.Server, error) {
+	servers := map[string]*cache.Server{}
+	for name, v := range sys.Caches {
+		if v.Engine != "embedded" {
+			continue
+		}
+		s, err := cache.New(cache.Config{
+			Listen: "127.0.0.1:0", Memory: int64(v.Memory), TTL: v.TTL.Std(), Loops: min(cacheLoops, runtime.GOMAXPROCS(0)), Log: log.With("cache", name),
+		})
+		if err != nil {
+			return nil, fmt.Errorf("caches.%s: %w", name, err)
+		}
+		servers[name] = s
+	}
+	return servers, nil
+}
+
+// cacheURL is where a cache is reached; empty where it is not there.
+func (a *App) cacheURL(name string) string {
+	if v := a.system.Load().Caches[name]; v != nil && v.Engine == "redis" {
+		return v.URL
+	}
+	if s := a.caches[name]; s != nil {
+		return "redis://" + s.Addr().String()
+	}
+	return ""
+}
+
+// cacheNames are the embedded caches in order.
+func (a *App) cacheNames() (names []string) {
+	for name := range a.caches {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// CacheServers says where the embedded caches are and what they have counted.
+func (a *App) CacheServers() []control.CacheServerStatus {
+	all := []control.CacheServerStatus{}
+	for _, name := range a.cacheNames() {
+		s := a.caches[name]
+		st := s.Stats()
+		all = append(all, control.CacheServerStatus{Cache: name, Address: s.Addr().String(), HitRatio: st.HitRatio(), Stats: st})
+	}
+	return all
+}
+
+// cacheHits is the share of lookups, by cache, that found their key between two readings.
+func cacheHits(before, after []control.CacheServerStatus) map[string]float64 {
+	was := map[string]cache.Stats{}
+	for _, c := range before {
+		was[c.Cache] = c.Stats
+	}
+	var ratios map[string]float64
+	for _, c := range after {
+		hits, misses := c.Hits-was[c.Cache].Hits, c.Misses-was[c.Cache].Misses
+		if hits < 0 || misses < 0 || hits+misses == 0 { // the counters began anew, or there was nothing to count
+			continue
+		}
+		if ratios == nil {
+			ratios = map[string]float64{}
+		}
+		ratios[c.Cache] = float64(hits) / float64(hits+misses)
+	}
+	return ratios
+}

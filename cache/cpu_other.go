@@ -1,0 +1,7 @@
+//go:build !unix
+
+package cache
+
+import "strings"
+
+func (s *Server) infoCPU(*strings.Builder) {}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/banyanhq/banyan/cache"
+	"github.com/banyanhq/banyan/topology"
+)
+
+// cacheFlags are what the cache that stands alone takes from its command line.
+type cacheFlags struct {
+	listen, memory, policy, ttl, passwordFile string
+	loops, clients                            int
+	verbose                                   bool
+}
+
+func (c *cli) cache() *cobra.Command {
+	var f cacheFlags
+	cmd := &cobra.Command{
+		Use:     "cache",
+		GroupID: "run",
+		Short:   "Run a cache alone, for any Redis client",
+		Long: `Run a cache alone, for any Redis client. With a file and the name of one of its caches, memory and ttl are taken from
+there; flags go before the file. Under 'banyan up' the caches of the file run by themselves.
+
+What is in it is gone when it ends.`,
+		Example: `  banyan cache --listen 127.0.0.1:6379 --memory 256MiB
+  banyan cache -f banyan.yaml products
+  redis-cli -p 6379 INFO memory`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := c.cacheConfig(f, args)
+			if err != nil {
+				return err
+			}
+			cfg.Log = c.logger(f.verbose)
+			server, err := cache.New(cfg)
+			if err != nil {
+				return wrongUse{err}
+			}
+			if err := server.Listen(); err != nil {
+				return err
+			}
+			limit := "no memory limit"
+			if cfg.Memory > 0 {
+				limit = "up to " + topology.Bytes(cfg.Memory).String()
+			}
+			fmt.Fprintf(c.out, "cache on %s, %s\n", server.Addr(), limit)
+			return server.Run(cmd.Context())
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.listen, "listen", "127.0.0.1:6379", "`address` to be reached at")
+	flags.StringVar(&f.memory, "memory", "", "what the data may take, such as 256MiB (default: any)")
+	flags.StringVar(&f.policy, "policy", "", "maxmemory-policy (default: allkeys-lfu with --memory, noeviction without)")
+	flags.StringVar(&f.ttl, "ttl", "", "after which a key expires that was stored without an expiry (default: never)")
+	flags.StringVar(&f.passwordFile, "password-file", "", "`file` whose first line clients must give as password")
+	flags.IntVar(&f.loops, "loops", 0, "event loops (default: one for each processor)")
+	flags.IntVar(&f.clients, "clients", 0, "connections at once (default: 10000)")
+	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log more")
+	return cmd
+}
+
+// cacheConfig joins the flags with what the file says of a cache that is named.
+func (c *cli) cacheConfig(f cacheFlags, names []string) (cache.Config, error) {
+	cfg := cache.Config{Listen: f.listen, Eviction: f.policy, Loops: f.loops, MaxClients: f.clients}
+	if len(names) == 0 && len(c.files) > 0 {
+		return cfg, usagef("the file has caches: name the one that is meant")
+	}
+	if len(names) == 1 {
+		sys, err := topology.Load(c.files...)
+		if err != nil {
+			return cfg, wrongUse{err}
+		}
+		v := sys.Caches[names[0]]
+		if v == nil {
+			return cfg, usagef("the file has no cache %q", names[0])
+		}
+		cfg.Memory, cfg.TTL = int64(v.Memory), v.TTL.Std()
+	}
+	if f.memory != "" {
+		b, err := topology.ParseBytes(f.memory)
+		if err != nil {
+			return cfg, usagef("--memory: %w", err)
+		}
+		cfg.Memory = int64(b)
+	}
+	if f.ttl != "" {
+		d, err := topology.ParseDuration(f.ttl)
+		if err != nil {
+			return cfg, usagef("--ttl: %w", err)
+		}
+		cfg.TTL = d.Std()
+	}
+	if f.passwordFile != "" {
+		b, err := os.ReadFile(f.passwordFile)
+		if err != nil {
+			return cfg, fmt.Errorf("reading the password: %w", err)
+		}
+		if cfg.Password, _, _ = strings.Cut(strings.TrimRight(string(b), "\r\n"), "\n"); cfg.Password == "" {
+			return cfg, usagef("--password-file %s: its first line is empty", f.passwordFile)
+		}
+	}
+	return cfg, nil
+}

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// counting is a handler that counts its requests in a cache.
+func counting(url string) http.HandlerFunc {
+	options, err := redis.ParseURL(url)
+	if err != nil {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	}
+	client := redis.NewClient(options)
+	return func(w http.ResponseWriter, r *http.Request) {
+		n, err := client.Incr(r.Context(), "requests").Result()
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+		fmt.Fprint(w, n)
+	}
+}
+
+// Replicas of a service share the cache that it uses, through an ordinary client; status says where that is, and the
+// metrics what it has counted.
+func TestServicesShareACache(t *testing.T) {
+	text := strings.Replace(smallSystem, "uses: [back]", "uses: [back, caches.products]", 1) + "caches: {products: {memory: 2MiB, ttl: 1h}}\n"
+	p := newPlace(t, text)
+	p.must("up", "--detach")
+	var s statusAnswer
+	p.ask(&s, "status")
+	for i := range 10 {
+		resp, err := http.Get("http://" + s.Info.Address + "/count")
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if string(body) != fmt.Sprint(i+1) {
+			t.Fatalf("request %d is answered %d %s", i+1, resp.StatusCode, body)
+		}
+	}
+	url := ""
+	for _, e := range s.Info.Endpoints {
+		url, _ = strings.CutPrefix(e, "cache products on ")
+	}
+	options, err := redis.ParseURL(url)
+	if err != nil {
+		t.Fatalf("status tells of no cache: %q", s.Info.Endpoints)
+	}
+	client := redis.NewClient(options)
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if left, err := client.TTL(ctx, "requests").Result(); err != nil || left <= 0 || left > time.Hour {
+		t.Errorf("a key without an expiry of its own has %v left, %v", left, err)
+	}
+	if m, err := client.ConfigGet(ctx, "maxmemory").Result(); err != nil || m["maxmemory"] != "2097152" {
+		t.Errorf("the budget is %v, %v", m, err)
+	}
+	resp, err := http.Get(s.Info.Metrics)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if page, _ := io.ReadAll(resp.Body); !strings.Contains(string(page), `banyan_cache_server_keys{cache="products",system="small"} 1`) {
+		t.Errorf("the metrics do not count the key:\n%s", page)
+	}
+}
+
+// The cache that stands alone takes its budget from the file or from flags, and says what is wrong with them.
+func TestCacheAlone(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "banyan.yaml")
+	if err := os.WriteFile(file, []byte(smallSystem+"caches: {products: {memory: 2MiB, ttl: 1m}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"cache", "--memory", "lots"}, "--memory"},
+		{[]string{"cache", "--policy", "best"}, "maxmemory-policy"},
+		{[]string{"cache", "--listen", "nowhere"}, "listen"},
+		{[]string{"-f", file, "cache"}, "name the one"},
+		{[]string{"-f", file, "cache", "pages"}, `no cache "pages"`},
+	} {
+		var errs strings.Builder
+		if code := run(t.Context(), c.args, strings.NewReader(""), io.Discard, &errs); code != 2 || !strings.Contains(errs.String(), c.want) {
+			t.Errorf("%v: %d %s", c.args, code, errs.String())
+		}
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	read, write := io.Pipe()
+	done := make(chan int, 1)
+	go func() {
+		done <- run(ctx, []string{"-f", file, "cache", "products", "--listen", "127.0.0.1:0"}, strings.NewReader(""), write, io.Discard)
+	}()
+	var addr string
+	if _, err := fmt.Fscanf(read, "cache on %s", &addr); err != nil {
+		t.Fatal(err)
+	}
+	go io.Copy(io.Discard, read)
+	addr = strings.TrimSuffix(addr, ",")
+	if _, _, err := net.SplitHostPort(addr); err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(&redis.Options{Addr: addr})
+	if m, err := client.ConfigGet(ctx, "maxmemory*").Result(); err != nil || m["maxmemory"] != "2097152" || m["maxmemory-policy"] != "allkeys-lfu" {
+		t.Errorf("the budget is %v, %v", m, err)
+	}
+	client.Close()
+	cancel()
+	if code := <-done; code != 0 {
+		t.Errorf("it ended with %d", code)
+	}
+}
