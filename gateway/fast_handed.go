@@ -16,7 +16,8 @@ import (
 // has been answered it comes back to its loop: as soon as the server wants to read the next request from it, it is told that
 // there is none.
 //
-// All but Close is called by the server, which does not read and change the state at the same time.
+// Of one that may come back, all but Close is called by the server, which does not read and change the state at the same
+// time.
 type handedConn struct {
 	*net.TCPConn
 	w      *worker
@@ -28,11 +29,13 @@ type handedConn struct {
 	idle   bool           // the server wants the next request
 	credit int8           // for the client's next life
 	gone   atomic.Bool    // closed, or back
+
+	returns bool // it may come back; set once. Otherwise, as with HTTP/2, reads and answers go on at the same time
 }
 
 // handOver gives a connection to the full tier. It runs on the loop and does not wait.
 func (d *door) handOver(w *worker, fd int, c *handedConn) {
-	c.w, c.d = w, d
+	c.w, c.d, c.returns = w, d, c.left >= 0
 	d.open.Add(1)
 	go func() { // it waits for the server to accept
 		f := os.NewFile(uintptr(fd), "client")
@@ -69,7 +72,7 @@ func (c *handedConn) WriteTo(w io.Writer) (int64, error) {
 // server has buffered cannot come back.
 func (c *handedConn) Read(p []byte) (int, error) {
 	switch {
-	case c.left < 0:
+	case !c.returns || c.left < 0:
 		return c.receive(p)
 	case c.left > 0:
 		n, err := c.receive(p[:min(int64(len(p)), c.left)])
@@ -97,6 +100,9 @@ func (c *handedConn) receive(p []byte) (int, error) {
 
 // answered is called when the server has answered a request, and wants the next; or when a handler has taken it over.
 func (c *handedConn) answered(hijacked bool) {
+	if !c.returns {
+		return
+	}
 	if hijacked || c.idle || c.left > 0 {
 		c.left, c.beyond = -1, nil // it knows more than one request by now
 	}
