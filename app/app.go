@@ -51,6 +51,8 @@ type Config struct {
 	// TakeOver has the outside listener handed over by the gateway that runs in the state directory, which then finishes
 	// what it has and ends. Only with GatewayOnly.
 	TakeOver bool
+	// Linger is how long streams and TCP connections may go on once another gateway has taken over. Default 10 minutes.
+	Linger time.Duration
 }
 
 // App is a system that runs on this machine. New prepares it, Run runs it.
@@ -61,6 +63,7 @@ type App struct {
 	gateway  *gateway.Gateway
 	caches   map[string]*cache.Server // the embedded ones
 	orch     *orchestrate.Orchestrator
+	canaries canaryJournal
 	observer *observe.Observer
 	pulses   *observe.Pulses
 	scaler   *autoscale.Controller // nil where no service is scaled
@@ -68,6 +71,7 @@ type App struct {
 	since    time.Time
 	loaded   atomic.Pointer[time.Time] // when the system was read
 	state    atomic.Value              // string
+	parted   atomic.Bool               // another gateway has taken over
 	running  context.Context
 	stop     context.CancelFunc
 }
@@ -96,7 +100,7 @@ func New(cfg Config) (*App, error) {
 	a.loaded.Store(&a.since)
 	a.state.Store(control.Starting)
 	var err error
-	if a.gateway, err = gateway.New(gateway.Config{System: cfg.System, Log: cfg.Log, StateDir: cfg.Dir}); err != nil {
+	if a.gateway, err = gateway.New(gateway.Config{System: cfg.System, Log: cfg.Log, StateDir: cfg.Dir, OnCanary: a.canaries.note}); err != nil {
 		return nil, err
 	}
 	if !cfg.GatewayOnly {
@@ -105,7 +109,7 @@ func New(cfg Config) (*App, error) {
 		}
 	}
 	a.orch, err = orchestrate.New(orchestrate.Config{
-		System: ownServices(cfg.System), Root: cfg.System.Dir, Dir: cfg.Dir, Log: cfg.Log, Balancer: balancer{a.gateway},
+		System: ownServices(cfg.System), Root: cfg.System.Dir, Dir: cfg.Dir, Log: cfg.Log, Balancer: balancer{a.gateway, cfg.System.Zone},
 		Env: func(service, _ string) []string {
 			return environ(a.system.Load(), service, a.gateway.EdgeURL, a.cacheURL)
 		},
@@ -161,10 +165,14 @@ func (a *App) built(step orchestrate.BuildStep) {
 
 // listen binds every address, so that a port that is taken is known before anything runs.
 func (a *App) listen(ctx context.Context) (socket net.Listener, err error) {
+	var before *control.HandOver
 	if a.cfg.TakeOver {
-		if err := a.takeOver(ctx); err != nil {
+		if before, err = a.takeOver(ctx); err != nil {
 			return nil, err
 		}
+	}
+	if before != nil {
+		defer before.Close() // unless it was confirmed, the other one goes on
 	}
 	if err := a.gateway.Listen(); err != nil {
 		return nil, inUse(err, "listen")
@@ -177,6 +185,11 @@ func (a *App) listen(ctx context.Context) (socket net.Listener, err error) {
 	for _, name := range a.cacheNames() {
 		if err := a.caches[name].Listen(); err != nil {
 			return nil, fmt.Errorf("caches.%s: %w", name, err)
+		}
+	}
+	if before != nil {
+		if err := before.Confirm(); err != nil {
+			return nil, fmt.Errorf("taking over: %w", err)
 		}
 	}
 	return control.Listen(a.cfg.Dir)
@@ -258,7 +271,9 @@ func (a *App) serveMetrics(ctx context.Context) error {
 		<-ctx.Done()
 		srv.Close()
 	}()
-	if err := srv.Serve(a.metrics); !errors.Is(err, http.ErrServerClosed) {
+	err := srv.Serve(a.metrics)
+	handedOver := a.parted.Load() && errors.Is(err, net.ErrClosed)
+	if !errors.Is(err, http.ErrServerClosed) && !handedOver {
 		return err
 	}
 	<-done
@@ -273,6 +288,9 @@ func (a *App) endpoints() (all []string) {
 			line += " (clients must trust " + root + ")"
 		}
 		all = append(all, line)
+	}
+	if addr := a.gateway.PeerAddr(); addr != nil {
+		all = append(all, "other gateways on "+addr.String())
 	}
 	for _, t := range a.cfg.System.TCP {
 		all = append(all, "tcp "+t.Name+" on "+a.gateway.TCPAddr(t.Name).String())
@@ -297,9 +315,6 @@ func (a *App) Status(window time.Duration) (observe.Status, error) { return a.ob
 
 // Replicas is what the orchestrator knows of each service.
 func (a *App) Replicas() []orchestrate.ServiceStatus { return a.orch.Status() }
-
-// Events are the latest things that happened to services and replicas, oldest first.
-func (a *App) Events() []orchestrate.Event { return a.orch.Events() }
 
 // Window is everything that was observed between two instants.
 func (a *App) Window(from, to time.Time) (*observe.Window, error) { return a.observer.Window(from, to) }

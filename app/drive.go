@@ -106,10 +106,14 @@ func pulseSteps(pulses []observe.Pulse, routes []*topology.Route) []plan.Pulse {
 // RunName names the record of a result after its start, so that names sort by time.
 func RunName(r *load.Result) string { return r.Start.UTC().Format("20060102T150405.000Z") }
 
-// watchIdle returns the window just before now if nothing was asked of the system in it, nil if something was. It
-// waits for the system to be observed for long enough.
+// watchIdle returns a window before now in which nothing was asked of the system, nil if something is asked of it all the
+// time. What was observed before counts; only where something was asked a moment ago, or the system has just been
+// started, does it wait for a window to come.
 func watchIdle(ctx context.Context, client *control.Client) (*observe.Window, error) {
 	begin := time.Now()
+	if w, err := client.Window(ctx, begin.Add(-idleSpan-2*time.Second), begin); err == nil && w.Covered >= idleSpan && Quiet(w) {
+		return w, nil
+	}
 	timer := time.NewTimer(idleSpan + time.Second) // samples are a second apart
 	defer timer.Stop()
 	select {

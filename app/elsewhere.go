@@ -43,7 +43,7 @@ func allElsewhere(sys *topology.System) error {
 func (a *App) addElsewhere(sys *topology.System) {
 	for name, svc := range sys.Services {
 		for _, b := range svc.Backends {
-			a.gateway.Add(name, gateway.Backend{ID: b.Address, Address: b.Address, Weight: b.Weight})
+			a.gateway.Add(name, gateway.Backend{ID: b.Address, Address: b.Address, Weight: b.Weight, Zone: b.Zone})
 			a.gateway.SetReady(name, b.Address, true)
 		}
 	}
@@ -52,19 +52,19 @@ func (a *App) addElsewhere(sys *topology.System) {
 // changeElsewhere follows a change of the file from old to now: new backends first, so that none is missing meanwhile.
 func (a *App) changeElsewhere(old, now *topology.System) {
 	type place struct{ service, address string }
-	places := func(sys *topology.System) map[place]int {
-		all := map[place]int{}
+	places := func(sys *topology.System) map[place]topology.Backend {
+		all := map[place]topology.Backend{}
 		for name, svc := range sys.Services {
 			for _, b := range svc.Backends {
-				all[place{name, b.Address}] = b.Weight
+				all[place{name, b.Address}] = b
 			}
 		}
 		return all
 	}
 	before, after := places(old), places(now)
-	for p, weight := range after {
-		if w, known := before[p]; !known || w != weight {
-			a.gateway.Add(p.service, gateway.Backend{ID: p.address, Address: p.address, Weight: weight})
+	for p, b := range after {
+		if o, known := before[p]; !known || o != b {
+			a.gateway.Add(p.service, gateway.Backend{ID: p.address, Address: p.address, Weight: b.Weight, Zone: b.Zone})
 			a.gateway.SetReady(p.service, p.address, true)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/banyanhq/banyan/app/control"
+	"github.com/banyanhq/banyan/gateway"
 )
 
 // HandOver gives the listeners to a gateway that takes this one's place, and the address that they are of. Done is called
@@ -17,66 +18,103 @@ func (a *App) HandOver() (h control.HandOver, done func(), err error) {
 	if !a.cfg.GatewayOnly {
 		return h, nil, errors.New("only a gateway that stands alone can be taken over: it was started by 'banyan up'")
 	}
-	switch sys := a.system.Load(); {
-	case sys.TLS != nil, len(sys.TCP) > 0:
-		return h, nil, errors.New("a gateway with 'tls' or 'tcp' cannot be taken over yet: end it and start it anew")
-	case sys.HTTPCache != nil && sys.HTTPCache.Dir != "":
-		return h, nil, errors.New("a gateway with 'http_cache: {dir}' cannot be taken over, for two would write there: end it and start it anew")
+	if sys := a.system.Load(); sys.TLS != nil && sys.TLS.HTTP3 {
+		return h, nil, errors.New("a gateway with 'tls: {http3: true}' cannot be taken over: end it and start it anew")
 	}
-	h.Listen, h.Admin = a.system.Load().Listen, a.system.Load().Admin
-	for _, l := range []net.Listener{a.gateway.Listener(), a.metrics} {
-		tcp, ok := l.(*net.TCPListener)
-		if !ok {
-			h.Close()
-			return h, nil, fmt.Errorf("a listener of type %T cannot be handed over", l)
-		}
-		f, err := tcp.File()
-		if err != nil {
-			h.Close()
-			return h, nil, fmt.Errorf("handing over a listener: %w", err)
-		}
-		h.Files = append(h.Files, f)
+	sockets, err := a.gateway.Sockets()
+	if err != nil {
+		return h, nil, err
+	}
+	metrics, ok := a.metrics.(*net.TCPListener)
+	if !ok {
+		gateway.CloseSockets(sockets)
+		return h, nil, fmt.Errorf("a listener of type %T cannot be handed over", a.metrics)
+	}
+	f, err := metrics.File()
+	if err != nil {
+		gateway.CloseSockets(sockets)
+		return h, nil, fmt.Errorf("handing over the metrics' listener: %w", err)
+	}
+	for _, s := range append(sockets, gateway.Socket{Name: socketAdmin, Address: a.system.Load().Admin, File: f}) {
+		h.Sockets = append(h.Sockets, control.Socket{Name: s.Name, Address: s.Address})
+		h.Files = append(h.Files, s.File)
 	}
 	return h, a.depart, nil
 }
 
+// socketAdmin is the name of the socket for metrics.
+const socketAdmin = "admin"
+
 // departGrace is how long clients' idle connections stay after a hand-over: one that sends meanwhile is answered.
 const departGrace = 2 * time.Second
 
-// depart ends this gateway after another one has taken over.
+// depart ends this gateway after another one has taken over: idle connections after a moment, requests, streams and TCP
+// connections when they are through, or after Config.Linger.
 func (a *App) depart() {
 	a.state.Store(control.Stopping)
 	a.gateway.Part()
+	a.parted.Store(true)
+	_ = a.metrics.Close() // the other one answers there; its server takes that for the end
+	defer a.Stop()
+	linger := a.cfg.Linger
+	if linger == 0 {
+		linger = defaultLinger
+	}
+	end := time.NewTimer(max(linger, departGrace))
+	defer end.Stop()
 	grace := time.NewTimer(departGrace)
 	defer grace.Stop()
 	select {
 	case <-grace.C:
 	case <-a.running.Done():
+		return
 	}
-	a.Stop()
-}
-
-// takeOver has the gateway that runs in the state directory hand its listeners over.
-func (a *App) takeOver(ctx context.Context) error {
-	h, err := control.Dial(a.cfg.Dir).HandOver(ctx)
-	if errors.Is(err, control.ErrNotRunning) {
-		return nil // nobody is there: this is an ordinary start
-	}
-	if err != nil {
-		return fmt.Errorf("taking over: %w", err)
-	}
-	defer h.Close()
-	if h.Listen != a.cfg.System.Listen || h.Admin != a.cfg.System.Admin || len(h.Files) != 2 {
-		return fmt.Errorf("taking over: the gateway that runs listens on %s (admin %s), the file says %s (%s): stop it first",
-			h.Listen, h.Admin, a.cfg.System.Listen, a.cfg.System.Admin)
-	}
-	var listeners [2]net.Listener
-	for i, f := range h.Files {
-		if listeners[i], err = net.FileListener(f); err != nil {
-			return fmt.Errorf("taking over a listener: %w", err)
+	look := time.NewTicker(departLook)
+	defer look.Stop()
+	for a.gateway.InFlight() > 0 {
+		select {
+		case <-look.C:
+		case <-end.C:
+			a.cfg.Log.Warn("cutting off what is still in flight after a hand-over", "count", a.gateway.InFlight())
+			return
+		case <-a.running.Done():
+			return
 		}
 	}
-	a.gateway.Inherit(listeners[0])
-	a.metrics = listeners[1]
-	return h.Confirm()
+}
+
+const (
+	// defaultLinger is how long streams and TCP connections may stay with a gateway that was taken over.
+	defaultLinger = 10 * time.Minute
+	departLook    = 100 * time.Millisecond
+)
+
+// takeOver has the gateway that runs in the state directory hand its sockets over. It goes on until the hand-over is
+// confirmed. The result is nil where no gateway runs: this is an ordinary start then.
+func (a *App) takeOver(ctx context.Context) (*control.HandOver, error) {
+	h, err := control.Dial(a.cfg.Dir).HandOver(ctx)
+	if errors.Is(err, control.ErrNotRunning) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("taking over: %w", err)
+	}
+	var inherited []gateway.Socket
+	for i, s := range h.Sockets {
+		if s.Name != socketAdmin {
+			inherited = append(inherited, gateway.Socket{Name: s.Name, Address: s.Address, File: h.Files[i]})
+			continue
+		}
+		if s.Address == a.cfg.System.Admin {
+			a.metrics, err = net.FileListener(h.Files[i])
+		}
+		_ = h.Files[i].Close() // a copy
+	}
+	h.Files = nil // they are the gateway's
+	a.gateway.Inherit(inherited)
+	if err != nil {
+		h.Close()
+		return nil, fmt.Errorf("taking over the metrics' listener: %w", err)
+	}
+	return &h, nil
 }

@@ -9,10 +9,13 @@ import (
 )
 
 // balancer lets the orchestrator tell the gateway of its replicas.
-type balancer struct{ *gateway.Gateway }
+type balancer struct {
+	*gateway.Gateway
+	zone string // of this machine
+}
 
 func (b balancer) Add(service, id, address string) {
-	b.Gateway.Add(service, gateway.Backend{ID: id, Address: address})
+	b.Gateway.Add(service, gateway.Backend{ID: id, Address: address, Zone: b.zone})
 }
 
 var _ orchestrate.Balancer = balancer{}

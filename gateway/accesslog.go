@@ -92,9 +92,9 @@ func (l *accessLog) open(cfg *topology.AccessLog, dir string) error {
 			path = filepath.Join(dir, path)
 			fallthrough
 		default:
-			f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o640)
+			f, err := openLogFile(path, int64(cfg.MaxSize))
 			if err != nil {
-				return fmt.Errorf("gateway: opening the access log: %w", err)
+				return err
 			}
 			file = f
 		}

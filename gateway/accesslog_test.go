@@ -175,3 +175,32 @@ func FuzzAccessLogIsJSON(f *testing.F) {
 		}
 	})
 }
+
+// A file that is full is moved aside, whole lines at a time, and nothing is lost but what is older than the two.
+func TestAccessLogIsBounded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "access.log")
+	if err := os.WriteFile(path, []byte(strings.Repeat("x", 99)+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, err := openLogFile(path, 1000) // of which 100 are there
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := strings.Repeat("y", 49) + "\n"
+	for range 57 { // 18 for the first, 20 for the second, 19 remain
+		if n, err := l.Write([]byte(line)); n != len(line) || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{path: strings.Repeat(line, 19), path + asideSuffix: strings.Repeat(line, 20)} {
+		if got, err := os.ReadFile(name); err != nil || string(got) != want {
+			t.Errorf("%s has %d bytes, want %d (%v)", filepath.Base(name), len(got), len(want), err)
+		}
+	}
+	if _, err := openLogFile(filepath.Join(path, "no"), 0); err == nil {
+		t.Error("a file in a file was opened")
+	}
+}

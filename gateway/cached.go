@@ -37,8 +37,11 @@ func newCache(sys *topology.System) (*httpcache.Cache, error) {
 
 // openCache opens the store's disk tier, if it has one.
 func (g *Gateway) openCache() error {
-	if g.cache == nil {
+	switch {
+	case g.cache == nil:
 		return nil
+	case g.sockets.taken: // from a gateway that still uses the folder for a moment
+		return g.cache.OpenLater(g.cfg.Log)
 	}
 	return g.cache.Open()
 }

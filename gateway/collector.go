@@ -45,6 +45,12 @@ func (g *Gateway) Collector() prometheus.Collector {
 			desc("tcp_received_bytes_total", "Bytes from clients, of TCP connections that have ended.", "name", "service"),
 			desc("tcp_sent_bytes_total", "Bytes to clients, of TCP connections that have ended.", "name", "service"),
 		},
+		peer: []*prometheus.Desc{
+			desc("peer_hears", "Whether another gateway of the system is told what this one spends.", "peer"),
+			desc("peer_heard", "Whether another gateway of the system tells what it spends.", "peer"),
+			desc("shared_limit_peer_requests_total", "Requests within shared limits that other gateways have told of."),
+			desc("shared_limit_untold_total", "Requests within shared limits that other gateways were not told of: too many keys at once."),
+		},
 	}
 }
 
@@ -118,6 +124,7 @@ type collector struct {
 	canary      [2]*prometheus.Desc
 	backend     []*prometheus.Desc
 	tcp         []*prometheus.Desc
+	peer        []*prometheus.Desc
 }
 
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
@@ -127,7 +134,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range c.canary {
 		ch <- d
 	}
-	for _, d := range slices.Concat(c.backend, c.tcp) {
+	for _, d := range slices.Concat(c.backend, c.tcp, c.peer) {
 		ch <- d
 	}
 }
@@ -155,6 +162,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 			}
 		}
 	}
+	c.collectPeers(ch)
 	for _, e := range s.Edges {
 		c.edge.collect(ch, e.Traffic, e.From, e.To)
 	}
@@ -187,5 +195,32 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 			}
 			ch <- prometheus.MustNewConstMetric(c.tcp[i], kind, float64(v), t.Name, t.Service)
 		}
+	}
+}
+
+// collectPeers returns how it stands with other gateways.
+func (c *collector) collectPeers(ch chan<- prometheus.Metric) {
+	seen := map[string]bool{}
+	for _, p := range c.g.Peers() {
+		if p.Self || seen[p.Address] { // names are given by peers, and two may give themselves the same
+			continue
+		}
+		seen[p.Address] = true
+		for i, v := range [2]bool{p.Hears, p.Reports} {
+			value := 0.0
+			if v {
+				value = 1
+			}
+			ch <- prometheus.MustNewConstMetric(c.peer[i], prometheus.GaugeValue, value, p.Address)
+		}
+	}
+	if shared := c.g.table.Load().shared; len(shared) > 0 {
+		var charged, lost int64
+		for _, l := range shared {
+			charged += l.shared.Charged()
+			lost += l.shared.Lost()
+		}
+		ch <- prometheus.MustNewConstMetric(c.peer[2], prometheus.CounterValue, float64(charged))
+		ch <- prometheus.MustNewConstMetric(c.peer[3], prometheus.CounterValue, float64(lost))
 	}
 }

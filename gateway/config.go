@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -36,10 +37,10 @@ type Config struct {
 	// Secret signs the cookies that bind clients to replicas; gateways that share it honour each other's. At least 16
 	// bytes. Default: drawn anew, so that such sessions end with the gateway.
 	Secret []byte
-	// Zone that the gateway runs in, for 'locality'. Default: none, and zones do not matter.
+	// Zone that the gateway runs in, for 'locality'. Default: the system's.
 	Zone string
-	// Gateway is the number of this gateway among Gateways that serve the system, from 0, for 'subset'. Default: the only
-	// one.
+	// Gateway is the number of this gateway among Gateways that serve the system, from 0, for 'subset'. Default: as the
+	// system's 'gateways' say.
 	Gateway, Gateways int
 	// OnCanary is told what becomes of canaries, on the goroutine of the request that decided it. Default: nobody is; the
 	// log says it in any case.
@@ -72,7 +73,10 @@ func (c *Config) setDefaults() error {
 	if len(c.Secret) < 16 {
 		return fmt.Errorf("gateway: Secret of %d bytes: want at least 16", len(c.Secret))
 	}
-	c.Gateways = max(c.Gateways, 1)
+	if c.Gateways == 0 {
+		c.Gateway, c.Gateways = c.System.Gateways.Number()
+	}
+	c.Zone = cmp.Or(c.Zone, c.System.Zone)
 	if c.Gateway < 0 || c.Gateway >= c.Gateways {
 		return fmt.Errorf("gateway: number %d of %d gateways", c.Gateway, c.Gateways)
 	}

@@ -44,6 +44,7 @@ type Gateway struct {
 	fast    atomic.Pointer[fastTier] // nil: the full tier carries all
 	realNow func() time.Duration     // what the fast tier's timers run on
 
+	sockets  sockets
 	listener net.Listener // outside
 	addr     net.Addr
 	tls      *encrypted  // nil: none is spoken
@@ -53,22 +54,26 @@ type Gateway struct {
 
 	background background
 	peers      peers
+	secret     []byte // that the gateways of the system share; nil: this is the only one
 
 	streams    context.Context // ends when streams without an end are to be cut off
 	cutStreams context.CancelFunc
 }
 
 // New returns a gateway for the system. It has no backends yet, and no listeners.
-func New(cfg Config) (*Gateway, error) {
+func New(cfg Config) (g *Gateway, err error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
 	origin := time.Now()
-	g := &Gateway{cfg: cfg, origin: origin, holdDocument: holdDocument, failed: make(chan error, 1), now: func() time.Duration { return time.Since(origin) }}
+	g = &Gateway{cfg: cfg, origin: origin, holdDocument: holdDocument, failed: make(chan error, 1), now: func() time.Duration { return time.Since(origin) }}
 	g.realNow = g.now
 	g.access.full = make(chan struct{}, 1)
 	g.memory = newMemory()
 	g.streams, g.cutStreams = context.WithCancel(context.Background())
+	if g.secret, err = peerSecret(cfg.System); err != nil {
+		return nil, err
+	}
 	t, err := g.build(cfg.System, nil)
 	if err != nil {
 		return nil, err
@@ -90,6 +95,7 @@ func (g *Gateway) Listen() (err error) {
 			}
 			g.closeTLS()
 			g.closeTCP()
+			g.closePeers()
 		}
 	}()
 	t := g.table.Load()
@@ -99,11 +105,12 @@ func (g *Gateway) Listen() (err error) {
 	if err := g.openCache(); err != nil {
 		return err
 	}
-	if g.listener == nil {
-		if g.listener, err = net.Listen("tcp", t.system.Listen); err != nil {
-			return fmt.Errorf("gateway: listening for requests from outside: %w", err)
-		}
+	defer g.sockets.forgetInherited()
+	outside, err := g.bind(SocketOutside, t.system.Listen)
+	if err != nil {
+		return fmt.Errorf("gateway: listening for requests from outside: %w", err)
 	}
+	g.listener = outside
 	bound = append(bound, g.listener)
 	g.addr = g.listener.Addr()
 	for _, e := range t.edges {
@@ -115,30 +122,52 @@ func (g *Gateway) Listen() (err error) {
 	if err = g.listenTLS(t.system); err != nil {
 		return err
 	}
+	if err = g.listenPeers(t.system); err != nil {
+		return err
+	}
 	return g.listenTCP(t)
 }
 
-// Inherit has Listen use l for requests from outside instead of binding a socket of its own. It is called before Listen.
-func (g *Gateway) Inherit(l net.Listener) { g.listener = l }
-
 // Part lets no new connection in from outside, where another gateway takes them by now, and ends each of those that are
-// there with its next answer ('Connection: close'), so that no client is cut off while it sends. Run goes on; what is
-// still idle when it ends is closed.
+// there with its next answer ('Connection: close', GOAWAY), so that no client is cut off while it sends. TCP connections
+// and streams go on, and so does Run; what is still idle when it ends is closed. The disk tier of the cache is left to the
+// other gateway.
 func (g *Gateway) Part() {
 	g.parting.Store(true)
 	g.reloading.Lock()
-	doors := slices.Clone(g.outside.doors)
+	doors, cache := slices.Clone(g.outside.doors), g.cache
 	g.reloading.Unlock()
 	for _, d := range doors {
 		d.part()
 	}
+	// What is closed here, its server takes for the end.
 	if len(doors) == 0 && g.listener != nil {
-		_ = g.listener.Close() // its server takes that for the end
+		_ = g.listener.Close()
+	}
+	if g.tls != nil {
+		_ = g.tls.listener.Close()
+	}
+	g.closeTCP()
+	if g.peers.link != nil {
+		g.peers.link.Part()
+	}
+	if cache != nil {
+		cache.Release()
 	}
 }
 
-// Listener returns what requests from outside come in by, nil before Listen: for another gateway to inherit.
-func (g *Gateway) Listener() net.Listener { return g.listener }
+// InFlight returns how many requests and TCP connections from outside are under way, streams without an end among them.
+func (g *Gateway) InFlight() (n int64) {
+	t := g.table.Load()
+	n = t.unmatched.traffic.inFlight.Load()
+	for _, r := range t.routes {
+		n += r.traffic.inFlight.Load()
+	}
+	for _, p := range g.tcp {
+		n += p.open.Load()
+	}
+	return n
+}
 
 // Addr returns the address that requests from outside are answered on, nil before Listen.
 func (g *Gateway) Addr() net.Addr { return g.addr }
@@ -180,6 +209,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	watched, unwatch := context.WithCancel(ctx)
 	defer unwatch()
 	watching.Go(func() { g.watch(watched) })
+	watching.Go(func() { g.exchange(watched) })
 	var err error
 	select {
 	case <-ctx.Done():

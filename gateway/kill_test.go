@@ -73,10 +73,10 @@ func TestKilledProcessFailsNoGet(t *testing.T) {
 		address, kill := process(t)
 		id := r.ready("web", address)
 		before := requests()
-		until(t, "served by both", func() bool { return requests() > before+100 })
+		until(t, "served by both", func() bool { return requests() > before+40 })
 		kill()
 		before = requests()
-		until(t, "served by one", func() bool { return requests() > before+100 })
+		until(t, "served by one", func() bool { return requests() > before+40 })
 		r.Remove("web", id)
 	}
 	n := stop()

@@ -90,6 +90,9 @@ func (g *Gateway) serveOutside(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "" && r.URL.Scheme != "" && r.URL.Host != "" {
 		r.URL.Path = "/" // the absolute form of a request for the root (RFC 9112, 3.2.2)
 	}
+	if g.parting.Load() && r.ProtoMajor <= 2 {
+		w.Header()["Connection"] = []string{"close"} // of which HTTP/2 makes a GOAWAY; HTTP/3 is told in another way
+	}
 	if g.redirects(w, r) {
 		return
 	}

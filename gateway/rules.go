@@ -180,8 +180,8 @@ func (c *call) judge(code int, f fault) {
 type CanaryStats struct {
 	Route   string
 	Service string // under test
-	State   policy.CanaryState
-	Share   float64 // of the route's requests
+	Against string // the service that it is compared with
+	policy.CanaryReport
 }
 
 // Canaries returns where the canaries of the routes stand, in the file's order.
@@ -189,7 +189,7 @@ func (g *Gateway) Canaries() []CanaryStats {
 	var out []CanaryStats
 	for _, to := range g.table.Load().routes {
 		if v := to.rules; v != nil && v.canary != nil {
-			out = append(out, CanaryStats{to.traffic.name, v.canary.service, v.canary.State(), v.canary.Share()})
+			out = append(out, CanaryStats{to.traffic.name, v.canary.service, to.to, v.canary.Report()})
 		}
 	}
 	return out

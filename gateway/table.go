@@ -32,6 +32,7 @@ type table struct {
 	lanes     map[*service][]*lane
 	links     map[string]link // of services, by name
 	tcp       map[string]*tcpTarget
+	shared    map[uint64]*limit // that all gateways of the system keep together
 }
 
 // edge is the way from one service to another.
@@ -155,7 +156,7 @@ func (g *Gateway) build(sys *topology.System, old *table) (*table, error) {
 		} else {
 			to.timeout = redirectTimeout
 			if r.Limit != nil {
-				to.limit = to.keptLimit(*r.Limit)
+				to.limit = g.keptLimit(to, *r.Limit)
 			}
 		}
 		if err := g.ruled(t, to, r); err != nil {
@@ -229,7 +230,7 @@ func (g *Gateway) direct(t *table, to *target, name string, in topology.Inbound)
 		to.hash = cmp.Or(in.Hash, &topology.Hash{Client: true})
 	}
 	if in.Limit != nil {
-		to.limit = to.keptLimit(*in.Limit)
+		to.limit = g.keptLimit(to, *in.Limit)
 	}
 	if in.Compress != nil {
 		to.compress, to.full = in.Compress, true
@@ -262,11 +263,11 @@ func (g *Gateway) direct(t *table, to *target, name string, in topology.Inbound)
 const redirectTimeout = 30 * time.Second
 
 // keptLimit returns the target's rate limit: the one it had, where that is the same, or a reload would fill its buckets.
-func (to *target) keptLimit(cfg topology.Limit) *limit {
+func (g *Gateway) keptLimit(to *target, cfg topology.Limit) *limit {
 	if b := to.before; b != nil && b.limit != nil && b.limit.cfg == cfg {
 		return b.limit
 	}
-	return newLimit(cfg)
+	return g.newLimit(to.traffic.name, cfg)
 }
 
 // lane returns the way of calling a service on the terms of in: one for all who ask for the same.
@@ -315,6 +316,7 @@ func (g *Gateway) commit(t, old *table) {
 	for name, s := range t.services {
 		s.use(t.lanes[s], int64(t.system.Services[name].Concurrency), t.links[name])
 	}
+	t.shared = t.sharedLimits()
 	g.table.Store(t)
 }
 

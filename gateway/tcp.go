@@ -83,11 +83,11 @@ func (g *Gateway) listenTCP(t *table) error {
 			}
 			p.trusted = append(p.trusted, prefix)
 		}
-		l, err := net.Listen("tcp", cfg.Listen)
+		l, err := g.bind(socketTCP+cfg.Name, cfg.Listen)
 		if err != nil {
 			return fmt.Errorf("gateway: listening for tcp %s: %w", cfg.Name, err)
 		}
-		p.listener = l.(*net.TCPListener)
+		p.listener = l
 		p.ctx, p.cut = context.WithCancel(context.Background())
 		g.tcp = append(g.tcp, p)
 	}

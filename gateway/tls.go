@@ -117,7 +117,7 @@ func (g *Gateway) listenTLS(sys *topology.System) error {
 	if err != nil {
 		return err
 	}
-	if e.listener, err = net.Listen("tcp", e.cfg.Listen); err != nil {
+	if e.listener, err = g.bind(SocketTLS, e.cfg.Listen); err != nil {
 		return fmt.Errorf("gateway: listening for requests over TLS: %w", err)
 	}
 	if e.cfg.HTTP3 {

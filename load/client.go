@@ -90,6 +90,7 @@ type exchange struct {
 	idempotent bool
 	call       call // instead of an HTTP request: request is what it has built
 	timeout    time.Duration
+	began      time.Time                // when its time began to run; zero: when it is sent
 	each       func(name, value []byte) // gets the answer's headers; may be nil
 	capture    bool                     // keep the start of the body
 
@@ -113,7 +114,7 @@ var readBuffers = sync.Pool{New: func() any { b := make([]byte, 16<<10); return 
 // cannot have seen it; that this stays rare, an idle connection is looked at before a request of that kind is sent.
 func (c *client) do(ctx context.Context, x *exchange) error {
 	x.connected, x.reconnects, x.bytesIn, x.body = 0, 0, 0, x.body[:0]
-	deadline := time.Now().Add(x.timeout)
+	deadline := deadlineOf(x)
 	if c.nc != nil && !x.idempotent && c.used && c.stale(deadline) {
 		c.close()
 		x.reconnects++
@@ -168,6 +169,12 @@ func (c *client) attempt(x *exchange, deadline time.Time) (again bool, err error
 		}
 		c.close()
 		return false, nil
+	}
+	if w, ok := c.nc.(interface{ readable() error }); ok { // a buffer is lent once there is something to put into it
+		if err := w.readable(); err != nil {
+			c.close()
+			return false, err
+		}
 	}
 	buf := readBuffers.Get().(*[]byte)
 	r := reader{from: c.nc, buf: *buf, limit: c.to.maxBody}

@@ -98,18 +98,38 @@ func requests(t *testing.T, target string, n int, method string, change func(*Co
 		t.Fatal(err)
 	}
 	r.origin, r.ctx, r.stop = time.Now(), t.Context(), t.Context().Done()
-	s := newSession(r, 0)
-	own := r.targets.all[0].newCaller()
-	s.own = []caller{own}
-	defer own.close()
-	sc, started := r.plan.scenarios[0], false
-	s.begin(sc)
-	for range n {
-		if _, ok := s.perform(sc.steps[0], r.now(), &started, 0); !ok {
-			t.Fatal("a request was not sent")
-		}
+	if r.lanes, err = r.makeLanes(); err != nil {
+		t.Fatal(err)
 	}
+	defer closeLanes(r.lanes)
+	l := r.lanes[0]
+	l.start(func(th thread) {
+		s := l.newSession(0)
+		s.thread, s.own = th, []caller{l.targets.all[0].newCaller()}
+		defer s.own[0].close()
+		sc, started := r.plan.scenarios[0], false
+		s.begin(sc)
+		for range n {
+			if _, ok := s.perform(sc.steps[0], r.now(), &started, 0); !ok {
+				t.Error("a request was not sent")
+				return
+			}
+		}
+	})
+	if l.loop != nil {
+		l.loop.run()
+	}
+	l.wg.Wait()
 	return r.result(r.origin, nil)
+}
+
+// bothWays runs a test on event loops, where the system has them, and on goroutines.
+func bothWays(t *testing.T, test func(t *testing.T, way func(*Config))) {
+	for name, goroutines := range map[string]bool{"loop": false, "goroutines": true} {
+		t.Run(name, func(t *testing.T) {
+			test(t, func(c *Config) { c.goroutines = goroutines })
+		})
+	}
 }
 
 // Every way in which a server can be bad has its name, and none hangs the run.
@@ -162,18 +182,20 @@ func TestBadServers(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			res := requests(t, serveRaw(t, tt.handle).addr, 2, "POST", func(c *Config) {
-				if tt.want == Timeout {
-					c.Workload.Timeout = topology.Duration(200 * time.Millisecond)
+			bothWays(t, func(t *testing.T, way func(*Config)) {
+				s := requests(t, serveRaw(t, tt.handle).addr, 2, "POST", func(c *Config) {
+					way(c)
+					if tt.want == Timeout {
+						c.Workload.Timeout = topology.Duration(200 * time.Millisecond)
+					}
+				}).Total
+				if s.Requests != 2 {
+					t.Fatalf("%d requests of 2", s.Requests)
+				}
+				if tt.want == "" && s.Failed() != 0 || tt.want != "" && s.Errors[tt.want] != s.Requests {
+					t.Errorf("errors %v of %d, want %q", s.Errors, s.Requests, tt.want)
 				}
 			})
-			s := res.Total
-			if s.Requests != 2 {
-				t.Fatalf("%d requests of 2", s.Requests)
-			}
-			if tt.want == "" && s.Failed() != 0 || tt.want != "" && s.Errors[tt.want] != s.Requests {
-				t.Errorf("errors %v of %d, want %q", s.Errors, s.Requests, tt.want)
-			}
 		})
 	}
 }
@@ -310,7 +332,7 @@ func TestNoGoroutineIsLeft(t *testing.T) {
 		}
 		buf := make([]byte, 1<<20)
 		stacks := string(buf[:runtime.Stack(buf, true)])
-		for _, mine := range []string{"load.(*session)", "load.(*crew)", "load.(*waker)", "load.(*run)", "load.(*metronome)"} {
+		for _, mine := range []string{"load.(*session)", "load.(*crew)", "load.(*waker)", "load.(*run)", "load.(*metronome)", "load.(*loop)", "load.(*fiber)", "load.dialRaw"} {
 			if strings.Contains(stacks, mine) {
 				t.Errorf("left behind:\n%s", stacks)
 			}

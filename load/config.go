@@ -58,13 +58,16 @@ type Config struct {
 	Workers []string
 	Secret  []byte
 
-	newAlarm func() (alarm, error) // of the system; tests put one on a simulated clock
-	watch    func(*run)            // looks at the run under way now and then; nil: nobody does
-	part     part                  // of the load that this generator sends
-	held     map[string][]byte     // files of the workload that a coordinator has sent; nil: they are read from Dir
-	kept     kept                  // what setup has extracted elsewhere; not nil: setup and teardown are not run here
-	patience time.Duration         // with a silent worker; 0: workerPatience
-	startAt  time.Time             // when the run begins; zero: at once
+	newAlarm   func() (alarm, error) // of the system; tests put one on a simulated clock
+	ownDial    bool                  // Dial was given
+	goroutines bool                  // no event loops, for tests of the other way
+	loops      int                   // how many; 0: as many as the load needs
+	watch      func(*run)            // looks at the run under way now and then; nil: nobody does
+	part       part                  // of the load that this generator sends
+	held       map[string][]byte     // files of the workload that a coordinator has sent; nil: they are read from Dir
+	kept       kept                  // what setup has extracted elsewhere; not nil: setup and teardown are not run here
+	patience   time.Duration         // with a silent worker; 0: workerPatience
+	startAt    time.Time             // when the run begins; zero: at once
 }
 
 // Bounds of a run.
@@ -104,7 +107,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.newAlarm == nil {
 		c.newAlarm = newAlarm
 	}
-	if c.Dial == nil {
+	if c.ownDial = c.ownDial || c.Dial != nil; c.Dial == nil {
 		c.Dial = (&net.Dialer{}).DialContext
 	}
 	if c.Connections == 0 {

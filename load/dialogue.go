@@ -54,8 +54,13 @@ func (d *dialogue) open(ctx context.Context, to *endpoint, x *exchange, greet fu
 	return nil
 }
 
-// deadlineOf is when the time of a request that begins now is over.
-func deadlineOf(x *exchange) time.Time { return time.Now().Add(x.timeout) }
+// deadlineOf is when the time of a request is over.
+func deadlineOf(x *exchange) time.Time {
+	if x.began.IsZero() {
+		return time.Now().Add(x.timeout)
+	}
+	return x.began.Add(x.timeout)
+}
 
 func (d *dialogue) close(to *endpoint) {
 	if d.nc != nil {

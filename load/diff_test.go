@@ -74,6 +74,7 @@ func compared(t *testing.T, a, b *Result) *Diff {
 }
 
 func TestCompareRaisesNoFalseAlarm(t *testing.T) {
+	heavy(t)
 	// Near saturation the waits of a second say little about those of the next minute: a comparison that took the requests
 	// for independent would call nearly every pair different.
 	alarms, naive := 0, 0
@@ -105,6 +106,7 @@ func TestCompareRaisesNoFalseAlarm(t *testing.T) {
 }
 
 func TestCompareFindsWhatChanged(t *testing.T) {
+	heavy(t)
 	base := queued(1, 100, 200, 0)
 	d := compared(t, base, queued(2, 100, 140, 0))
 	for _, step := range []string{"GET /", "POST /", "total"} {
@@ -138,6 +140,7 @@ func TestCompareFindsWhatChanged(t *testing.T) {
 }
 
 func TestCompareEdges(t *testing.T) {
+	heavy(t)
 	base := queued(1, 100, 200, 0)
 	drowned := queued(2, 100, 200, 0)
 	for _, s := range append(drowned.Steps, drowned.Total) {

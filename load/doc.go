@@ -8,8 +8,11 @@
 // is the generator's own lateness. What could not be sent by the end is counted as not sent. A closed workload is a
 // number of users who run scenarios, wait for each answer and think.
 //
-// HTTP/1.1 is written and parsed by the package itself over prebuilt bytes: one goroutine for each session, no allocation
-// for a plain request in steady state. The other protocols (a caller each: HTTP/2 and gRPC by net/http, WebSocket, TCP,
+// HTTP/1.1 is written and parsed by the package itself over prebuilt bytes, without an allocation for a plain request in
+// steady state. On Linux, connections without TLS are carried by event loops (loop), on which sessions are coroutines: one
+// thread waits in one system call for answers and for the next instant of the schedule. Elsewhere, and for what speaks
+// through a library with goroutines of its own, each session is a goroutine. Both run the same code (thread). The other
+// protocols (a caller each: HTTP/2 and gRPC by net/http, WebSocket, TCP,
 // RESP and NATS of its own, DynamoDB by the AWS SDK) allocate. Every failure is counted under its own name, by step. Redirects are
 // answers and are not followed.
 //

@@ -62,6 +62,9 @@ func searched(t *testing.T, ctx context.Context, h http.Handler, slo string, cha
 }
 
 func TestFindKneeOfASingleServer(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector sees the same code in TestFindKneeOfErrors, which is shorter")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		rng := rand.New(rand.NewPCG(4, 4))
 		q := &queue{service: func() time.Duration { return time.Duration(rng.ExpFloat64() * float64(time.Second) / 300) }}

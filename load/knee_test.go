@@ -58,6 +58,7 @@ func runSearch(t testing.TB, o SearchOptions, probe func(Probe) ProbeVerdict) (E
 }
 
 func TestSearchFindsTheKneeOfMM1(t *testing.T) {
+	heavy(t)
 	for _, c := range []struct{ service, limit, seconds, within float64 }{
 		{1000, 0.05, 10, 0.05},
 		{200, 0.1, 60, 0.06}, // short probes of a slow server tell little: waits hang together
@@ -116,6 +117,7 @@ func TestSearchFindsTheKneeOfMM1(t *testing.T) {
 
 // TestSearchInterval: where outcomes really follow a logistic curve, the 95 % interval holds the truth about as often.
 func TestSearchInterval(t *testing.T) {
+	heavy(t)
 	const repeats = 200
 	covered := 0
 	for i := range repeats {

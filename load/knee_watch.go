@@ -45,7 +45,7 @@ type limitLook struct {
 
 // look counts what speaks against the limits of slo.
 func (r *run) look(slo []Threshold) look {
-	l := look{elapsed: r.now(), timeout: r.timeout, backlog: r.rec.inFlight.Load() + r.targets.queue()}
+	l := look{elapsed: r.now(), timeout: r.timeout, backlog: r.rec.inFlight.Load() + r.queue()}
 	perScenario := r.plan.requests()
 	starts := r.cfg.Workload.Rate
 	measured := (r.end - r.rec.warm).Seconds()

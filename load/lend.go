@@ -5,7 +5,7 @@ import "time"
 // caller returns what sends the step: the user's own, the one that this run of the scenario holds, or one from the pool.
 // It is nil where the run was stopped first; queued says that all were lent out.
 func (s *session) caller(st *step) (c caller, queued bool) {
-	t := s.run.targets.all[st.target]
+	t := s.targets.all[st.target]
 	if s.own != nil {
 		if s.own[st.target] == nil {
 			s.own[st.target] = t.newCaller()
@@ -14,13 +14,13 @@ func (s *session) caller(st *step) (c caller, queued bool) {
 	}
 	if t.protocol().held {
 		if s.held == nil {
-			s.held = make([]caller, len(s.run.targets.all))
+			s.held = make([]caller, len(s.targets.all))
 		}
 		if c = s.held[st.target]; c != nil {
 			return c, false
 		}
 	}
-	if c, queued = t.pool.get(s.run.stop, s.lent); c != nil && t.protocol().held {
+	if c, queued = t.pool.get(s.thread); c != nil && t.protocol().held {
 		s.held[st.target] = c
 	}
 	return c, queued
@@ -28,7 +28,7 @@ func (s *session) caller(st *step) (c caller, queued bool) {
 
 // release gives back what caller returned, unless the scenario goes on with it.
 func (s *session) release(st *step, c caller) {
-	if t := s.run.targets.all[st.target]; s.own == nil && !t.protocol().held {
+	if t := s.targets.all[st.target]; s.own == nil && !t.protocol().held {
 		t.pool.put(c)
 	}
 }
@@ -36,7 +36,7 @@ func (s *session) release(st *step, c caller) {
 // letGo ends what a scenario has held.
 func (s *session) letGo() {
 	for i, c := range s.own {
-		if c != nil && s.run.targets.all[i].protocol().ended {
+		if c != nil && s.targets.all[i].protocol().ended {
 			c.close()
 		}
 	}
@@ -44,7 +44,7 @@ func (s *session) letGo() {
 		if c == nil {
 			continue
 		}
-		t := s.run.targets.all[i]
+		t := s.targets.all[i]
 		if t.protocol().ended {
 			c.close()
 		}
@@ -65,5 +65,5 @@ func (r *run) catchUp(s *session, due time.Duration) bool {
 	if r.pacer == nil {
 		return true
 	}
-	return r.waker.sleep(r.stop, r.pacer.turn(r.now(), due), s.wake)
+	return s.thread.sleep(r.pacer.turn(r.now(), due))
 }

@@ -72,7 +72,7 @@ func (m *Metrics) Collect(to chan<- prometheus.Metric) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	if r != nil { // fresher than the last look
-		p.Elapsed, p.InFlight, p.Waiting, p.Connections = r.now(), r.rec.inFlight.Load(), r.targets.queue(), r.targets.connections()
+		p.Elapsed, p.InFlight, p.Waiting, p.Connections = r.now(), r.rec.inFlight.Load(), r.queue(), r.connections()
 		p.TotalSent, p.TotalFailed = r.rec.sent.Load(), r.rec.failed.Load()
 	}
 	gauge(descElapsed, p.Elapsed.Seconds())

@@ -16,20 +16,26 @@ type arrival struct {
 
 // crew are the sessions that serve arrivals. The one that was busy last is taken first.
 type crew struct {
-	run   *run
+	lane  *lane
 	limit int
-	wg    sync.WaitGroup
 
-	mu    sync.Mutex
-	idle  []chan arrival
-	all   []chan arrival
-	freed chan struct{} // of capacity 1: a session has become idle
-	full  int64         // times that an arrival had to wait for one
+	mu      sync.Mutex
+	idle    []*hand
+	made    int
+	waiting thread // the dispatcher, while it waits for a session; nil: it does not
+	over    bool
 }
 
-// metronome lets the dispatcher sleep until an instant or until the run is stopped.
+// hand is one session of a crew.
+type hand struct {
+	*session
+	next arrival
+	busy bool // next is to be served, or is being served
+}
+
+// metronome is the dispatcher's own thread where sessions are goroutines: it has an alarm for itself.
 type metronome struct {
-	run   *run
+	*routine
 	alarm alarm
 	mu    sync.Mutex
 	over  bool
@@ -42,7 +48,7 @@ func (m *metronome) cancel() {
 	m.alarm.set(0)
 }
 
-// sleep returns true at instant at, false if the run was stopped before.
+// sleep implements thread.
 func (m *metronome) sleep(at time.Duration) bool {
 	for {
 		m.mu.Lock()
@@ -57,94 +63,108 @@ func (m *metronome) sleep(at time.Duration) bool {
 	}
 }
 
-// runArrivals starts scenarios on their schedule and returns when the last has ended.
-func (r *run) runArrivals(beat alarm) {
-	m := &metronome{run: r, alarm: beat}
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		<-r.stop
-		m.cancel()
-	}()
-	c := &crew{run: r, limit: r.cfg.MaxInFlight, freed: make(chan struct{}, 1)}
-	schedule := r.schedule()
+// dispatch starts the lane's scenarios on their schedule until the run is stopped, and ends its crew.
+func (l *lane) dispatch(t thread) {
+	r := l.run
+	c := &crew{lane: l, limit: (r.cfg.MaxInFlight + len(r.lanes) - 1) / len(r.lanes)}
+	schedule := l.part.schedule(r.arrivals())
 	n := int64(0)
 	for ; ; n++ {
 		due, ok := schedule.At(n)
-		if !ok || !m.sleep(due) {
+		if !ok || !t.sleep(due) {
 			break
 		}
 		if late := r.now() - due; r.cfg.MaxLate > 0 && late > r.cfg.MaxLate {
-			r.rec.loseArrival(r, n, due)
-			r.rec.arrived.Store(n + 1)
+			r.rec.loseArrival(l, n, due)
+			r.rec.arrived.Add(1)
 			continue
-		} else if r.pacer != nil && late > skipLate && !m.sleep(r.pacer.turn(r.now(), due)) {
+		} else if r.pacer != nil && late > skipLate && !t.sleep(r.pacer.turn(r.now(), due)) {
 			break
 		}
-		if !c.give(arrival{n, due}) {
+		if !c.give(t, arrival{n, due}) {
 			break
 		}
-		r.rec.arrived.Store(n + 1)
+		r.rec.arrived.Add(1)
 	}
-	<-stopped // the schedule may end a little before the run
+	for t.park(true) { // the schedule may end a little before the run
+	}
 	end := min(r.now(), r.end)
 	left := dueBefore(schedule, n, end)
 	for i := n; i < n+left; i++ {
 		due, _ := schedule.At(i)
-		r.rec.loseArrival(r, i, due)
+		r.rec.loseArrival(l, i, due)
 	}
-	r.crewFull = c.full
-	for _, ch := range c.all {
-		close(ch)
-	}
-	c.wg.Wait()
+	c.end()
 }
 
 // give hands a to an idle session, to a new one, or waits for one; false if the run was stopped first.
-func (c *crew) give(a arrival) bool {
+func (c *crew) give(t thread, a arrival) bool {
 	for {
 		c.mu.Lock()
 		if n := len(c.idle); n > 0 {
-			ch := c.idle[n-1]
+			s := c.idle[n-1]
 			c.idle = c.idle[:n-1]
+			s.next, s.busy = a, true
 			c.mu.Unlock()
-			ch <- a
+			s.thread.wake()
 			return true
 		}
-		if len(c.all) < c.limit {
-			ch := make(chan arrival, 1)
-			s := newSession(c.run, len(c.all))
-			c.all = append(c.all, ch)
+		if c.made < c.limit {
+			s := &hand{session: c.lane.newSession(c.made), next: a, busy: true}
+			c.made++
 			c.mu.Unlock()
-			c.wg.Go(func() { c.serve(s, ch) })
-			ch <- a
+			c.lane.start(func(t thread) { c.serve(s, t) })
 			return true
 		}
-		c.full++
+		c.lane.full++
+		c.waiting = t
 		c.mu.Unlock()
-		select {
-		case <-c.freed:
-		case <-c.run.stop:
+		if !t.park(true) {
 			return false
 		}
 	}
 }
 
-// serve runs the scenarios that come in through ch until it is closed.
-func (c *crew) serve(s *session, ch chan arrival) {
-	for a := range ch {
-		n := c.run.cfg.part.place(a.n)
-		s.seed(c.run.cfg.Seed, n)
+// serve runs the scenarios that s is given until the crew is ended.
+func (c *crew) serve(s *hand, t thread) {
+	s.thread = t
+	for {
+		n := c.lane.part.place(s.next.n)
+		s.seed(c.lane.run.cfg.Seed, n)
 		s.jar.reset()
 		s.values.user, s.values.iteration, s.values.seq = n+1, n+1, n+1
-		s.scenario(c.run.plan.pick(s.values.rng), a.due)
-		c.mu.Lock()
-		c.idle = append(c.idle, ch)
-		c.mu.Unlock()
-		select {
-		case c.freed <- struct{}{}:
-		default:
+		s.scenario(c.lane.run.plan.pick(s.values.rng), s.next.due)
+		if !c.await(s) {
+			return
 		}
+	}
+}
+
+// await waits until s has another arrival to serve; false where none will come.
+func (c *crew) await(s *hand) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.busy = false
+	c.idle = append(c.idle, s)
+	if c.waiting != nil {
+		c.waiting.wake()
+		c.waiting = nil
+	}
+	for !s.busy && !c.over {
+		c.mu.Unlock()
+		s.thread.park(false)
+		c.mu.Lock()
+	}
+	return s.busy
+}
+
+// end lets the sessions go that have nothing to do, and the others when they have done it.
+func (c *crew) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.over = true
+	for _, s := range c.idle {
+		s.thread.wake()
 	}
 }
 
@@ -165,12 +185,12 @@ func streamOf(seed uint64, n int64) (uint64, uint64) {
 }
 
 // loseArrival counts an arrival that was never started, by the step that it would have begun with.
-func (rec *recorder) loseArrival(r *run, n int64, due time.Duration) {
+func (rec *recorder) loseArrival(l *lane, n int64, due time.Duration) {
 	if !rec.measured(due) {
 		return
 	}
-	rng := rand.New(rand.NewPCG(streamOf(r.cfg.Seed, r.cfg.part.place(n))))
-	sc := r.plan.pick(rng)
+	rng := rand.New(rand.NewPCG(streamOf(l.run.cfg.Seed, l.part.place(n))))
+	sc := l.run.plan.pick(rng)
 	for _, f := range sc.feeders {
 		if f.order == "random" || f.order == "zipf" { // as the session would have drawn
 			f.draw(rng)
@@ -183,7 +203,7 @@ func (rec *recorder) loseArrival(r *run, n int64, due time.Duration) {
 			break
 		}
 	}
-	rec.lose(0, first.id, due, notSent)
+	rec.lose(max(l.shard, 0), first.id, due, notSent)
 	rec.notStarted(due)
 }
 
@@ -200,18 +220,20 @@ func (rec *recorder) notStarted(due time.Duration) {
 	}
 }
 
-// runUsers runs the users of a closed workload and returns when all have ended.
-func (r *run) runUsers() {
-	var wg sync.WaitGroup
-	users := int(r.cfg.part.share(int64(r.cfg.Workload.Users)))
+// startUsers starts the users of a closed workload, who end when the run is stopped.
+func (l *lane) startUsers() {
+	r := l.run
+	users := int(l.part.share(int64(r.cfg.Workload.Users)))
 	for i := range users {
-		s := newSession(r, i)
+		s := l.newSession(i)
 		if r.cfg.Connections >= r.cfg.Workload.Users {
-			s.own = make([]caller, len(r.targets.all))
+			s.own = make([]caller, len(l.targets.all))
 		}
-		wg.Go(func() { s.user(r.cfg.part.place(int64(i))) })
+		l.start(func(t thread) {
+			s.thread = t
+			s.user(l.part.place(int64(i)))
+		})
 	}
-	wg.Wait()
 }
 
 // user runs scenarios until the run is stopped.

@@ -24,6 +24,15 @@ func (p part) share(n int64) int64 {
 	return max((n-p.index+p.of-1)/p.of, 0)
 }
 
+// divide returns the i-th of n parts of this part.
+func (p part) divide(i, n int64) part {
+	whole := max(p.of, 1)
+	if whole*n == 1 {
+		return part{}
+	}
+	return part{p.index + i*whole, whole * n}
+}
+
 // schedule returns this generator's part of s. All parts together are s, exactly.
 func (p part) schedule(s Schedule) Schedule {
 	if p.of == 0 {

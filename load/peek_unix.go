@@ -11,6 +11,9 @@ import (
 // peeker returns a function that reports whether there is something to read on an idle connection, without taking it or
 // waiting for it.
 func peeker(nc net.Conn) func() bool {
+	if own, ok := nc.(interface{ peek() bool }); ok {
+		return own.peek
+	}
 	if secure, ok := nc.(*tls.Conn); ok {
 		nc = secure.NetConn()
 	}

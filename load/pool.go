@@ -11,13 +11,19 @@ type pool struct {
 	mu      sync.Mutex
 	made    []caller
 	idle    []caller
-	waiting []chan caller // from first on
+	waiting []*applicant // from first on
 	first   int
 }
 
-// get returns a connection; waited says that all were lent out. It returns nil where stop is closed first. ch is the
-// session's own channel of capacity 1.
-func (p *pool) get(stop <-chan struct{}, ch chan caller) (c caller, waited bool) {
+// applicant is a session that waits for a connection.
+type applicant struct {
+	thread thread
+	got    caller
+}
+
+// get returns a connection; waited says that all were lent out. It returns nil where the run is stopped first. t is what
+// the session runs on.
+func (p *pool) get(t thread) (c caller, waited bool) {
 	p.mu.Lock()
 	if n := len(p.idle); n > 0 {
 		c = p.idle[n-1]
@@ -31,21 +37,27 @@ func (p *pool) get(stop <-chan struct{}, ch chan caller) (c caller, waited bool)
 		p.mu.Unlock()
 		return c, false
 	}
-	p.waiting = append(p.waiting, ch)
-	p.mu.Unlock()
-	select {
-	case c = <-ch:
-		return c, true
-	case <-stop:
-		return nil, true
+	a := &applicant{thread: t}
+	p.waiting = append(p.waiting, a)
+	for a.got == nil {
+		p.mu.Unlock()
+		if !t.park(true) {
+			return nil, true
+		}
+		p.mu.Lock()
 	}
+	p.mu.Unlock()
+	return a.got, true
 }
 
 func (p *pool) put(c caller) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.first < len(p.waiting) {
-		p.waiting[p.first] <- c // capacity 1, and a session waits for one at a time
+		a := p.waiting[p.first]
+		a.got = c
+		a.thread.wake()
+		p.waiting[p.first] = nil
 		p.first++
 		if p.first == len(p.waiting) {
 			p.waiting, p.first = p.waiting[:0], 0

@@ -99,6 +99,15 @@ func (p *Profile) Total() float64 {
 	return last.before + last.area()
 }
 
+// peak is the highest rate, per second.
+func (p *Profile) peak() float64 {
+	most := 0.0
+	for _, pc := range p.pieces {
+		most = max(most, pc.r0, pc.r1)
+	}
+	return most
+}
+
 // RateAt returns the rate per second at instant t, 0 outside of the profile.
 func (p *Profile) RateAt(t time.Duration) float64 {
 	x := t.Seconds()

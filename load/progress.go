@@ -49,7 +49,7 @@ func (r *run) progress(last Progress, schedule Schedule, now time.Duration, rece
 	p := Progress{
 		Target: last.Target, Schedule: last.Schedule,
 		Elapsed: now, Length: r.end, Warming: now < r.rec.warm, InFlight: r.rec.inFlight.Load(),
-		Waiting: r.targets.queue(), Connections: r.targets.connections(),
+		Waiting: r.queue(), Connections: r.connections(),
 		TotalSent: r.rec.sent.Load(), TotalFailed: r.rec.failed.Load(), totalCompleted: r.rec.completed.Load(),
 		Cores: runtime.GOMAXPROCS(0), cpu: processCPU(), due: last.due,
 	}

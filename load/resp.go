@@ -182,36 +182,46 @@ const (
 	maxRESPLine     = 64 << 10
 )
 
-// value reads one value, with those in it.
+// value reads one value, with those in it. Attributes and pushes before it are passed over.
 func (c *redisCaller) value(x *exchange, depth int, elements *int) (*failed, error) {
+	for {
+		f, beside, err := c.one(x, depth, elements)
+		if err != nil || !beside {
+			return f, err
+		}
+	}
+}
+
+// one reads one value; beside says that it is an attribute or a push, and not the answer.
+func (c *redisCaller) one(x *exchange, depth int, elements *int) (failure *failed, beside bool, err error) {
 	if *elements++; depth > maxRESPDepth || *elements > maxRESPElements {
-		return nil, malformed("more than %d levels or %d elements", maxRESPDepth, maxRESPElements)
+		return nil, false, malformed("more than %d levels or %d elements", maxRESPDepth, maxRESPElements)
 	}
 	line, err := c.line(maxRESPLine)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if len(line) == 0 {
-		return nil, malformed("an empty line where a value begins")
+		return nil, false, malformed("an empty line where a value begins")
 	}
 	kind, rest := line[0], line[1:]
 	switch kind {
 	case '+', ':', ',', '(', '#':
 		c.text(x, rest)
-		return nil, nil
+		return nil, false, nil
 	case '_':
 		c.text(x, nil)
-		return nil, nil
+		return nil, false, nil
 	case '-':
-		return redisError(string(rest)), nil
+		return redisError(string(rest)), false, nil
 	case '$', '=', '!':
 		n, err := strconv.ParseInt(string(rest), 10, 64)
 		if err != nil || n < -1 {
-			return nil, malformed("length %.40q", rest)
+			return nil, false, malformed("length %.40q", rest)
 		}
 		if n < 0 {
 			c.text(x, nil)
-			return nil, nil
+			return nil, false, nil
 		}
 		start := len(x.body)
 		capture := x.capture
@@ -219,44 +229,43 @@ func (c *redisCaller) value(x *exchange, depth int, elements *int) (*failed, err
 		err = c.exactly(x, n)
 		x.capture = capture
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if end, err := c.line(2); err != nil {
-			return nil, err
+			return nil, false, err
 		} else if len(end) != 0 {
-			return nil, malformed("a string longer than its length")
+			return nil, false, malformed("a string longer than its length")
 		}
 		if kind == '!' {
 			text := string(x.body[start:])
 			x.body = x.body[:start]
-			return redisError(text), nil
+			return redisError(text), false, nil
 		}
 		c.text(x, nil)
-		return nil, nil
+		return nil, false, nil
 	case '*', '~', '>', '%', '|':
 		n, err := strconv.ParseInt(string(rest), 10, 64)
 		if err != nil || n < -1 || n > maxRESPElements {
-			return nil, malformed("number of elements %.40q", rest)
+			return nil, false, malformed("number of elements %.40q", rest)
 		}
 		if kind == '%' || kind == '|' {
 			n *= 2
 		}
-		var failure *failed
 		for range max(n, 0) {
 			f, err := c.value(x, depth+1, elements)
 			if err != nil {
-				return nil, err
+				return nil, false, err
 			}
 			if failure == nil {
 				failure = f
 			}
 		}
-		if kind == '|' || kind == '>' && depth == 0 { // attributes and pushes are not the answer
-			return c.value(x, depth, elements)
+		if kind == '|' || kind == '>' && depth == 0 {
+			return nil, true, nil
 		}
-		return failure, nil
+		return failure, false, nil
 	}
-	return nil, malformed("a value that begins with %q", kind)
+	return nil, false, malformed("a value that begins with %q", kind)
 }
 
 // text adds to what is looked at, and ends its line.

@@ -295,7 +295,7 @@ const lateEnough = 10 * time.Millisecond
 func (r *run) warnings(res *Result) []string {
 	var out []string
 	t, g := res.Total, &res.Generator
-	if late := t.Lateness.QuantileDuration(0.99); late > lateEnough && g.Queued == 0 && r.crewFull == 0 {
+	if late := t.Lateness.QuantileDuration(0.99); late > lateEnough && g.Queued == 0 && r.crewFull() == 0 {
 		out = append(out, fmt.Sprintf("the generator or its machine was the bottleneck: 1%% of the requests were sent %s or more after their time although a connection was free; the latencies include it", brief(late)))
 	}
 	if used := g.CPU.Seconds() / res.Duration.Seconds(); res.Duration > 0 && used > 0.9*float64(g.Cores) {
@@ -304,7 +304,10 @@ func (r *run) warnings(res *Result) []string {
 	if g.Queued > 0 {
 		out = append(out, fmt.Sprintf("%s requests waited for a connection, all %s being busy; the wait is in their latency", count(g.Queued), count(int64(res.Limits.Connections))))
 	}
-	if r.crewFull > 0 {
+	if r.filesMissing != "" && (r.closed || t.Errors[LocalLimit] > 0) {
+		out = append(out, r.filesMissing)
+	}
+	if r.crewFull() > 0 {
 		out = append(out, fmt.Sprintf("%s scenarios were under way at once, which is the limit: arrivals waited; the wait is in their latency", count(int64(res.Limits.MaxInFlight))))
 	}
 	if n := res.Scenarios.Unfed; n > 0 {

@@ -13,8 +13,8 @@ import (
 type run struct {
 	cfg      Config
 	plan     *plan
-	closed   bool // users, not arrivals
-	schedule func() Schedule
+	closed   bool            // users, not arrivals
+	arrivals func() Schedule // of all generators
 	replay   *replay
 	end      time.Duration
 	timeout  time.Duration
@@ -22,13 +22,16 @@ type run struct {
 	origin  time.Time
 	ctx     context.Context // done: cut everything
 	stop    <-chan struct{} // closed: send nothing more
-	targets targets
-	pacer   *pacer // of what is late; nil: it is sent at once
-	waker   *waker
-	rec     *recorder
+	targets targets         // of setup and teardown, and of the load where it is not looped
+	peak    float64         // arrivals per second of an open workload, at most
+	lanes   []*lane
+
+	filesMissing string // what the system's limit of open files may do to the run; empty: nothing
+	pacer        *pacer // of what is late; nil: it is sent at once
+	waker        *waker
+	rec          *recorder
 
 	startCPU, warmCPU, endCPU time.Duration
-	crewFull                  int64 // times that an arrival waited because MaxInFlight scenarios were under way
 }
 
 // now is the instant since the start of the run.
@@ -88,6 +91,11 @@ func (r *run) send(ctx context.Context, thresholds []Threshold) (*Result, error)
 		return nil, fmt.Errorf("load: %w", err)
 	}
 	defer beat.close()
+	r.fitFiles(raiseFiles(r.files()))
+	if r.lanes, err = r.makeLanes(); err != nil {
+		return nil, fmt.Errorf("load: %w", err)
+	}
+	defer closeLanes(r.lanes)
 	started := time.Now()
 	if !r.cfg.startAt.IsZero() {
 		started = r.cfg.startAt
@@ -113,7 +121,9 @@ func (r *run) send(ctx context.Context, thresholds []Threshold) (*Result, error)
 	wg.Go(func() {
 		select {
 		case <-ctx.Done():
-			r.targets.cut()
+			for _, l := range r.lanes {
+				l.cut()
+			}
 		case <-helpers.Done():
 		}
 	})
@@ -122,17 +132,17 @@ func (r *run) send(ctx context.Context, thresholds []Threshold) (*Result, error)
 	if r.cfg.watch != nil {
 		wg.Go(func() { r.watching(helpers) })
 	}
-	if r.closed {
-		r.runUsers()
-	} else {
-		r.runArrivals(beat)
+	var sending sync.WaitGroup
+	for _, l := range r.lanes[1:] {
+		sending.Go(func() { l.send(beat) })
 	}
+	r.lanes[0].send(beat)
+	sending.Wait()
 	endHelpers()
 	wg.Wait()
 	if r.endCPU == 0 {
 		r.endCPU = processCPU()
 	}
-	r.targets.close()
 	res := r.result(started, thresholds)
 	r.cfg.Metrics.finish(res)
 	return res, nil
@@ -212,13 +222,54 @@ func (r *run) arrange() error {
 			return rate
 		}}
 	}
-	r.schedule = func() Schedule {
+	r.peak = profile.peak() / float64(max(r.cfg.part.of, 1))
+	r.arrivals = func() Schedule {
 		if w.Arrivals == "constant" {
-			return r.cfg.part.schedule(Even{profile})
+			return Even{profile}
 		}
-		return r.cfg.part.schedule(NewPoisson(profile, r.cfg.Seed))
+		return NewPoisson(profile, r.cfg.Seed)
 	}
 	return nil
+}
+
+// schedule is this generator's part of the arrivals.
+func (r *run) schedule() Schedule { return r.cfg.part.schedule(r.arrivals()) }
+
+// otherFiles is how many files a run may need beside its connections; one that is being made takes two for a moment.
+const otherFiles = 1024
+
+// files is how many the run may want open at once.
+func (r *run) files() uint64 {
+	n := r.cfg.Connections
+	if !r.closed {
+		n = min(n, r.cfg.MaxInFlight)
+	}
+	return uint64(n*len(r.targets.all)) + otherFiles
+}
+
+// fitFiles has users share connections where the system does not let each have his own.
+func (r *run) fitFiles(limit uint64) {
+	if limit >= r.files() {
+		return
+	}
+	r.filesMissing = fmt.Sprintf("the system lets this process have %s files open at once (ulimit -n)", count(int64(limit)))
+	if r.closed && r.cfg.Connections >= r.cfg.Workload.Users && limit > 2*otherFiles {
+		r.cfg.Connections = int(limit-otherFiles) / len(r.targets.all)
+		for _, t := range r.targets.all {
+			t.pool.limit = r.cfg.Connections
+		}
+		r.filesMissing += fmt.Sprintf(": the %s users share %s connections", count(int64(r.cfg.Workload.Users)), count(int64(r.cfg.Connections)))
+		return
+	}
+	r.filesMissing += fmt.Sprintf(", and the run may want %s: connections beyond that fail as %q", count(int64(r.files())), LocalLimit)
+}
+
+// crewFull is how often an arrival waited because MaxInFlight scenarios were under way.
+func (r *run) crewFull() (n int64) {
+	for _, l := range r.lanes {
+		n += l.full
+	}
+	return n
 }
 
 // observe tells of progress once a second and takes the CPU time at both ends of the measured part.

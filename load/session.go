@@ -23,27 +23,27 @@ const (
 const connectPause = 100 * time.Millisecond
 
 // session runs scenarios, one after the other: a user of a closed workload, or what serves the arrivals of an open one.
-// It belongs to one goroutine and keeps its memory from request to request.
+// It belongs to one thread and keeps its memory from request to request.
 type session struct {
-	run    *run
-	shard  int
-	own    []caller // by target, of a user who keeps his connections to himself; nil: one is borrowed for each request
-	held   []caller // by target, borrowed until the scenario ends
-	values values
-	pcg    rand.PCG
-	jar    jar
+	run     *run
+	thread  thread
+	targets *targets
+	shard   int
+	own     []caller // by target, of a user who keeps his connections to himself; nil: one is borrowed for each request
+	held    []caller // by target, borrowed until the scenario ends
+	values  values
+	pcg     rand.PCG
+	jar     jar
 
 	step    *step
 	x       exchange
 	request []byte
 	body    []byte
 	path    []byte // of the request under way, for its cookies
-	wake    chan struct{}
-	lent    chan caller
 }
 
 func newSession(r *run, shard int) *session {
-	s := &session{run: r, shard: shard % len(r.rec.shards), wake: make(chan struct{}, 1), lent: make(chan caller, 1)}
+	s := &session{run: r, targets: &r.targets, shard: shard % len(r.rec.shards)}
 	s.values.rng = rand.New(&s.pcg)
 	s.x.each = s.header
 	s.x.timeout = r.timeout
@@ -97,7 +97,7 @@ func (s *session) scenario(sc *scenario, due time.Duration) (next time.Duration,
 		if !st.taken(s.values.rng) {
 			continue
 		}
-		if !s.run.waker.sleep(s.run.stop, next, s.wake) || next >= s.run.rec.end {
+		if !s.thread.sleep(next) || next >= s.run.rec.end {
 			if next <= s.run.now() {
 				s.unsent(st, next)
 			}
@@ -169,6 +169,7 @@ func (s *session) perform(st *step, due time.Duration, started *bool, arrival ti
 	rec.inFlight.Add(1)
 	rec.sent.Add(1)
 	o.sent = s.run.now()
+	s.x.began = s.run.origin.Add(o.sent)
 	if !*started {
 		*started = true
 		rec.arrival(arrival, o.sent)

@@ -88,6 +88,9 @@ type Canary struct {
 	looks int           // at this step
 	began time.Duration // of this step
 	state CanaryState
+	// Of the last look.
+	verdict TwoSampleVerdict
+	reason  string
 }
 
 // arm is one of the two, since the step began.
@@ -155,12 +158,49 @@ func (c *Canary) State() CanaryState {
 	return c.state
 }
 
+// CanaryReport is where a canary stands, and why.
+type CanaryReport struct {
+	State CanaryState
+	Share float64 // of the requests that the service under test is given
+	Step  int     // from 1 to Steps
+	Steps int
+	// Verdict of the last look at this step, and what speaks for it.
+	Verdict TwoSampleVerdict
+	Reason  string
+	// Baseline and Newcomer are what was seen of the two since the step began.
+	Baseline, Newcomer CanaryArm
+}
+
+// CanaryArm is what was seen of one of the two.
+type CanaryArm struct {
+	Requests int64         `json:"requests"`
+	Failures int64         `json:"failures"`
+	P50      time.Duration `json:"p50"` // of those that succeeded
+	P95      time.Duration `json:"p95"`
+}
+
+// Report returns where it stands.
+func (c *Canary) Report() CanaryReport {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return CanaryReport{
+		State: c.state, Share: c.Share(), Step: c.step + 1, Steps: len(c.cfg.Steps), Verdict: c.verdict, Reason: c.reason,
+		Baseline: c.arms[0].report(), Newcomer: c.arms[1].report(),
+	}
+}
+
+func (a *arm) report() CanaryArm {
+	h := a.latency.Load().Snapshot()
+	return CanaryArm{a.requests.Load(), a.failures.Load(), h.QuantileDuration(0.5), h.QuantileDuration(0.95)}
+}
+
 // Takes reports whether a request goes to the service under test; draw is from 0 to 1.
 func (c *Canary) Takes(draw float64) bool { return draw < c.Share() }
 
 // start begins a step. Where others are looking, the caller holds the mutex.
 func (c *Canary) start(step int, now time.Duration) {
 	c.step, c.looks, c.began = step, 0, now
+	c.verdict, c.reason = Undecided, "not looked at yet"
 	for i := range c.arms {
 		c.arms[i].requests.Store(0)
 		c.arms[i].failures.Store(0)
@@ -208,6 +248,7 @@ func (c *Canary) Tick(now time.Duration) (e CanaryEvent, changed bool) {
 	}
 	c.next.Store(int64(now + wait))
 	verdict, reason := c.look()
+	c.verdict, c.reason = verdict, reason
 	switch {
 	case verdict == Failed:
 		return c.rollBack(reason), true
@@ -236,7 +277,7 @@ func (c *Canary) look() (TwoSampleVerdict, string) {
 }
 
 func (c *Canary) rollBack(reason string) CanaryEvent {
-	c.state = CanaryRolledBack
+	c.state, c.verdict, c.reason = CanaryRolledBack, Failed, reason
 	c.setShare(0)
 	c.next.Store(math.MaxInt64)
 	return CanaryEvent{c.state, 0, reason}
@@ -244,9 +285,9 @@ func (c *Canary) rollBack(reason string) CanaryEvent {
 
 func (c *Canary) advance(now time.Duration) CanaryEvent {
 	if c.step+1 == len(c.cfg.Steps) {
-		c.state = CanaryPromoted
+		c.state, c.reason = CanaryPromoted, "the last step has passed"
 		c.next.Store(math.MaxInt64)
-		return CanaryEvent{c.state, c.Share(), "the last step has passed"}
+		return CanaryEvent{c.state, c.Share(), c.reason}
 	}
 	c.start(c.step+1, now)
 	return CanaryEvent{c.state, c.Share(), fmt.Sprintf("step %d has passed", c.step)}

@@ -50,10 +50,32 @@ func NewRateLimiter(perSecond float64, burst int) *RateLimiter {
 // Allow counts a request of a key, which is a hash of what is limited. If it is one too many, it is not counted, and wait
 // is the time after which one will be allowed.
 func (l *RateLimiter) Allow(key uint64, now time.Duration) (wait time.Duration, ok bool) {
+	s, b := l.bucket(key, now)
+	defer s.mu.Unlock()
+	if early := b.full - now; early > l.slack {
+		return early - l.slack, false
+	}
+	b.full += l.interval
+	return 0, true
+}
+
+// charge counts requests of a key that were let in elsewhere, however many it had left, down to a debt.
+func (l *RateLimiter) charge(key uint64, n uint32, now, debt time.Duration) {
+	s, b := l.bucket(key, now)
+	defer s.mu.Unlock()
+	most := now + l.slack + l.interval + debt
+	if l.slack >= math.MaxInt64/4 || l.interval >= (most-b.full)/time.Duration(max(n, 1)) {
+		b.full = max(b.full, most)
+		return
+	}
+	b.full += time.Duration(n) * l.interval
+}
+
+// bucket returns a key's bucket, and its shard, which is locked.
+func (l *RateLimiter) bucket(key uint64, now time.Duration) (*limitShard, *bucket) {
 	h := mix(key)
 	s := &l.shards[h%limitShards]
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	set := &s.sets[h/limitShards%limitSets]
 	b := &set[0]
 	for i := range set {
@@ -68,9 +90,5 @@ func (l *RateLimiter) Allow(key uint64, now time.Duration) (wait time.Duration, 
 	if b.full <= now || b.key != key {
 		*b = bucket{key: key, full: now}
 	}
-	if early := b.full - now; early > l.slack {
-		return early - l.slack, false
-	}
-	b.full += l.interval
-	return 0, true
+	return s, b
 }

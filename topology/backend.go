@@ -8,6 +8,8 @@ type Backend struct {
 	Address string `yaml:"address" schema:"required,format=address"`
 	// Weight is its share of the requests in relation to others', under the policies that weigh.
 	Weight int `yaml:"weight" schema:"minimum=1,maximum=10000,default=1"`
+	// Zone that it runs in, for 'locality'. Left out: not known, so that it counts as in another one than any gateway.
+	Zone string `yaml:"zone" schema:"format=name"`
 }
 
 // External reports whether the service runs elsewhere: Banyan leads calls to it, and neither starts nor scales it.

@@ -24,6 +24,7 @@ func check(sys *System, d *decoder) {
 	}
 	c.uses()
 	c.routes()
+	c.several()
 	c.tls()
 	c.tcp()
 	c.blocks()

@@ -199,6 +199,9 @@ type Limit struct {
 	By string `yaml:"by" schema:"enum=route|client|header,default=route"`
 	// Header whose values are told apart, by: header.
 	Header string `yaml:"header" schema:"maxLength=256"`
+	// Shared has all gateways of the system ('gateways') keep the limit together, rather than each by itself. It needs no
+	// more than one of them to ask: each decides at once, and tells the others.
+	Shared bool `yaml:"shared"`
 }
 
 // Adaptive is Gradient2 (Netflix, concurrency-limits), with its defaults: the bound shrinks while requests take longer than
@@ -223,7 +226,7 @@ func (in *Inbound) Unmodelled() []string {
 		set  bool
 	}{{"sticky", in.Sticky != nil}, {"slow_start", in.SlowStart > 0}, {"outliers", in.Outliers != nil}, {"limit", in.Limit != nil}, {"adaptive", in.Adaptive != nil},
 		{"try_timeout", in.TryTimeout > 0}, {"admission", in.Admission != nil}, {"priority", in.Priority != nil}, {"locality", in.Locality != nil},
-		{"compress", in.Compress != nil}} {
+		{"subset", in.Subset > 0}, {"compress", in.Compress != nil}} {
 		if f.set {
 			names = append(names, f.name)
 		}

@@ -18,6 +18,10 @@ type System struct {
 	TCP []*TCP `yaml:"tcp" schema:"maxItems=1000"`
 	// Admin is the address of the page with the Prometheus metrics (/metrics). Port 0 takes a free port.
 	Admin string `yaml:"admin" schema:"format=address,default=127.0.0.1:0"`
+	// Zone that this machine is in: that of the gateway, and of the replicas that it starts. Left out: zones do not matter.
+	Zone string `yaml:"zone" schema:"format=name"`
+	// Gateways says that the gateway is one of several that serve the system. Left out: it is the only one.
+	Gateways *Gateways `yaml:"gateways"`
 	// AccessLog of the requests from outside. Left out: none is written.
 	AccessLog *AccessLog `yaml:"access_log"`
 	// HTTPCache bounds what all routes with an http_cache keep together.

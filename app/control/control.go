@@ -18,6 +18,7 @@ import (
 	"github.com/banyanhq/banyan/autoscale"
 	"github.com/banyanhq/banyan/gateway"
 	"github.com/banyanhq/banyan/gateway/httpcache"
+	"github.com/banyanhq/banyan/gateway/peerlink"
 	"github.com/banyanhq/banyan/observe"
 	"github.com/banyanhq/banyan/orchestrate"
 	"github.com/banyanhq/banyan/topology"
@@ -47,6 +48,10 @@ type System interface {
 	CacheServers() []CacheServerStatus
 	// Purge drops what the caches of routes keep, and returns how many answers that were.
 	Purge(p httpcache.Purge) (int, error)
+	// Canaries says where the canaries of routes stand, in the file's order.
+	Canaries() []CanaryStatus
+	// Gateways says how it stands with the other gateways of the system.
+	Gateways() []peerlink.Peer
 	// Reload reads the file anew and goes by it, and returns what that changed, in words.
 	Reload() ([]string, error)
 	// Topology is the system that it goes by, as YAML with everything said.

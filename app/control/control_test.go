@@ -15,6 +15,7 @@ import (
 	"github.com/banyanhq/banyan/cache"
 	"github.com/banyanhq/banyan/gateway"
 	"github.com/banyanhq/banyan/gateway/httpcache"
+	"github.com/banyanhq/banyan/gateway/peerlink"
 	"github.com/banyanhq/banyan/observe"
 	"github.com/banyanhq/banyan/orchestrate"
 )
@@ -48,6 +49,10 @@ func (f *fake) ScaleDecisions(service string) ([]autoscale.Decision, bool) {
 func (f *fake) Why(id string) (gateway.Decision, bool) {
 	return gateway.Decision{RequestID: id, Status: 200}, id == "known"
 }
+func (f *fake) Canaries() []CanaryStatus { return nil }
+
+func (f *fake) Gateways() []peerlink.Peer { return nil }
+
 func (f *fake) HandOver() (HandOver, func(), error) { return f.hand, f.Stop, f.fail }
 func (f *fake) Status(window time.Duration) (observe.Status, error) {
 	return observe.Status{System: "fake", Window: window}, f.fail
@@ -246,7 +251,7 @@ func TestHandOver(t *testing.T) {
 	c := serve(t, dir, sys)
 	// One that goes away without a confirmation changes nothing.
 	h, err := c.HandOver(t.Context())
-	if err != nil || h.Listen != ":80" || len(h.Files) != 1 {
+	if err != nil || len(h.Files) != 1 || h.Sockets[0] != (Socket{"outside", ":80"}) {
 		t.Fatalf("handed over: %+v %v", h, err)
 	}
 	h.Close()
@@ -292,7 +297,7 @@ func (h *handing) HandOver() (HandOver, func(), error) {
 	if h.refuse != nil {
 		return HandOver{}, nil, h.refuse
 	}
-	return HandOver{Listen: ":80", Files: []*os.File{h.file()}}, func() { close(h.stopped) }, nil
+	return HandOver{Sockets: []Socket{{"outside", ":80"}}, Files: []*os.File{h.file()}}, func() { close(h.stopped) }, nil
 }
 
 func TestCloseLeavesAnothersSocket(t *testing.T) {

@@ -16,13 +16,19 @@ import (
 
 // HandOver is what one gateway gives to the one that takes its place.
 type HandOver struct {
-	// Listen and Admin are the addresses as the file of the one that gives names them.
-	Listen string `json:"listen"`
-	Admin  string `json:"admin"`
-	// Files are the listening sockets: for requests from outside, and for metrics.
+	// Sockets are what it listens on.
+	Sockets []Socket `json:"sockets"`
+	// Files are the sockets themselves, in the same order.
 	Files []*os.File `json:"-"`
 
 	conn *net.UnixConn // of the one that takes: closing it without a confirmation leaves everything as it was
+}
+
+// Socket names a listening socket.
+type Socket struct {
+	Name string `json:"name"`
+	// Address as the file of the one that gives has it.
+	Address string `json:"address"`
 }
 
 // Close lets go of the files; the one that gives goes on serving unless Confirm was called.
@@ -43,7 +49,8 @@ func (h *HandOver) Confirm() error {
 
 const (
 	handOverTime = 10 * time.Second
-	maxHanded    = 16
+	maxHanded    = 128 // sockets; the kernel takes 253 at once
+	maxHandOver  = 64 << 10
 )
 
 // serveHandOver answers with the listeners' descriptors as ancillary data (unix(7), SCM_RIGHTS), which HTTP cannot carry:
@@ -82,9 +89,19 @@ func sendFiles(conn *net.UnixConn, h HandOver) error {
 	if err != nil {
 		return err
 	}
+	if len(h.Files) > maxHanded || len(head) > maxHandOver {
+		return fmt.Errorf("handing over %d sockets: %d are possible", len(h.Files), maxHanded)
+	}
 	fds := make([]int, len(h.Files))
 	for i, f := range h.Files {
-		fds[i] = int(f.Fd())
+		// Not by Fd, which has the socket block: it is the same for both processes, and their loops must never wait in accept.
+		raw, err := f.SyscallConn()
+		if err != nil {
+			return err
+		}
+		if err := raw.Control(func(fd uintptr) { fds[i] = int(fd) }); err != nil {
+			return err
+		}
 	}
 	_, _, err = conn.WriteMsgUnix(head, unix.UnixRights(fds...), nil)
 	return err
@@ -107,7 +124,7 @@ func (c *Client) HandOver(ctx context.Context) (h HandOver, err error) {
 	if _, err := io.WriteString(conn, "POST /v1/handover HTTP/1.1\r\nHost: banyan\r\nContent-Length: 0\r\n\r\n"); err != nil {
 		return h, fmt.Errorf("asking for the listeners: %w", err)
 	}
-	data, rights := make([]byte, 4096), make([]byte, unix.CmsgSpace(4*maxHanded))
+	data, rights := make([]byte, maxHandOver), make([]byte, unix.CmsgSpace(4*maxHanded))
 	n, rn, _, _, err := conn.ReadMsgUnix(data, rights)
 	if err != nil {
 		return h, fmt.Errorf("waiting for the listeners: %w", err)
@@ -120,6 +137,9 @@ func (c *Client) HandOver(ctx context.Context) (h HandOver, err error) {
 	}
 	if err := json.Unmarshal(data[:n], &h); err != nil {
 		return h, fmt.Errorf("reading what was handed over: %w", err)
+	}
+	if len(h.Sockets) != len(h.Files) {
+		return h, fmt.Errorf("%d sockets were handed over, and %d names: is the gateway that runs of another version?", len(h.Files), len(h.Sockets))
 	}
 	h.conn = conn
 	return h, nil

@@ -67,6 +67,7 @@ func handler(sys System) http.Handler {
 		answer(w, struct{}{}, sys.Restart(r.Context(), req.Service))
 	})
 	cacheHandlers(mux, sys)
+	trafficHandlers(mux, sys)
 	mux.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, _ *http.Request) {
 		changed, err := sys.Reload()
 		answer(w, changed, err)

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,8 +17,11 @@ import (
 // gatewayFlags are what the gateway that stands alone takes from its command line rather than from a file.
 type gatewayFlags struct {
 	listen, admin, balance, accessLog, logFormat string
-	backends                                     []string
+	record                                       string
+	zone, peerListen, peerSecret                 string
+	backends, peers                              []string
 	takeOver, detach, verbose                    bool
+	linger                                       time.Duration
 }
 
 func (c *cli) gateway() *cobra.Command {
@@ -34,7 +38,8 @@ While it runs: 'banyan status' and 'top' show it, 'banyan reload' (or SIGHUP) ha
 connection, and 'banyan down' ends it.`,
 		Example: `  banyan gateway --listen :8080 --backend 127.0.0.1:9001 --backend 127.0.0.1:9002 --balance p2c-ewma
   banyan gateway -f banyan.yaml
-  banyan gateway -f banyan.yaml --backend catalog=10.0.0.7:8080@3`,
+  banyan gateway -f banyan.yaml --backend catalog=10.0.0.7:8080@3
+  banyan gateway -f banyan.yaml --record requests.json`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			load, files, err := c.gatewaySystem(f)
 			if err != nil {
@@ -56,6 +61,7 @@ connection, and 'banyan down' ends it.`,
 			}
 			return c.serve(cmd.Context(), app.Config{
 				System: sys, Files: files, Dir: dir, Log: c.logger(f.verbose), Load: load, GatewayOnly: true, TakeOver: f.takeOver,
+				Linger: f.linger,
 			})
 		},
 	}
@@ -66,23 +72,36 @@ connection, and 'banyan down' ends it.`,
 	flags.StringVar(&f.balance, "balance", "", "`policy` that picks a backend, without a file: least-request, p2c-ewma, ...")
 	flags.StringVar(&f.accessLog, "access-log", "", "`file` that a line is written to for each request, or - for standard output")
 	flags.StringVar(&f.logFormat, "access-log-format", "json", "`format` of the lines: json, common or combined")
+	flags.StringVar(&f.record, "record", "", "`file` that the requests are recorded in for 'banyan load import', at most 512MiB of the latest, in place of the access log")
 	flags.BoolVar(&f.takeOver, "take-over", false, "take the place of the gateway that runs, which finishes what it has")
+	flags.StringVar(&f.zone, "zone", "", "`name` of the zone that this gateway is in")
+	flags.StringVar(&f.peerListen, "peer-listen", "", "`address` at which this one of several gateways hears what the others spend")
+	flags.StringArrayVar(&f.peers, "peer", nil, "`address` at which another gateway of the system hears what this one spends")
+	flags.StringVar(&f.peerSecret, "peer-secret", "", "`file` with the secret of the gateways of the system")
+	flags.DurationVar(&f.linger, "linger", 10*time.Minute, "how long streams and TCP connections may go on once another gateway has taken over")
 	flags.BoolVarP(&f.detach, "detach", "d", false, "return once it serves; it goes on in the background")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log every event")
 	cmd.AddCommand(c.gatewayWhy(), c.gatewayDryRun())
 	return cmd
 }
 
+// recordSize is when a recording is moved to FILE.1.
+const recordSize = "256MiB"
+
 // again returns the arguments that start the same gateway in this process's place.
 func (f gatewayFlags) again() []string {
 	args := []string{"gateway", "--access-log-format", f.logFormat}
-	for _, flag := range []struct{ name, value string }{{"listen", f.listen}, {"admin", f.admin}, {"balance", f.balance}, {"access-log", f.accessLog}} {
+	for _, flag := range []struct{ name, value string }{{"listen", f.listen}, {"admin", f.admin}, {"balance", f.balance}, {"access-log", f.accessLog}, {"record", f.record},
+		{"zone", f.zone}, {"peer-listen", f.peerListen}, {"peer-secret", f.peerSecret}, {"linger", f.linger.String()}} {
 		if flag.value != "" {
 			args = append(args, "--"+flag.name, flag.value)
 		}
 	}
 	for _, b := range f.backends {
 		args = append(args, "--backend", b)
+	}
+	for _, p := range f.peers {
+		args = append(args, "--peer", p)
 	}
 	if f.verbose {
 		args = append(args, "-v")
@@ -128,10 +147,20 @@ func (f gatewayFlags) overlay(alone bool) (string, error) {
 	if alone {
 		b.WriteString("system: gateway\nroutes: [{path: /, to: backend}]\n")
 	}
-	for _, field := range []struct{ key, value string }{{"listen", f.listen}, {"admin", f.admin}} {
+	for _, field := range []struct{ key, value string }{{"listen", f.listen}, {"admin", f.admin}, {"zone", f.zone}} {
 		if field.value != "" {
 			fmt.Fprintf(&b, "%s: %q\n", field.key, field.value)
 		}
+	}
+	if f.record != "" {
+		if f.accessLog != "" {
+			return "", usagef("--record is an access log of its own: give it or --access-log")
+		}
+		path, err := filepath.Abs(f.record)
+		if err != nil {
+			return "", fmt.Errorf("finding the recording's folder: %w", err)
+		}
+		fmt.Fprintf(&b, "access_log: {file: %q, format: json, sample: 100%%, max_size: %s}\n", path, recordSize)
 	}
 	if f.accessLog != "" {
 		path := f.accessLog
@@ -142,6 +171,9 @@ func (f gatewayFlags) overlay(alone bool) (string, error) {
 			}
 		}
 		fmt.Fprintf(&b, "access_log: {file: %q, format: %q}\n", path, f.logFormat)
+	}
+	if err := f.peerOverlay(&b); err != nil {
+		return "", err
 	}
 	services, order, err := backendFlags(f.backends)
 	if err != nil {
@@ -161,6 +193,31 @@ func (f gatewayFlags) overlay(alone bool) (string, error) {
 		b.WriteString("    backends:\n" + services[name])
 	}
 	return b.String(), nil
+}
+
+// peerOverlay writes what the flags say of other gateways.
+func (f gatewayFlags) peerOverlay(b *strings.Builder) error {
+	if f.peerListen == "" && len(f.peers) == 0 && f.peerSecret == "" {
+		return nil
+	}
+	b.WriteString("gateways:\n")
+	if f.peerListen != "" {
+		fmt.Fprintf(b, "  listen: %q\n", f.peerListen)
+	}
+	if f.peerSecret != "" {
+		path, err := filepath.Abs(f.peerSecret)
+		if err != nil {
+			return fmt.Errorf("finding the secret's folder: %w", err)
+		}
+		fmt.Fprintf(b, "  secret_file: %q\n", path)
+	}
+	if len(f.peers) > 0 {
+		b.WriteString("  peers:\n")
+		for _, p := range f.peers {
+			fmt.Fprintf(b, "    - %q\n", p)
+		}
+	}
+	return nil
 }
 
 // backendFlags returns the backends of each service as items of YAML, and the services in the order of their first.

@@ -9,8 +9,10 @@ import (
 
 	"github.com/banyanhq/banyan/app/control"
 	"github.com/banyanhq/banyan/app/topview"
+	"github.com/banyanhq/banyan/gateway/peerlink"
 	"github.com/banyanhq/banyan/observe"
 	"github.com/banyanhq/banyan/orchestrate"
+	"github.com/banyanhq/banyan/policy"
 )
 
 // statusAnswer is what 'banyan status --json' prints.
@@ -20,6 +22,8 @@ type statusAnswer struct {
 	Replicas []orchestrate.ServiceStatus `json:"replicas"`
 	Events   []orchestrate.Event         `json:"events"`
 	Caches   []control.CacheStatus       `json:"caches"`
+	Canaries []control.CanaryStatus      `json:"canaries"`
+	Gateways []peerlink.Peer             `json:"gateways"`
 }
 
 func (c *cli) status() *cobra.Command {
@@ -47,6 +51,12 @@ func (c *cli) status() *cobra.Command {
 			if a.Caches, err = client.Caches(cmd.Context()); err != nil {
 				return err
 			}
+			if a.Canaries, err = client.Canaries(cmd.Context()); err != nil {
+				return err
+			}
+			if a.Gateways, err = client.Gateways(cmd.Context()); err != nil {
+				return err
+			}
 			if c.json {
 				return writeJSON(c.out, a)
 			}
@@ -65,6 +75,8 @@ func (c *cli) printStatus(a statusAnswer, events bool) {
 		a.Info.Since.Format(time.DateTime), a.Info.PID)
 	fmt.Fprintln(c.out, strings.TrimRight(topview.RenderTable(a.Status), "\n"))
 	c.printCaches(a.Caches)
+	c.printCanaries(a.Canaries)
+	c.printGateways(a.Gateways)
 	for _, s := range a.Replicas {
 		if s.LimitsAdvisory != "" {
 			fmt.Fprintf(c.out, "\n%s: limits are advisory: %s\n", s.Service, s.LimitsAdvisory)
@@ -76,6 +88,52 @@ func (c *cli) printStatus(a statusAnswer, events bool) {
 			fmt.Fprintln(c.out, strings.TrimRight(fmt.Sprintf("%s  %-12s %s  %s", e.Time.Format(time.TimeOnly), firstOf(e.Replica, e.Service), e.What, e.Why), " "))
 		}
 	}
+}
+
+// printCanaries shows where canaries stand, and why.
+func (c *cli) printCanaries(all []control.CanaryStatus) {
+	if len(all) == 0 {
+		return
+	}
+	t := table{gap: true, head: []string{"CANARY", "OF", "STATE", "SHARE", "STEP", "REQUESTS", "FAILED", "P95", "VERDICT"}}
+	for _, s := range all {
+		arm := func(a policy.CanaryArm) []string {
+			return []string{fmt.Sprint(a.Requests), fmt.Sprint(a.Failures), a.P95.Round(10 * time.Microsecond).String()}
+		}
+		t.row(append([]string{s.Service, s.Route, s.State, fmt.Sprintf("%.3g%%", 100*s.Share), fmt.Sprintf("%d of %d", s.Step, s.Steps)},
+			append(arm(s.Newcomer), s.Verdict)...)...)
+		t.row(append([]string{s.Against, s.Route, "", fmt.Sprintf("%.3g%%", 100-100*s.Share), ""}, append(arm(s.Baseline), "")...)...)
+	}
+	t.write(c.out)
+	for _, s := range all {
+		if s.Reason != "" {
+			fmt.Fprintf(c.out, "%s: %s\n", s.Service, s.Reason)
+		}
+	}
+}
+
+// printGateways shows how it stands with the other gateways of the system.
+func (c *cli) printGateways(all []peerlink.Peer) {
+	if len(all) == 0 {
+		return
+	}
+	t := table{gap: true, head: []string{"GATEWAY", "HEARS OF THIS ONE", "HEARD", "ERROR"}}
+	for _, p := range all {
+		hears, heard := "no", "no"
+		switch {
+		case p.Self:
+			hears, heard = "this one", ""
+		default:
+			if p.Hears {
+				hears = "yes"
+			}
+			if p.Reports {
+				heard = fmt.Sprintf("%v ago", p.Silent.Round(time.Millisecond))
+			}
+		}
+		t.row(p.Address, hears, heard, p.Error)
+	}
+	t.write(c.out)
 }
 
 func firstOf(a, b string) string {

@@ -3,6 +3,7 @@ package httpcache
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"strings"
@@ -87,17 +88,40 @@ func New(cfg Config) (*Cache, error) {
 }
 
 // Open takes the disk tier into use, if there is one, with what it holds. It must not be called while requests are
-// served.
+// served. The folder is one cache's at a time, of whatever process: Open fails where another one has it.
 func (c *Cache) Open() error {
 	if c.cfg.Dir == "" || c.disk != nil {
 		return nil
 	}
-	d, err := openDisk(c.cfg.Dir, c.cfg.Disk)
-	if err != nil {
+	d := newDisk(c.cfg.Dir, c.cfg.Disk)
+	if err := d.open(); err != nil {
 		return err
 	}
+	go d.run()
 	c.disk = d
 	return nil
+}
+
+// OpenLater is Open for a folder that another cache is about to leave: what it holds is taken into use as soon as that has
+// been done. Requests wait for that for two seconds at most, and go on without; what is stored until then is written
+// afterwards. It must not be called while
+// requests are served either. The log is told of what goes wrong later; the cache has no disk tier then.
+func (c *Cache) OpenLater(log *slog.Logger) error {
+	if c.cfg.Dir == "" || c.disk != nil {
+		return nil
+	}
+	c.disk = newDisk(c.cfg.Dir, c.cfg.Disk)
+	c.disk.soon = time.Now().Add(openPatience)
+	go c.disk.openLater(log)
+	return nil
+}
+
+// Release leaves the disk tier to another cache: what is to be written is written, and nothing is from then on. What is
+// there can still be read, and is removed where it is not valid any more.
+func (c *Cache) Release() {
+	if c.disk != nil {
+		c.disk.close()
+	}
 }
 
 // Close cuts fetches off and returns when none is left and what was to be written is.

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -36,6 +37,15 @@ type disk struct {
 	pending map[string]*object // to be written, by file name
 	queue   []string
 	closing bool
+	opened  bool
+	// What was removed before the folder was open: what is found there is held against it.
+	early    []func(e *entry) bool
+	earlyAll bool
+
+	leaving chan struct{} // closed by the first close
+	ready   chan struct{} // closed once the folder is open, or never will be
+	soon    time.Time     // until when requests wait for that
+	unlock  func()        // lets another cache have the folder; nil until it is open
 }
 
 // entry is one file.
@@ -94,22 +104,114 @@ func diskFile(resource, variant string) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// openDisk opens the folder, takes stock of what is there, and starts to write.
-func openDisk(dir string, limit int64) (*disk, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("httpcache: opening the disk tier: %w", err)
-	}
-	d := &disk{dir: dir, limit: limit, wake: make(chan struct{}, 1), done: make(chan struct{}), byRes: map[string][]*entry{},
-		order: list.New(), pending: map[string]*object{}}
-	if err := d.scan(); err != nil {
-		return nil, fmt.Errorf("httpcache: reading the disk tier: %w", err)
-	}
-	go d.run()
-	return d, nil
+// newDisk returns the tier of a folder, which holds nothing until it is opened.
+func newDisk(dir string, limit int64) *disk {
+	return &disk{dir: dir, limit: limit, wake: make(chan struct{}, 1), done: make(chan struct{}), leaving: make(chan struct{}), ready: make(chan struct{}),
+		byRes: map[string][]*entry{}, order: list.New(), pending: map[string]*object{}}
 }
 
-// scan indexes the files, the latest written in front, and removes what is no good.
-func (d *disk) scan() error {
+// errInUse means that another cache has the folder.
+var errInUse = errors.New("another gateway that runs has it")
+
+// open locks the folder and takes stock of what is there.
+func (d *disk) open() error {
+	if err := os.MkdirAll(d.dir, 0o700); err != nil {
+		return fmt.Errorf("httpcache: opening the disk tier: %w", err)
+	}
+	unlock, err := lockDir(d.dir)
+	if err != nil {
+		return fmt.Errorf("httpcache: opening the disk tier %s: %w", d.dir, err)
+	}
+	all, err := d.scan()
+	if err != nil {
+		unlock()
+		return fmt.Errorf("httpcache: reading the disk tier: %w", err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.unlock = unlock
+	for _, e := range all {
+		if d.outdated(e) {
+			_ = os.Remove(filepath.Join(d.dir, e.file)) // at worst a later scan finds it
+			continue
+		}
+		d.insert(e)
+	}
+	d.trim()
+	d.opened, d.early, d.earlyAll = true, nil, false
+	close(d.ready)
+	return nil
+}
+
+// openPatience is how long requests wait for a folder to be left and opened, all together: asking the origin for what is
+// kept there would be slower, and all at once more than it can bear.
+const openPatience = 2 * time.Second
+
+// await waits for the folder to be open, if that is to be soon.
+func (d *disk) await() {
+	select {
+	case <-d.ready:
+		return
+	default:
+	}
+	timer := time.NewTimer(time.Until(d.soon))
+	defer timer.Stop()
+	select {
+	case <-d.ready:
+	case <-timer.C:
+	}
+}
+
+// lockPause is the pause between two looks whether a folder has been left.
+const lockPause = 5 * time.Millisecond
+
+// openLater opens the folder once it has been left, and then writes until close.
+func (d *disk) openLater(log *slog.Logger) {
+	tick := time.NewTicker(lockPause)
+	defer tick.Stop()
+	for {
+		err := d.open()
+		if err == nil {
+			d.run()
+			return
+		}
+		if !errors.Is(err, errInUse) {
+			log.Error("the cache has no disk tier", "error", err)
+			close(d.ready)
+			<-d.leaving
+			close(d.done)
+			return
+		}
+		select {
+		case <-d.leaving:
+			close(d.done)
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// maxEarly is how many removals are remembered until the folder is open; after more, nothing that it holds is used.
+const maxEarly = 1000
+
+// before remembers what was removed before it was known what there is. The caller holds the mutex.
+func (d *disk) before(which func(e *entry) bool) {
+	switch {
+	case d.opened || d.earlyAll:
+	case len(d.early) < maxEarly:
+		d.early = append(d.early, which)
+	default:
+		d.early, d.earlyAll = nil, true
+	}
+}
+
+// outdated reports whether an entry was removed before it was found. The caller holds the mutex.
+func (d *disk) outdated(e *entry) bool {
+	return d.earlyAll || slices.ContainsFunc(d.early, func(which func(*entry) bool) bool { return which(e) })
+}
+
+// scan returns an entry for each file, the latest written last, and removes what is no good.
+func (d *disk) scan() ([]*entry, error) {
 	type found struct {
 		entry *entry
 		when  time.Time
@@ -127,7 +229,7 @@ func (d *disk) scan() error {
 			return nil // gone meanwhile, or not ours
 		}
 		rel, err := filepath.Rel(d.dir, path)
-		if err != nil {
+		if err != nil || rel == lockFile {
 			return err
 		}
 		if strings.HasSuffix(rel, tempSuffix) {
@@ -144,14 +246,14 @@ func (d *disk) scan() error {
 		return nil
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	slices.SortFunc(all, func(a, b found) int { return a.when.Compare(b.when) })
-	for _, f := range all {
-		d.insert(f.entry)
+	entries := make([]*entry, len(all))
+	for i, f := range all {
+		entries[i] = f.entry
 	}
-	d.trim()
-	return nil
+	return entries, nil
 }
 
 // readHead reads a file's head only.
@@ -345,6 +447,7 @@ func (d *disk) writeFile(name string, o *object) {
 
 // load brings what is stored for a request back by put, and reports whether anything was.
 func (d *disk) load(resource, parts []byte, h http.Header, put func(*object)) bool {
+	d.await()
 	d.mu.Lock()
 	var e *entry
 	for _, c := range d.byRes[string(resource)] {
@@ -398,6 +501,7 @@ func matchesValues(names, values []string, h http.Header) bool {
 func (d *disk) remove(which func(e *entry) bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.before(which)
 	for name, o := range d.pending {
 		if o != nil && which(&entry{resource: o.resource, variant: o.variant(), tags: o.tags}) {
 			delete(d.pending, name)
@@ -416,6 +520,7 @@ func (d *disk) remove(which func(e *entry) bool) {
 func (d *disk) removeResource(resource, variant string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.before(func(e *entry) bool { return e.resource == resource && (variant == "" || e.variant == variant) })
 	for name, o := range d.pending {
 		if o != nil && o.resource == resource && (variant == "" || o.variant() == variant) {
 			delete(d.pending, name)
@@ -432,6 +537,7 @@ func (d *disk) removeResource(resource, variant string) {
 func (d *disk) expire(which func(e *entry) bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.before(which) // what is not known yet is gone for good
 	for name, o := range d.pending {
 		if o != nil && which(&entry{resource: o.resource, variant: o.variant(), tags: o.tags}) {
 			delete(d.pending, name) // memory has it, and is told; on disk it is no more
@@ -449,14 +555,21 @@ func (d *disk) expire(which func(e *entry) bool) {
 	}
 }
 
-// close writes what is pending, and returns when that is done.
+// close writes what is pending, lets go of the folder, and returns when that is done. What it held can still be read.
 func (d *disk) close() {
 	d.mu.Lock()
+	first := !d.closing
 	d.closing = true
 	d.mu.Unlock()
+	if first {
+		close(d.leaving)
+	}
 	select {
 	case d.wake <- struct{}{}:
 	default:
 	}
 	<-d.done
+	if first && d.unlock != nil {
+		d.unlock()
+	}
 }
