@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"runtime"
 	"time"
 
 	"github.com/banyanhq/banyan/cache/keyspace"
+	"github.com/banyanhq/banyan/reactor"
 )
 
 // Config of a Server.
@@ -54,7 +54,7 @@ func (c *Config) validate() error {
 		return fmt.Errorf("eviction %q: want a value of maxmemory-policy, such as allkeys-lfu or noeviction", c.Eviction)
 	}
 	if c.Loops == 0 {
-		c.Loops = runtime.GOMAXPROCS(0)
+		c.Loops = reactor.Processors()
 	}
 	if c.MaxClients == 0 {
 		c.MaxClients = 10_000

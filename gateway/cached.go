@@ -101,7 +101,6 @@ func (g *Gateway) keepAnswers(t *table) {
 			})
 		}
 		to.invalidates = overlaps(t.system.Routes, r)
-		to.full = to.full || to.zone != nil || to.invalidates
 	}
 }
 

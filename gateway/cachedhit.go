@@ -10,7 +10,7 @@ import (
 // quickHits reports whether hits on the target may be answered before the request is prepared for a backend: nothing that
 // the route asks for looks at more of it than the cache does.
 func (t *target) quickHits() bool {
-	return t.zone != nil && t.edge == nil && t.lane != nil && t.rules == nil && t.limit == nil && t.hash == nil && t.sticky == nil
+	return t.zone != nil && t.edge == nil && t.lane != nil && t.rules == nil && t.limit == nil && t.sticky == nil
 }
 
 // rewritten reports whether backends get other values of a field than clients send, so that answers that vary by it need
@@ -32,8 +32,8 @@ func (g *Gateway) serveHit(w http.ResponseWriter, r *http.Request, to *target) b
 	if c := r.Header["Connection"]; len(c) > 1 || len(c) == 1 && c[0] != "keep-alive" {
 		return false // it may name fields that are not for backends
 	}
-	found := to.zone.Find(r, rewritten)
-	if found == nil {
+	var found httpcache.Found
+	if !to.zone.Find(&found, r, rewritten) {
 		return false
 	}
 	c := walk{g: g, target: to, start: g.now()}

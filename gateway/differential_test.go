@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"regexp"
 	"slices"
 	"sort"
 	"strconv"
@@ -58,12 +59,17 @@ type observer struct {
 
 // ids are what differs from request to request by design.
 func ids(h http.Header) {
-	for _, key := range []string{"Traceparent", "X-Request-Id", "Date", headerTimeLeft} {
+	for _, key := range []string{"Traceparent", "X-Request-Id", "Date", "Age", headerTimeLeft} {
 		if h.Get(key) != "" {
 			h.Set(key, "(set)")
 		}
 	}
+	for i, v := range h["Cache-Status"] {
+		h["Cache-Status"][i] = secondsLeft.ReplaceAllString(v, "ttl=(set)")
+	}
 }
+
+var secondsLeft = regexp.MustCompile(`ttl=\d+`)
 
 func flat(h http.Header) string {
 	ids(h)
@@ -178,6 +184,13 @@ var answers = map[string]string{
 	"hugehead!":    hi + "X-Large: " + strings.Repeat("h", 100<<10) + "\r\nContent-Length: 2\r\n\r\nhi",
 	"events!":      "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\ndata: 2\n\n",
 	"eventschunks": "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n0\r\n\r\n",
+	"kept":         hi + "Cache-Control: max-age=3600\r\nContent-Length: 5\r\n\r\nhello",
+	"keptvary":     hi + "Cache-Control: max-age=3600\r\nVary: Accept-Language, Cookie\r\nContent-Length: 5\r\n\r\nhello",
+	"kepttag":      hi + "Cache-Control: max-age=3600\r\nEtag: \"one\"\r\nLast-Modified: Tue, 15 Nov 1994 08:12:31 GMT\r\nContent-Length: 5\r\n\r\nhello",
+	"keptbare":     "HTTP/1.1 200 OK\r\nCache-Control: max-age=3600\r\nX-Two: 1\r\nX-Two: 2\r\nX-Empty:\r\nContent-Length: 5\r\n\r\nhello",
+	"keptsigned":   hi + "Age: 7\r\nCache-Status: inner; hit\r\nCache-Control: max-age=3600\r\nContent-Length: 5\r\n\r\nhello",
+	"kept404":      "HTTP/1.1 404 Nope\r\nCache-Control: max-age=3600\r\nContent-Length: 4\r\n\r\nnope",
+	"keptbig":      hi + "Cache-Control: max-age=3600\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("big ", 25000),
 	"json":         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
 }
 

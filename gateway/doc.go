@@ -9,7 +9,7 @@
 // each processor, with packages http1 (parsing) and reactor (events). The full tier, on net/http, carries all the rest:
 // what a target asks for that the fast tier cannot do (target.full), upgrades, large or chunked request bodies, Expect.
 // The fast tier takes all connections first and hands over those that are not for it, with the bytes that it has read
-// (door); a connection stays where it was handed. What both decide and count lives once, in walk.go. The full tier is the
+// (door); a connection comes back when that is answered (handedConn). What both decide and count lives once, in walk.go. The full tier is the
 // reference that the fast tier must equal, request for request (differential_test.go, which lists the exceptions).
 //
 // The files: gateway.go (life cycle), table.go (what one version of the file makes of it, and reloading), service.go (which
@@ -17,8 +17,9 @@
 // upstream.go (connections to backends and what their errors mean), header.go and trace.go (what is added, removed and
 // read), affinity.go (what leads a request to one backend), limit.go (what is let in), stats.go and collector.go (what is
 // counted); fast.go (the fast tier's loops and doors), fast_worker.go (one loop), fast_client.go (a client's connection),
-// fast_exchange.go (a request's walk), fast_answer.go (the answer's way back), fast_upstream.go (connections to
-// backends), fast_head.go (heads).
+// fast_exchange.go (a request's walk), fast_try.go (its tries at backends), fast_answer.go (the answer as it comes),
+// fast_pass.go (as it goes on to the client), fast_hit.go (answers from the cache), fast_upstream.go (connections to
+// backends), fast_head.go and fast_answerhead.go (heads), fast_handed.go (connections that the full tier has for a while).
 //
 // What it promises: a request that is not idempotent is never sent twice once a byte of it may have reached a backend.
 // A backend that is draining gets no new request, and Drain returns only when it has none left. Bodies stream in both

@@ -6,11 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
-	"os"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -26,6 +23,7 @@ type fastTier struct {
 	g       *Gateway
 	workers []*worker
 	running sync.WaitGroup
+	release func() // of the processors that the loops wait on
 }
 
 // maxWorkers bounds the loops: beyond it the kernel's locks are what limits.
@@ -33,13 +31,15 @@ const maxWorkers = 64
 
 // startFast starts the loops.
 func startFast(g *Gateway) (*fastTier, error) {
-	t := &fastTier{g: g}
-	for range min(runtime.GOMAXPROCS(0), maxWorkers) {
+	n, release := reactor.Claim()
+	t := &fastTier{g: g, release: release}
+	for range min(n, maxWorkers) {
 		w, err := newWorker(t)
 		if err != nil {
 			for _, w := range t.workers {
 				w.loop.Close()
 			}
+			release()
 			return nil, err
 		}
 		t.workers = append(t.workers, w)
@@ -61,6 +61,7 @@ func (t *fastTier) stop() {
 		w.loop.Post(w.loop.Stop)
 	}
 	t.running.Wait()
+	t.release()
 }
 
 // closeIdle closes the connections to a backend on which nothing is in flight, soon; then it calls done.
@@ -208,56 +209,6 @@ func (t *fastTier) cutStreams() {
 	for _, w := range t.workers {
 		w.loop.Post(w.cutStreams)
 	}
-}
-
-// handOver gives a connection to the full tier, with what was read from it. It runs on the loop and does not wait.
-func (d *door) handOver(fd int, from netip.AddrPort, read []byte) {
-	d.open.Add(1)
-	go func() { // it waits for the server to accept
-		defer d.open.Done()
-		f := os.NewFile(uintptr(fd), "client")
-		c, err := net.FileConn(f) // on a descriptor of its own
-		_ = f.Close()
-		if err != nil {
-			return // out of descriptors
-		}
-		tcp, ok := c.(*net.TCPConn)
-		if !ok {
-			_ = c.Close()
-			return
-		}
-		select {
-		case d.handed <- &handedConn{TCPConn: tcp, from: from, read: read}:
-		case <-d.closed:
-			_ = c.Close()
-		}
-	}()
-}
-
-// handedConn is a connection of which something has been read.
-type handedConn struct {
-	*net.TCPConn
-	from netip.AddrPort // which the socket does not tell any more once the client is gone
-	read []byte
-}
-
-// RemoteAddr is the client's address.
-func (c *handedConn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(c.from) }
-
-// WriteTo copies what is read; that of the socket alone would leave out what was read before.
-func (c *handedConn) WriteTo(w io.Writer) (int64, error) {
-	return io.Copy(w, struct{ io.Reader }{c})
-}
-
-func (c *handedConn) Read(p []byte) (int, error) {
-	if len(c.read) == 0 {
-		return c.TCPConn.Read(p)
-	}
-	n := copy(p, c.read)
-	if c.read = c.read[n:]; len(c.read) == 0 {
-		c.read = nil
-	}
-	return n, nil
 }
 
 // acceptor takes the connections of a door for one worker's loop.

@@ -26,6 +26,7 @@ type client struct {
 	in         []byte    // received and not used yet; nil mostly
 	seen       int       // of in, what holds no whole head
 	out        []byte    // what the client has not taken yet; nil mostly
+	stored     []byte    // what follows it, of an answer of the cache's; nil where out is
 	x          *exchange // the request on its way; nil: none
 	trusted    bool      // what it says of where requests came from is believed
 	fresh      bool      // not a byte has come
@@ -35,7 +36,15 @@ type client struct {
 	lingering  bool      // it only waits for the client to close
 	dropped    int       // bytes thrown away meanwhile
 	running    bool
+	credit     int8 // for being handed over and coming back
 }
+
+// Each request that the fast tier carries gives a connection credit up to a bound, each that it hands over costs some; one
+// that has none left stays with the full tier, since it mostly asks for what is not for the fast tier.
+const (
+	firstCredit = 4
+	maxCredit   = 32
+)
 
 // Ready implements reactor.Handler.
 func (c *client) Ready(*reactor.Conn) {
@@ -117,7 +126,7 @@ func (c *client) take(b []byte) {
 	n, err := w.request.Parse(b)
 	switch {
 	case err == h1.ErrVersion && bytes.HasPrefix(b, []byte("PRI * HTTP/2.0\r\n")):
-		c.handOver(b)
+		c.handOver(b, -1)
 	case err != nil && !c.asked && !namesHTTP(b):
 		c.close() // whoever that is does not understand an answer of HTTP/1.1 (RFC 9113, 3.4)
 	case err != nil:
@@ -143,7 +152,7 @@ func (c *client) begin(b []byte, n int) {
 	c.asked = true
 	req := &c.w.request
 	if !fastRequest(req) || c.door.edge == nil && c.w.g.takesPlain(str(req.Target)) {
-		c.handOver(b)
+		c.handOver(b, sizeOf(req, n))
 		return
 	}
 	x := c.w.get()
@@ -154,9 +163,15 @@ func (c *client) begin(b []byte, n int) {
 		return
 	}
 	x.target = c.findTarget(req, x)
-	if limit := cmp.Or(x.target.maxBody, c.w.g.cfg.MaxBody); x.target.full || limit > 0 && req.Length > limit {
+	if x.target.zone != nil && x.hit(req, b[:n]) {
 		c.w.put(x)
-		c.handOver(b)
+		c.keep(b[n:])
+		c.done()
+		return
+	}
+	if limit := cmp.Or(x.target.maxBody, c.w.g.cfg.MaxBody); x.target.fullFor(str(req.Method)) || limit > 0 && req.Length > limit {
+		c.w.put(x)
+		c.handOver(b, sizeOf(req, n))
 		return
 	}
 	c.x = x
@@ -199,11 +214,23 @@ func (c *client) keep(b []byte) {
 	c.in = append(c.in[:0], b...)
 }
 
-// handOver gives the connection to the full tier, with b, which was read from it.
-func (c *client) handOver(b []byte) {
-	read := append([]byte(nil), b...)
+// sizeOf returns the size of a request whose head has n bytes, -1 where it is not known.
+func sizeOf(req *h1.Request, n int) int64 {
+	if req.HasField(h1.TransferEncoding) {
+		return -1
+	}
+	return int64(n) + max(req.Length, 0)
+}
+
+// handOver gives the connection to the full tier, with b, which was read from it. b begins with a request of that size; -1:
+// it is not known, and the connection does not come back.
+func (c *client) handOver(b []byte, size int64) {
+	if c.credit--; c.credit < 0 {
+		size = -1
+	}
+	h := &handedConn{from: c.from, read: append([]byte(nil), b...), left: size, credit: c.credit}
 	if fd := c.conn.Detach(); fd >= 0 {
-		c.door.handOver(fd, c.from, read)
+		c.door.handOver(c.w, fd, h)
 	}
 	c.left()
 }
@@ -273,16 +300,45 @@ func (c *client) write(a, b, d []byte) bool {
 	return true
 }
 
-// flush sends what the client has not taken yet. It returns false where the connection is closed.
-func (c *client) flush() bool {
-	n, err := c.conn.Write(c.out)
+// writeStored sends a head and a body that does not change, of which no copy is made where the client does not take it
+// at once. It returns false where the client is gone.
+func (c *client) writeStored(head, body []byte) bool {
+	if len(c.out) > 0 || !c.conn.Open() {
+		return c.write(head, body, nil)
+	}
+	n, err := c.conn.Writev(head, body, nil)
 	if err != 0 {
 		c.gone(err)
 		return false
 	}
-	if n < len(c.out) {
-		c.out = c.out[:copy(c.out, c.out[n:])]
+	if n == len(head)+len(body) {
 		return true
+	}
+	k := min(n, len(head))
+	c.out, c.stored = append(c.w.buffer(), head[k:]...), body[n-k:]
+	return len(c.out) > 0 || c.flush()
+}
+
+// flush sends what the client has not taken yet. It returns false where the connection is closed.
+func (c *client) flush() bool {
+	for {
+		n, err := c.conn.Write(c.out)
+		if err != 0 {
+			c.gone(err)
+			return false
+		}
+		if n < len(c.out) {
+			c.out = c.out[:copy(c.out, c.out[n:])]
+			return true
+		}
+		if len(c.stored) == 0 {
+			break
+		}
+		piece := c.stored[:min(len(c.stored), holdSize)]
+		c.out, c.stored = append(c.out[:0], piece...), c.stored[len(piece):]
+		if !c.conn.Writable {
+			return true
+		}
 	}
 	c.w.free(c.out)
 	c.out = nil
@@ -301,6 +357,7 @@ func (c *client) done() {
 	if c.door.draining[c.w.number] {
 		c.last = true
 	}
+	c.credit = min(c.credit+1, maxCredit)
 	switch {
 	case len(c.out) > 0: // the timer is set
 	case len(c.in) > 0:
@@ -333,7 +390,7 @@ func (c *client) close() {
 func (c *client) left() {
 	c.w.loop.Unset(&c.timer)
 	c.w.free(c.out)
-	c.in, c.out = nil, nil
+	c.in, c.out, c.stored = nil, nil, nil
 	c.door.unlink(c)
 	c.w.nClients.Add(-1)
 	c.door.open.Done()

@@ -3,6 +3,7 @@
 package gateway
 
 import (
+	"encoding/hex"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -49,12 +50,14 @@ var plainPath = func() (t [256]bool) {
 // readTarget takes the request's target apart; false if it is malformed. One with encoded or odd bytes in its path is
 // read and written as the full tier does.
 func (x *exchange) readTarget(target []byte) bool {
+	x.plain = true
 	for i, b := range target {
 		if b == '?' {
 			x.path, x.query, x.uri = str(target[:i]), str(target[i+1:]), str(target)
 			return true
 		}
 		if !plainPath[b] {
+			x.plain = false
 			u, err := url.ParseRequestURI(string(target))
 			if err != nil {
 				return false
@@ -120,16 +123,7 @@ func (x *exchange) prepare(r *h1.Request) {
 	b = append(b, r.Host...)
 	b = append(b, "\r\n"...)
 
-	var parent []byte
-	if r.HasField(h1.Traceparent) {
-		parent = only(&r.Head, h1.Traceparent)
-	}
-	flags, fresh := x.settleTrace(str(parent))
-	if r.HasField(h1.RequestID) {
-		if id := only(&r.Head, h1.RequestID); validRequestID(str(id)) {
-			x.requestID = string(id)
-		}
-	}
+	flags, fresh := x.settleIDs(r)
 	agent := false
 	for i := range r.Fields {
 		f := &r.Fields[i]
@@ -172,27 +166,16 @@ func (x *exchange) prepare(r *h1.Request) {
 	putTraceparent(&own, x.trace, flags)
 	b = appendField(b, "Traceparent", own[:])
 	b = append(b, "X-Request-Id: "...)
-	if x.requestID == "" {
-		copy(x.idBytes[:], own[3:35])
-		x.requestID = str(x.idBytes[:])
-	}
 	b = append(b, x.requestID...)
 	b = append(b, "\r\nX-Forwarded-For: "...)
-	at := len(b)
-	if trusted && r.HasField(h1.ForwardedFor) {
-		b = appendJoined(b, &r.Head, h1.ForwardedFor)
-	}
-	b = append(b, x.c.ip...)
-	x.forAt, x.forLen = at, len(b)-at
-	b = append(b, "\r\n"...)
+	b = append(x.appendChain(b, r), "\r\n"...)
 	if !trusted || !r.HasField(h1.ForwardedHost) {
 		b = appendField(b, "X-Forwarded-Host", r.Host)
 	}
 	if !trusted || !r.HasField(h1.ForwardedProto) {
 		b = append(b, "X-Forwarded-Proto: http\r\n"...)
-	} else {
-		x.encrypted = firstIs(&r.Head, h1.ForwardedProto, "https")
 	}
+	x.settleScheme(r)
 	b = append(b, "Via: "...)
 	if r.HasField(h1.Via) {
 		b = appendJoined(b, &r.Head, h1.Via)
@@ -210,6 +193,40 @@ func (x *exchange) prepare(r *h1.Request) {
 	x.leftAt = len(b)
 	b = append(b, "              \r\n\r\n"...) // tellDeadline writes over the spaces
 	x.req, x.head = b, len(b)
+}
+
+// settleIDs settles the request's trace and its id.
+func (x *exchange) settleIDs(r *h1.Request) (flags byte, fresh bool) {
+	var parent []byte
+	if r.HasField(h1.Traceparent) {
+		parent = only(&r.Head, h1.Traceparent)
+	}
+	flags, fresh = x.settleTrace(str(parent))
+	if r.HasField(h1.RequestID) {
+		if id := only(&r.Head, h1.RequestID); validRequestID(str(id)) {
+			x.requestID = string(id)
+			return flags, fresh
+		}
+	}
+	hex.Encode(x.idBytes[:], x.trace[:])
+	x.requestID = str(x.idBytes[:])
+	return flags, fresh
+}
+
+// appendChain appends what X-Forwarded-For says to the backend.
+func (x *exchange) appendChain(b []byte, r *h1.Request) []byte {
+	at := len(b)
+	if x.c.trusted && r.HasField(h1.ForwardedFor) {
+		b = appendJoined(b, &r.Head, h1.ForwardedFor)
+	}
+	b = append(b, x.c.ip...)
+	x.forAt, x.forLen = at, len(b)-at
+	return b
+}
+
+// settleScheme finds out whether the client's connection is said to be encrypted.
+func (x *exchange) settleScheme(r *h1.Request) {
+	x.encrypted = x.c.trusted && r.HasField(h1.ForwardedProto) && firstIs(&r.Head, h1.ForwardedProto, "https")
 }
 
 // maxTimeLeft is the width of the field for the time that is left.

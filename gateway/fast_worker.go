@@ -32,6 +32,7 @@ type worker struct {
 	fromBackend []byte // the same from a backend
 	scratch     []byte // what is put together to be written at once
 	tail        []byte // the same, for behind the data
+	hits        hits
 	request     h1.Request
 	response    h1.Response
 	logged      h1.Request  // what the access log looks at
@@ -74,7 +75,31 @@ func (w *worker) end() {
 
 // welcome takes a new connection.
 func (w *worker) welcome(d *door, fd int, from netip.AddrPort) {
-	c := &client{w: w, door: d, from: from, fresh: true}
+	if c := w.admit(d, fd, from); c != nil {
+		c.fresh, c.credit = true, firstCredit
+		w.loop.Set(&c.timer, w.g.headTime)
+	}
+}
+
+// welcomeBack takes a connection that the full tier had, with what was read from it since its last request.
+func (w *worker) welcomeBack(h *handedConn, fd int, in []byte) {
+	w.nClients.Add(1)
+	c := w.admit(h.d, fd, h.from)
+	if c == nil {
+		return
+	}
+	c.in, c.credit = in, h.credit
+	if len(in) == 0 {
+		w.loop.Set(&c.timer, keepIdleTime)
+		return
+	}
+	w.loop.Set(&c.timer, w.g.headTime)
+	c.run()
+}
+
+// admit makes a client of a connection; nil where it was closed instead.
+func (w *worker) admit(d *door, fd int, from netip.AddrPort) *client {
+	c := &client{w: w, door: d, from: from}
 	c.timer.Owner = c
 	if d.draining[w.number] || w.loop.Add(&c.conn, fd, c) != nil {
 		if d.draining[w.number] {
@@ -82,7 +107,7 @@ func (w *worker) welcome(d *door, fd int, from netip.AddrPort) {
 		}
 		w.nClients.Add(-1)
 		d.open.Done()
-		return
+		return nil
 	}
 	if !slices.Contains(w.doors, d) {
 		w.doors = append(w.doors, d)
@@ -90,7 +115,7 @@ func (w *worker) welcome(d *door, fd int, from netip.AddrPort) {
 	d.link(c)
 	c.ip = from.Addr().String()
 	c.trusted = d.edge != nil || w.g.trusts(c.ip)
-	w.loop.Set(&c.timer, w.g.headTime)
+	return c
 }
 
 // drain accepts nothing more at a door, and closes its connections as they become idle.

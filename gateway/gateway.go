@@ -391,6 +391,10 @@ func (c *connections) changed(conn net.Conn, state http.ConnState) {
 		c.mu.Unlock()
 	case http.StateActive:
 		c.forget(conn)
+	case http.StateIdle, http.StateHijacked:
+		if h, ok := conn.(interface{ answered(hijacked bool) }); ok {
+			h.answered(state == http.StateHijacked)
+		}
 	case http.StateClosed:
 		c.forget(conn)
 		c.open.Done()

@@ -48,6 +48,11 @@ type target struct {
 	full        bool // asks for something that only the full tier, on net/http, can do
 }
 
+// fullFor reports whether only the full tier can carry a request to the target, if it is not a hit in a cache.
+func (t *target) fullFor(method string) bool {
+	return t.full || t.zone != nil || t.invalidates && method != http.MethodGet && method != http.MethodHead
+}
+
 // call is one request on its way: the walk from the client to a backend and back. It belongs to the goroutine of its
 // handler; only what info guards is touched by others.
 type call struct {

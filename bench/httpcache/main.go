@@ -1,14 +1,14 @@
 // Command httpcache measures what a hit in the gateway's HTTP cache costs.
 //
-//	go run ./bench/httpcache [-rounds 5] [-seconds 3] [-conns 64] [-peers hit,proxied,proxied-full,nginx-hit,nginx-proxied]
+//	go run ./bench/httpcache [-rounds 5] [-seconds 3] [-conns 64] [-peers hit,hit-full,proxied,proxied-full,nginx-hit,nginx-proxied]
 //
 // All peers stand in front of the same backend, an nginx that answers with a file of 1 KB and 'Cache-Control: max-age=3600',
 // and are driven by wrk over keep-alive connections, one after the other in each round, each round in another order. They
 // share the cores with the backend and with wrk, so that what counts is requests per second of processor time that the
 // peer's own processes used (user and system, from /proc). Medians over the rounds are printed, and their ratios.
 //
-// hit is Banyan with http_cache; proxied and proxied-full are Banyan without it, with both tiers and with the full tier
-// alone, which is the one that cached routes take; nginx-hit is nginx with proxy_cache on disk, as Debian has it;
+// hit and hit-full are Banyan with http_cache, with both tiers and with the full tier alone; proxied and proxied-full are
+// Banyan without it; nginx-hit is nginx with proxy_cache on disk, as Debian has it;
 // nginx-proxied is nginx without. nginx and wrk must be in the PATH.
 package main
 
@@ -63,10 +63,10 @@ func child(ctx context.Context, kind string, args []string) error {
 		go func() { _ = http.ListenAndServe(address, nil) }() // ends with the process
 	}
 	route := &topology.Route{Name: "all", Path: "/", To: "backend", Inbound: topology.Inbound{Balance: topology.LeastRequest, Timeout: topology.Duration(30 * time.Second)}}
-	if kind == "hit" {
+	if strings.HasPrefix(kind, "hit") {
 		route.HTTPCache = &topology.HTTPCache{MaxObject: 1 << 20}
 	}
-	g, err := gateway.New(gateway.Config{FullTierOnly: kind != "proxied", System: &topology.System{
+	g, err := gateway.New(gateway.Config{FullTierOnly: strings.HasSuffix(kind, "-full"), System: &topology.System{
 		Listen: args[0], Services: map[string]*topology.Service{"backend": {Inbound: route.Inbound}}, Routes: []*topology.Route{route},
 	}})
 	if err != nil {
@@ -93,7 +93,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	rounds := f.Int("rounds", 5, "rounds")
 	seconds := f.Int("seconds", 3, "seconds of each run")
 	conns := f.Int("conns", 64, "client connections")
-	names := f.String("peers", "hit,proxied,proxied-full,nginx-hit,nginx-proxied", "what to compare")
+	names := f.String("peers", "hit,hit-full,proxied,proxied-full,nginx-hit,nginx-proxied", "what to compare")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -166,7 +166,7 @@ func start(ctx context.Context, dir, name, backend string) (*peer, error) {
 			return nil, err
 		}
 		p.cmd = exec.Command("nginx", "-c", conf, "-e", filepath.Join(dir, name+".log"))
-	case "hit", "proxied", "proxied-full":
+	case "hit", "hit-full", "proxied", "proxied-full":
 		self, err := os.Executable()
 		if err != nil {
 			return nil, err

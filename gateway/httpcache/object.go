@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/banyanhq/banyan/policy"
@@ -25,6 +26,8 @@ type object struct {
 	fresh  freshness
 	tags   []string // by which it can be purged
 	route  *Zone
+
+	written atomic.Pointer[[]byte] // what lines returns, once that was asked for
 
 	expired bool // purged softly: stale, whatever its lifetime says
 }
@@ -49,7 +52,7 @@ func (o *object) weigh() {
 	for key, values := range o.header {
 		n += len(key) + 64
 		for _, v := range values {
-			n += len(v) + 16
+			n += len(v) + 16 + len(key) + len(v) + 4 // the second time in lines
 		}
 	}
 	for _, v := range o.values {
