@@ -18,7 +18,6 @@ type trafficModel struct {
 	copied   int32 // root of copies
 	fault    *topology.Fault
 	answered int32 // root of requests that the gateway answers itself: a redirect's and an aborted one's
-	redirect bool
 }
 
 // wayModel is one of the services that a route is split between.
