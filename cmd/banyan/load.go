@@ -76,6 +76,9 @@ broken, or a worker was lost. Ctrl-C ends the test and reports what was done.`,
 			} else if search {
 				return c.loadSearch(cmd, args, f)
 			}
+			if len(args) == 1 && len(c.files) > 0 {
+				return usagef("load takes a URL or a file, not both: the workload of a file goes to the system that runs from it")
+			}
 			if len(args) == 1 {
 				return c.loadURL(cmd.Context(), args[0], f)
 			}
