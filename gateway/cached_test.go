@@ -190,6 +190,7 @@ func TestCachedRoutePurge(t *testing.T) {
 	} {
 		r.fetch("/api/a")
 		r.fetch("/api/b")
+		await(t, "both answers are stored", func() bool { return stored(r) == 2 }) // a client has them a moment before
 		if got, err := r.Purge(c.purge); got != c.want || err != nil {
 			t.Errorf("%+v: %d, %v, want %d", c.purge, got, err, c.want)
 		}

@@ -49,9 +49,7 @@ func TestEarlyHitsAreLikeOthers(t *testing.T) {
 	if first.Header.Get("Cache-Status") == "" || asked.Load() != 1 {
 		t.Fatalf("%v, asked %d times", first.Header, asked.Load())
 	}
-	for deadline := time.Now().Add(30 * time.Second); stored(r) == 0 && time.Now().Before(deadline); { // a client has its answer a moment before
-		runtime.Gosched()
-	}
+	await(t, "the answer is stored", func() bool { return stored(r) > 0 }) // a client has it a moment before
 	early, b1 := get("/api/a", "X-Request-Id", "mine")
 	late, b2 := get("/api/a", "X-Request-Id", "mine", "Connection", "keep-alive, x-nothing") // names a field: the long way
 	if b1 != body || b2 != body || asked.Load() != 1 {
@@ -83,6 +81,16 @@ func TestEarlyHitsAreLikeOthers(t *testing.T) {
 	for _, s := range r.Stats().Routes {
 		if s.Cache != nil && (s.Cache.Hits+s.Cache.Coalesced != 3 || s.Cache.Misses != 4) {
 			t.Errorf("%+v, want 3 hits and 4 misses", *s.Cache)
+		}
+	}
+}
+
+// await waits until a condition holds that others are about to make true.
+func await(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !holds(); runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
 		}
 	}
 }

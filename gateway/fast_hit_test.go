@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -18,16 +17,6 @@ import (
 
 func keepAll(s *topology.System) {
 	s.Routes[1].HTTPCache = &topology.HTTPCache{TTL: topology.Duration(time.Hour), MaxObject: 16 << 20}
-}
-
-// await waits until a condition holds that others are about to make true.
-func await(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !holds(); runtime.Gosched() {
-		if time.Now().After(deadline) {
-			t.Fatalf("never: %s", what)
-		}
-	}
 }
 
 // inFast is how many clients' connections the fast tier has.
