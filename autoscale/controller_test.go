@@ -5,6 +5,8 @@ import (
 	"errors"
 	"math"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,6 +18,7 @@ import (
 // serves from startUp after it was asked for.
 type plant struct {
 	t        *testing.T
+	mu       sync.Mutex // the controller's goroutine and the test's
 	began    time.Time
 	rate     func(at time.Duration) float64
 	startUp  time.Duration
@@ -37,6 +40,18 @@ func newPlant(t *testing.T, replicas int, startUp time.Duration, rate func(at ti
 	return p
 }
 
+// size returns the wanted replicas, the ready ones, and the limits.
+func (p *plant) size() (replicas, ready int, r Reading) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.replicas, p.ready(), p.reading
+}
+
+func (p *plant) wanted() int {
+	n, _, _ := p.size()
+	return n
+}
+
 func (p *plant) ready() (n int) {
 	for _, at := range p.readyAt {
 		if !time.Now().Before(at) {
@@ -47,6 +62,8 @@ func (p *plant) ready() (n int) {
 }
 
 func (p *plant) Read([]string) map[string]Reading {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	now := time.Now()
 	p.carry += p.rate(now.Sub(p.began)) * now.Sub(p.last).Seconds()
 	arrived := int64(p.carry)
@@ -67,6 +84,8 @@ func (p *plant) Read([]string) map[string]Reading {
 }
 
 func (p *plant) Scale(_ context.Context, service string, to Size) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	n := to.Replicas
 	if p.fail != nil {
 		return p.fail
@@ -122,8 +141,8 @@ func TestScalesByCPUAndBack(t *testing.T) {
 			return 50
 		})
 		c := run(t, p, web(1, 20, topology.Scale{Target: topology.ScaleTarget{CPU: 0.5}}), 9*time.Minute)
-		if p.replicas != 7 {
-			t.Errorf("350/s of 100/s each, half of the CPU wanted: %d replicas, want 7", p.replicas)
+		if p.wanted() != 7 {
+			t.Errorf("350/s of 100/s each, half of the CPU wanted: %d replicas, want 7", p.wanted())
 		}
 		all, ok := c.Decisions("web")
 		if !ok || len(all) == 0 || math.Abs(all[len(all)-1].Each-50) > 1 {
@@ -133,8 +152,8 @@ func TestScalesByCPUAndBack(t *testing.T) {
 			t.Error("decisions about a service that is not scaled")
 		}
 		run(t, p, web(1, 20, topology.Scale{Target: topology.ScaleTarget{CPU: 0.5}}), 8*time.Minute)
-		if p.replicas != 1 {
-			t.Errorf("after the load fell and the cool-down passed: %d replicas, want 1", p.replicas)
+		if p.wanted() != 1 {
+			t.Errorf("after the load fell and the cool-down passed: %d replicas, want 1", p.wanted())
 		}
 	})
 }
@@ -150,20 +169,20 @@ func TestScalesToZeroAndFromIt(t *testing.T) {
 			return 0
 		})
 		run(t, p, web(0, 5, topology.Scale{Target: topology.ScaleTarget{Requests: 50}}), burst)
-		if p.replicas != 0 {
-			t.Fatalf("idle for seven minutes: %d replicas, want none", p.replicas)
+		if p.wanted() != 0 {
+			t.Fatalf("idle for seven minutes: %d replicas, want none", p.wanted())
 		}
 		c := run(t, p, web(0, 5, topology.Scale{Target: topology.ScaleTarget{Requests: 50}}), 2*WakeInterval)
-		if p.replicas != 1 {
-			t.Fatalf("a request has waited for %v: %d replicas, want 1", 2*WakeInterval, p.replicas)
+		if p.wanted() != 1 {
+			t.Fatalf("a request has waited for %v: %d replicas, want 1", 2*WakeInterval, p.wanted())
 		}
 		all, _ := c.Decisions("web")
 		if last := all[len(all)-1]; last.Why != "a request waits" || last.From.Replicas != 0 || last.To.Replicas != 1 {
 			t.Errorf("decision %+v", last)
 		}
 		run(t, p, web(0, 5, topology.Scale{Target: topology.ScaleTarget{Requests: 50}}), 10*time.Minute)
-		if p.replicas != 0 {
-			t.Errorf("idle again: %d replicas, want none", p.replicas)
+		if p.wanted() != 0 {
+			t.Errorf("idle again: %d replicas, want none", p.wanted())
 		}
 	})
 }
@@ -186,7 +205,8 @@ func TestPredictsAWave(t *testing.T) {
 			const length = 3 * time.Hour
 			for at := time.Duration(0); at < length; at += 5 * time.Second {
 				time.Sleep(5 * time.Second)
-				if at > length/2 && rate(at) > 75*float64(p.ready()) {
+				_, ready, _ := p.size()
+				if at > length/2 && rate(at) > 75*float64(ready) {
 					missed++
 				}
 			}
@@ -269,12 +289,13 @@ func TestAnswersABurstWithinSeconds(t *testing.T) {
 		time.Sleep(at + 4*time.Second + WakeInterval)
 		synctest.Wait()
 		all, _ := c.Decisions("web")
-		if p.replicas != 8 || all[len(all)-1].Why != "panic" {
-			t.Errorf("four seconds into a burst of 400/s: %d replicas, want 8; %+v", p.replicas, all[len(all)-1])
+		if p.wanted() != 8 || all[len(all)-1].Why != "panic" {
+			t.Errorf("four seconds into a burst of 400/s: %d replicas, want 8; %+v", p.wanted(), all[len(all)-1])
 		}
 		time.Sleep(4 * time.Minute)
-		if p.replicas != 8 {
-			t.Errorf("four minutes later: %d replicas, want 8", p.replicas)
+		synctest.Wait()
+		if p.wanted() != 8 {
+			t.Errorf("four minutes later: %d replicas, want 8", p.wanted())
 		}
 		cancel()
 		synctest.Wait()
@@ -299,8 +320,8 @@ func TestSchedule(t *testing.T) {
 		}{{29 * time.Minute, 1}, {2 * time.Minute, 5}, {8 * time.Minute, 5}, {3 * time.Minute, 1}} {
 			time.Sleep(want.after)
 			synctest.Wait()
-			if p.replicas != want.replicas {
-				t.Errorf("at %s: %d replicas, want %d", time.Now().UTC().Format("15:04"), p.replicas, want.replicas)
+			if p.wanted() != want.replicas {
+				t.Errorf("at %s: %d replicas, want %d", time.Now().UTC().Format("15:04"), p.wanted(), want.replicas)
 			}
 		}
 		all, _ := c.Decisions("web")
@@ -318,8 +339,8 @@ func TestBudget(t *testing.T) {
 		p := newPlant(t, 1, time.Second, func(time.Duration) float64 { return 900 })
 		c := run(t, p, web(1, 20, topology.Scale{Budget: 0.35, Target: topology.ScaleTarget{Requests: 50}}), 2*time.Minute)
 		all, _ := c.Decisions("web")
-		if p.replicas != 3 || all[len(all)-1].Why != "budget" {
-			t.Errorf("%d replicas, want the three that the budget pays for; %+v", p.replicas, all[len(all)-1])
+		if p.wanted() != 3 || all[len(all)-1].Why != "budget" {
+			t.Errorf("%d replicas, want the three that the budget pays for; %+v", p.wanted(), all[len(all)-1])
 		}
 	})
 }
@@ -327,8 +348,8 @@ func TestBudget(t *testing.T) {
 // More CPU first, up to what one replica may have, then more replicas; and back.
 func TestVerticalComesFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		load := 50.0 // half a core
-		p := newPlant(t, 1, time.Second, func(time.Duration) float64 { return load })
+		var load atomic.Uint64
+		p := newPlant(t, 1, time.Second, func(time.Duration) float64 { return math.Float64frombits(load.Load()) })
 		sys := web(1, 10, topology.Scale{CoolDown: topology.Duration(time.Minute), Target: topology.ScaleTarget{CPU: 0.5},
 			Vertical: &topology.Vertical{Min: 0.5, Max: 4}})
 		c, err := New(Config{Fleet: p, System: sys, Cores: 3})
@@ -342,11 +363,11 @@ func TestVerticalComesFirst(t *testing.T) {
 			replicas int
 			limit    float64
 		}{{50, 1, 1}, {100, 1, 2}, {150, 1, 3}, {400, 3, 2.7}, {50, 1, 1}, {5, 1, 0.5}} {
-			load = step.load
+			load.Store(math.Float64bits(step.load))
 			time.Sleep(5 * time.Minute)
 			synctest.Wait()
-			if p.replicas != step.replicas || math.Abs(p.reading.Limit-step.limit) > 0.31 {
-				t.Errorf("at %v/s: %d replicas of %.2f cores, want %d of %.2f", load, p.replicas, p.reading.Limit, step.replicas, step.limit)
+			if replicas, _, r := p.size(); replicas != step.replicas || math.Abs(r.Limit-step.limit) > 0.31 {
+				t.Errorf("at %v/s: %d replicas of %.2f cores, want %d of %.2f", step.load, replicas, r.Limit, step.replicas, step.limit)
 			}
 		}
 		cancel()
@@ -372,13 +393,13 @@ func TestEachPolicyHoldsItsTarget(t *testing.T) {
 			go c.Run(ctx)
 			time.Sleep(20 * time.Minute)
 			synctest.Wait()
-			if p.replicas < 6 || p.replicas > 7 {
-				t.Errorf("%s: at 300/s, 50/s for each, %d replicas, want 6", policy, p.replicas)
+			if p.wanted() < 6 || p.wanted() > 7 {
+				t.Errorf("%s: at 300/s, 50/s for each, %d replicas, want 6", policy, p.wanted())
 			}
 			time.Sleep(40 * time.Minute)
 			synctest.Wait()
-			if p.replicas > 3 {
-				t.Errorf("%s: at 60/s, 50/s for each, %d replicas, want 2", policy, p.replicas)
+			if p.wanted() > 3 {
+				t.Errorf("%s: at 60/s, 50/s for each, %d replicas, want 2", policy, p.wanted())
 			}
 			cancel()
 			synctest.Wait()
@@ -394,8 +415,8 @@ func TestMemoryGrowsBeforeItIsFull(t *testing.T) {
 		c := run(t, p, web(1, 5, topology.Scale{Target: topology.ScaleTarget{Requests: 50},
 			Vertical: &topology.Vertical{Memory: &topology.VerticalMemory{Min: 64 << 20, Max: 200 << 20}}}), time.Minute)
 		all, _ := c.Decisions("web")
-		if p.reading.MemoryLimit != 200<<20 || p.replicas != 2 || all[0].Why != "memory" {
-			t.Errorf("a limit of %d MiB, want the 200 that it may have; %d replicas; %+v", p.reading.MemoryLimit>>20, p.replicas, all[0])
+		if p.reading.MemoryLimit != 200<<20 || p.wanted() != 2 || all[0].Why != "memory" {
+			t.Errorf("a limit of %d MiB, want the 200 that it may have; %d replicas; %+v", p.reading.MemoryLimit>>20, p.wanted(), all[0])
 		}
 	})
 }
