@@ -97,7 +97,7 @@ services:
   web-next: {backends: ["TWO"]}
 routes:
   - {path: /, name: front, to: web, retry: {attempts: 1}, breaker: {failures: 100000},
-     canary: {to: web-next, steps: [50%], interval: 100ms, min_requests: 20}}
+     canary: {to: web-next, steps: [50%], interval: 1s, min_requests: 20}}
 `
 
 // TestCanaryIsShown has a service under test that fails: status and events say what became of it, and why.
