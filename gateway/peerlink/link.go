@@ -115,8 +115,7 @@ func New(cfg Config) (*Link, error) {
 func (l *Link) Run(ctx context.Context) {
 	var all sync.WaitGroup
 	defer all.Wait()
-	stop := context.AfterFunc(ctx, l.end)
-	defer stop()
+	defer l.end() // not by the context: who hears and reports ends by it, and is waited for
 	for _, o := range l.out {
 		all.Go(func() { l.reportTo(ctx, o) })
 	}
