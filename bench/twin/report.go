@@ -92,8 +92,8 @@ left out and made again. Figures beyond their bar are marked with *, medians bey
 	}
 	seen, unseen := split(all)
 	medians(&w, fmt.Sprintf("All %d topologies", len(all)), all)
-	medians(&w, "The half that the constants of the model were chosen on: "+names(seen), seen)
-	medians(&w, "The other half, which the constants have not seen: "+names(unseen), unseen)
+	medians(&w, "Those that the constants of the model were chosen on: "+names(seen), seen)
+	medians(&w, "Those that the constants have not seen: "+names(unseen), unseen)
 	w.WriteString("\n## What each holds, in requests a second\n\n" +
 		"| topology | measured | predicted | | by | simulated | |\n|---|---|---|---|---|---|---|\n")
 	for _, r := range all {
