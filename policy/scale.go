@@ -87,12 +87,17 @@ type Usage struct {
 type Scaler struct {
 	cfg      topology.Scale
 	min, max int
-	// what was recommended within the cool-down, each larger than those after it: the first is the largest
-	recent []recommendation
+	recent   recommendations
 	// the step that growth is bounded by: when it began, and from how many
 	stepAt   time.Duration
 	stepFrom int
 	stepped  bool
+}
+
+// recommendations are those within a cool-down, each larger than those after it: the first is the largest.
+type recommendations struct {
+	coolDown time.Duration
+	recent   []recommendation
 }
 
 type recommendation struct {
@@ -100,24 +105,30 @@ type recommendation struct {
 	n  int
 }
 
+// withinBounds keeps a number of replicas between two bounds, and says so where one of them decided.
+func withinBounds(n int, why ScaleReason, least, most int) (int, ScaleReason) {
+	switch {
+	case n < least:
+		return least, ScaleMin
+	case n > most:
+		return most, ScaleMax
+	}
+	return n, why
+}
+
 // NewScaler returns the autoscaler of a service between two bounds.
 func NewScaler(cfg topology.Scale, least, most int) *Scaler {
 	least = max(least, 0)
-	return &Scaler{cfg: cfg, min: least, max: max(most, least, 1)}
+	return &Scaler{cfg: cfg, min: least, max: max(most, least, 1), recent: recommendations{coolDown: cfg.CoolDown.Std()}}
 }
 
 // Decide returns how many replicas there should be at an instant, and what decided on that.
 func (s *Scaler) Decide(now time.Duration, u Usage) (replicas int, why ScaleReason) {
 	n, why := s.recommend(u)
-	if bounded := min(max(n, s.min), s.max); bounded != n {
-		if why = ScaleMin; bounded < n {
-			why = ScaleMax
-		}
-		n = bounded
-	}
-	s.remember(now, n)
+	n, why = withinBounds(n, why, s.min, s.max)
+	most := s.recent.remember(now, n)
 	if n < u.Replicas {
-		if most := min(s.recent[0].n, u.Replicas); most > n {
+		if most = min(most, u.Replicas); most > n {
 			n, why = most, ScaleStabilised
 		}
 	}
@@ -177,10 +188,10 @@ func (s *Scaler) wanted(u Usage, total, target, ready float64) int {
 	return min(exact, u.Replicas)
 }
 
-// remember keeps what matters of the recommendations within the cool-down.
-func (s *Scaler) remember(now time.Duration, n int) {
+// remember keeps what matters of the recommendations within the cool-down, and returns the largest.
+func (s *recommendations) remember(now time.Duration, n int) (most int) {
 	k := 0
-	for k < len(s.recent) && now-s.recent[k].at > s.cfg.CoolDown.Std() {
+	for k < len(s.recent) && now-s.recent[k].at > s.coolDown {
 		k++
 	}
 	s.recent = s.recent[:copy(s.recent, s.recent[k:])]
@@ -190,4 +201,5 @@ func (s *Scaler) remember(now time.Duration, n int) {
 	if len(s.recent) < maxScaleHistory {
 		s.recent = append(s.recent, recommendation{now, n})
 	}
+	return s.recent[0].n
 }

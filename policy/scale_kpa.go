@@ -89,13 +89,7 @@ func (s *KnativeScaler) Decide(now time.Duration, u Usage) (replicas int, why Sc
 		wanted, why = s.most, ScalePanic
 	}
 	wanted = s.atLeastOne(now, wanted, u)
-	switch {
-	case wanted < s.cfg.Min:
-		return s.cfg.Min, ScaleMin
-	case wanted > s.cfg.Max:
-		return s.cfg.Max, ScaleMax
-	}
-	return wanted, why
+	return withinBounds(wanted, why, s.cfg.Min, s.cfg.Max)
 }
 
 // atLeastOne keeps the last replica for the grace period.

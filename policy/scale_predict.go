@@ -3,8 +3,6 @@ package policy
 import (
 	"math"
 	"time"
-
-	"github.com/banyanhq/banyan/topology"
 )
 
 // Outlook is what a forecast says of the requests a second that a service will be asked for.
@@ -34,15 +32,13 @@ type PredictiveConfig struct {
 // replicas away only when the outlook beyond that allows it too.
 type PredictiveScaler struct {
 	cfg    PredictiveConfig
-	recent Scaler // remembers what was needed within the cool-down
+	recent recommendations
 }
 
 // NewPredictiveScaler returns the scaler of a service.
 func NewPredictiveScaler(cfg PredictiveConfig) *PredictiveScaler {
 	cfg.Max = max(cfg.Max, cfg.Min, 1)
-	s := &PredictiveScaler{cfg: cfg}
-	s.recent.cfg.CoolDown = topology.Duration(cfg.CoolDown)
-	return s
+	return &PredictiveScaler{cfg: cfg, recent: recommendations{coolDown: cfg.CoolDown}}
 }
 
 // measuredShare of the headroom is added to the rate that is measured: less than to the forecast, since noise is in it,
@@ -70,18 +66,12 @@ func (s *PredictiveScaler) Decide(now time.Duration, u Usage, o Outlook) (replic
 	}
 	consider(u.Requests, measuredShare*s.cfg.Headroom, ScaleRequests)
 	consider(o.Until, s.cfg.Headroom, ScaleForecast)
-	s.recent.remember(now, wanted)
+	most := s.recent.remember(now, wanted)
 	if wanted < u.Replicas {
-		keep := min(u.Replicas, max(s.need(o.Beyond, s.cfg.Headroom), s.recent.recent[0].n))
+		keep := min(u.Replicas, max(s.need(o.Beyond, s.cfg.Headroom), most))
 		if keep > wanted {
 			wanted, why = keep, ScaleStabilised
 		}
 	}
-	switch {
-	case wanted < s.cfg.Min:
-		return s.cfg.Min, ScaleMin
-	case wanted > s.cfg.Max:
-		return s.cfg.Max, ScaleMax
-	}
-	return wanted, why
+	return withinBounds(wanted, why, s.cfg.Min, s.cfg.Max)
 }

@@ -64,13 +64,7 @@ func (s *TrackingScaler) Decide(now time.Duration, u Usage) (replicas int, why S
 		s.sum += u.Requests
 		s.n++
 	}
-	switch {
-	case wanted < s.cfg.Min:
-		return s.cfg.Min, ScaleMin
-	case wanted > s.cfg.Max:
-		return s.cfg.Max, ScaleMax
-	}
-	return wanted, why
+	return withinBounds(wanted, why, s.cfg.Min, s.cfg.Max)
 }
 
 func (s *TrackingScaler) point(v float64) {
@@ -163,13 +157,7 @@ func (s *StepScaler) Decide(now time.Duration, u Usage) (replicas int, why Scale
 		by := math.Ceil(math.Abs(change) * float64(u.Replicas))
 		wanted += int(math.Copysign(by, change))
 	}
-	switch {
-	case wanted < s.cfg.Min:
-		return s.cfg.Min, ScaleMin
-	case wanted > s.cfg.Max:
-		return s.cfg.Max, ScaleMax
-	}
-	return wanted, why
+	return withinBounds(wanted, why, s.cfg.Min, s.cfg.Max)
 }
 
 // step is the change at a level: of those out the last that is reached, of those in the first.
