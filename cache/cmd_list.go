@@ -153,11 +153,7 @@ func (k *call) llen() {
 }
 
 func (k *call) lrange() {
-	start, ok := k.intArg(2)
-	if !ok {
-		return
-	}
-	end, ok := k.intArg(3)
+	start, end, ok := k.span()
 	if !ok {
 		return
 	}
@@ -283,12 +279,17 @@ func (k *call) lrem() {
 	k.int(len(at))
 }
 
-func (k *call) ltrim() {
-	start, ok := k.intArg(2)
-	if !ok {
-		return
+// span reads the first and the last place of a range, the second and third argument.
+func (k *call) span() (start, end int64, ok bool) {
+	if start, ok = k.intArg(2); !ok {
+		return 0, 0, false
 	}
-	end, ok := k.intArg(3)
+	end, ok = k.intArg(3)
+	return start, end, ok
+}
+
+func (k *call) ltrim() {
+	start, end, ok := k.span()
 	if !ok {
 		return
 	}
@@ -493,8 +494,10 @@ func (k *call) popOptions(at int, first, second string) (keys [][]byte, one bool
 	return k.args[at+1 : side], one, count, true
 }
 
-func (k *call) lmpop() {
-	at, blocking := 1, k.cmd.name == "blmpop"
+// popFirst runs LMPOP, ZMPOP and what blocks like them (the command of that name): pop takes from the first key that has
+// something, at the first of the two ends or at the second.
+func (k *call) popFirst(blocks, first, second string, pop func(k *call, key []byte, one bool, count int) bool) {
+	at, blocking := 1, k.cmd.name == blocks
 	var until int64
 	if blocking {
 		at = 2
@@ -503,11 +506,15 @@ func (k *call) lmpop() {
 			return
 		}
 	}
-	keys, front, count, ok := k.popOptions(at, "LEFT", "RIGHT")
+	keys, one, count, ok := k.popOptions(at, first, second)
 	if !ok {
 		return
 	}
-	k.orWait(blocking, keys, until, func(k *call, key []byte) bool {
+	k.orWait(blocking, keys, until, func(k *call, key []byte) bool { return pop(k, key, one, count) })
+}
+
+func (k *call) lmpop() {
+	k.popFirst("blmpop", "LEFT", "RIGHT", func(k *call, key []byte, front bool, count int) bool {
 		l, ok := k.ownItems(key)
 		if !ok || l.Len() == 0 {
 			return k.failed

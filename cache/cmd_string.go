@@ -362,11 +362,7 @@ func clip(start, end int64, n int) (from, length int) {
 }
 
 func (k *call) getRange() {
-	start, ok := k.intArg(2)
-	if !ok {
-		return
-	}
-	end, ok := k.intArg(3)
+	start, end, ok := k.span()
 	if !ok {
 		return
 	}

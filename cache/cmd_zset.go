@@ -332,20 +332,7 @@ func (k *call) zpopSome(key []byte, z keyspace.Ranking, n int, least, pairs bool
 }
 
 func (k *call) zmpop() {
-	at, blocking := 1, k.cmd.name == "bzmpop"
-	var until int64
-	if blocking {
-		at = 2
-		var ok bool
-		if until, ok = k.timeout(1); !ok {
-			return
-		}
-	}
-	keys, least, count, ok := k.popOptions(at, "MIN", "MAX")
-	if !ok {
-		return
-	}
-	k.orWait(blocking, keys, until, func(k *call, key []byte) bool {
+	k.popFirst("bzmpop", "MIN", "MAX", func(k *call, key []byte, least bool, count int) bool {
 		z, ok := k.ownRanking(key)
 		if !ok || z.Len() == 0 {
 			return k.failed
