@@ -89,22 +89,7 @@ type backend struct {
 }
 
 func laneKey(in topology.Inbound) string {
-	key := string(in.Balance) + "|" + in.SlowStart.String()
-	if in.Retry != nil {
-		key += fmt.Sprintf("|%+v", *in.Retry)
-	}
-	if in.Breaker != nil {
-		key += fmt.Sprintf("|%+v", *in.Breaker)
-	}
-	if in.Outliers != nil {
-		key += fmt.Sprintf("|%+v", *in.Outliers)
-	}
-	if in.Adaptive != nil {
-		key += fmt.Sprintf("|%+v", *in.Adaptive)
-	}
-	if in.Admission != nil {
-		key += fmt.Sprintf("|admission %+v", *in.Admission)
-	}
+	key := in.Handling()
 	if in.Locality != nil {
 		key += fmt.Sprintf("|locality %+v", *in.Locality)
 	}

@@ -12,26 +12,10 @@ import (
 
 // lane returns the lane of a service for the given handling of calls.
 func (c *compiler) lane(service int32, in topology.Inbound) int32 {
-	balance := in.Balance
-	if balance == "" {
-		balance = topology.LeastRequest
+	if in.Balance == "" {
+		in.Balance = topology.LeastRequest
 	}
-	key := fmt.Sprintf("%d|%s|%v", service, balance, in.SlowStart)
-	if in.Retry != nil {
-		key += fmt.Sprintf("|%+v", *in.Retry)
-	}
-	if in.Breaker != nil {
-		key += fmt.Sprintf("|%+v", *in.Breaker)
-	}
-	if in.Outliers != nil {
-		key += fmt.Sprintf("|%+v", *in.Outliers)
-	}
-	if in.Adaptive != nil {
-		key += fmt.Sprintf("|%+v", *in.Adaptive)
-	}
-	if in.Admission != nil {
-		key += fmt.Sprintf("|admission %+v", *in.Admission)
-	}
+	key := fmt.Sprintf("%d|%s", service, in.Handling())
 	if l, ok := c.byLane[key]; ok {
 		return l
 	}
@@ -39,7 +23,7 @@ func (c *compiler) lane(service int32, in topology.Inbound) int32 {
 	i := int32(len(c.m.lanes))
 	c.byLane[key] = i
 	c.m.lanes = append(c.m.lanes, laneModel{
-		service: service, balance: balance, slowStart: in.SlowStart.Std(), retry: in.Retry, breaker: in.Breaker,
+		service: service, balance: in.Balance, slowStart: in.SlowStart.Std(), retry: in.Retry, breaker: in.Breaker,
 		outliers: in.Outliers, adaptive: in.Adaptive, admission: in.Admission,
 	})
 	s.lanes = append(s.lanes, i)

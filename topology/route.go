@@ -1,5 +1,7 @@
 package topology
 
+import "fmt"
+
 // Route leads requests from outside to a service.
 type Route struct {
 	// Name of the route in metrics, plans and SLOs. Left out: method and path, for example 'POST /checkout'.
@@ -81,6 +83,28 @@ type Inbound struct {
 	Locality *Locality `yaml:"locality"`
 	// Subset is the number of replicas that each gateway uses, where there are many of both. 0: all of them.
 	Subset int `yaml:"subset" schema:"minimum=0,maximum=10000"`
+}
+
+// Handling names how calls are handled by what the gateway and the simulator both know: of one service, calls of the same
+// name share balancing, breakers and budgets.
+func (in *Inbound) Handling() string {
+	key := string(in.Balance) + "|" + in.SlowStart.String()
+	if in.Retry != nil {
+		key += fmt.Sprintf("|%+v", *in.Retry)
+	}
+	if in.Breaker != nil {
+		key += fmt.Sprintf("|%+v", *in.Breaker)
+	}
+	if in.Outliers != nil {
+		key += fmt.Sprintf("|%+v", *in.Outliers)
+	}
+	if in.Adaptive != nil {
+		key += fmt.Sprintf("|%+v", *in.Adaptive)
+	}
+	if in.Admission != nil {
+		key += fmt.Sprintf("|admission %+v", *in.Admission)
+	}
+	return key
 }
 
 // Balance names a balancing policy.
