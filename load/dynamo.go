@@ -85,7 +85,7 @@ func newDynamo(t *target) (*dynamo, error) {
 		Region:           env("AWS_REGION", "us-east-1"),
 		BaseEndpoint:     aws.String(scheme + "://" + t.host),
 		Credentials:      credentials.NewStaticCredentialsProvider(env("AWS_ACCESS_KEY_ID", "local"), env("AWS_SECRET_ACCESS_KEY", "local"), os.Getenv("AWS_SESSION_TOKEN")),
-		HTTPClient:       &http.Client{Transport: d.transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		HTTPClient:       &http.Client{Transport: wholeRequests{d.transport}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 		Retryer:          aws.NopRetryer{},
 		RetryMaxAttempts: 1,
 	})
@@ -93,6 +93,26 @@ func newDynamo(t *target) (*dynamo, error) {
 }
 
 func (d *dynamo) close() { d.transport.CloseIdleConnections() }
+
+// wholeRequests sends requests whose body is read beforehand. The SDK closes a body as soon as the answer's head is
+// there; the transport may then still be looking for the body's end, takes the closed one for a failure, and breaks off
+// an answer that was good.
+type wholeRequests struct{ transport *http.Transport }
+
+// RoundTrip implements http.RoundTripper.
+func (w wholeRequests) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.Body == nil {
+		return w.transport.RoundTrip(req)
+	}
+	body, err := io.ReadAll(req.Body)
+	_ = req.Body.Close()
+	if err != nil {
+		return nil, fmt.Errorf("reading the request's body: %w", err)
+	}
+	own := *req
+	own.Body = io.NopCloser(bytes.NewReader(body))
+	return w.transport.RoundTrip(&own)
+}
 
 // dynamoCaller calls by the SDK's client.
 type dynamoCaller struct{ target *target }
