@@ -9,7 +9,6 @@ import (
 	"math"
 	"os"
 	"os/signal"
-	"slices"
 	"strings"
 	"time"
 
@@ -51,7 +50,6 @@ func kneeTargets() []kneeTarget {
 // kneeOptions of the command.
 type kneeOptions struct {
 	repeats int
-	sweeps  int
 	probe   time.Duration
 	targets string
 	step    float64
@@ -59,12 +57,12 @@ type kneeOptions struct {
 }
 
 // knee holds the search for the knee against a sweep: every rate of a grid about the knee is probed several times as the
-// search probes it, and the knee of the sweep is the rate at which half of the probes hold.
+// search probes it, and the knee of the sweep is the rate at which half of the probes hold. Searches and passes of the
+// sweep take turns, so that a machine whose speed drifts is as slow for the one as for the other.
 func knee(args []string) error {
 	var o kneeOptions
 	fl := flag.NewFlagSet("knee", flag.ExitOnError)
-	fl.IntVar(&o.repeats, "repeats", 3, "searches of each target")
-	fl.IntVar(&o.sweeps, "sweeps", 2, "times that each rate of the sweep is probed")
+	fl.IntVar(&o.repeats, "repeats", 3, "searches of each target, and times that each rate of the sweep is probed")
 	fl.DurationVar(&o.probe, "probe", 10*time.Second, "length of a probe")
 	fl.StringVar(&o.targets, "targets", "server,nginx", "targets: server, nginx, shop")
 	fl.Float64Var(&o.step, "step", 0.025, "between the rates of the sweep, as a share")
@@ -96,6 +94,7 @@ func (o kneeOptions) hold(ctx context.Context, t kneeTarget) error {
 	}
 	fmt.Printf("\n%s, %s, probes of %s\n", t.name, t.slo, o.probe)
 	var found []float64
+	swept := sweep{about: t.about, rates: 2*o.steps + 1, step: o.step}
 	for i := range o.repeats {
 		cfg.Seed = uint64(100 + i)
 		k, err := load.FindKnee(ctx, load.KneeConfig{Config: cfg, SLO: slo, Probe: o.probe, Search: load.SearchOptions{Start: 50}, OnProbe: show})
@@ -107,19 +106,18 @@ func (o kneeOptions) hold(ctx context.Context, t kneeTarget) error {
 		}
 		fmt.Printf("  search %d: %.1f/s (95%%: %.1f to %.1f), found %v, %d probes, %.0f s %s %s\n", i+1, k.Knee, k.Low, k.High, k.Found, len(k.Probes),
 			k.End.Sub(k.Start).Seconds(), k.Why, strings.Join(k.Warnings, "; "))
-		if k.Knee > 0 {
-			found = append(found, k.Knee)
+		if k.Knee <= 0 {
+			continue
+		}
+		found = append(found, k.Knee)
+		if swept.about == 0 {
+			swept.about = k.Knee
+		}
+		if err := swept.pass(func(rate float64) (bool, error) { return o.holds(ctx, cfg, t.slo, rate, cfg.Seed+uint64(rate)) }); err != nil {
+			return err
 		}
 	}
-	about := t.about
-	if about == 0 && len(found) > 0 {
-		about = slices.Sorted(slices.Values(found))[len(found)/2]
-	}
-	swept, err := o.sweep(ctx, cfg, t.slo, about)
-	if err != nil {
-		return err
-	}
-	o.conclude(t, found, swept)
+	o.conclude(t, found, swept.knee())
 	return nil
 }
 
@@ -163,40 +161,60 @@ func (o kneeOptions) conclude(t kneeTarget, found []float64, swept float64) {
 	fmt.Printf("  mean of %d searches %.1f/s, deviation between them %.1f%%; by the sweep %s; by formula %s\n", len(found), mean, 100*math.Sqrt(spread)/mean, off(swept), off(t.formula))
 }
 
-// sweep returns the rate at which half of the probes hold: where the smoothed share of those that held crosses a half.
-func (o kneeOptions) sweep(ctx context.Context, cfg load.Config, slo string, about float64) (float64, error) {
-	n := 2*o.steps + 1
-	rates, held := make([]float64, n), make([]float64, n)
-	for k := range o.sweeps {
-		for i := range n {
-			rates[i] = about * (1 + o.step*float64(i-o.steps))
-			ok, err := o.holds(ctx, cfg, slo, rates[i], uint64(1000*k+i))
-			if err != nil {
-				return 0, err
-			}
-			if ok {
-				held[i] += 1 / float64(o.sweeps)
-			}
+// sweep probes the rates of a grid about a rate, again and again.
+type sweep struct {
+	about, step float64
+	rates       int
+	held        []float64 // for each rate, the passes in which it held
+	passes      int
+}
+
+func (s *sweep) rate(i int) float64 { return s.about * (1 + s.step*float64(i-s.rates/2)) }
+
+// pass probes each rate once, upward and downward in turn.
+func (s *sweep) pass(holds func(rate float64) (bool, error)) error {
+	if s.held == nil {
+		s.held = make([]float64, s.rates)
+	}
+	for k := range s.rates {
+		i := k
+		if s.passes%2 == 1 {
+			i = s.rates - 1 - k
+		}
+		ok, err := holds(s.rate(i))
+		if err != nil {
+			return err
+		}
+		if ok {
+			s.held[i]++
 		}
 	}
-	fmt.Printf("  sweep:")
-	for i := range n {
-		fmt.Printf(" %.0f/s %.0f%%", rates[i], 100*held[i])
+	s.passes++
+	fmt.Printf("  sweep after %d:", s.passes)
+	for i, n := range s.held {
+		fmt.Printf(" %.0f/s %.0f", s.rate(i), n)
 	}
 	fmt.Println()
-	falling(held)
-	for i := range n {
-		if held[i] <= 0.5 {
-			switch {
-			case i == 0:
-				return rates[0], nil
-			case held[i-1] == held[i]:
-				return rates[i], nil
-			}
-			return rates[i-1] + (rates[i]-rates[i-1])*(held[i-1]-0.5)/(held[i-1]-held[i]), nil
-		}
+	return nil
+}
+
+// knee returns the rate at which half of the probes hold: where the smoothed share of those that held crosses a half.
+func (s *sweep) knee() float64 {
+	share := make([]float64, len(s.held))
+	for i, n := range s.held {
+		share[i] = n / float64(s.passes)
 	}
-	return rates[n-1], nil
+	falling(share)
+	for i := range share {
+		if share[i] > 0.5 {
+			continue
+		}
+		if i == 0 || share[i-1] == share[i] {
+			return s.rate(i)
+		}
+		return s.rate(i-1) + (s.rate(i)-s.rate(i-1))*(share[i-1]-0.5)/(share[i-1]-share[i])
+	}
+	return s.rate(len(share) - 1)
 }
 
 // falling makes x the nearest sequence that never rises (pool adjacent violators: M. Ayer et al., 1955).

@@ -69,10 +69,10 @@ func (j *Journal) append(ops []*operation) (*os.File, int64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	if err := lockFile(j.lock); err != nil {
-		return nil, 0, fmt.Errorf("journal: locking %s: %w", j.lock.Name(), err)
+	if err := j.lock.lock(); err != nil {
+		return nil, 0, fmt.Errorf("journal: %w", err)
 	}
-	defer unlockFile(j.lock)
+	defer j.lock.unlock()
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if err := j.catchUp(true); err != nil {

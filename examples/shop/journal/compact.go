@@ -207,10 +207,10 @@ func (w *rewriting) copyTo(size int64) error {
 // swap adds the rest of the tail and gives the file its name, while no process can append.
 func (w *rewriting) swap() error {
 	j := w.j
-	if err := lockFile(j.lock); err != nil {
-		return fmt.Errorf("locking %s: %w", j.lock.Name(), err)
+	if err := j.lock.lock(); err != nil {
+		return err
 	}
-	defer unlockFile(j.lock)
+	defer j.lock.unlock()
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if err := j.catchUp(true); err != nil {
@@ -247,8 +247,9 @@ func (w *rewriting) swap() error {
 		j.end = w.size
 		return nil
 	}
-	// Read anew by whoever needs it next, without the file lock.
-	j.end = 0
+	// Read anew by whoever needs it next, without the file lock. Until then the state is empty: a View that has caught up just
+	// before must not take it for the present one.
+	j.end, j.stale = 0, true
 	j.cfg.State.Reset()
 	return nil
 }

@@ -110,7 +110,7 @@ const maxBatch = 1024
 type Journal struct {
 	cfg  Config
 	path string
-	lock *os.File // flock'd by the writer; never replaced, never removed
+	lock fileLock // of the writer and of the compaction; its file is never replaced, never removed
 	ops  chan *operation
 	done chan struct{}
 	fail atomic.Pointer[error] // what ended the journal for good
@@ -121,7 +121,7 @@ type Journal struct {
 	file      *os.File
 	info      os.FileInfo // identity of file
 	end       int64       // after the last applied record
-	stale     bool        // the state may be ahead of the file: rebuild
+	stale     bool        // the state may not be that of the file: rebuild
 	compacted int64       // size after the last compaction seen
 	buf       []byte      // of the batch at hand: what comes at end, not written yet
 
@@ -163,11 +163,11 @@ func Open(cfg Config) (*Journal, error) {
 		done: make(chan struct{}),
 	}
 	var err error
-	if j.lock, err = os.OpenFile(filepath.Join(cfg.Dir, cfg.Name+".lock"), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+	if j.lock.file, err = os.OpenFile(filepath.Join(cfg.Dir, cfg.Name+".lock"), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
 	if err := j.start(); err != nil {
-		return nil, errors.Join(err, j.lock.Close())
+		return nil, errors.Join(err, j.lock.file.Close())
 	}
 	return j, nil
 }
@@ -184,10 +184,10 @@ func (j *Journal) start() error {
 	if err := j.catchUp(false); err != nil {
 		return err
 	}
-	if err := lockFile(j.lock); err != nil {
-		return fmt.Errorf("journal: locking %s: %w", j.lock.Name(), err)
+	if err := j.lock.lock(); err != nil {
+		return fmt.Errorf("journal: %w", err)
 	}
-	defer unlockFile(j.lock)
+	defer j.lock.unlock()
 	return j.catchUp(true)
 }
 
@@ -234,7 +234,7 @@ func (j *Journal) close() {
 		j.file.Close()
 		j.file = nil
 	}
-	j.lock.Close()
+	j.lock.file.Close()
 }
 
 // Err says why the journal cannot serve, or nil.

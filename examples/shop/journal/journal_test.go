@@ -551,3 +551,39 @@ func BenchmarkUpdate(b *testing.B) {
 		})
 	}
 }
+
+// The compaction of a handle and its writer share one open file, whose lock the first to unlock must not take from the other.
+func TestLockAmongGoroutinesOfOneHandle(t *testing.T) {
+	dir := t.TempDir()
+	first, _ := open(t, Config{Dir: dir, State: &list{}})
+	for range 20 {
+		if err := first.lock.lock(); err != nil {
+			t.Fatal(err)
+		}
+		has, release := make(chan error), make(chan struct{})
+		go func() {
+			has <- first.lock.lock()
+			<-release
+			first.lock.unlock()
+			close(has)
+		}()
+		for range 1000 {
+			runtime.Gosched() // it is at the lock by now
+		}
+		first.lock.unlock()
+		if err := <-has; err != nil {
+			t.Fatal(err)
+		}
+		other, err := os.Open(first.lock.file.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		taken, err := tryLockFile(other)
+		if err != nil || taken {
+			t.Fatalf("another handle could take the lock that a goroutine holds (%v)", err)
+		}
+		other.Close()
+		close(release)
+		<-has
+	}
+}
