@@ -68,7 +68,7 @@ func Calibrate(sys *topology.System, m *Measurement) (*Calibrated, error) {
 	c.countEdges()
 	c.findHits()
 	c.findWake()
-	c.out.Calibration.Dispersion = dispersion(c.beats())
+	c.out.Calibration.Dispersion = dispersion(c.beats(), c.session())
 	if err := c.fitDelays(); err != nil {
 		return nil, err
 	}
@@ -239,11 +239,6 @@ func (c *calibration) beats() []beat {
 			for svc, cpu := range c.cpu[route] {
 				if svc != Client {
 					b.offered += n * cpu
-				}
-			}
-			for svc, v := range c.visits[route] {
-				if svc != Client && svc != Gateway {
-					b.calls += n * v
 				}
 			}
 		}

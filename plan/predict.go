@@ -36,7 +36,7 @@ type Prediction struct {
 	Machine    MachinePrediction   `json:"machine"`
 	// Claims say of each kind of figure by which method it was found and how far it is to be trusted.
 	Claims []Claim `json:"claims"`
-	// Beyond names what the system does that the model leaves out and the simulator knows; see Simulate.
+	// Beyond names what the closed form leaves out, or knows too roughly at this load, and the simulator knows; see Simulate.
 	Beyond []string `json:"beyond,omitempty"`
 	// Caches of the file whose keys are known.
 	Caches []CachePrediction `json:"caches,omitempty"`
@@ -116,9 +116,31 @@ func (s *steady) predictOf(m *model, sys *topology.System, load Load) (*Predicti
 	if err := m.describeCaches(p, rates); err != nil {
 		return nil, err
 	}
-	p.Beyond = m.beyond
-	p.Claims = s.claims(p, calibrated)
+	p.Claims = s.claims(p, m.beyond, calibrated)
+	p.Beyond = slices.Clone(m.beyond)
+	if name := s.throttled(p.Throughput); name != "" && !p.Saturated {
+		p.Beyond = append(p.Beyond, "what waits for the CPU limit of "+name)
+	}
 	return p, nil
+}
+
+// throttledUse is how much of its CPU limit a service uses where what waits for the next period is no longer small. The closed
+// form takes periods to be independent of each other, and what one leaves to the next grows with the use.
+const throttledUse = 0.5
+
+// throttled is the service that uses most of its CPU limit at throughput x, where that is much.
+func (s *steady) throttled(x float64) (name string) {
+	most := throttledUse
+	for i := range s.services {
+		st := &s.services[i]
+		if !st.limited(s.cores) || st.serving() == 0 {
+			continue
+		}
+		if used := s.cpuOf(i, x) / (st.limit * float64(st.serving())); used >= most {
+			name, most = st.name, used
+		}
+	}
+	return name
 }
 
 // predict describes the system under a load; notes are those of the model.

@@ -39,8 +39,8 @@ const (
 	farBeyond = 3.0 // times the throughput of the calibration
 )
 
-// claims says what each figure of a prediction comes from and how far it goes.
-func (s *steady) claims(p *Prediction, calibrated float64) []Claim {
+// claims says what each figure of a prediction comes from and how far it goes. beyond is what the model leaves out.
+func (s *steady) claims(p *Prediction, beyond []string, calibrated float64) []Claim {
 	use := Claim{What: claimUse, Method: "operational laws", Trust: Good}
 	held := Claim{What: claimHeld, Method: "operational laws", Trust: Good}
 	if s.crowded {
@@ -63,8 +63,8 @@ func (s *steady) claims(p *Prediction, calibrated float64) []Claim {
 	case p.Throughput > farBeyond*calibrated:
 		lower(Fair, fmt.Sprintf("the load is %.1f times that of the calibration", p.Throughput/calibrated), all...)
 	}
-	if len(p.Beyond) > 0 {
-		lower(Poor, strings.Join(p.Beyond, ", ")+" left out", &held, &mean, &tail)
+	if len(beyond) > 0 {
+		lower(Poor, strings.Join(beyond, ", ")+" left out", &held, &mean, &tail)
 	}
 	switch used, by := s.mostUsed(p.Throughput); {
 	case p.Saturated:

@@ -15,7 +15,7 @@ import "math"
 // reported apart.
 const (
 	wakeGateway    = 5.0
-	wakeService    = 0.73
+	wakeService    = 0.95
 	wakePriorError = 0.3 // as a share
 	// mostWake is the largest share of a service's CPU time that is taken to go into waking up.
 	mostWake = 0.6
@@ -60,7 +60,6 @@ type beat struct {
 	seconds float64
 	offered float64 // CPU seconds that its requests cost at the mean
 	cpu     float64 // CPU seconds used, what idle processes use taken out
-	calls   float64 // visits to services
 }
 
 // marginalShare is what a little more load costs as a share of what load costs in the mean, with its standard error: the
@@ -90,50 +89,4 @@ func marginalShare(beats []beat) (share, err float64, ok bool) {
 	slope := xy / xx
 	residual := max(0, yy-slope*xy) / (n - 2)
 	return slope * x / y, math.Sqrt(3*residual/xx) * x / y, true
-}
-
-// dispersionSpan is the span over which bursts count, in pulses: a second, about as long as a queue remembers them.
-const dispersionSpan = 5
-
-// What is believed of the dispersion before the pulses are looked at: the example shop gave 3.4 to 6.6.
-const (
-	dispersionPrior      = 5.0
-	dispersionPriorError = 2.0
-)
-
-// dispersion is the index of dispersion of the work that comes to the CPU (Fendick and Whitt, 'Measurements and
-// approximations to describe the offered traffic and predict the average workload in a single-server queue', 1989): the
-// variance of the work of a short span over its mean, in units of one call's work. Waiting grows in proportion to it;
-// 2 are Poisson arrivals of exponential work. The variance is taken from successive differences (von Neumann 1941), so
-// that a load that changes slowly does not count as bursts. Without enough pulses it is 2.
-func dispersion(beats []beat) float64 {
-	n := float64(len(beats))
-	if n < minPulses {
-		return 2
-	}
-	var sumWork, sumCalls float64
-	for _, b := range beats {
-		sumWork += b.cpu
-		sumCalls += b.calls
-	}
-	if sumWork == 0 || sumCalls == 0 {
-		return 2
-	}
-	// The difference of two neighbouring spans, wherever they can lie.
-	var square, pairs float64
-	for i := 0; i+2*dispersionSpan <= len(beats); i++ {
-		var d float64
-		for j := range dispersionSpan {
-			d += beats[i+dispersionSpan+j].cpu - beats[i+j].cpu
-		}
-		square += d * d
-		pairs++
-	}
-	variance := square / pairs / 2
-	one := sumWork / sumCalls
-	found := variance / (dispersionSpan * sumCalls / n * one * one)
-	// Spans that overlap tell no more than those that do not; a variance from k of them errs by sqrt(2/k).
-	err := max(found, 1) * math.Sqrt(2*dispersionSpan/n)
-	w, prior := 1/(err*err), 1.0/(dispersionPriorError*dispersionPriorError)
-	return min(max((found*w+dispersionPrior*prior)/(w+prior), 1), 20)
 }

@@ -12,9 +12,9 @@ type Calibration struct {
 	Throughput float64 `yaml:"throughput" schema:"minimum=0"`
 	// Rates of the run in requests a second, by route.
 	Rates map[string]float64 `yaml:"rates" schema:"itemMinimum=0"`
-	// Dispersion of the work that comes to the CPU: the variance of the work of a short span over its mean, in units of
-	// one call's work. Calls that come at random and vary exponentially make it 2; clusters of calls, long pauses for
-	// garbage collection and a coarse scheduler make it more, and waiting longer in proportion.
+	// Dispersion of the work that comes to the CPU: the variance of the work of a short span over its mean, where sessions
+	// that come independently of each other make it 2. Clusters of sessions, long pauses for garbage collection and a
+	// coarse scheduler make it more, and waiting longer in proportion.
 	Dispersion float64 `yaml:"dispersion" schema:"minimum=0,maximum=1000,default=2"`
 	// Idle is the CPU that each service uses without any request, in cores, by service name; 'gateway' and 'client' too.
 	Idle map[string]float64 `yaml:"idle" schema:"itemMinimum=0"`

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -72,8 +73,8 @@ func startSink() (load.Config, func(), error) {
 	return getting(url, stop)
 }
 
-// startShop builds banyan and starts examples/shop with it, in a copy, on a port of its own.
-func startShop() (load.Config, func(), error) {
+// startShop builds banyan and starts examples/shop with it, changed by an overlay if there is one, on a port of its own.
+func startShop(overlay string) (load.Config, func(), error) {
 	dir, err := os.MkdirTemp("", "banyan-bench-shop-")
 	if err != nil {
 		return load.Config{}, nil, err
@@ -90,9 +91,17 @@ func startShop() (load.Config, func(), error) {
 		clean()
 		return load.Config{}, nil, err
 	}
-	state := filepath.Join(dir, "state")
+	given := []string{"--state", filepath.Join(dir, "state"), "-f", file}
+	if overlay != "" {
+		over := filepath.Join(dir, "over.yaml")
+		if err := os.WriteFile(over, []byte(overlay), 0o644); err != nil {
+			clean()
+			return load.Config{}, nil, err
+		}
+		given = append(given, "-f", over)
+	}
 	banyan := func(args ...string) ([]byte, error) {
-		out, err := exec.Command(binary, append([]string{"-f", file, "--state", state}, args...)...).Output()
+		out, err := exec.Command(binary, append(slices.Clip(given), args...)...).Output()
 		var failed *exec.ExitError
 		if errors.As(err, &failed) {
 			err = fmt.Errorf("banyan %s: %w: %s", args[0], err, failed.Stderr)

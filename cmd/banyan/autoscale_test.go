@@ -9,6 +9,7 @@ import (
 
 // A service that may have no replica has none until a request waits for one, and that request is answered.
 func TestScalesFromZero(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t, strings.Replace(smallSystem, "replicas: {min: 1, max: 4}", "replicas: {min: 0, max: 4}\n    scale: {target: {requests: 100/s}, predict: true}", 1))
 	p.must("up", "--detach")
 	var s statusAnswer

@@ -46,6 +46,7 @@ func TestBottleneckOutput(t *testing.T) {
 
 // TestBottleneckOfRunningSystem wants the slow one of two services named.
 func TestBottleneckOfRunningSystem(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t, strings.Replace(smallSystem, "BANYAN_TEST_SERVICE: back", "BANYAN_TEST_SERVICE: slow", 1))
 	p.must("up", "-d")
 	if _, errs, code := p.run("bottleneck"); code != 1 || !strings.Contains(errs, "load") {

@@ -37,6 +37,7 @@ func counting(url string) http.HandlerFunc {
 // Replicas of a service share the cache that it uses, through an ordinary client; status says where that is, and the
 // metrics what it has counted.
 func TestServicesShareACache(t *testing.T) {
+	t.Parallel()
 	text := strings.Replace(smallSystem, "uses: [back]", "uses: [back, caches.products]", 1) + "caches: {products: {memory: 2MiB, ttl: 1h}}\n"
 	p := newPlace(t, text)
 	p.must("up", "--detach")

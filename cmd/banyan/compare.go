@@ -97,9 +97,15 @@ func comparison(ctx context.Context, sys *topology.System, m *plan.Measurement, 
 			replicas[name], cpu[name] = max(1, int(s.Replicas+0.5)), s.Limit
 		}
 	}
-	p, err := plan.Predict(sys, m.Load, plan.Options{Cores: cores, Replicas: replicas, CPU: cpu})
+	o := plan.Options{Cores: cores, Replicas: replicas, CPU: cpu}
+	p, err := plan.Predict(sys, m.Load, o)
 	if err != nil {
 		return nil, err
+	}
+	if simulated { // as 'plan' does
+		if _, err := p.Simulate(ctx, sys, o); err != nil {
+			return nil, err
+		}
 	}
 	var sim *simulate.Result
 	if simulated && !p.Saturated {

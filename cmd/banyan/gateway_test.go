@@ -42,6 +42,7 @@ routes:
 `
 
 func TestGatewayAlone(t *testing.T) {
+	t.Parallel()
 	text := strings.NewReplacer("ONE", backend(t, "one"), "TWO", backend(t, "two")).Replace(alone)
 	p := newPlace(t, text)
 	p.must("gateway", "-d")
@@ -82,6 +83,7 @@ func TestGatewayAlone(t *testing.T) {
 }
 
 func TestReload(t *testing.T) {
+	t.Parallel()
 	text := strings.NewReplacer("ONE", backend(t, "one"), "TWO", backend(t, "two")).Replace(alone)
 	p := newPlace(t, text)
 	p.must("gateway", "-d")
@@ -132,6 +134,7 @@ func TestReload(t *testing.T) {
 
 // TestReloadOfARunningSystem wants routes and calls to change under 'up', and what needs a restart to be named.
 func TestReloadOfARunningSystem(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t, smallSystem)
 	p.must("up", "-d")
 	data, err := os.ReadFile(filepath.Join(p.dir, "banyan.yaml"))
@@ -157,6 +160,7 @@ func TestReloadOfARunningSystem(t *testing.T) {
 }
 
 func TestGatewayIsTakenOver(t *testing.T) {
+	t.Parallel()
 	one := backend(t, "one")
 	p := newPlace(t, strings.NewReplacer("ONE", one, "TWO", one).Replace(alone))
 	p.must("gateway", "-d")

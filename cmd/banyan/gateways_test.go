@@ -21,6 +21,7 @@ routes:
 
 // TestTwoGatewaysShareALimit starts two processes from one file, of which the first tells the second what it lets in.
 func TestTwoGatewaysShareALimit(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t, strings.ReplaceAll(limited, "ONE", backend(t, "one")))
 	if err := os.WriteFile(filepath.Join(p.dir, "secret"), []byte("sixteen bytes or more"), 0o600); err != nil {
 		t.Fatal(err)
@@ -76,6 +77,7 @@ routes:
 
 // TestGatewayKeepsToItsZone starts the gateway of one file in another zone each time.
 func TestGatewayKeepsToItsZone(t *testing.T) {
+	t.Parallel()
 	for zone, want := range map[string]string{"a": "one", "b": "two"} {
 		p := newPlace(t, strings.NewReplacer("ONE", backend(t, "one"), "TWO", backend(t, "two")).Replace(zoned))
 		p.must("gateway", "-d", "--zone", zone)
@@ -102,6 +104,7 @@ routes:
 
 // TestCanaryIsShown has a service under test that fails: status and events say what became of it, and why.
 func TestCanaryIsShown(t *testing.T) {
+	t.Parallel()
 	bad := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusInternalServerError) }))
 	t.Cleanup(bad.Close)
 	p := newPlace(t, strings.NewReplacer("ONE", backend(t, "one"), "TWO", bad.Listener.Addr().String()).Replace(tested))

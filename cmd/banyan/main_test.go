@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -35,6 +36,10 @@ func TestMain(m *testing.M) {
 		os.Exit(serve(os.Getenv(playService)))
 	case os.Getenv(playBanyan) != "":
 		main()
+	}
+	// The tests that start systems wait for processes most of the time.
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic(err)
 	}
 	os.Exit(m.Run())
 }

@@ -13,6 +13,7 @@ import (
 
 // TestTwoFilesInOneFolder wants the system of one file left alone by the commands that name the other.
 func TestTwoFilesInOneFolder(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t, smallSystem)
 	text, err := os.ReadFile(filepath.Join(p.dir, "banyan.yaml"))
 	if err != nil {
@@ -44,6 +45,7 @@ func TestTwoFilesInOneFolder(t *testing.T) {
 }
 
 func TestChangedFileIsSaid(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t, smallSystem)
 	p.must("up", "-d")
 	const note = "banyan.yaml was changed"
@@ -68,6 +70,7 @@ func TestChangedFileIsSaid(t *testing.T) {
 
 // TestInterrupted wants a word when a command is broken off, and a second signal to end one that cannot listen.
 func TestInterrupted(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t, smallSystem)
 	start := func(args ...string) (*exec.Cmd, *bytes.Buffer) {
 		self, err := os.Executable()

@@ -40,6 +40,7 @@ workload:
 
 // TestTheLoop goes once through all that the program is for: run, load, calibrate, compare, scale, replace, stop.
 func TestTheLoop(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t, smallSystem)
 	out := p.must("up", "--detach")
 	if !strings.Contains(out, "small serves on http://127.0.0.1:") {
@@ -131,6 +132,7 @@ func hammer(address string, failed *[]string) (stop func()) {
 }
 
 func TestKilledReplicaIsNotNoticed(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t, smallSystem)
 	p.must("up", "-d")
 	p.must("scale", "back=2")
@@ -162,6 +164,7 @@ func TestKilledReplicaIsNotNoticed(t *testing.T) {
 }
 
 func TestKilledSupervisorLeavesNothing(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t, smallSystem)
 	p.must("up", "-d")
 	var s statusAnswer
@@ -179,6 +182,7 @@ func TestKilledSupervisorLeavesNothing(t *testing.T) {
 
 // TestBadSystems wants one clear line for each, and nothing left running.
 func TestBadSystems(t *testing.T) {
+	t.Parallel()
 	service := func(how string) string {
 		return "version: 1\nsystem: bad\nlisten: 127.0.0.1:0\nservices:\n  web: {" + how + "}\nroutes: [{path: /, to: web}]\n"
 	}
@@ -212,6 +216,7 @@ func TestBadSystems(t *testing.T) {
 }
 
 func TestPortTaken(t *testing.T) {
+	t.Parallel()
 	first := newPlace(t, smallSystem)
 	first.must("up", "-d")
 	var s statusAnswer
@@ -224,6 +229,7 @@ func TestPortTaken(t *testing.T) {
 
 // TestFiveMistakes wants all five of a file at once, each with its place.
 func TestFiveMistakes(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t, `version: 1
 system: wrong
 services:
@@ -248,6 +254,7 @@ routes:
 }
 
 func TestWrongUse(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t, smallSystem)
 	for _, args := range [][]string{
 		{"nonsense"}, {"plan", "--rate", "fast"}, {"plan", "--rate", "1/s", "--users", "3"}, {"scale", "back"}, {"scale", "back=-1"},
@@ -276,6 +283,7 @@ func TestWrongUse(t *testing.T) {
 }
 
 func TestExpandedFileIsRightAndTheSame(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t, smallSystem)
 	once := p.must("check", "--expand")
 	file := filepath.Join(p.dir, "expanded.yaml")

@@ -149,6 +149,7 @@ func says(c net.Conn, line string) error {
 // TestAllOfAGatewayIsTakenOver replaces a gateway twice under traffic of all kinds: nothing fails, streams go on, and
 // what the cache holds on disk is there at once.
 func TestAllOfAGatewayIsTakenOver(t *testing.T) {
+	t.Parallel()
 	tick := make(chan string)
 	web, kept := origin(t, tick)
 	p := newPlace(t, strings.NewReplacer("WEB", web, "ECHO", echo(t)).Replace(everything))

@@ -11,6 +11,7 @@ import (
 var costly = strings.Replace(smallSystem, "layer: business", "layer: business\n    work: {cpu: 20ms}", 1)
 
 func TestWhatIfPredicts(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t, costly)
 	var a whatIfAnswer
 	p.ask(&a, "whatif", "services.back.limits.cpu=0.5", "--rate", "10/s")
@@ -34,6 +35,7 @@ func TestWhatIfPredicts(t *testing.T) {
 
 // TestWhatIfIsVerified wants both versions to be run and measured, beside a system that is up already.
 func TestWhatIfIsVerified(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t, costly)
 	p.must("up", "-d")
 	var a whatIfAnswer
