@@ -105,7 +105,7 @@ func TestCalibrationIsAnOverlayOfTheFile(t *testing.T) {
 			"web":       {Visits: 1.5, CPU: topology.Duration(1234567), Delay: topology.Duration(time.Millisecond), DelaySCV: &scv},
 			plan.Client: {Visits: 1, Async: topology.Duration(50 * time.Microsecond), Wake: topology.Duration(7 * time.Microsecond)},
 		}},
-		Calibration: &topology.Calibration{Source: "run: \"1\"", At: "2026-01-02T03:04:05Z", Cores: 2, Throughput: 12.5, Dispersion: 4.5,
+		Calibration: &topology.Calibration{Source: "run: \"1\"", At: "2026-01-02T03:04:05Z", Cores: 2, Throughput: 12.5, Dispersion: 4.5, Slice: topology.Duration(1400 * time.Microsecond),
 			Idle: map[string]float64{"web": 0.25}},
 		Notes: []string{"a note"},
 	}
@@ -123,7 +123,7 @@ func TestCalibrationIsAnOverlayOfTheFile(t *testing.T) {
 	if client.Async.Std() != 50*time.Microsecond || client.Wake.Std() != 7*time.Microsecond {
 		t.Errorf("client came back as %+v", client)
 	}
-	if c := sys.Calibration; c.Source != k.Calibration.Source || c.Throughput != 12.5 || c.Dispersion != 4.5 || c.Idle["web"] != 0.25 || c.Cores != 2 {
+	if c := sys.Calibration; c.Source != k.Calibration.Source || c.Throughput != 12.5 || c.Dispersion != 4.5 || c.Slice.Std() != 1400*time.Microsecond || c.Idle["web"] != 0.25 || c.Cores != 2 {
 		t.Errorf("calibration came back as %+v", c)
 	}
 }

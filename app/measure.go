@@ -1,6 +1,7 @@
 package app
 
 import (
+	"math/bits"
 	"time"
 
 	"github.com/banyanhq/banyan/observe"
@@ -31,7 +32,7 @@ func Measurement(sys *topology.System, client ClientSide, during, idle *observe.
 		System: sys.Name, Source: client.Source, Start: client.Start, End: client.End,
 		Cores: float64(during.Machine.Cores), MachineCPU: during.Cores(), Load: client.Load,
 		Routes: map[string]plan.RouteMeasurement{}, Services: map[string]plan.ServiceMeasurement{},
-		NotSent: client.NotSent, Notes: client.Notes,
+		NotSent: client.NotSent, Notes: client.Notes, Slice: schedulerSlice(during.Machine.Cores),
 	}
 	// Windows are whole seconds; the load is not. Calls are scaled to the load's own length.
 	scale := 1.0
@@ -81,4 +82,11 @@ func Quiet(w *observe.Window) bool {
 		}
 	}
 	return true
+}
+
+// schedulerSlice is the base slice that Linux takes by default on so many cores, which it does not tell everybody: 0.7 ms,
+// and as much again for each doubling of the cores up to 8 (kernel/sched/fair.c, sysctl_sched_base_slice).
+func schedulerSlice(cores int) time.Duration {
+	const one = 700 * time.Microsecond
+	return one * time.Duration(bits.Len(uint(min(max(cores, 1), 8))))
 }

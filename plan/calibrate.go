@@ -68,6 +68,7 @@ func Calibrate(sys *topology.System, m *Measurement) (*Calibrated, error) {
 	c.countEdges()
 	c.findHits()
 	c.findWake()
+	c.out.Calibration.Slice = topology.Duration(c.m.Slice)
 	c.out.Calibration.Dispersion = dispersion(c.beats(), c.session())
 	if err := c.fitDelays(); err != nil {
 		return nil, err
@@ -455,7 +456,7 @@ func (c *calibration) put(route, svc string, d *topology.Demand) {
 
 // model is the planner's model of what was derived so far.
 func (c *calibration) model() *model {
-	m := &model{cores: c.m.Cores, burst: burstOf(c.out.Calibration), idle: c.out.Calibration.Idle, routes: c.routes, demands: map[string]map[string]demand{}}
+	m := &model{cores: c.m.Cores, burst: burstOf(c.out.Calibration), slice: c.m.Slice.Seconds(), idle: c.out.Calibration.Idle, routes: c.routes, demands: map[string]map[string]demand{}}
 	for _, route := range c.routes {
 		m.demands[route] = map[string]demand{}
 		for svc, d := range c.out.Demands[route] {

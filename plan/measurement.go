@@ -23,6 +23,8 @@ type Measurement struct {
 	Cores float64 `json:"cores"`
 	// MachineCPU is the mean number of cores busy, by whatever process.
 	MachineCPU float64 `json:"machine_cpu"`
+	// Slice is how long the scheduler lets a thread run at most while others are ready; 0: not known.
+	Slice time.Duration `json:"slice_ns,omitempty"`
 	// Load that was offered, in the planner's terms.
 	Load Load `json:"load"`
 	// Routes by name.

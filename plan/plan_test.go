@@ -284,7 +284,7 @@ func TestWakeIsFoundInThePulses(t *testing.T) {
 
 func TestDispersionOfPoissonAndOfClusters(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
-	run := func(cluster int) float64 {
+	run := func(cluster int, session moments) float64 {
 		var beats []beat
 		for range 2000 {
 			b := beat{seconds: 0.2, offered: 1}
@@ -296,13 +296,18 @@ func TestDispersionOfPoissonAndOfClusters(t *testing.T) {
 			}
 			beats = append(beats, b)
 		}
-		return dispersion(beats, moments{mean: 0.001, square: 2e-6})
+		return dispersion(beats, session)
 	}
-	if d := run(1); math.Abs(d-2) > 0.5 {
+	call := moments{mean: 0.001, square: 2e-6} // exponential
+	if d := run(1, call); math.Abs(d-2) > 0.5 {
 		t.Errorf("Poisson arrivals of exponential work: %.2f, want 2", d)
 	}
 	// A cluster of n calls of exponential work has variance n + n^2 against a mean of n.
-	if d := run(8); math.Abs(d-9) > 2 {
+	if d := run(8, call); math.Abs(d-9) > 2 {
 		t.Errorf("clusters of 8: %.2f, want 9", d)
+	}
+	// The same clusters are no more than chance where they are the calls of one request.
+	if d := run(8, moments{mean: 0.008, square: 72e-6}); math.Abs(d-2) > 0.5 {
+		t.Errorf("requests of 8 calls: %.2f, want 2", d)
 	}
 }

@@ -148,7 +148,7 @@ func (s *steady) finish(x float64) (bool, error) {
 	idle := s.idle(x)
 	_, speed := wholeServers(s.cores)
 	s.loseToLimits(x)
-	wait := s.bursts(idle)
+	wait, turn := s.bursts(idle), s.inLine(idle)
 	for i := range s.routes {
 		r := &s.routes[i]
 		o, woken := odd{}, 0.0
@@ -172,7 +172,9 @@ func (s *steady) finish(x float64) (bool, error) {
 		if err != nil {
 			return false, fmt.Errorf("route %s: %w", r.name, err)
 		}
-		s.variance[i] += n * v
+		late, lateVar := s.late(r, turn)
+		s.mean[i] += late
+		s.variance[i] += n*v + lateVar
 	}
 	if s.layered {
 		return s.climb(x, wait)
