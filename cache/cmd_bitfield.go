@@ -107,7 +107,7 @@ func (k *call) bitField() {
 			return
 		}
 	}
-	changed := false
+	changed, from, to := false, len(b), 0 // the bytes that were written to
 	k.array(len(ops))
 	for _, op := range ops {
 		was := op.read(b)
@@ -121,12 +121,15 @@ func (k *call) bitField() {
 			continue
 		}
 		op.write(b, value)
-		changed = true
+		changed, from, to = true, min(from, op.at>>3), max(to, (op.at+op.bits+7)>>3)
 		if op.verb == "SET" {
 			k.int64(was)
 		} else {
 			k.int64(value)
 		}
+	}
+	if reach >= 0 {
+		k.db.Rewrote(key, from, max(to-from, 0)) // it may have become longer either way
 	}
 	if changed {
 		k.changed(key, classString, "setbit")

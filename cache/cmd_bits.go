@@ -51,6 +51,7 @@ func (k *call) setBit() {
 	if on == 1 {
 		b[at>>3] |= mask
 	}
+	k.db.Rewrote(key, at>>3, 1)
 	k.changed(key, classString, "setbit")
 	k.bool(was)
 }

@@ -331,6 +331,7 @@ func (k *call) appendTo() {
 		k.db.SetString(key, value, 0)
 	} else if b, err := k.db.Extend(key, was+len(value)); err == nil {
 		copy(b[was:], value)
+		k.db.Rewrote(key, was, len(value))
 	}
 	k.changed(key, classString, "append")
 	k.int(was + len(value))
@@ -413,6 +414,7 @@ func (k *call) setRange() {
 		return
 	}
 	copy(b[offset:], value)
+	k.db.Rewrote(key, int(offset), len(value))
 	k.changed(key, classString, "setrange")
 	k.int(len(b))
 }

@@ -50,6 +50,7 @@ func (db *DB) locate(key []byte) (*arena.Ref, uint64) {
 func (db *DB) expire(p *arena.Ref, r *record, hash uint64) {
 	db.s.Expired++
 	db.s.cfg.Gone(int(db.index), r.key(), Expired)
+	db.noteDelete(r.key())
 	db.drop(p, hash)
 }
 
@@ -123,12 +124,20 @@ func (db *DB) release(ref arena.Ref, value bool) {
 	db.s.heap.free(ref)
 }
 
+// remove removes a key to make room for another value of it.
+func (db *DB) remove(key []byte) {
+	if p, hash := db.locate(key); p != nil {
+		db.drop(p, hash)
+	}
+}
+
 // Delete removes a key and reports whether it was there.
 func (db *DB) Delete(key []byte) bool {
 	p, hash := db.locate(key)
 	if p == nil {
 		return false
 	}
+	db.noteDelete(key)
 	db.drop(p, hash)
 	return true
 }
@@ -164,15 +173,15 @@ func (db *DB) relayout(p *arena.Ref, flags uint8, n int) arena.Ref {
 	return ref
 }
 
-// add makes a new key with a value of n bytes that are still to be written.
-func (db *DB) add(key []byte, hash uint64, kind Kind, n int, expiry int64) *record {
+// expiryOf is when a new key expires that was given an expiry, or none (0).
+func (db *DB) expiryOf(expiry int64) int64 {
 	if expiry == 0 && db.s.ttl > 0 {
-		expiry = db.s.now + db.s.ttl
+		return db.s.now + db.s.ttl
 	}
-	return db.addAsIs(key, hash, kind, n, expiry)
+	return expiry
 }
 
-// addAsIs is add for a key that expires when it is told, or never.
+// addAsIs makes a new key with a value of n bytes that are still to be written.
 func (db *DB) addAsIs(key []byte, hash uint64, kind Kind, n int, expiry int64) *record {
 	s := db.s
 	var flags uint8
@@ -230,6 +239,7 @@ func (db *DB) SetExpiry(key []byte, at int64) bool {
 			db.s.hold(db, r, ref, hash)
 		}
 	}
+	db.noteExpiry(key, at)
 	return true
 }
 
@@ -251,6 +261,7 @@ func (db *DB) Rename(key []byte, to *DB, name []byte) bool {
 	r := to.addAsIs(name, s.hash(name), from.kind(), from.valueLen(), expiry)
 	copy(r.value(), from.value())
 	db.release(ref, false)
+	db.noteMoved(key, to, name)
 	return true
 }
 
@@ -301,6 +312,14 @@ func (s *Store) Swap(a, b int) {
 			}
 		}
 	}
+	s.swaps++
+	if len(s.tags.byKey) > 0 {
+		s.swapTags(x.index, y.index)
+	}
+	if s.noting() {
+		s.notes.head(changeSwap, x.index, nil)
+		s.notes.b = append(s.notes.b, y.index)
+	}
 }
 
 // Clear removes all keys of the database.
@@ -320,11 +339,28 @@ func (db *DB) Clear() {
 			}
 		}
 	}
+	db.untagAll()
+	if s.noting() {
+		s.notes.head(changeClear, db.index, nil)
+	}
 }
+
+// makers make empty values, by kind.
+var makers = map[Kind]func(*Store) arena.Ref{List: newList, Set: newTable, Hash: newTable, SortedSet: newRanking}
 
 // Copy gives another key, which is not there, a copy of a key's value and its expiry. It reports whether the key was
 // there.
 func (db *DB) Copy(key []byte, to *DB, name []byte) bool {
+	if !db.copy(key, to, name) {
+		return false
+	}
+	if db.s.noting() {
+		to.noteWhole(name)
+	}
+	return true
+}
+
+func (db *DB) copy(key []byte, to *DB, name []byte) bool {
 	e, ok := db.Find(key)
 	if !ok {
 		return false
@@ -335,18 +371,17 @@ func (db *DB) Copy(key []byte, to *DB, name []byte) bool {
 		copy(r.value(), e.Bytes()) // e's record stays where it was
 		return true
 	}
-	make := map[Kind]func(*Store) arena.Ref{List: newList, Set: newTable, Hash: newTable, SortedSet: newRanking}[kind]
-	from, ref := e.rec.object(), make(s)
+	ref := makers[kind](s)
 	switch kind {
 	case List:
-		into := s.items(ref)
-		s.items(from).Range(0, s.items(from).Len(), func(_ int, v []byte) bool { into.PushBack(v); return true })
+		into, of := Items{s: s, l: (*list)(s.At(ref))}, e.Items()
+		of.Range(0, of.Len(), func(_ int, v []byte) bool { into.pushBack(v); return true })
 	case SortedSet:
-		into := s.ranking(ref)
-		s.ranking(from).Range(0, s.ranking(from).Len(), false, func(m []byte, score float64) bool { into.Set(m, score); return true })
+		into, of := Ranking{s: s, z: (*ranking)(s.At(ref))}, e.Ranking()
+		of.Range(0, of.Len(), false, func(m []byte, score float64) bool { into.set(m, score); return true })
 	default:
-		into := s.fields(ref)
-		s.fields(from).Each(func(f, v []byte) bool { into.Set(f, v); return true })
+		into := Fields{s: s, t: (*table)(s.At(ref))}
+		e.Fields().Each(func(f, v []byte) bool { into.set(f, v); return true })
 	}
 	putUint32(to.addAsIs(name, s.hash(name), kind, 4, at).value(), uint32(ref))
 	return true

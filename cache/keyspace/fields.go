@@ -31,7 +31,9 @@ func (db *DB) objectOf(key []byte, kind Kind, make func(*Store) arena.Ref) (aren
 			return 0, nil
 		}
 		ref := make(db.s)
-		putUint32(db.add(key, hash, kind, 4, 0).value(), uint32(ref))
+		expiry := db.expiryOf(0)
+		putUint32(db.addAsIs(key, hash, kind, 4, expiry).value(), uint32(ref))
+		db.noteMake(key, kind, expiry)
 		return ref, nil
 	}
 	r := db.s.rec(*p)
@@ -43,8 +45,10 @@ func (db *DB) objectOf(key []byte, kind Kind, make func(*Store) arena.Ref) (aren
 
 // Fields is a hash, or a set, whose members are fields without values.
 type Fields struct {
-	s *Store
-	t *table
+	s   *Store
+	t   *table
+	db  uint8
+	key []byte
 }
 
 // Fields returns the hash or set of a key; it has none where there is no such key.
@@ -53,7 +57,7 @@ func (db *DB) Fields(key []byte, kind Kind) (Fields, error) {
 	if ref == 0 {
 		return Fields{}, err
 	}
-	return db.s.fields(ref), nil
+	return db.fields(key, ref), nil
 }
 
 // MakeFields is Fields, and makes an empty one where there is none. The caller puts something into it, or deletes it.
@@ -62,7 +66,7 @@ func (db *DB) MakeFields(key []byte, kind Kind) (Fields, error) {
 	if err != nil {
 		return Fields{}, err
 	}
-	return db.s.fields(ref), nil
+	return db.fields(key, ref), nil
 }
 
 func newTable(s *Store) arena.Ref {
@@ -71,10 +75,12 @@ func newTable(s *Store) arena.Ref {
 	return ref
 }
 
-func (s *Store) fields(ref arena.Ref) Fields { return Fields{s, (*table)(s.At(ref))} }
+func (db *DB) fields(key []byte, ref arena.Ref) Fields {
+	return Fields{db.s, (*table)(db.s.At(ref)), db.index, key}
+}
 
 // Fields is the value of an entry that is a hash or a set.
-func (e Entry) Fields() Fields { return e.db.s.fields(e.rec.object()) }
+func (e Entry) Fields() Fields { return e.db.fields(e.Key(), e.rec.object()) }
 
 // Len is the number of fields.
 func (f Fields) Len() int {
@@ -101,6 +107,13 @@ func (f Fields) Has(field []byte) bool { _, ok := f.Get(field); return ok }
 
 // Set sets a field's value and reports whether the field is new.
 func (f Fields) Set(field, value []byte) bool {
+	if f.s.noting() {
+		f.s.notes.pair(changeField, f.db, f.key, field, value)
+	}
+	return f.set(field, value)
+}
+
+func (f Fields) set(field, value []byte) bool {
 	hash := f.s.hash(field)
 	if p := f.s.find(f.t, field, hash); p != nil {
 		*p = f.s.setElement(*p, value)
@@ -118,6 +131,10 @@ func (f Fields) Delete(field []byte) bool {
 	ref := f.s.remove(f.t, field, f.s.hash(field))
 	if ref == 0 {
 		return false
+	}
+	if f.s.noting() { // before the bytes of the field, which may be its own, are free
+		f.s.notes.head(changeUnfield, f.db, f.key)
+		f.s.notes.bytes(field)
 	}
 	f.s.heap.free(ref)
 	return true

@@ -166,8 +166,10 @@ func (s *Store) listRemove(l *list, ref arena.Ref, i int) {
 
 // Items is a list.
 type Items struct {
-	s *Store
-	l *list
+	s   *Store
+	l   *list
+	db  uint8
+	key []byte
 }
 
 // Items returns the list of a key; it has none where there is no such key.
@@ -176,7 +178,7 @@ func (db *DB) Items(key []byte) (Items, error) {
 	if ref == 0 {
 		return Items{}, err
 	}
-	return db.s.items(ref), nil
+	return db.items(key, ref), nil
 }
 
 // MakeItems is Items, and makes an empty one where there is none. The caller puts something into it.
@@ -185,13 +187,30 @@ func (db *DB) MakeItems(key []byte) (Items, error) {
 	if err != nil {
 		return Items{}, err
 	}
-	return db.s.items(ref), nil
+	return db.items(key, ref), nil
 }
 
-func (s *Store) items(ref arena.Ref) Items { return Items{s, (*list)(s.At(ref))} }
+func (db *DB) items(key []byte, ref arena.Ref) Items {
+	return Items{db.s, (*list)(db.s.At(ref)), db.index, key}
+}
+
+// note writes a change of the list down.
+func (l Items) note(c change, index int, value []byte) {
+	if !l.s.noting() {
+		return
+	}
+	n := &l.s.notes
+	n.head(c, l.db, l.key)
+	if c == changeItem || c == changeInsert || c == changeRemove {
+		n.number(int64(index))
+	}
+	if c != changeRemove {
+		n.bytes(value)
+	}
+}
 
 // Items is the value of an entry that is a list.
-func (e Entry) Items() Items { return e.db.s.items(e.rec.object()) }
+func (e Entry) Items() Items { return e.db.items(e.Key(), e.rec.object()) }
 
 // Len is the number of items.
 func (l Items) Len() int {
@@ -202,10 +221,18 @@ func (l Items) Len() int {
 }
 
 // PushFront puts a value before all others.
-func (l Items) PushFront(value []byte) { l.s.listInsert(l.l, l.l.head, 0, l.s.item(value)) }
+func (l Items) PushFront(value []byte) {
+	l.note(changeFront, 0, value)
+	l.s.listInsert(l.l, l.l.head, 0, l.s.item(value))
+}
 
 // PushBack puts a value behind all others.
 func (l Items) PushBack(value []byte) {
+	l.note(changeBack, 0, value)
+	l.pushBack(value)
+}
+
+func (l Items) pushBack(value []byte) {
 	at := 0
 	if l.l.tail != 0 {
 		at = int(l.s.listNode(l.l.tail).n)
@@ -246,6 +273,7 @@ func (l Items) At(i int) []byte {
 
 // Set replaces the i-th value.
 func (l Items) Set(i int, value []byte) {
+	l.note(changeItem, i, value)
 	ref, k := l.node(i)
 	p := &l.s.listNode(ref).used()[k]
 	*p = l.s.setElement(*p, value)
@@ -257,12 +285,14 @@ func (l Items) Insert(i int, value []byte) {
 		l.PushBack(value)
 		return
 	}
+	l.note(changeInsert, i, value)
 	ref, k := l.node(i)
 	l.s.listInsert(l.l, ref, k, l.s.item(value))
 }
 
 // Remove removes the i-th value.
 func (l Items) Remove(i int) {
+	l.note(changeRemove, i, nil)
 	ref, k := l.node(i)
 	l.s.listRemove(l.l, ref, k)
 }

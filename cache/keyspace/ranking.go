@@ -149,8 +149,10 @@ func (s *Store) rankingRemove(z *ranking, n *rankNode) {
 
 // Ranking is a sorted set.
 type Ranking struct {
-	s *Store
-	z *ranking
+	s   *Store
+	z   *ranking
+	db  uint8
+	key []byte
 }
 
 // Ranking returns the sorted set of a key; it has no members where there is no such key.
@@ -159,7 +161,7 @@ func (db *DB) Ranking(key []byte) (Ranking, error) {
 	if ref == 0 {
 		return Ranking{}, err
 	}
-	return db.s.ranking(ref), nil
+	return db.ranking(key, ref), nil
 }
 
 // MakeRanking is Ranking, and makes an empty one where there is none. The caller puts something into it, or deletes it.
@@ -168,13 +170,15 @@ func (db *DB) MakeRanking(key []byte) (Ranking, error) {
 	if err != nil {
 		return Ranking{}, err
 	}
-	return db.s.ranking(ref), nil
+	return db.ranking(key, ref), nil
 }
 
-func (s *Store) ranking(ref arena.Ref) Ranking { return Ranking{s, (*ranking)(s.At(ref))} }
+func (db *DB) ranking(key []byte, ref arena.Ref) Ranking {
+	return Ranking{db.s, (*ranking)(db.s.At(ref)), db.index, key}
+}
 
 // Ranking is the value of an entry that is a sorted set.
-func (e Entry) Ranking() Ranking { return e.db.s.ranking(e.rec.object()) }
+func (e Entry) Ranking() Ranking { return e.db.ranking(e.Key(), e.rec.object()) }
 
 // Len is the number of members.
 func (z Ranking) Len() int {
@@ -206,6 +210,13 @@ func (z Ranking) nodeOf(member []byte) *rankNode {
 
 // Set gives a member a score and reports whether it is new.
 func (z Ranking) Set(member []byte, score float64) bool {
+	if z.s.noting() {
+		z.s.notes.score(z.db, z.key, member, score)
+	}
+	return z.set(member, score)
+}
+
+func (z Ranking) set(member []byte, score float64) bool {
 	s := z.s
 	hash := s.hash(member)
 	if p := s.find(&z.z.members, member, hash); p != nil {
@@ -233,6 +244,10 @@ func (z Ranking) Delete(member []byte) bool {
 	n := z.nodeOf(member)
 	if n == nil {
 		return false
+	}
+	if z.s.noting() {
+		z.s.notes.head(changeUnscore, z.db, z.key)
+		z.s.notes.bytes(member)
 	}
 	z.s.rankingRemove(z.z, n)
 	return true

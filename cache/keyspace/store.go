@@ -61,6 +61,15 @@ type Store struct {
 	swept    int // database that expiry looks at
 	cursor   uint64
 	batch    []arena.Ref
+
+	// Changes is how often anything was changed since the store was made.
+	Changes    int64
+	writesDown bool
+	notes      notes
+	taken      int64 // bytes of notes
+	dumping    int   // dumps that are being written
+	swaps      int64 // how often databases were exchanged
+	tags       tags
 }
 
 type holder struct {
@@ -154,7 +163,7 @@ func (s *Store) Limit() int64 { return s.limit }
 
 // Used is the memory that the store takes: all blocks, and what is known of each page and key beside.
 func (s *Store) Used() int64 {
-	used := s.Arena.Used() + s.Arena.Overhead()
+	used := s.Arena.Used() + s.Arena.Overhead() + s.tags.bytes
 	if s.policy != nil {
 		used += s.policy.Bytes() + int64(s.held)*8
 	}
@@ -207,6 +216,7 @@ func (s *Store) Evict(n int) bool {
 		s.Evicted++
 		s.cfg.Gone(int(h.db), key, Evicted)
 		db := &s.dbs[h.db]
+		db.noteDelete(key)
 		hash := s.hash(key)
 		db.drop(db.find(key, hash), hash)
 	}
@@ -276,6 +286,10 @@ func (s *Store) Flush() (release func() error, err error) {
 		s.policy, s.holders, s.held = policy.NewTinyLFU(), nil, 0
 	}
 	s.adopting, s.adopted, s.cursor = len(s.dbs), 0, 0
+	s.tags = tags{}
+	if s.noting() {
+		s.notes.head(changeFlush, 0, nil)
+	}
 	return old.Close, nil
 }
 

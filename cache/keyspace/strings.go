@@ -7,11 +7,20 @@ const KeepExpiry = -1
 
 // SetString gives a key a string, whatever it was before, and an expiry in milliseconds since 1970 (0: none).
 func (db *DB) SetString(key, value []byte, expiry int64) {
+	expiry = db.setString(key, value, expiry)
+	if db.s.noting() {
+		db.noteSet(key, value, expiry)
+	}
+}
+
+// setString is SetString, and returns the expiry that it comes to.
+func (db *DB) setString(key, value []byte, expiry int64) int64 {
 	p, hash := db.locate(key)
 	if p == nil {
-		r := db.add(key, hash, String, len(value), max(expiry, 0))
+		expiry = db.expiryOf(max(expiry, 0))
+		r := db.addAsIs(key, hash, String, len(value), expiry)
 		copy(r.value(), value)
-		return
+		return expiry
 	}
 	s := db.s
 	r := s.rec(*p)
@@ -32,12 +41,12 @@ func (db *DB) SetString(key, value []byte, expiry int64) {
 			*r.expiry() = expiry
 		}
 		copy(r.value(), value)
-		return
+		return expiry
 	}
 	if r.kind() != String || s.eviction == EvictVolatile {
 		db.drop(p, hash)
 		copy(db.addAsIs(key, hash, String, len(value), expiry).value(), value)
-		return
+		return expiry
 	}
 	if flags&hasExpiry != 0 {
 		db.volatile--
@@ -52,15 +61,20 @@ func (db *DB) SetString(key, value []byte, expiry int64) {
 		*r.expiry() = expiry
 	}
 	copy(r.value(), value)
+	return expiry
 }
 
 // Extend makes the string of a key at least n bytes long, filled up with 0, and returns its bytes, which may be written
-// to. A key that is not there is made; one that is no string is an error.
+// to; Rewrote is told of what was. A key that is not there is made; one that is no string is an error.
 func (db *DB) Extend(key []byte, n int) ([]byte, error) {
 	p, hash := db.locate(key)
 	if p == nil {
-		b := db.add(key, hash, String, n, 0).value()
+		expiry := db.expiryOf(0)
+		b := db.addAsIs(key, hash, String, n, expiry).value()
 		clear(b)
+		if db.s.noting() {
+			db.noteSet(key, nil, expiry)
+		}
 		return b, nil
 	}
 	r := db.s.rec(*p)
