@@ -104,7 +104,7 @@ func New(cfg Config) (*App, error) {
 		return nil, err
 	}
 	if !cfg.GatewayOnly {
-		if a.caches, err = newCacheServers(cfg.System, cfg.Log); err != nil {
+		if a.caches, err = newCacheServers(cfg.System, cfg.Dir, cfg.Log); err != nil {
 			return nil, err
 		}
 	}
@@ -296,7 +296,7 @@ func (a *App) endpoints() (all []string) {
 		all = append(all, "tcp "+t.Name+" on "+a.gateway.TCPAddr(t.Name).String())
 	}
 	for _, name := range a.cacheNames() {
-		all = append(all, "cache "+name+" on "+a.cacheURL(name))
+		all = append(all, "cache "+name+" on "+a.cacheURL(name)+keptText(a.caches[name].Persists()))
 	}
 	return all
 }

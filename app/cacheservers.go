@@ -3,6 +3,8 @@ package app
 import (
 	"fmt"
 	"log/slog"
+	"net/http"
+	"path/filepath"
 	"runtime"
 	"slices"
 
@@ -15,14 +17,19 @@ import (
 const cacheLoops = 4
 
 // newCacheServers prepares the caches of the file that are embedded.
-func newCacheServers(sys *topology.System, log *slog.Logger) (map[string]*cache.Server, error) {
+func newCacheServers(sys *topology.System, stateDir string, log *slog.Logger) (map[string]*cache.Server, error) {
 	servers := map[string]*cache.Server{}
 	for name, v := range sys.Caches {
 		if v.Engine != "embedded" {
 			continue
 		}
+		origins, err := CacheOrigins(sys, name)
+		if err != nil {
+			return nil, err
+		}
 		s, err := cache.New(cache.Config{
 			Listen: "127.0.0.1:0", Memory: int64(v.Memory), TTL: v.TTL.Std(), Loops: min(cacheLoops, runtime.GOMAXPROCS(0)), Log: log.With("cache", name),
+			Persist: CachePersist(sys, name, stateDir), Origins: origins,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("caches.%s: %w", name, err)
@@ -30,6 +37,51 @@ func newCacheServers(sys *topology.System, log *slog.Logger) (map[string]*cache.
 		servers[name] = s
 	}
 	return servers, nil
+}
+
+// CachePersist says what is kept on disk of a cache of the file, and where.
+func CachePersist(sys *topology.System, name, stateDir string) cache.Persist {
+	v := sys.Caches[name].Persist
+	if v == nil {
+		return cache.Persist{}
+	}
+	p := cache.Persist{Dir: filepath.Join(stateDir, "data", "caches", name), Append: v.Append, Snapshot: v.Snapshot.Std(), Rewrite: int64(v.Rewrite)}
+	if v.Dir != "" {
+		if p.Dir = v.Dir; !filepath.IsAbs(p.Dir) {
+			p.Dir = filepath.Join(sys.Dir, v.Dir)
+		}
+	}
+	return p
+}
+
+// CacheOrigins are what the keys of a cache of the file come from.
+func CacheOrigins(sys *topology.System, name string) (all []cache.Origin, err error) {
+	for _, o := range sys.Caches[name].Origins {
+		if o.Table != "" {
+			return nil, fmt.Errorf("caches.%s.origins: loading from tables.%s is not supported yet: give the url of an HTTP service", name, o.Table)
+		}
+		header := http.Header{}
+		for k, v := range o.Headers {
+			header.Set(k, v)
+		}
+		all = append(all, cache.Origin{
+			Keys: o.Keys, URL: o.URL, Header: header, TTL: o.TTL.Std(), Stale: o.Stale.Std(), Missing: o.Missing.Std(), Early: o.Early,
+			Timeout: o.Timeout.Std(), Concurrency: o.Concurrency, Waiting: o.Waiting, MaxValue: int64(o.MaxValue), Write: o.Write,
+			Delay: o.Delay.Std(), Behind: o.Behind, Breaker: o.Breaker,
+		})
+	}
+	return all, nil
+}
+
+// keptText says that a cache is kept on disk, and how surely.
+func keptText(p cache.Persist) string {
+	switch {
+	case p.Dir == "":
+		return ""
+	case p.Append == "off":
+		return ", snapshots are kept"
+	}
+	return ", kept on disk (fsync: " + p.Append + ")"
 }
 
 // cacheURL is where a cache is reached; empty where it is not there.

@@ -136,11 +136,18 @@ var parameters = map[string]parameter{
 		},
 	},
 	"databases":  {get: func(s *Server) string { return strconv.Itoa(s.store.Databases()) }},
-	"appendonly": {get: func(*Server) string { return "no" }},
-	"save":       {get: func(*Server) string { return "" }},
-	"io-threads": {get: func(s *Server) string { return strconv.Itoa(s.cfg.Loops) }},
-	"port":       {get: func(s *Server) string { _, port, _ := net.SplitHostPort(s.Addr().String()); return port }},
-	"bind":       {get: func(s *Server) string { host, _, _ := net.SplitHostPort(s.Addr().String()); return host }},
+	"appendonly": fromKeeper("no", (*keeper).appendOnly),
+	"save":       fromKeeper("", (*keeper).saveRule),
+	"dir":        fromKeeper("", func(k *keeper) string { return k.cfg.Dir }),
+
+	"appendfilename":              fromKeeper(appendName, func(*keeper) string { return appendName }),
+	"dbfilename":                  fromKeeper(snapshotName, func(*keeper) string { return snapshotName }),
+	"auto-aof-rewrite-percentage": fromKeeper("100", func(*keeper) string { return "100" }),
+	"auto-aof-rewrite-min-size":   fromKeeper("67108864", func(k *keeper) string { return strconv.FormatInt(k.cfg.Rewrite, 10) }),
+	"appendfsync":                 {get: fromKeeper(appendSecond, func(k *keeper) string { return k.policy }).get, set: setFsync},
+	"io-threads":                  {get: func(s *Server) string { return strconv.Itoa(s.cfg.Loops) }},
+	"port":                        {get: func(s *Server) string { _, port, _ := net.SplitHostPort(s.Addr().String()); return port }},
+	"bind":                        {get: func(s *Server) string { host, _, _ := net.SplitHostPort(s.Addr().String()); return host }},
 }
 
 // setOutputLimit sets what subscribers may leave unread. Other clients are not read from while they do not read, so that

@@ -85,6 +85,8 @@ func (k *call) exec() {
 		k.db, k.v3 = k.s.store.DB(c.db), c.v3
 		if q.cmd.grows && k.s.set.memory > 0 && k.s.store.Over(0) && !k.s.store.Evict(0) && !k.s.store.CanEvict() {
 			k.fail("OOM command not allowed when used memory > 'maxmemory'.")
+		} else if q.cmd.write && k.s.keep != nil && k.s.keep.broken != nil {
+			k.fail(k.s.keep.refused())
 		} else {
 			at = k.carry(at)
 		}
@@ -177,6 +179,10 @@ func (s *Server) flushed(db int) {
 			}
 		}
 	}
+	for _, l := range s.loads {
+		l.overtaken = true
+	}
+	clear(s.missing)
 	s.invalidateAll()
 }
 

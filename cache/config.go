@@ -30,6 +30,10 @@ type Config struct {
 	MaxClients int
 	// Databases that clients can select. Default: 16.
 	Databases int
+	// Origins that keys come from. Default: none.
+	Origins []Origin
+	// Persist says what is kept on disk. Default: nothing.
+	Persist Persist
 	// Log of what operators should know. Default: none.
 	Log *slog.Logger
 }
@@ -43,6 +47,9 @@ func (c *Config) validate() error {
 	}
 	if c.Memory < 0 || c.TTL < 0 || c.Loops < 0 || c.MaxClients < 0 {
 		return errors.New("memory, ttl, loops and clients: want no negative numbers")
+	}
+	if err := c.Persist.validate(); err != nil {
+		return err
 	}
 	if c.Eviction == "" {
 		c.Eviction = "noeviction"

@@ -13,6 +13,8 @@ type done struct {
 	blocked bool  // the client waits,
 	until   int64 // until then, in milliseconds since 1970; 0: for ever
 	kicked  bool  // there is something to deliver for clients of the same loop
+	sync    int64 // what must be synced before the answers are sent; 0: nothing
+	write   bool  // something is to be written to the append file before
 }
 
 // batch carries out the commands in data, one after the other, and returns what is left. The answers are in the loop's
@@ -66,6 +68,9 @@ func (s *Server) batch(c *client, p *resp.Parser, data []byte) (rest []byte, did
 	s.current = nil
 	s.count.out += int64(len(k.out))
 	did.kicked = len(c.l.kicked) > 0
+	if s.keep != nil {
+		did.sync, did.write = s.keep.mark()
+	}
 	return data, did
 }
 
@@ -113,17 +118,17 @@ func (k *call) carryOut(at time.Duration) time.Duration {
 // run carries out the command, whatever it is, and whatever follows from it.
 func (k *call) run(at time.Duration) time.Duration {
 	s := k.s
-	k.cmd.run(k)
+	if len(s.origins) == 0 || !k.viaOrigin() {
+		k.cmd.run(k)
+	}
 	if len(s.ready) > 0 && (k.c.tx == nil || !k.c.tx.open) { // not within a transaction
 		s.serveWaiting()
 	}
-	if k.cmd.write && s.set.memory > 0 {
-		for s.store.Over(0) && s.store.CanEvict() {
-			s.store.Evict(0)
-		}
+	if k.cmd.write {
+		s.makeRoom()
 	}
 	if t := k.c.tracks; t != nil {
-		if k.cmd.read {
+		if k.cmd.read && t.wants() {
 			s.remember(k)
 		}
 		t.caching = t.caching && k.cmd.full == "client|caching"
@@ -146,6 +151,15 @@ func (k *call) run(at time.Duration) time.Duration {
 	return end
 }
 
+// makeRoom evicts what is too much.
+func (s *Server) makeRoom() {
+	if s.set.memory > 0 {
+		for s.store.Over(0) && s.store.CanEvict() {
+			s.store.Evict(0)
+		}
+	}
+}
+
 // refuse says why a command is not carried out; "": it is.
 func (k *call) refuse() string {
 	s, c, cmd := k.s, k.c, k.cmd
@@ -161,6 +175,9 @@ func (k *call) refuse() string {
 		if reason := s.acl.check(c, cmd, k.args); reason != "" {
 			return reason
 		}
+	}
+	if cmd.write && s.keep != nil && s.keep.broken != nil {
+		return s.keep.refused()
 	}
 	if cmd.grows && s.set.memory > 0 && s.store.Over(0) && !s.store.Evict(0) && !s.store.CanEvict() {
 		return "OOM command not allowed when used memory > 'maxmemory'."
@@ -208,6 +225,9 @@ func (k *call) deleted(key []byte) { k.changed(key, classGeneric, "del") }
 // keyChanged breaks the transactions that watch a key, and tells those that keep a copy of it. by is who changed it, nil:
 // the server itself.
 func (s *Server) keyChanged(db int, key []byte, by *client) {
+	if len(s.origins) > 0 && by != nil {
+		s.overtake(db, key)
+	}
 	if len(s.watched) > 0 {
 		s.breakWatches(db, key)
 	}

@@ -47,6 +47,7 @@ var infoSections = []struct {
 	{"Commandstats", false, (*Server).infoCommands},
 	{"Errorstats", true, (*Server).infoErrors},
 	{"Cluster", true, func(_ *Server, b *strings.Builder) { b.WriteString("cluster_enabled:0\r\n") }},
+	{"Origins", true, (*Server).infoOrigins},
 	{"Keyspace", true, (*Server).infoKeyspace},
 }
 
@@ -59,6 +60,9 @@ func (k *call) info() {
 	usual := len(wanted) == 0 || wanted["default"]
 	var b strings.Builder
 	for _, s := range infoSections {
+		if s.name == "Origins" && len(k.s.origins) == 0 {
+			continue
+		}
 		if all || usual && s.usual || wanted[strings.ToLower(s.name)] {
 			if b.Len() > 0 {
 				b.WriteString("\r\n")
@@ -108,10 +112,6 @@ func (s *Server) infoMemory(b *strings.Builder) {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	fmt.Fprintf(b, "go_heap:%d\r\ngo_gc_cycles:%d\r\ngo_gc_pause_total_us:%d\r\n", m.HeapAlloc, m.NumGC, m.PauseTotalNs/1000)
-}
-
-func (s *Server) infoPersistence(b *strings.Builder) {
-	b.WriteString("loading:0\r\nrdb_bgsave_in_progress:0\r\naof_enabled:0\r\n")
 }
 
 func (s *Server) infoStats(b *strings.Builder) {

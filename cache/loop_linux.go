@@ -27,10 +27,14 @@ type loop struct {
 	parser resp.Parser
 	kicked []*client // guarded by the server's lock
 	kicks  []*client
+	held   []*client // whose answers wait for a sync
 }
 
 // wire is a client's connection.
-type wire struct{ conn reactor.Conn }
+type wire struct {
+	conn  reactor.Conn
+	until int64 // what is unsent waits until there was a sync up to there; 0: it does not wait
+}
 
 const (
 	readSize   = 64 << 10
@@ -162,7 +166,15 @@ func (l *loop) deliver() {
 			c.unsent, c.closing = nil, true
 		}
 	}
+	var until int64
+	write := false
+	if s.keep != nil {
+		until, write = s.keep.mark()
+	}
 	s.mu.Unlock()
+	if write {
+		s.keep.writeOut()
+	}
 	kicks := l.kicks
 	l.kicks = nil // another delivery may come while this one goes on
 	for i, c := range kicks {
@@ -170,6 +182,7 @@ func (l *loop) deliver() {
 		if !c.conn.Open() {
 			continue
 		}
+		c.hold(until)
 		if c.flush(); c.closing && len(c.unsent) == 0 {
 			c.close()
 		}
@@ -293,6 +306,10 @@ func (c *client) take(data []byte) {
 			c.paused = true
 			l.ringAt(did.until)
 		}
+		if did.write {
+			l.s.keep.writeOut()
+		}
+		c.hold(did.sync)
 		if !c.write(l.call.out) {
 			break
 		}
@@ -339,7 +356,7 @@ func (c *client) write(b []byte) bool {
 	if len(b) == 0 {
 		return c.conn.Open()
 	}
-	if len(c.unsent) > 0 {
+	if len(c.unsent) > 0 || c.until > 0 {
 		c.unsent = append(c.unsent, b...)
 		return true
 	}
@@ -356,7 +373,7 @@ func (c *client) write(b []byte) bool {
 
 // flush sends what was left.
 func (c *client) flush() {
-	for len(c.unsent) > 0 && c.conn.Writable {
+	for len(c.unsent) > 0 && c.conn.Writable && c.until == 0 {
 		n, errno := c.conn.Write(c.unsent)
 		if errno != 0 {
 			c.close()

@@ -16,3 +16,4 @@ func (*loop) run(bool) error { return errors.ErrUnsupported }
 func (*loop) stop()          {}
 func (*loop) close()         {}
 func (*loop) kick(*client)   {}
+func (*loop) synced()        {}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"time"
@@ -23,6 +24,12 @@ type Server struct {
 	begun    time.Time // of the monotonic clock that times commands
 	runID    string
 	freeing  sync.WaitGroup // memory that is being given back
+	keep     *keeper        // nil: nothing is kept on disk
+	origins  []*origin
+	outside  sync.WaitGroup  // requests to origins
+	away     context.Context // of them
+	recall   context.CancelFunc
+	chance   func() float64
 
 	mu      sync.Mutex // guards all below, and what the loops' clients say is guarded by it
 	store   *keyspace.Store
@@ -35,6 +42,10 @@ type Server struct {
 	hub     hub
 	watched map[watchKey][]*client
 	waiting map[watchKey][]*waiting
+	loads   map[watchKey]*load
+	missing missing
+	writing map[watchKey][]*write
+	behind  map[watchKey]*pending
 	ready   []watchKey
 	track   tracking
 	slowlog slowlog
@@ -66,7 +77,16 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, registry: newRegistry(), begun: time.Now(), clients: map[int64]*client{}, watched: map[watchKey][]*client{},
 		waiting: map[watchKey][]*waiting{}, set: newSettings(&cfg), hub: newHub(), track: newTracking(), runID: randomID(),
+		loads: map[watchKey]*load{}, missing: missing{}, writing: map[watchKey][]*write{}, behind: map[watchKey]*pending{}, chance: rand.Float64,
 	}
+	for i, cfg := range cfg.Origins {
+		o, err := newOrigin(cfg)
+		if err != nil {
+			return nil, fmt.Errorf("origin %d: %w", i+1, err)
+		}
+		s.origins = append(s.origins, o)
+	}
+	s.away, s.recall = context.WithCancel(context.Background())
 	s.limits = resp.Limits{Args: 1 << 20, Bulk: s.set.maxBulk}
 	s.resetCounters()
 	s.acl = newACL(s.registry, cfg.Password)
@@ -90,11 +110,14 @@ func (s *Server) resetCounters() {
 	}
 }
 
-// Listen binds the address, so that one that is taken is known before anything runs.
+// Listen binds the address, so that one that is taken is known before anything runs, and restores what was kept on disk.
 func (s *Server) Listen() error {
 	l, err := net.Listen("tcp", s.cfg.Listen)
 	if err != nil {
 		return fmt.Errorf("opening the cache's address: %w", err)
+	}
+	if err := s.restore(); err != nil {
+		return errors.Join(err, l.Close())
 	}
 	s.listener = l.(*net.TCPListener)
 	return nil
@@ -104,10 +127,12 @@ func (s *Server) Listen() error {
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
 // Run serves until ctx ends. It closes the listener and all connections, and returns nil after an end that was asked for;
-// the data is gone then.
+// what is not kept on disk is gone then.
 func (s *Server) Run(ctx context.Context) (err error) {
 	defer func() {
+		s.closeOrigins()
 		s.freeing.Wait()
+		err = errors.Join(err, s.closeFiles())
 		s.mu.Lock()
 		s.closed = true
 		err = errors.Join(err, s.store.Close())
@@ -133,6 +158,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 			return l.run(i == 0)
 		})
 	}
+	group.Go(func() error { return s.keepFiles(ctx) })
 	<-ctx.Done()
 	for _, l := range s.loops {
 		l.stop()
@@ -170,6 +196,9 @@ func (s *Server) tick() (busy bool) {
 			busy = true
 			break
 		}
+	}
+	if len(s.behind) > 0 {
+		s.sendBehind(false)
 	}
 	s.count.peak = max(s.count.peak, s.store.Used())
 	s.sampled.take(now, &s.count)

@@ -11,7 +11,13 @@ type Stats struct {
 	Commands int64 `json:"commands"`
 	Errors   int64 `json:"errors"`
 	Clients  int64 `json:"clients"`
-	Keys     int64 `json:"keys"`
+	// Loads from origins, and requests to them that failed; Behind are keys that wait to be written there.
+	Loads        int64 `json:"loads,omitempty"`
+	LoadFailures int64 `json:"load_failures,omitempty"`
+	Behind       int64 `json:"behind,omitempty"`
+	// Fsync is the policy by which the append file is synced; empty: there is none.
+	Fsync string `json:"fsync,omitempty"`
+	Keys  int64  `json:"keys"`
 	// Used is the memory that the data takes, Limit what it may take (0: any), Resident what that is for the process.
 	Used     int64 `json:"used_bytes"`
 	Limit    int64 `json:"limit_bytes"`
@@ -31,6 +37,14 @@ func (s *Server) Stats() Stats {
 	}
 	for i := range s.store.Databases() {
 		st.Keys += int64(s.store.DB(i).Len())
+	}
+	for _, o := range s.origins {
+		st.Loads += o.loads
+		st.LoadFailures += o.failures
+		st.Behind += int64(o.behind)
+	}
+	if s.keep != nil && s.keep.appends() {
+		st.Fsync = s.keep.policy
 	}
 	return st
 }
@@ -59,6 +73,9 @@ var metrics = []struct {
 	metric("expired_total", "Keys whose time was over.", prometheus.CounterValue, func(s Stats) int64 { return s.Expired }),
 	metric("commands_total", "Commands carried out.", prometheus.CounterValue, func(s Stats) int64 { return s.Commands }),
 	metric("errors_total", "Commands answered with an error.", prometheus.CounterValue, func(s Stats) int64 { return s.Errors }),
+	metric("origin_loads_total", "Loads from origins.", prometheus.CounterValue, func(s Stats) int64 { return s.Loads }),
+	metric("origin_failures_total", "Requests to origins that failed.", prometheus.CounterValue, func(s Stats) int64 { return s.LoadFailures }),
+	metric("origin_writes_behind", "Keys that wait to be written to an origin.", prometheus.GaugeValue, func(s Stats) int64 { return s.Behind }),
 	metric("clients", "Connections that are open.", prometheus.GaugeValue, func(s Stats) int64 { return s.Clients }),
 	metric("keys", "Keys that there are.", prometheus.GaugeValue, func(s Stats) int64 { return s.Keys }),
 	metric("memory_bytes", "Memory that the data takes.", prometheus.GaugeValue, func(s Stats) int64 { return s.Used }),

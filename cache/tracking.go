@@ -27,12 +27,13 @@ type tracker struct {
 	caching                      bool  // CLIENT CACHING was called for the next command
 }
 
+// wants reports whether the client wants to hear of what its command reads.
+func (t *tracker) wants() bool {
+	return !t.bcast && (!t.optIn || t.caching) && (!t.optOut || !t.caching)
+}
+
 // remember notes the keys that a command has read.
 func (s *Server) remember(k *call) {
-	t := k.c.tracks
-	if t.bcast || t.optIn && !t.caching || t.optOut && t.caching {
-		return
-	}
 	for _, i := range k.cmd.keysOf(k.args) {
 		key := string(k.args[i])
 		if s.track.keys[key] == nil {

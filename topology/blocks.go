@@ -26,6 +26,10 @@ type Cache struct {
 	// Lookup is what one operation asks of the cache. Left out: 10us of CPU, for Redis answers about 100,000 requests a
 	// second on one core (its own benchmark page, without pipelining).
 	Lookup *Cost `yaml:"lookup"`
+	// Persist has the cache be kept on disk. Left out: what is in it is gone when it ends.
+	Persist *CachePersist `yaml:"persist"`
+	// Origins that keys come from which are not there.
+	Origins []*CacheOrigin `yaml:"origins" schema:"maxItems=100"`
 }
 
 // Cost is what one operation of a block asks for, for planning before anything was measured.

@@ -11,6 +11,7 @@ func (c *checker) blocks() {
 		v := c.sys.Caches[name]
 		s := c.spots[v]
 		c.engine(s, v.Engine, v.URL)
+		c.cacheKept(name, v, s)
 		if kind, of := ServiceOf(v.Of); v.Of != "" && (kind == "caches" || !c.exists(kind, of)) {
 			c.at(s.child("of"), Problem{Found: quoteFound(v.Of), Hint: c.problems.didYouMean(v.Of, c.usable),
 				Expected: "a service, or tables.NAME or functions.NAME"})

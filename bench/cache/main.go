@@ -1,7 +1,7 @@
 // Command cache compares banyan's cache with Redis, side by side in one run: requests for each CPU-second of the server,
-// latencies, the memory of a million keys; and its eviction with otter's and with LRU.
+// latencies, the memory of a million keys and of idle clients, what it costs to be kept on disk; and its eviction with otter's and with LRU.
 //
-//	go run ./bench/cache [-rounds 3] [-n 300000] [speed] [memory] [hits]
+//	go run ./bench/cache [-rounds 3] [-n 300000] [speed] [memory] [hits] [idle] [durable]
 //
 // It needs Debian's redis-server and redis-tools. With loops 1 the server runs on one core and the client on another.
 package main
@@ -41,15 +41,12 @@ func run(binary string, rounds, n int, loops string, what []string) error {
 	}
 	defer os.RemoveAll(dir)
 	if len(what) == 0 {
-		what = []string{"speed", "memory", "hits"}
+		what = []string{"speed", "memory", "hits", "idle", "durable"}
 	}
 	if slices.Contains(what, "hits") {
 		if err := hits(); err != nil {
 			return err
 		}
-	}
-	if !slices.Contains(what, "speed") && !slices.Contains(what, "memory") {
-		return nil
 	}
 	if binary == "" {
 		binary = filepath.Join(dir, "banyan")
@@ -64,8 +61,18 @@ func run(binary string, rounds, n int, loops string, what []string) error {
 			}
 		}
 	}
-	if slices.Contains(what, "memory") {
-		return memory(dir, binary)
+	for _, w := range []struct {
+		name string
+		run  func() error
+	}{
+		{"memory", func() error { return memory(dir, binary) }}, {"idle", func() error { return idle(dir, binary) }},
+		{"durable", func() error { return durable(dir, binary, rounds, n) }},
+	} {
+		if slices.Contains(what, w.name) {
+			if err := w.run(); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/banyanhq/banyan/app"
 	"github.com/banyanhq/banyan/cache"
 	"github.com/banyanhq/banyan/topology"
 )
@@ -16,6 +17,7 @@ type cacheFlags struct {
 	listen, memory, policy, ttl, passwordFile string
 	loops, clients                            int
 	verbose                                   bool
+	persist                                   persistFlags
 }
 
 func (c *cli) cache() *cobra.Command {
@@ -27,8 +29,9 @@ func (c *cli) cache() *cobra.Command {
 		Long: `Run a cache alone, for any Redis client. With a file and the name of one of its caches, memory and ttl are taken from
 there; flags go before the file. Under 'banyan up' the caches of the file run by themselves.
 
-What is in it is gone when it ends.`,
+What is in it is gone when it ends, unless it is kept on disk: --dir.`,
 		Example: `  banyan cache --listen 127.0.0.1:6379 --memory 256MiB
+  banyan cache --dir ./kept --append always
   banyan cache -f banyan.yaml products
   redis-cli -p 6379 INFO memory`,
 		Args: cobra.MaximumNArgs(1),
@@ -49,7 +52,7 @@ What is in it is gone when it ends.`,
 			if cfg.Memory > 0 {
 				limit = "up to " + topology.Bytes(cfg.Memory).String()
 			}
-			fmt.Fprintf(c.out, "cache on %s, %s\n", server.Addr(), limit)
+			fmt.Fprintf(c.out, "cache on %s, %s%s\n", server.Addr(), limit, keptIn(server.Persists()))
 			return server.Run(cmd.Context())
 		},
 	}
@@ -59,6 +62,7 @@ What is in it is gone when it ends.`,
 	flags.StringVar(&f.policy, "policy", "", "maxmemory-policy (default: allkeys-lfu with --memory, noeviction without)")
 	flags.StringVar(&f.ttl, "ttl", "", "after which a key expires that was stored without an expiry (default: never)")
 	flags.StringVar(&f.passwordFile, "password-file", "", "`file` whose first line clients must give as password")
+	f.persist.add(flags)
 	flags.IntVar(&f.loops, "loops", 0, "event loops (default: one for each processor)")
 	flags.IntVar(&f.clients, "clients", 0, "connections at once (default: 10000)")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log more")
@@ -71,8 +75,15 @@ func (c *cli) cacheConfig(f cacheFlags, names []string) (cache.Config, error) {
 	if len(names) == 0 && len(c.files) > 0 {
 		return cfg, usagef("the file has caches: name the one that is meant")
 	}
+	var sys *topology.System
+	name, stateDir := "", ""
 	if len(names) == 1 {
-		sys, err := topology.Load(c.files...)
+		var err error
+		name = names[0]
+		if stateDir, err = c.stateDir(); err != nil {
+			return cfg, err
+		}
+		sys, err = topology.Load(c.files...)
 		if err != nil {
 			return cfg, wrongUse{err}
 		}
@@ -81,6 +92,13 @@ func (c *cli) cacheConfig(f cacheFlags, names []string) (cache.Config, error) {
 			return cfg, usagef("the file has no cache %q", names[0])
 		}
 		cfg.Memory, cfg.TTL = int64(v.Memory), v.TTL.Std()
+		if cfg.Origins, err = app.CacheOrigins(sys, names[0]); err != nil {
+			return cfg, wrongUse{err}
+		}
+	}
+	var err error
+	if cfg.Persist, err = f.persist.config(sys, name, stateDir); err != nil {
+		return cfg, err
 	}
 	if f.memory != "" {
 		b, err := topology.ParseBytes(f.memory)
