@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -321,6 +322,10 @@ func (p *placed) Close() error {
 func (o *origin) explain(ctx context.Context, err error) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return fmt.Errorf("the origin did not answer within %v", o.Timeout)
+	}
+	var at *url.Error
+	if errors.As(err, &at) {
+		return at.Err // where the origin is does not concern who uses the cache
 	}
 	return err
 }

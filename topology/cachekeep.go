@@ -31,8 +31,8 @@ type CacheOrigin struct {
 	Stale Duration `yaml:"stale" schema:"maximum=365d"`
 	// Missing is how long it is remembered that the origin has no such thing (404, 410). 0: it is asked each time.
 	Missing Duration `yaml:"missing" schema:"default=5s,maximum=365d"`
-	// Early is how eagerly a value is loaded anew before it is stale, by chance, so that not all find it stale at once: the
-	// beta of XFetch (A. Vattani et al., 2015). 1 is optimal there, 0: never.
+	// Early is how eagerly a value is loaded anew before it is stale, by chance, so that not all find it stale at once. It is
+	// the beta of XFetch (Vattani et al., 2015): 1 is optimal there, 0: never.
 	Early float64 `yaml:"early" schema:"default=1,minimum=0,maximum=100"`
 	// Timeout of a load or a write, the wait for its turn included.
 	Timeout Duration `yaml:"timeout" schema:"default=2s,minimum=1ms,maximum=1h"`
