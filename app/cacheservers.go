@@ -3,6 +3,7 @@ package app
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"runtime"
 	"slices"
 
@@ -30,6 +31,16 @@ func newCacheServers(sys *topology.System, log *slog.Logger) (map[string]*cache.
 		servers[name] = s
 	}
 	return servers, nil
+}
+
+// warnOfCaches says that a gateway alone does not start the caches of the file: they are for services that are started beside
+// them, which those behind it are not.
+func warnOfCaches(sys *topology.System, log *slog.Logger) {
+	for _, name := range slices.Sorted(maps.Keys(sys.Caches)) {
+		if sys.Caches[name].Engine == "embedded" {
+			log.Warn("the gateway alone does not start the file's caches: 'banyan cache' runs one, for services that run elsewhere", "cache", name)
+		}
+	}
 }
 
 // cacheURL is where a cache is reached; empty where it is not there.
