@@ -119,6 +119,23 @@ func TestCurlSpeaksEveryProtocol(t *testing.T) {
 	}
 }
 
+// A 204 has no body, whatever its backend says, and a client of HTTP/2 is not told of one.
+func TestNoContentWithALength(t *testing.T) {
+	cfg, trust := secured(t, nil)
+	r := start(t, cfg)
+	r.raw("web", func(_ int, _ string, c net.Conn) {
+		_, _ = io.WriteString(c, "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello")
+	})
+	for _, h2 := range []bool{false, true} {
+		transport := &http.Transport{TLSClientConfig: trust(r), ForceAttemptHTTP2: h2}
+		res, body := over(t, &http.Client{Transport: transport}, "https://"+r.TLSAddr().String()+"/")
+		if res.StatusCode != 204 || body != "" || res.Header.Get("Content-Length") != "" {
+			t.Errorf("HTTP/2 %v: %d %q %v", h2, res.StatusCode, body, res.Header)
+		}
+		transport.CloseIdleConnections()
+	}
+}
+
 // Who speaks HTTP in clear to the TLS address is told so, in that; who says nothing holds up neither others nor the end.
 func TestWhoDoesNotShakeHands(t *testing.T) {
 	cfg, trust := secured(t, nil)

@@ -44,7 +44,7 @@ type Conn struct {
 	first   bool   // no head has come yet
 	idle    bool   // the server waits for the next request
 	left    int64  // of a body with a length
-	buf     []byte // read from the connection and not by the server; of it, good bytes may pass, and scanned hold no whole head
+	buf     []byte // read from the connection and not by the server; of it, good bytes may pass, and of those after them scanned hold no whole head
 	good    int
 	scanned int
 	poison  []byte // for the server, once what is good has passed
@@ -186,6 +186,7 @@ func (c *Conn) look() bool {
 			var err *http1.Error
 			if n, _, err = c.chunks.Next(b, nil); err != nil {
 				// The server finds it by itself, for a read that fails means to it that the client is gone.
+				c.good += n
 				c.end(errAfter)
 				c.poison, n = []byte("\x00\x00\r\n\r\n"), 0
 			} else if c.chunks.Done() {
@@ -209,22 +210,18 @@ func (c *Conn) head(b []byte) int {
 		c.state = raw
 		return len(b)
 	}
-	if !http1.Whole(b, c.scanned) {
-		if c.scanned = len(b); len(b) > c.cfg.MaxHeader {
-			c.refuse(http1.ErrTooLarge)
-		}
-		return 0
-	}
-	n, err := c.request.Parse(b)
-	switch {
-	case err != nil:
-		c.refuse(err)
-		return 0
-	case n == 0:
+	if seen := c.scanned; len(b) <= c.cfg.MaxHeader && bytes.IndexByte(b[seen:], '\n') < 0 {
 		c.scanned = len(b)
-		return 0
-	case n > c.cfg.MaxHeader:
-		c.refuse(http1.ErrTooLarge)
+		return 0 // what there was to be seen in lines that have come whole was seen before
+	}
+	n, err := c.request.Parse(b[:min(len(b), c.cfg.MaxHeader)])
+	if n == 0 {
+		if c.scanned = len(b); err == nil && len(b) > c.cfg.MaxHeader {
+			err = http1.ErrTooLarge
+		}
+		if err != nil {
+			c.refuse(err)
+		}
 		return 0
 	}
 	if b[0] == '\r' { // the empty line that may stand before a request (RFC 9112, 2.2), which the server would not take

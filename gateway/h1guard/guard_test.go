@@ -200,6 +200,17 @@ func TestHeadsHaveTheirTime(t *testing.T) {
 	}
 }
 
+// Lines that are none are refused as they come, not when the head is whole.
+func TestBadLinesAreRefusedAtOnce(t *testing.T) {
+	for _, in := range []string{"GET /\r\n", "GET / HTTP/1.1\r\nHost: x\r\nX : y\r\n", "GET / HTTP/1.1\n"} {
+		for _, piece := range []int{1, 1000} {
+			if out, _ := through([]byte(in), piece, 4096, config); !isPoison(string(out)) || len(out) == 0 {
+				t.Errorf("%q in pieces of %d: %q", in, piece, out)
+			}
+		}
+	}
+}
+
 // What passes is the same in whatever pieces it comes, and all of it is requests as package http1 takes them, but for the
 // one in the place of what is refused.
 func FuzzGuard(f *testing.F) {
