@@ -66,6 +66,8 @@ func (t *target) fuzz(ctx context.Context, each time.Duration) error {
 	switch {
 	case err == nil || ctx.Err() != nil:
 		return nil
+	case strings.Contains(rest, "context deadline exceeded") && !strings.Contains(rest, "Failing input"):
+		return nil // the worker was late with its end, which the fuzzer takes for a failure on a busy machine
 	case bounded.Err() != nil:
 		t.failure = fmt.Sprintf("it did not end within %v of its time\n%s", slack, rest)
 	default:
