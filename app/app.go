@@ -103,7 +103,9 @@ func New(cfg Config) (*App, error) {
 	if a.gateway, err = gateway.New(gateway.Config{System: cfg.System, Log: cfg.Log, StateDir: cfg.Dir, OnCanary: a.canaries.note}); err != nil {
 		return nil, err
 	}
-	if !cfg.GatewayOnly {
+	if cfg.GatewayOnly {
+		warnOfCaches(cfg.System, cfg.Log)
+	} else {
 		if a.caches, err = newCacheServers(cfg.System, cfg.Dir, cfg.Log); err != nil {
 			return nil, err
 		}

@@ -3,6 +3,7 @@ package app
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"path/filepath"
 	"runtime"
@@ -82,6 +83,16 @@ func keptText(p cache.Persist) string {
 		return ", snapshots are kept"
 	}
 	return ", kept on disk (fsync: " + p.Append + ")"
+}
+
+// warnOfCaches says that a gateway alone does not start the caches of the file: they are for services that are started beside
+// them, which those behind it are not.
+func warnOfCaches(sys *topology.System, log *slog.Logger) {
+	for _, name := range slices.Sorted(maps.Keys(sys.Caches)) {
+		if sys.Caches[name].Engine == "embedded" {
+			log.Warn("the gateway alone does not start the file's caches: 'banyan cache' runs one, for services that run elsewhere", "cache", name)
+		}
+	}
 }
 
 // cacheURL is where a cache is reached; empty where it is not there.

@@ -18,9 +18,6 @@ func (a *App) HandOver() (h control.HandOver, done func(), err error) {
 	if !a.cfg.GatewayOnly {
 		return h, nil, errors.New("only a gateway that stands alone can be taken over: it was started by 'banyan up'")
 	}
-	if sys := a.system.Load(); sys.TLS != nil && sys.TLS.HTTP3 {
-		return h, nil, errors.New("a gateway with 'tls: {http3: true}' cannot be taken over: end it and start it anew")
-	}
 	sockets, err := a.gateway.Sockets()
 	if err != nil {
 		return h, nil, err

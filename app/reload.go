@@ -35,7 +35,7 @@ func (a *App) Reload() ([]string, error) {
 	}
 	old := a.system.Load()
 	if fixed := fixedChanges(old, sys); len(fixed) > 0 {
-		return nil, fmt.Errorf("%s changed: that takes 'banyan down' and 'banyan up'; nothing was reloaded", strings.Join(fixed, ", "))
+		return nil, fmt.Errorf("%s changed: that takes %s; nothing was reloaded", strings.Join(fixed, ", "), a.restart())
 	}
 	if err := a.gateway.Reload(sys); err != nil {
 		return nil, err
@@ -44,6 +44,14 @@ func (a *App) Reload() ([]string, error) {
 	a.loaded.Store(&now)
 	a.changeElsewhere(old, sys)
 	return changes(old, sys), nil
+}
+
+// restart says how a change comes about that cannot be reloaded.
+func (a *App) restart() string {
+	if a.cfg.GatewayOnly {
+		return "a new process, which 'banyan gateway --take-over' starts without losing a connection"
+	}
+	return "'banyan down' and 'banyan up'"
 }
 
 // reloadable are the fields that a running system goes by anew, or does not go by at all. All others, and whatever is

@@ -67,7 +67,8 @@ func TestCachedRoute(t *testing.T) {
 		t.Errorf("first: %q, %q", body, status)
 	}
 	body, status, res := r.fetch("/api/a", "X-Request-Id: mine")
-	if body != "answer 1" || !strings.HasPrefix(status, "banyan; hit; ttl=") {
+	// The fetch of the first may still be on its way out of the list, so that the second joins it.
+	if body != "answer 1" || !strings.HasPrefix(status, "banyan; hit; ttl=") && !strings.Contains(status, "; collapsed; ttl=") {
 		t.Errorf("second: %q, %q", body, status)
 	}
 	if ids := res.Header["X-Request-Id"]; len(ids) != 1 || ids[0] != "mine" {
@@ -82,7 +83,7 @@ func TestCachedRoute(t *testing.T) {
 		t.Errorf("a route without a cache: %d requests reached its service, want 2", web.Load())
 	}
 	s := r.Stats().Routes[1]
-	if s.Cache == nil || s.Cache.Hits != 1 || s.Cache.Misses != 1 || s.Cache.Objects != 1 || s.Requests != 2 {
+	if s.Cache == nil || s.Cache.Hits+s.Cache.Coalesced != 1 || s.Cache.Misses != 1 || s.Cache.Objects != 1 || s.Requests != 2 {
 		t.Errorf("counted %+v, cache %+v", s.Requests, s.Cache)
 	}
 	if r.Stats().Routes[0].Cache != nil {

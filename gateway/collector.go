@@ -38,7 +38,8 @@ func (g *Gateway) Collector() prometheus.Collector {
 			desc("backend_requests_total", "Tries that the replica was given.", "service", "backend"),
 			desc("backend_failures_total", "Tries that count against the replica.", "service", "backend"),
 		},
-		calmed: desc("http2_calmed_total", "HTTP/2 connections that were ended because their frames cost more than they brought, by what they sent too much of.", "reason"),
+		calmed:    desc("http2_calmed_total", "HTTP/2 connections that were ended because their frames cost more than they brought, by what they sent too much of.", "reason"),
+		malformed: desc("malformed_requests_total", "What came over HTTP/1 and was refused before it was a request, by the status of the refusal.", "code"),
 		tcp: []*prometheus.Desc{
 			desc("tcp_connections", "TCP connections open now.", "name", "service"),
 			desc("tcp_accepted_total", "TCP connections that came.", "name", "service"),
@@ -127,6 +128,7 @@ type collector struct {
 	backend     []*prometheus.Desc
 	tcp         []*prometheus.Desc
 	calmed      *prometheus.Desc
+	malformed   *prometheus.Desc
 	peer        []*prometheus.Desc
 }
 
@@ -141,6 +143,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 		ch <- d
 	}
 	ch <- c.calmed
+	ch <- c.malformed
 }
 
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
@@ -202,6 +205,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	for _, why := range h2guard.Reasons {
 		ch <- prometheus.MustNewConstMetric(c.calmed, prometheus.CounterValue, float64(c.g.calmed[why].Load()), why.String())
+	}
+	for i, status := range malformedStatuses {
+		ch <- prometheus.MustNewConstMetric(c.malformed, prometheus.CounterValue, float64(c.g.malformed[i].Load()), strconv.Itoa(status))
 	}
 }
 

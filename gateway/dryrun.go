@@ -53,7 +53,7 @@ func ReadRecording(r io.Reader, each func(Recorded)) (skipped int, err error) {
 		return skipped, fmt.Errorf("reading the recording after %d requests: %w", n, err)
 	}
 	if n == 0 {
-		return skipped, errors.New("the recording holds no request: want an access log in 'format: json'")
+		return skipped, errors.New("the recording holds no request: want an access log in 'format: json', or what 'banyan gateway --record FILE' writes")
 	}
 	return skipped, nil
 }

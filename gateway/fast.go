@@ -37,7 +37,7 @@ func startFast(g *Gateway) (*fastTier, error) {
 		w, err := newWorker(t)
 		if err != nil {
 			for _, w := range t.workers {
-				w.loop.Close()
+				w.end()
 			}
 			release()
 			return nil, err

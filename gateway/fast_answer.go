@@ -8,6 +8,7 @@ import (
 
 	h1 "github.com/banyanhq/banyan/gateway/http1"
 	"github.com/banyanhq/banyan/policy"
+	"github.com/banyanhq/banyan/reactor"
 )
 
 // reply is what is known of a backend's answer so far.
@@ -57,10 +58,20 @@ func (x *exchange) receive() {
 		if x.state == passing && len(x.c.out) > 0 {
 			return // until the client has taken what there is
 		}
+		if x.movable() {
+			if !x.move() {
+				return
+			}
+			continue
+		}
 		u := x.conn
 		buf := x.w.fromBackend
 		kept := copy(buf, u.in)
-		n, end, err := u.conn.Read(buf[kept:][:readSize])
+		size := readSize
+		if !x.headed {
+			size = firstRead
+		}
+		n, end, err := u.conn.Read(buf[kept:][:size])
 		switch {
 		case err != 0:
 			x.connBroken(err)
@@ -75,6 +86,50 @@ func (x *exchange) receive() {
 			return
 		}
 	}
+}
+
+const (
+	// firstRead is what is read of an answer before it is known how long it is: what is left of a large one is not copied.
+	firstRead = 16 << 10
+	// moveFrom is from how much of a body on it is moved inside the kernel, which costs more for each piece and nothing for
+	// each byte.
+	moveFrom = 16 << 10
+)
+
+// movable reports whether what comes next of the answer can go to the client as it is, unseen.
+func (x *exchange) movable() bool {
+	return x.state == passing && x.framing == byLength && x.rest >= moveFrom && x.headOut && x.headAt == 0 && x.w.pipe != nil
+}
+
+// move has the kernel move what has come of the body to the client. It returns false where the exchange is over.
+func (x *exchange) move() bool {
+	c := x.c
+	m := x.w.pipe.Move(&c.conn, &x.conn.conn, int(min(x.rest, reactor.MaxMove)), c.out)
+	x.rest -= int64(m.N)
+	x.bytes += int64(m.N)
+	switch {
+	case m.Write != 0:
+		c.gone(m.Write)
+		return false
+	case m.Read != 0:
+		x.connBroken(m.Read)
+		return false
+	case m.End:
+		x.backendEnded()
+		return false
+	}
+	c.out = m.Left
+	if x.rest > 0 {
+		return true
+	}
+	// Unlike a read, what was moved does not tell whether more is there, which must not be where the next answer begins.
+	if u := x.conn; x.reuse && !u.conn.Peek() {
+		u.conn.Readable = false
+	} else {
+		x.reuse = false
+	}
+	x.write(nil, true)
+	return false
 }
 
 // backendEnded is called when the backend sends no more.

@@ -237,6 +237,7 @@ func (c *client) handOver(b []byte, size int64) {
 
 // reject answers what is no request, or none that may be passed on, and closes the connection.
 func (c *client) reject(err *h1.Error) {
+	c.w.g.malformed.count(err)
 	status := strconv.Itoa(err.Status) + " " + http.StatusText(err.Status)
 	text := status + ": " + err.Reason
 	c.last, c.unread = true, true
@@ -275,6 +276,9 @@ func (c *client) drop() {
 // write sends three pieces, and keeps what the client does not take at once. It returns false where the client is gone;
 // the connection is closed then.
 func (c *client) write(a, b, d []byte) bool {
+	if len(a)+len(b)+len(d) == 0 {
+		return c.conn.Open()
+	}
 	if len(c.out) == 0 && c.conn.Open() {
 		n, err := c.conn.Writev(a, b, d)
 		if err != 0 {

@@ -78,7 +78,8 @@ func (c *handedConn) Read(p []byte) (int, error) {
 		n, err := c.receive(p[:min(int64(len(p)), c.left)])
 		c.left -= int64(n)
 		return n, err
-	case c.idle && c.comeBack():
+	case c.idle:
+		c.comeBack()
 		return 0, io.EOF
 	}
 	n, err := c.receive(p)
@@ -98,8 +99,11 @@ func (c *handedConn) receive(p []byte) (int, error) {
 	return n, nil
 }
 
-// answered is called when the server has answered a request, and wants the next; or when a handler has taken it over.
-func (c *handedConn) answered(hijacked bool) {
+// comesBack reports whether the connection may come back.
+func (c *handedConn) comesBack() bool { return c.returns }
+
+// Answered is called when the server has answered a request, and wants the next; or when a handler has taken it over.
+func (c *handedConn) Answered(hijacked bool) {
 	if !c.returns {
 		return
 	}
@@ -109,29 +113,25 @@ func (c *handedConn) answered(hijacked bool) {
 	c.idle = true
 }
 
-// comeBack gives the connection to its loop. Where that fails it stays.
-func (c *handedConn) comeBack() bool {
+// comeBack gives the connection to its loop. Where that fails, for want of descriptors, the server closes it: it is idle.
+func (c *handedConn) comeBack() {
 	raw, err := c.TCPConn.SyscallConn()
-	if err == nil {
-		fd := -1
-		if cerr := raw.Control(func(own uintptr) { fd, err = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 0) }); cerr != nil {
-			err = cerr
-		}
-		if err == nil {
-			if c.gone.Swap(true) {
-				_ = unix.Close(fd)
-				return true // closed meanwhile
-			}
-			in := append(c.beyond, c.read...)
-			if !c.w.loop.Post(func() { c.w.welcomeBack(c, fd, in) }) {
-				_ = unix.Close(fd)
-				c.d.open.Done()
-			}
-			return true
-		}
+	if err != nil {
+		return
 	}
-	c.left, c.beyond = -1, nil
-	return false
+	fd := -1
+	if cerr := raw.Control(func(own uintptr) { fd, err = unix.FcntlInt(own, unix.F_DUPFD_CLOEXEC, 0) }); cerr != nil || err != nil {
+		return
+	}
+	if c.gone.Swap(true) {
+		_ = unix.Close(fd)
+		return // closed meanwhile
+	}
+	in := append(c.beyond, c.read...)
+	if !c.w.loop.Post(func() { c.w.welcomeBack(c, fd, in) }) {
+		_ = unix.Close(fd)
+		c.d.open.Done()
+	}
 }
 
 // Close closes the connection, unless it is back: then only the server is rid of it.

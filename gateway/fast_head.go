@@ -129,7 +129,7 @@ func (x *exchange) prepare(r *h1.Request) {
 		f := &r.Fields[i]
 		switch f.Known {
 		case h1.Other:
-			if named(f, headerTimeLeft) || !trusted && named(f, headerMirror) {
+			if named(f, headerTimeLeft) || !trusted && (named(f, headerMirror) || forged(str(f.Name))) {
 				continue
 			}
 		case h1.Cookie, h1.ContentType, h1.Date:

@@ -33,6 +33,7 @@ type worker struct {
 	scratch     []byte // what is put together to be written at once
 	tail        []byte // the same, for behind the data
 	hits        hits
+	pipe        *reactor.Pipe // nil: there is none, and all is copied
 	request     h1.Request
 	response    h1.Response
 	logged      h1.Request  // what the access log looks at
@@ -56,8 +57,12 @@ func newWorker(t *fastTier) (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
+	pipe, err := reactor.NewPipe()
+	if err != nil {
+		t.g.cfg.Log.Warn("large answers will be copied", "error", err)
+	}
 	return &worker{
-		tier: t, g: t.g, number: len(t.workers), loop: loop, pools: map[*backend]*pool{}, streams: map[*exchange]struct{}{},
+		pipe: pipe, tier: t, g: t.g, number: len(t.workers), loop: loop, pools: map[*backend]*pool{}, streams: map[*exchange]struct{}{},
 		fromClient: make([]byte, maxHeader+readSize), fromBackend: make([]byte, maxHeader+readSize), scratch: make([]byte, 0, 16<<10),
 	}, nil
 }
@@ -71,6 +76,9 @@ func (w *worker) end() {
 		w.closeIdle(b)
 	}
 	w.loop.Close()
+	if w.pipe != nil {
+		w.pipe.Close()
+	}
 }
 
 // welcome takes a new connection.

@@ -58,6 +58,7 @@ type Gateway struct {
 	background background
 	peers      peers
 	calmed     calmed
+	malformed  malformed
 	secret     []byte // that the gateways of the system share; nil: this is the only one
 
 	streams    context.Context // ends when streams without an end are to be cut off
@@ -157,6 +158,7 @@ func (g *Gateway) Part() {
 	if g.tls != nil {
 		_ = g.tls.listener.Close()
 	}
+	g.partQUIC()
 	g.closeTCP()
 	if g.peers.link != nil {
 		g.peers.link.Part()
@@ -223,6 +225,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		watching.Go(func() { g.tls.acme.Run(watched) })
 	}
 	watching.Go(func() { g.exchange(watched) })
+	watching.Go(func() { g.awaitQUIC(watched) })
 	var err error
 	select {
 	case <-ctx.Done():
@@ -243,7 +246,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		}()
 	}
 	g.stopTCP()
-	g.stopTLS(deadline)
+	g.stopQUIC(deadline)
 	g.outside.stop(deadline)
 	g.inner.stop(deadline)
 	g.background.stop() // they end with the streams
@@ -333,7 +336,7 @@ func (g *Gateway) serveOn(side *side, l net.Listener, e *edge, h http.HandlerFun
 	}
 	side.servers = append(side.servers, s)
 	side.serving.Go(func() {
-		if err := s.Serve(l); d == nil || !errors.Is(err, net.ErrClosed) {
+		if err := s.Serve(strictListener{l, g}); d == nil || !errors.Is(err, net.ErrClosed) {
 			g.ended(err)
 		}
 	})
@@ -392,8 +395,8 @@ func (c *connections) changed(conn net.Conn, state http.ConnState) {
 	case http.StateActive:
 		c.forget(conn)
 	case http.StateIdle, http.StateHijacked:
-		if h, ok := conn.(interface{ answered(hijacked bool) }); ok {
-			h.answered(state == http.StateHijacked)
+		if h, ok := conn.(interface{ Answered(hijacked bool) }); ok {
+			h.Answered(state == http.StateHijacked)
 		}
 	case http.StateClosed:
 		c.forget(conn)

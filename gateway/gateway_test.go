@@ -71,6 +71,7 @@ func start(t testing.TB, cfg Config, prepare ...func(*Gateway)) *rig {
 	if cfg.System == nil {
 		cfg.System = shop()
 	}
+	dependsOnTier(t)
 	cfg.FullTierOnly = cfg.FullTierOnly || fullTierOnly
 	g, err := New(cfg)
 	if err != nil {

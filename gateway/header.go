@@ -40,6 +40,20 @@ func fromProxy(key string) bool {
 	return false
 }
 
+// forged reports whether a header looks to some backends like one of those that only the gateway, or a trusted proxy, sends:
+// by CGI's rules, which WSGI, Rack and PHP have taken over, _ in a name is the same as -.
+func forged(name string) bool {
+	if strings.IndexByte(name, '_') < 0 {
+		return false
+	}
+	switch key := textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(name, "_", "-")); key {
+	case headerRequestID, headerTimeLeft, headerMirror, headerPriority:
+		return true
+	default:
+		return fromProxy(key) || hopByHop(key)
+	}
+}
+
 // eachToken calls f with each element of a comma-separated header.
 func eachToken(values []string, f func(token string)) {
 	for _, v := range values {
@@ -138,7 +152,7 @@ func (c *call) prepareHeader() {
 	}
 	h := make(http.Header, len(in)+8)
 	for key, values := range in {
-		if !hopByHop(key) && (trusted || !fromProxy(key)) {
+		if !hopByHop(key) && (trusted || !fromProxy(key) && !forged(key)) {
 			h[key] = values
 		}
 	}

@@ -67,6 +67,32 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
+// To CGI and its heirs a header with _ in its name is the same as one with -: nobody from outside gets such a one past the
+// gateway, while others of the kind pass, and those of other services.
+func TestForgedHeaders(t *testing.T) {
+	r := start(t, Config{})
+	forged := []string{"X_Forwarded_For", "x-forwarded_proto", "X_Real_Ip", "X_Request_Id", "X_Request_Timeout_Ms", "Transfer_Encoding", "Proxy_Authorization", "X_Banyan_Mirror"}
+	for url, pass := range map[string]bool{r.url + "/": false, r.EdgeURL("web", "catalog"): true} {
+		service := "web"
+		if pass {
+			service = "catalog"
+		}
+		req := r.request("GET", url, nil)
+		for _, name := range append(forged, "X_App") {
+			req.Header[name] = []string{"chunked"}
+		}
+		got, _ := seen(r, service, req)
+		for _, name := range forged {
+			if _, there := got.Header[http.CanonicalHeaderKey(name)]; there != pass {
+				t.Errorf("%s: %s passes: %v", service, name, there)
+			}
+		}
+		if got.Header.Get("X_App") == "" {
+			t.Errorf("%s: X_App is gone", service)
+		}
+	}
+}
+
 func TestHeadersThatTheAnswerNominates(t *testing.T) {
 	r := start(t, Config{})
 	r.raw("web", func(n int, head string, c net.Conn) {

@@ -244,6 +244,40 @@ func bombs(n int) (out []hpack.HeaderField) {
 	return out
 }
 
+// Extended CONNECT (RFC 8441) is refused as that says: the setting is not sent, and who asks all the same has its stream reset,
+// beside others that go on.
+func TestExtendedConnectIsRefused(t *testing.T) {
+	r := start(t, Config{})
+	r.serve("web", text("web"))
+	c, err := net.Dial("tcp", r.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newRawH2(t, c)
+	h.head.Reset()
+	for _, f := range [][2]string{{":method", "CONNECT"}, {":protocol", "websocket"}, {":scheme", "http"}, {":path", "/"}, {":authority", "x"}} {
+		_ = h.pack.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]})
+	}
+	_ = h.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: h.head.Bytes(), EndHeaders: true})
+	_ = h.ask(3)
+	for reset, answered := false, false; !reset || !answered; {
+		f, err := h.ReadFrame()
+		if err != nil {
+			t.Fatalf("reset %v, answered %v, then %v", reset, answered, err)
+		}
+		switch f := f.(type) {
+		case *http2.SettingsFrame:
+			if v, there := f.Value(http2.SettingEnableConnectProtocol); there {
+				t.Errorf("the setting is %d", v)
+			}
+		case *http2.RSTStreamFrame:
+			reset = f.StreamID == 1 && f.ErrCode == http2.ErrCodeProtocol
+		case *http2.HeadersFrame:
+			answered = f.StreamID == 3
+		}
+	}
+}
+
 // A client that takes nothing of an answer has its stream ended in the request's time, and the connection goes on.
 func TestHTTP2StalledStreams(t *testing.T) {
 	r := start(t, Config{System: eachInbound(shop(), func(in *topology.Inbound) { in.Timeout = topology.Duration(300 * time.Millisecond) })})

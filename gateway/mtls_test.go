@@ -25,6 +25,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quic-go/quic-go/http3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -163,6 +164,76 @@ func TestClientCertificates(t *testing.T) {
 		}
 		r.stop()
 	}
+}
+
+// A reload has the authorities of clients read again: whom the new ones do not vouch for gets in no more, by no resumed session
+// either, and whoever has a connection keeps it. What cannot be read changes nothing.
+func TestAuthoritiesOfClientsAreReloaded(t *testing.T) {
+	old, now := newAuthority(t, "old"), newAuthority(t, "new")
+	cfg, trust := secured(t, func(c *topology.TLS) { c.Clients = &topology.TLSClients{CA: old.root(), Require: true}; c.HTTP3 = true })
+	r := start(t, cfg)
+	r.serve("web", text("web"))
+	of := func(a *authority) *tls.Config {
+		pair := a.leaf("client.test", time.Hour).pair()
+		config := shows(trust(r), &pair)
+		config.ClientSessionCache = tls.NewLRUClientSessionCache(8)
+		return config
+	}
+	url := "https://" + r.TLSAddr().String() + "/"
+	get := func(rt http.RoundTripper) error {
+		res, err := (&http.Client{Transport: rt, Timeout: 20 * time.Second}).Get(url)
+		if err == nil {
+			_, err = io.Copy(io.Discard, res.Body)
+			res.Body.Close()
+		}
+		return err
+	}
+	oldConfig, newConfig := of(old), of(now)
+	once := func(config *tls.Config) error {
+		transport := &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}
+		defer transport.CloseIdleConnections()
+		return get(transport)
+	}
+	quic := func(config *tls.Config) error {
+		transport := &http3.Transport{TLSClientConfig: config.Clone()}
+		defer transport.Close()
+		return get(transport)
+	}
+	kept := &http.Transport{TLSClientConfig: oldConfig}
+	defer kept.CloseIdleConnections()
+	oldWorks := func(when string, want bool) {
+		t.Helper()
+		for name, err := range map[string]error{"TCP": once(oldConfig), "TCP anew": once(of(old)), "QUIC": quic(of(old))} {
+			if (err == nil) != want {
+				t.Errorf("%s: the old authority by %s: %v", when, name, err)
+			}
+		}
+		for name, err := range map[string]error{"TCP": once(newConfig), "QUIC": quic(of(now))} {
+			if (err == nil) == want {
+				t.Errorf("%s: the new authority by %s: %v", when, name, err)
+			}
+		}
+		if err := get(kept); err != nil {
+			t.Errorf("%s: the connection that was there: %v", when, err)
+		}
+	}
+	oldWorks("before", true)
+	pem, err := os.ReadFile(now.root())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(old.root(), []byte("none"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Reload(cfg.System); err == nil {
+		t.Error("authorities that cannot be read are accepted")
+	}
+	oldWorks("after a reload that failed", true)
+	if err := os.WriteFile(old.root(), pem, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.reload(cfg.System)
+	oldWorks("after the reload", false)
 }
 
 func TestMutualTLSWithBackends(t *testing.T) {

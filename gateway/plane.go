@@ -123,8 +123,10 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, to *target) {
 	if c.bodyPending() {
 		c.abandonBody()
 	}
-	if f.kind == responseIncomplete && !c.endGRPC(f) {
-		panic(http.ErrAbortHandler) // the only way to tell the client that the answer is not whole
+	if f.kind == clientClosed || f.kind == responseIncomplete && !c.endGRPC(f) {
+		// The only way to tell the client that the answer is not whole. One that is taken to be gone may still read: the server
+		// would end what it has for it as if it were all.
+		panic(http.ErrAbortHandler)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -115,6 +116,55 @@ func TestCurlSpeaksEveryProtocol(t *testing.T) {
 		if err != nil || string(out) != c.want {
 			t.Errorf("curl %v: %q, %v, want %q", c.args, out, err, c.want)
 		}
+	}
+}
+
+// A 204 has no body, whatever its backend says, and a client of HTTP/2 is not told of one.
+func TestNoContentWithALength(t *testing.T) {
+	cfg, trust := secured(t, nil)
+	r := start(t, cfg)
+	r.raw("web", func(_ int, _ string, c net.Conn) {
+		_, _ = io.WriteString(c, "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello")
+	})
+	for _, h2 := range []bool{false, true} {
+		transport := &http.Transport{TLSClientConfig: trust(r), ForceAttemptHTTP2: h2}
+		res, body := over(t, &http.Client{Transport: transport}, "https://"+r.TLSAddr().String()+"/")
+		if res.StatusCode != 204 || body != "" || res.Header.Get("Content-Length") != "" {
+			t.Errorf("HTTP/2 %v: %d %q %v", h2, res.StatusCode, body, res.Header)
+		}
+		transport.CloseIdleConnections()
+	}
+}
+
+// Who speaks HTTP in clear to the TLS address is told so, in that; who says nothing holds up neither others nor the end.
+func TestWhoDoesNotShakeHands(t *testing.T) {
+	cfg, trust := secured(t, nil)
+	r := start(t, cfg)
+	r.serve("web", text("web"))
+	dial := func() net.Conn {
+		c, err := net.Dial("tcp", r.TLSAddr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+		return c
+	}
+	silent := dial()
+	c := dial()
+	_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	if all, _ := io.ReadAll(c); !strings.HasPrefix(string(all), "HTTP/1.0 400 ") || !strings.Contains(string(all), "https") {
+		t.Errorf("answered %q", all)
+	}
+	transport := &http.Transport{TLSClientConfig: trust(r)}
+	res, body := over(t, &http.Client{Transport: transport}, "https://"+r.TLSAddr().String()+"/")
+	if res.StatusCode != 200 || body != "web" {
+		t.Errorf("%d %q", res.StatusCode, body)
+	}
+	transport.CloseIdleConnections()
+	r.stop()
+	if _, err := io.ReadAll(silent); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("a connection without a handshake outlives the gateway")
 	}
 }
 

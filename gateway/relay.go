@@ -151,6 +151,9 @@ func (c *call) writeHead(res *http.Response) {
 	if c.last() {
 		h["Connection"] = []string{"close"}
 	}
+	if res.StatusCode == http.StatusNoContent {
+		delete(h, "Content-Length") // RFC 9110, 8.6; in HTTP/2 it would break the stream
+	}
 	c.bind(h)
 	if len(res.Trailer) > 0 {
 		h["Trailer"] = []string{strings.Join(sortedKeys(res.Trailer), ", ")}

@@ -21,7 +21,6 @@ type Socket struct {
 const (
 	SocketOutside = "outside"
 	SocketTLS     = "tls"
-	SocketQUIC    = "quic"
 	socketTCP     = "tcp " // and the listener's name
 )
 

@@ -83,6 +83,10 @@ func (g *Gateway) Reload(sys *topology.System) error {
 	if err != nil {
 		return err
 	}
+	authorities, err := g.readAuthorities()
+	if err != nil {
+		return err
+	}
 	var opened []*edge
 	for _, e := range t.edges {
 		if g.listener == nil || e.listener != nil {
@@ -106,6 +110,12 @@ func (g *Gateway) Reload(sys *topology.System) error {
 		}
 	}
 	g.commit(t, old)
+	if authorities != nil {
+		if !authorities.Equal(g.tls.asked.pool.Load()) {
+			g.cfg.Log.Info("the authorities of clients have changed", "file", g.tls.asked.file)
+		}
+		g.tls.trust(authorities)
+	}
 	if g.running != nil {
 		for _, e := range opened {
 			g.serveEdge(e)

@@ -2,20 +2,16 @@ package gateway
 
 import (
 	"cmp"
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
-
-	"github.com/quic-go/quic-go"
-	"github.com/quic-go/quic-go/http3"
 
 	"github.com/banyanhq/banyan/gateway/certs"
 	"github.com/banyanhq/banyan/topology"
@@ -27,11 +23,10 @@ type encrypted struct {
 	config   *tls.Config
 	acme     *certs.ACME // nil: certificates are not issued by ACME
 	root     string      // file of the local authority's certificate; empty where there is none
+	asked    askedClients
 	listener net.Listener
-	clients  net.Listener   // what comes in at listener, as the clients' own
-	packets  net.PacketConn // nil: no HTTP/3
-	http3    *http3.Server
-	altSvc   string
+	clients  net.Listener             // what comes in at listener, as the clients' own
+	quic     atomic.Pointer[overQUIC] // nil: HTTP/3 is not spoken, or not yet
 }
 
 // resolve returns a path of the topology file as an absolute one.
@@ -51,15 +46,8 @@ func (g *Gateway) newEncrypted(sys *topology.System) (*encrypted, error) {
 	if err := g.findCertificates(e, sys.Dir); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
-	if c := e.cfg.Clients; c != nil {
-		pool, err := certs.Authorities(resolve(sys.Dir, c.CA))
-		if err != nil {
-			return nil, fmt.Errorf("gateway: %w", err)
-		}
-		e.config.ClientCAs, e.config.ClientAuth = pool, tls.VerifyClientCertIfGiven
-		if c.Require {
-			e.config.ClientAuth = tls.RequireAndVerifyClientCert
-		}
+	if err := e.askClients(sys.Dir); err != nil {
+		return nil, fmt.Errorf("gateway: %w", err)
 	}
 	return e, nil
 }
@@ -141,12 +129,9 @@ func (g *Gateway) listenTLS(sys *topology.System) error {
 	if e.listener, err = g.bind(SocketTLS, e.cfg.Listen); err != nil {
 		return fmt.Errorf("gateway: listening for requests over TLS: %w", err)
 	}
-	if e.cfg.HTTP3 {
-		if e.packets, err = net.ListenPacket("udp", e.listener.Addr().String()); err != nil {
-			_ = e.listener.Close()
-			return fmt.Errorf("gateway: listening for HTTP/3: %w", err)
-		}
-		e.altSvc = `h3=":` + strconv.Itoa(e.port()) + `"; ma=3600`
+	if err := g.listenQUIC(e); err != nil {
+		_ = e.listener.Close()
+		return err
 	}
 	proxies, err := parseNetworks(e.cfg.AcceptProxyFrom)
 	if err != nil {
@@ -168,8 +153,8 @@ func (g *Gateway) closeTLS() {
 		return
 	}
 	_ = g.tls.listener.Close()
-	if g.tls.packets != nil {
-		_ = g.tls.packets.Close()
+	if q := g.tls.quic.Load(); q != nil {
+		_ = q.packets.Close()
 	}
 }
 
@@ -197,29 +182,22 @@ func (g *Gateway) serveTLS() {
 		return
 	}
 	handler := http.HandlerFunc(g.serveOutside)
-	if e.altSvc != "" {
+	if e.cfg.HTTP3 {
 		handler = func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Alt-Svc", e.altSvc)
+			if q := e.quic.Load(); q != nil {
+				w.Header().Set("Alt-Svc", q.altSvc)
+			}
 			g.serveOutside(w, r)
 		}
 	}
 	s := g.newServer(&g.outside, handler)
-	s.TLSConfig = e.config.Clone() // the server adds to it
 	g.outside.servers = append(g.outside.servers, s)
-	g.outside.serving.Go(func() { g.ended(s.ServeTLS(e.clients, "", "")) })
-	if e.packets == nil {
-		return
+	shaken := g.newHandshakes(e.clients, e.config)
+	g.outside.serving.Go(shaken.run)
+	g.outside.serving.Go(func() { g.ended(s.Serve(shaken)) })
+	if q := e.quic.Load(); q != nil {
+		g.serveQUIC(q)
 	}
-	e.http3 = &http3.Server{
-		Handler: http.HandlerFunc(g.serveOutside), TLSConfig: http3.ConfigureTLSConfig(e.config.Clone()), MaxHeaderBytes: maxHeader,
-		// Early data (0-RTT) can be replayed by others, and is not taken.
-		QUICConfig: &quic.Config{
-			Allow0RTT: false, MaxIdleTimeout: http3Idle, MaxIncomingStreams: maxStreams, MaxIncomingUniStreams: 16,
-			MaxStreamReceiveWindow: streamWindow, MaxConnectionReceiveWindow: connWindow,
-		},
-		Logger: slog.New(slog.DiscardHandler),
-	}
-	g.outside.serving.Go(func() { g.ended(e.http3.Serve(e.packets)) })
 }
 
 // ended tells Run of a server that failed.
@@ -227,16 +205,6 @@ func (g *Gateway) ended(err error) {
 	if !errors.Is(err, http.ErrServerClosed) && !(g.parting.Load() && errors.Is(err, net.ErrClosed)) {
 		g.fail(err)
 	}
-}
-
-// stopTLS ends HTTP/3, politely until ctx ends.
-func (g *Gateway) stopTLS(ctx context.Context) {
-	if g.tls == nil || g.tls.http3 == nil {
-		return
-	}
-	_ = g.tls.http3.Shutdown(ctx) // what is left is cut off
-	_ = g.tls.http3.Close()
-	_ = g.tls.packets.Close()
 }
 
 // redirects answers a plain request from outside with its address over TLS, where the file asks for that.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -315,4 +316,35 @@ func TestCloseLeavesAnothersSocket(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, socketName)); err != nil {
 		t.Errorf("the second's socket is gone: %v", err)
 	}
+}
+
+// Whatever a process behind the socket says instead of handing over: an error that says so, and no file.
+func FuzzHandOver(f *testing.F) {
+	f.Add([]byte("HTTP/1.1 409 Conflict\r\n\r\n{\"error\": \"not this one\"}"))
+	f.Add([]byte(`{"sockets": [{"name": "outside", "address": ":80"}]}`))
+	f.Add([]byte("{{{{"))
+	dir := f.TempDir()
+	l, err := Listen(dir)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { l.Close() })
+	var says atomic.Pointer[[]byte]
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Read(make([]byte, 4096))
+			_, _ = c.Write(*says.Load())
+			_ = c.Close()
+		}
+	}()
+	f.Fuzz(func(t *testing.T, b []byte) {
+		says.Store(&b)
+		if h, err := Dial(dir).HandOver(t.Context()); err == nil || len(h.Files) > 0 {
+			t.Fatalf("%q hands over %+v, %v", b, h, err)
+		}
+	})
 }

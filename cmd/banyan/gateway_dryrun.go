@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -23,7 +24,8 @@ and say which would go another way: to another route, service or backend, over a
 sent: the router, the limits and the hashes that decide for real decide here, at the times of the recording. What depends
 on the state of backends is left out.
 
-The recording is an access log in 'format: json', by default the file's own; - reads standard input. Headers that routes
+The recording is an access log in 'format: json', by default the file's own, or what 'banyan gateway --record FILE' has
+written; - reads standard input. Headers that routes
 match, hash or limit by must be in it ('access_log: {headers: [...]}'). Exit code 1 says that something would change.`,
 		Example: `  banyan gateway dry-run && banyan reload
   banyan gateway dry-run --old before.yaml -f after.yaml access.log`,
@@ -89,16 +91,24 @@ func (c *cli) recording(sys *topology.System, args []string) (io.ReadCloser, err
 	case len(args) == 1:
 		path = args[0]
 	case sys.AccessLog == nil || sys.AccessLog.File == "-":
-		return nil, usagef("the file has no access log: name a recording")
+		return nil, usagef("no recording is named, and the file has no access log in a file: %s", howToRecord)
+	case sys.AccessLog.Format != "" && sys.AccessLog.Format != "json":
+		return nil, usagef("the file's access log is in 'format: %s', which cannot be replayed: %s", sys.AccessLog.Format, howToRecord)
 	default:
 		path = sys.Path(sys.AccessLog.File)
 	}
 	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, usagef("there is no recording %s: %s", path, howToRecord)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the recording: %w", err)
 	}
 	return f, nil
 }
+
+// howToRecord is what to do without a recording.
+const howToRecord = "record some traffic with 'banyan gateway --record requests.json' (or 'access_log: {file: access.log}' in the file) and name that file here"
 
 func (c *cli) printDiff(d gateway.Diff, skipped int) error {
 	if c.json {

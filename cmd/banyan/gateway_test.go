@@ -117,7 +117,7 @@ func TestReload(t *testing.T) {
 		t.Errorf("dry run of what is no recording: %d %s", code, errs)
 	}
 	for change, want := range map[string]string{
-		strings.Replace(moved, "listen: 127.0.0.1:0", "listen: 127.0.0.1:1", 1): "listen changed",
+		strings.Replace(moved, "listen: 127.0.0.1:0", "listen: 127.0.0.1:1", 1): "listen changed: that takes a new process, which 'banyan gateway --take-over'",
 		strings.Replace(moved, "to: two", "to: nobody", 1):                      "there is no such service",
 		moved + "  - {path: /x, to: one, retry: {attempts: 99}}\n":              "attempts",
 	} {
@@ -129,6 +129,22 @@ func TestReload(t *testing.T) {
 	stop()
 	if len(failed) > 0 {
 		t.Errorf("%d requests failed, the first: %s", len(failed), failed[0])
+	}
+}
+
+// Without a recording a dry run says how to make one.
+func TestDryRunWithoutARecording(t *testing.T) {
+	const plain = "system: alone\nservices: {web: {backends: [\"127.0.0.1:1\"]}}\nroutes: [{path: /, to: web}]\n"
+	for text, want := range map[string]string{
+		plain: "no recording is named",
+		plain + "access_log: {file: access.log, format: common}\n": "format: common",
+		plain + "access_log: {file: access.log}\n":                 "there is no recording",
+	} {
+		p := newPlace(t, text)
+		_, errs, code := p.run("gateway", "dry-run", "--old", "banyan.yaml")
+		if code != 2 || !strings.Contains(errs, want) || !strings.Contains(errs, "banyan gateway --record") {
+			t.Errorf("want %q: %d %s", want, code, errs)
+		}
 	}
 }
 

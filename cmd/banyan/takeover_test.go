@@ -17,6 +17,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/quic-go/quic-go/http3"
 )
 
 // everything is a gateway with all the kinds of listeners that can be taken over, and a cache on disk.
@@ -247,5 +250,72 @@ func TestAllOfAGatewayIsTakenOver(t *testing.T) {
 	}
 	long.Close()
 	stream.Body.Close()
+	p.must("down")
+}
+
+// TestHTTP3IsTakenOver replaces a gateway that speaks HTTP/3: a request that is on its way by it is answered, TCP is served all the
+// time, and the new process speaks HTTP/3 in the end.
+func TestHTTP3IsTakenOver(t *testing.T) {
+	arrived, release := make(chan struct{}), make(chan struct{})
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			close(arrived)
+			<-release
+		}
+		fmt.Fprint(w, "ok")
+	}))
+	t.Cleanup(web.Close)
+	p := newPlace(t, strings.Replace(`
+system: three
+listen: 127.0.0.1:0
+tls: {listen: 127.0.0.1:0, http3: true}
+services: {web: {backends: ["WEB"]}}
+routes: [{path: /, to: web}]
+`, "WEB", web.Listener.Addr().String(), 1))
+	p.must("gateway", "-d")
+	var s statusAnswer
+	p.ask(&s, "status")
+	secure, _ := endpoints(s)
+	pem, err := os.ReadFile(filepath.Join(p.dir, ".banyan", "ca", "root.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	quic := func() *http.Client {
+		tr := &http3.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
+		t.Cleanup(func() { _ = tr.Close() })
+		return &http.Client{Transport: tr, Timeout: time.Minute}
+	}
+	slow := make(chan error, 1)
+	go func() { slow <- asks(quic(), "https://"+secure+"/slow")() }()
+	<-arrived
+	tcp := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
+	t.Cleanup(tcp.CloseIdleConnections)
+	stop := repeat(1, asks(&http.Client{Transport: tcp}, "https://"+secure+"/"))
+	var other sync.WaitGroup
+	defer other.Wait()
+	other.Go(func() {
+		if out, errs, code := p.run("gateway", "--take-over"); code != 0 {
+			t.Errorf("taking over: %d %s%s", code, out, errs)
+		}
+	})
+	eventually(t, "another process serves", func() bool {
+		var now statusAnswer
+		out, _, code := p.run("status", "--json")
+		return code == 0 && json.Unmarshal([]byte(out), &now) == nil && now.Info.PID != s.Info.PID && now.Info.State == "serving"
+	})
+	close(release)
+	if err := <-slow; err != nil {
+		t.Errorf("the request that was on its way: %v", err)
+	}
+	eventually(t, "HTTP/3 is answered by the new one", func() bool {
+		tr := &http3.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
+		defer tr.Close()
+		return asks(&http.Client{Transport: tr, Timeout: 2 * time.Second}, "https://"+secure+"/")() == nil
+	})
+	if n, failed := stop(); len(failed) > 0 || n == 0 {
+		t.Errorf("over TCP %d of %d failed, the first: %v", len(failed), n, failed[:min(len(failed), 1)])
+	}
 	p.must("down")
 }

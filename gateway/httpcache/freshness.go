@@ -26,6 +26,9 @@ type Rules struct {
 const (
 	heuristicShare = 10 // a tenth
 	heuristicMost  = 24 * time.Hour
+	// longest bounds ages and lifetimes (RFC 9111, 1.2.2), so that no sum of them overflows: a Date may be two thousand years
+	// past, and an Expires eight thousand ahead.
+	longest = time.Duration(maxDelta) * time.Second
 )
 
 // freshness is what is known of one stored answer's age and lifetime. All of it is settled when the answer comes.
@@ -78,7 +81,7 @@ func explicitLifetime(h http.Header, d directives, isTargeted bool, date, now ti
 	case !ok:
 		return 0, true // in the past (RFC 9111, 5.3)
 	}
-	return max(0, expires.Sub(date)), true
+	return min(max(0, expires.Sub(date)), longest), true
 }
 
 // assess settles what is known of an answer's freshness. requested and received are when the request was sent and when
@@ -97,7 +100,7 @@ func (r *Rules) assess(status int, h http.Header, requested, received time.Time)
 		f.date = received // RFC 9110, 6.6.1
 	}
 	// RFC 9111, 4.2.3
-	f.initialAge = max(apparent, parseAge(h["Age"])+f.took)
+	f.initialAge = min(max(apparent, parseAge(h["Age"])+f.took), longest)
 
 	f.lifetime, ok = explicitLifetime(h, d, isTargeted, f.date, received)
 	if !ok && (heuristicStatus(status) || d.public) {
@@ -120,7 +123,7 @@ func (r *Rules) assess(status int, h http.Header, requested, received time.Time)
 
 // age is current_age (RFC 9111, 4.2.3).
 func (f *freshness) age(now time.Time) time.Duration {
-	return f.initialAge + max(0, now.Sub(f.received))
+	return f.initialAge + min(max(0, now.Sub(f.received)), longest)
 }
 
 // use is what may be done with a stored answer.

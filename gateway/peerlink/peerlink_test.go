@@ -3,6 +3,7 @@ package peerlink
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"reflect"
@@ -272,3 +273,54 @@ func FuzzReport(f *testing.F) {
 		}
 	})
 }
+
+// spoken is a connection on which the other side says all that it will say at once.
+type spoken struct {
+	net.Conn
+	in io.Reader
+}
+
+func (s *spoken) Read(p []byte) (int, error)  { return s.in.Read(p) }
+func (s *spoken) Write(p []byte) (int, error) { return len(p), nil }
+func (s *spoken) SetDeadline(time.Time) error { return nil }
+
+// Nobody is believed without the secret, whatever is said; and of what one with the secret says, nothing does harm.
+func FuzzGreeting(f *testing.F) {
+	own := drawn()
+	f.Add([]byte(magic + strings.Repeat("i", 16) + strings.Repeat("n", 16) + "\x03abc" + strings.Repeat("m", 16)))
+	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
+	f.Add([]byte("\x00\x00\x00\x02\x00\x00"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if s, err := greet(&spoken{in: bytes.NewReader(b)}, secret, own); err == nil {
+			t.Fatalf("%q is believed: %+v", b, s)
+		}
+		if s, err := call(&spoken{in: bytes.NewReader(b)}, secret, own, "me"); err == nil {
+			t.Fatalf("%q is taken for a gateway: %+v", b, s)
+		}
+		// One whose key is known.
+		s := newSession(&spoken{in: bytes.NewReader(b)}, key(secret))
+		if _, err := s.receive(time.Second); err == nil {
+			t.Fatalf("%q is a report", b)
+		}
+		if len(b) > 1<<16 {
+			return
+		}
+		var sent bytes.Buffer
+		from := newSession(&writes{to: &sent}, key(secret))
+		if err := from.send(b, time.Second); err != nil {
+			t.Fatal(err)
+		}
+		to := newSession(&spoken{in: &sent}, key(secret))
+		if _, err := to.receive(time.Second); err != nil && !errors.Is(err, errReport) {
+			t.Fatalf("%q was sent, and came as %v", b, err)
+		}
+	})
+}
+
+type writes struct {
+	net.Conn
+	to *bytes.Buffer
+}
+
+func (w *writes) Write(p []byte) (int, error) { return w.to.Write(p) }
+func (w *writes) SetDeadline(time.Time) error { return nil }

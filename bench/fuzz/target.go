@@ -1,0 +1,113 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// target is one fuzz target, and what came of it so far.
+type target struct {
+	dir, name string
+	ran       time.Duration // as the fuzzer itself counts, without building
+	cpu       time.Duration
+	execs     int64
+	found     int64  // inputs that reached something new
+	failure   string // what it printed when it failed; empty: it has not
+}
+
+// slack is how much longer than its time a run may take, for the seeds and for ending.
+const slack = 2 * time.Minute
+
+// command is a command of go in a group of its own, all of which ends with ctx.
+func command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = 5 * time.Second
+	return cmd
+}
+
+// build builds a package's tests as the fuzzer needs them, so that no run's time goes by for it.
+func build(ctx context.Context, dir string) error {
+	out, err := command(ctx, "test", "-c", "-fuzz", "Fuzz", "-o", os.DevNull, "./"+dir).CombinedOutput()
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("building the tests of %s: %w\n%s", dir, err, out)
+	}
+	return nil
+}
+
+// fuzz gives the target its turn. An error means that it could not be run.
+func (t *target) fuzz(ctx context.Context, each time.Duration) error {
+	bounded, cancel := context.WithTimeout(ctx, each+slack)
+	defer cancel()
+	cmd := command(bounded, "test", "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime", each.String(), "-parallel", "1", "./"+t.dir)
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("starting %s: %w", t.name, err)
+	}
+	rest := t.follow(stdout)
+	err = cmd.Wait()
+	if cmd.ProcessState != nil {
+		t.cpu += cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	}
+	switch {
+	case err == nil || ctx.Err() != nil:
+		return nil
+	case strings.Contains(rest, "context deadline exceeded") && !strings.Contains(rest, "Failing input"):
+		return nil // the worker was late with its end, which the fuzzer takes for a failure on a busy machine
+	case bounded.Err() != nil:
+		t.failure = fmt.Sprintf("it did not end within %v of its time\n%s", slack, rest)
+	default:
+		t.failure = rest
+	}
+	return nil
+}
+
+var progress = regexp.MustCompile(`^fuzz: elapsed: (\S+), execs: (\d+) .*new interesting: (\d+) `)
+
+// maxKept bounds what is kept of a failure.
+const maxKept = 64 << 10
+
+// follow reads what the fuzzer prints, adds its last figures, and returns the rest.
+func (t *target) follow(r io.Reader) string {
+	var rest strings.Builder
+	var ran time.Duration
+	var execs, found int64
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		m := progress.FindStringSubmatch(lines.Text())
+		if m == nil {
+			if rest.Len() < maxKept && !strings.HasPrefix(lines.Text(), "fuzz: elapsed:") {
+				rest.WriteString(lines.Text() + "\n")
+			}
+			continue
+		}
+		// Where a figure cannot be read it stays as it was.
+		if d, err := time.ParseDuration(m[1]); err == nil {
+			ran = d
+		}
+		if n, err := strconv.ParseInt(m[2], 10, 64); err == nil {
+			execs = n
+		}
+		if n, err := strconv.ParseInt(m[3], 10, 64); err == nil {
+			found = n
+		}
+	}
+	_, _ = io.Copy(io.Discard, r) // a line that is too long
+	t.ran, t.execs, t.found = t.ran+ran, t.execs+execs, t.found+found
+	return rest.String()
+}
