@@ -153,7 +153,9 @@ func (w *wire) write() {
 	for range w.wakeUp {
 		w.mu.Lock()
 		out, err := w.out, w.err
-		w.out = spare[:0]
+		if len(out) > 0 {
+			w.out = spare[:0] // the two buffers change places
+		}
 		w.mu.Unlock()
 		if err != nil {
 			return

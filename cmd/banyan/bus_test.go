@@ -114,7 +114,7 @@ topics: {news: {}}
 		return len(a.Groups) == 1 && a.Groups[0].Count == 5
 	}
 	eventually(t, "five dead letters", fiveDead)
-	if out := p.must("queue", "dead", "jobs", "--messages", "1"); !strings.Contains(out, "# Unprocessable Entity no good: #") || !strings.Contains(out, "attempt 2") || !strings.Contains(out, "poison 0") {
+	if out := p.must("queue", "dead", "jobs", "--messages", "1"); !strings.Contains(out, "# Unprocessable Entity no good: #") || !strings.Contains(out, "attempt 2") || !strings.Contains(out, "body: poison") {
 		t.Errorf("dead letters:\n%s", out)
 	}
 	if out, _, code := p.run("queue", "redrive", "jobs", "--canary", "2"); code != 1 || !strings.Contains(out, "died again") {
