@@ -21,6 +21,7 @@ import (
 
 	"github.com/banyanhq/banyan/app/control"
 	"github.com/banyanhq/banyan/autoscale"
+	"github.com/banyanhq/banyan/bus"
 	"github.com/banyanhq/banyan/cache"
 	"github.com/banyanhq/banyan/gateway"
 	"github.com/banyanhq/banyan/observe"
@@ -62,6 +63,7 @@ type App struct {
 	reload   sync.Mutex                      // held by Reload
 	gateway  *gateway.Gateway
 	caches   map[string]*cache.Server // the embedded ones
+	bus      atomic.Pointer[bus.Bus]  // nil: there is none, or not yet
 	orch     *orchestrate.Orchestrator
 	canaries canaryJournal
 	observer *observe.Observer
@@ -113,7 +115,7 @@ func New(cfg Config) (*App, error) {
 	a.orch, err = orchestrate.New(orchestrate.Config{
 		System: ownServices(cfg.System), Root: cfg.System.Dir, Dir: cfg.Dir, Log: cfg.Log, Balancer: balancer{a.gateway, cfg.System.Zone},
 		Env: func(service, _ string) []string {
-			return environ(a.system.Load(), service, a.gateway.EdgeURL, a.cacheURL)
+			return append(environ(a.system.Load(), service, a.gateway.EdgeURL, a.cacheURL), a.busEnviron(service)...)
 		},
 	})
 	if err != nil {
@@ -122,7 +124,7 @@ func New(cfg Config) (*App, error) {
 	a.addElsewhere(cfg.System)
 	a.observer, err = observe.New(observe.Config{
 		System: cfg.System.Name, Version: cfg.Version, Sample: a.sample, Log: cfg.Log,
-		Collectors: []prometheus.Collector{a.gateway.Collector(), cache.Collector(a.caches)},
+		Collectors: []prometheus.Collector{a.gateway.Collector(), cache.Collector(a.caches), bus.Collector(a.bus.Load)},
 		Record:     observe.RecordConfig{Dir: filepath.Join(cfg.Dir, "samples")},
 	})
 	if err != nil {
@@ -189,12 +191,18 @@ func (a *App) listen(ctx context.Context) (socket net.Listener, err error) {
 			return nil, fmt.Errorf("caches.%s: %w", name, err)
 		}
 	}
+	if err := a.openBus(); err != nil {
+		return nil, err
+	}
 	if before != nil {
 		if err := before.Confirm(); err != nil {
 			return nil, fmt.Errorf("taking over: %w", err)
 		}
 	}
-	return control.Listen(a.cfg.Dir)
+	if socket, err = control.Listen(a.cfg.Dir); err != nil && a.bus.Load() != nil {
+		a.bus.Load().Close()
+	}
+	return socket, err
 }
 
 // inUse adds, where an address is taken by another program, the field of the file that names another.
@@ -218,6 +226,10 @@ func (a *App) serve(ctx context.Context, socket net.Listener) error {
 	outer.Go(func() error { return a.guard("gateway", a.gateway.Run(rim)) })
 	for name, server := range a.caches {
 		outer.Go(func() error { return a.guard("caches."+name, server.Run(rim)) })
+	}
+
+	if b := a.bus.Load(); b != nil {
+		outer.Go(func() error { return a.guard("bus", b.Run(rim)) })
 	}
 
 	var inner errgroup.Group
@@ -300,12 +312,13 @@ func (a *App) endpoints() (all []string) {
 	for _, name := range a.cacheNames() {
 		all = append(all, "cache "+name+" on "+a.cacheURL(name)+keptText(a.caches[name].Persists()))
 	}
-	return all
+	return append(all, a.busEndpoints()...)
 }
 
 // Info says what runs, and where.
 func (a *App) Info() control.Info {
 	return control.Info{
+		Bus:    a.busURL(),
 		System: a.system.Load().Name, State: a.state.Load().(string), PID: os.Getpid(), Since: a.since, Loaded: *a.loaded.Load(),
 		Address: a.gateway.Addr().String(), Metrics: "http://" + a.metrics.Addr().String() + "/metrics",
 		Endpoints: a.endpoints(), Files: a.cfg.Files, Cores: runtime.NumCPU(),

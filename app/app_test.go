@@ -43,9 +43,14 @@ func TestUnsupportedNamesEveryBlock(t *testing.T) {
 	if err := Unsupported(parse(t, twoServices)); err != nil {
 		t.Errorf("services alone: %v", err)
 	}
-	err := Unsupported(parse(t, twoServices+"tables: {t: {key: id}}\nqueues: {q: {}}\ncaches: {c: {}}\n"))
-	if err == nil || !strings.Contains(err.Error(), "tables: not supported yet") || !strings.Contains(err.Error(), "queues: not supported yet") || strings.Contains(err.Error(), "caches") {
-		t.Errorf("tables, queues and caches: %v", err)
+	err := Unsupported(parse(t, twoServices+"tables: {t: {key: id}}\nqueues: {q: {}, r: {durability: replicated}}\ncaches: {c: {}}\ntopics: {k: {engine: kafka, url: \"kafka://k\"}}\n"))
+	for _, want := range []string{"tables: not supported yet", "queues.r: durability replicated: not supported yet", "topics.k: engine kafka: not supported yet"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: want %s", err, want)
+		}
+	}
+	if strings.Contains(err.Error(), "caches") || strings.Contains(err.Error(), "queues.q") {
+		t.Errorf("caches and a queue: %v", err)
 	}
 }
 

@@ -14,11 +14,12 @@ func Unsupported(sys *topology.System) error {
 	for _, p := range []struct {
 		n    int
 		what string
-	}{{len(sys.Tables), "tables"}, {len(sys.Queues), "queues"}, {len(sys.Topics), "topics"}, {len(sys.Functions), "functions"}} {
+	}{{len(sys.Tables), "tables"}, {len(sys.Functions), "functions"}} {
 		if p.n > 0 {
 			parts = append(parts, p.what+": not supported yet")
 		}
 	}
+	parts = append(parts, unsupportedBus(sys)...)
 	if len(parts) == 0 {
 		return nil
 	}

@@ -193,10 +193,10 @@ func (t *table) newRoute(name string, kept *[]*target) *target {
 }
 
 func (g *Gateway) buildEdges(t, old *table) error {
-	for _, from := range sortedKeys(t.system.Services) {
-		uses := slices.Clone(t.system.Services[from].Uses)
-		slices.Sort(uses)
-		for _, to := range slices.Compact(uses) {
+	callers := callersOf(t.system)
+	for _, from := range sortedKeys(callers) {
+		slices.Sort(callers[from])
+		for _, to := range slices.Compact(callers[from]) {
 			callee := t.system.Services[to]
 			if callee == nil {
 				continue // a cache, a table, a queue: not the gateway's
@@ -224,6 +224,26 @@ func (g *Gateway) buildEdges(t, old *table) error {
 		}
 	}
 	return nil
+}
+
+// callersOf says who calls whom by a way of its own: services what they use, and queues and topics whom they push to, under
+// the names queues.NAME and topics.NAME.
+func callersOf(sys *topology.System) map[string][]string {
+	callers := map[string][]string{}
+	for name, s := range sys.Services {
+		callers[name] = slices.Clone(s.Uses)
+	}
+	for name, q := range sys.Queues {
+		if q.Engine == "embedded" {
+			callers["queues."+name] = sortedKeys(q.Push)
+		}
+	}
+	for name, t := range sys.Topics {
+		if t.Engine == "embedded" {
+			callers["topics."+name] = sortedKeys(t.Push)
+		}
+	}
+	return callers
 }
 
 // direct points a target at a service, on the terms of in.

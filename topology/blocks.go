@@ -98,11 +98,40 @@ type Queue struct {
 	// Consumers are the services that handle the messages, each with the number that one replica handles at once. What a
 	// message asks for is the service's own 'work'. Functions say so themselves, by 'on'.
 	Consumers map[string]int `yaml:"consumers" schema:"itemMinimum=1,itemMaximum=100000"`
+	// Push has the messages posted to these services of 'consumers', each at a path, so that they need no client library.
+	Push map[string]string `yaml:"push"`
+	// Durability of a message that was acknowledged to its publisher: durable (on disk before), relaxed (on disk up to a
+	// second later: the death of the machine loses it, that of the process does not) or replicated (on several nodes).
+	Durability string `yaml:"durability" schema:"enum=durable|relaxed|replicated,default=durable"`
+	// Backoff is how long a message waits after a failed delivery.
+	Backoff *QueueBackoff `yaml:"backoff"`
+	// Ordered keeps the order within each key: of the messages with one key, one is in flight at a time.
+	Ordered bool `yaml:"ordered"`
+	// Dedupe is for how long the id of a message is remembered, so that another one with the same id is not stored.
+	Dedupe Duration `yaml:"dedupe" schema:"default=2m,maximum=1h"`
+	// TTL after which a message ends that nobody has taken. 0: never.
+	TTL Duration `yaml:"ttl"`
+	// MaxMessages that the queue holds; a further one is refused. 0: any number.
+	MaxMessages int `yaml:"max_messages" schema:"minimum=0,maximum=1000000000"`
+	// MaxBytes that the messages of the queue take; a further one is refused. 0: as much as the disk has.
+	MaxBytes Bytes `yaml:"max_bytes"`
 	// Publish is what one message that is stored asks of the queue. Left out: 20us of CPU.
 	Publish *Cost `yaml:"publish"`
 	// Fsync is the mean time in which messages reach the disk, exponentially distributed. Those that come meanwhile share
 	// the next one.
 	Fsync Duration `yaml:"fsync" schema:"default=1ms,maximum=10s"`
+}
+
+// QueueBackoff is a wait that grows with each failed delivery of a message.
+type QueueBackoff struct {
+	// First wait. 0: a message that failed can be taken again at once.
+	First Duration `yaml:"first" schema:"default=1s,maximum=24h"`
+	// Max is the longest wait.
+	Max Duration `yaml:"max" schema:"default=5m,maximum=24h"`
+	// Factor by which it grows.
+	Factor float64 `yaml:"factor" schema:"default=2,minimum=1,maximum=100"`
+	// Jitter is the share of the wait that is random, so that messages that failed together don't come back together.
+	Jitter Percent `yaml:"jitter" schema:"default=50%,maximum=100%"`
 }
 
 // Topic is a retained log of events: each consumer group sees every event.
@@ -118,6 +147,11 @@ type Topic struct {
 	// Consumers are the services that handle the events, each a group of its own, with the number that one replica handles
 	// at once. A group never handles more at once than there are partitions.
 	Consumers map[string]int `yaml:"consumers" schema:"itemMinimum=1,itemMaximum=100000"`
+	// Push has the events posted to these services of 'consumers', each at a path, so that they need no client library.
+	Push map[string]string `yaml:"push"`
+	// Durability of an event that was acknowledged to its publisher, as for queues. One topic that is not relaxed makes all
+	// topics durable.
+	Durability string `yaml:"durability" schema:"enum=durable|relaxed|replicated,default=durable"`
 	// Publish is what one event that is stored asks of the topic. Left out: 20us of CPU.
 	Publish *Cost `yaml:"publish"`
 	// Fsync is the mean time in which events reach the disk, exponentially distributed. Those that come meanwhile share

@@ -3,6 +3,7 @@ package topology
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // blocks checks caches, tables, queues and topics.
@@ -36,11 +37,29 @@ func (c *checker) blocks() {
 		c.engine(s, v.Engine, v.URL)
 		c.deadLetter(name, v, s.child("dead_letter"))
 		c.consumers(v.Consumers, s.child("consumers"))
+		c.pushes(v.Push, v.Consumers, s.child("push"))
 	}
 	for _, name := range sortedKeys(c.sys.Topics) {
 		v := c.sys.Topics[name]
 		c.engine(c.spots[v], v.Engine, v.URL)
 		c.consumers(v.Consumers, c.spots[v].child("consumers"))
+		c.pushes(v.Push, v.Consumers, c.spots[v].child("push"))
+		if c.sys.Queues[name] != nil {
+			c.at(c.spots[c.sys].child("topics").name(name), Problem{Found: quoteFound(name), Message: "a queue has the same name",
+				Expected: "another name: NATS clients know both as streams, by their name alone"})
+		}
+	}
+}
+
+// pushes checks that messages are pushed to those who handle them.
+func (c *checker) pushes(push map[string]string, consumers map[string]int, s spot) {
+	for _, name := range sortedKeys(push) {
+		if consumers[name] == 0 {
+			c.unknown(s.name(name), "consumer", name, func() []string { return sortedKeys(consumers) })
+		}
+		if path := push[name]; !strings.HasPrefix(path, "/") || strings.ContainsAny(path, " \t\r\n") {
+			c.at(s.child(name), Problem{Found: quoteFound(path), Expected: "a path of the service, such as /messages"})
+		}
 	}
 }
 

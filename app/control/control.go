@@ -83,6 +83,8 @@ type Info struct {
 	Address string `json:"address"`
 	// Endpoints says, for people, which addresses there are besides: TLS and TCP.
 	Endpoints []string `json:"endpoints,omitempty"`
+	// Bus is the URL of the queues and topics, empty where there are none.
+	Bus string `json:"bus,omitempty"`
 	// Metrics is the URL of the Prometheus metrics.
 	Metrics string `json:"metrics"`
 	// Files of the topology, absolute.

@@ -64,6 +64,7 @@ func serve(kind string) int {
 	if url := os.Getenv("REDIS_URL"); url != "" {
 		mux.HandleFunc("GET /count", counting(url))
 	}
+	mux.HandleFunc("POST /work", work)
 	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
 		if kind == "slow" {
 			time.Sleep(50 * time.Millisecond) // stands for a disk
@@ -83,6 +84,14 @@ func serve(kind string) int {
 		return 1
 	}
 	return 0
+}
+
+// work takes a message that is pushed, unless it is poisonous and no cure is there yet.
+func work(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	if _, err := os.Stat("cured"); err != nil && strings.HasPrefix(string(body), "poison") {
+		http.Error(w, "no good: "+r.Header.Get("Webhook-Id")[len("jobs-"):], http.StatusUnprocessableEntity)
+	}
 }
 
 // front answers with the replica's name; the front service asks the back one first.

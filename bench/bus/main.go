@@ -1,0 +1,141 @@
+// Command bus compares banyan's queues with plain JetStream and with RabbitMQ, side by side in one run, and has an auditor
+// watch while the process is killed again and again.
+//
+//	go run ./bench/bus [-rounds 3] [-time 5s] [publish] [relaxed] [consume] [order] [schedule] [kills]
+//
+// JetStream's server is built from the module that go.mod names; RabbitMQ takes part if rabbitmq-server is installed (Debian's
+// package). All servers write to the same disk, and each client waits for each acknowledgement.
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+type options struct {
+	rounds, producers, size, kills int
+	time                           time.Duration
+	dir, banyan, nats              string
+}
+
+func main() {
+	var o options
+	flag.IntVar(&o.rounds, "rounds", 3, "rounds, of which the median is told")
+	flag.DurationVar(&o.time, "time", 5*time.Second, "length of a round")
+	flag.IntVar(&o.producers, "producers", 64, "producers at once")
+	flag.IntVar(&o.size, "size", 256, "bytes of a message")
+	flag.IntVar(&o.kills, "kills", 200, "kills of the auditor's run")
+	flag.StringVar(&o.dir, "dir", "", "folder on the disk that is measured (default: a temporary one)")
+	flag.Parse()
+	if err := run(o, flag.Args()); err != nil {
+		fmt.Fprintln(os.Stderr, "bench/bus:", err)
+		os.Exit(1)
+	}
+}
+
+func run(o options, what []string) error {
+	dir, err := os.MkdirTemp(o.dir, "bench-bus")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	o.dir = dir
+	o.banyan, o.nats = filepath.Join(dir, "banyan"), filepath.Join(dir, "nats-server")
+	for out, pkg := range map[string]string{o.banyan: "./cmd/banyan", o.nats: "github.com/nats-io/nats-server/v2"} {
+		if text, err := exec.Command("go", "build", "-o", out, pkg).CombinedOutput(); err != nil {
+			return fmt.Errorf("building %s: %w\n%s", pkg, err, text)
+		}
+	}
+	all := []struct {
+		name string
+		run  func(options) error
+	}{{"publish", publish}, {"relaxed", relaxed}, {"consume", consume}, {"order", order}, {"schedule", schedule}, {"kills", kills}}
+	for _, part := range all {
+		if len(what) > 0 && !slices.Contains(what, part.name) {
+			continue
+		}
+		if err := part.run(o); err != nil {
+			return fmt.Errorf("%s: %w", part.name, err)
+		}
+	}
+	return nil
+}
+
+// figures of a round.
+type figures struct {
+	rate     float64 // a second
+	p50, p99 time.Duration
+}
+
+// contender is a server that takes part.
+type contender struct {
+	name  string
+	start func(o options, dir string) (*process, error)
+	work  func(ctx context.Context, p *process, o options) (figures, error)
+}
+
+// compete runs all contenders in turn, round after round, and prints the medians and their ratio to the first one.
+func compete(o options, title string, contenders []contender) error {
+	results := make([][]figures, len(contenders))
+	for round := range o.rounds {
+		for i, c := range contenders {
+			f, err := c.round(o, fmt.Sprintf("%s-%d-%d", strings.ReplaceAll(title, " ", "-"), round, i))
+			if err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
+			}
+			results[i] = append(results[i], f)
+		}
+	}
+	fmt.Printf("\n%s (median of %d rounds)\n%-34s %12s %10s %10s %8s\n", title, o.rounds, "", "a second", "p50", "p99", "ratio")
+	base := median(results[0], func(f figures) float64 { return f.rate })
+	for i, c := range contenders {
+		rate := median(results[i], func(f figures) float64 { return f.rate })
+		fmt.Printf("%-34s %12.0f %10s %10s %8.2f\n", c.name, rate, milliseconds(median(results[i], func(f figures) float64 { return float64(f.p50) })),
+			milliseconds(median(results[i], func(f figures) float64 { return float64(f.p99) })), base/rate)
+	}
+	return nil
+}
+
+func milliseconds(ns float64) string { return fmt.Sprintf("%.2fms", ns/1e6) }
+
+func median(all []figures, of func(figures) float64) float64 {
+	values := make([]float64, 0, len(all))
+	for _, f := range all {
+		values = append(values, of(f))
+	}
+	slices.Sort(values)
+	return values[len(values)/2]
+}
+
+func (c contender) round(o options, name string) (f figures, err error) {
+	dir := filepath.Join(o.dir, name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return f, err
+	}
+	p, err := c.start(o, dir)
+	if err != nil {
+		return f, err
+	}
+	defer func() { err = errors.Join(err, p.stop(), os.RemoveAll(dir)) }()
+	ctx, cancel := context.WithTimeout(context.Background(), o.time+time.Minute)
+	defer cancel()
+	return c.work(ctx, p, o)
+}
+
+// summarise turns latencies into figures.
+func summarise(latencies []time.Duration, took time.Duration) figures {
+	slices.SortFunc(latencies, func(a, b time.Duration) int { return cmp.Compare(a, b) })
+	if len(latencies) == 0 {
+		return figures{}
+	}
+	return figures{rate: float64(len(latencies)) / took.Seconds(), p50: latencies[len(latencies)/2], p99: latencies[len(latencies)*99/100]}
+}

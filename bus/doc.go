@@ -1,0 +1,15 @@
+// Package bus runs queues and topics that any NATS client reaches, and any HTTP client as well.
+//
+// Queues are work queues of the package broker: each message is given to one consumer at a time until it is acknowledged,
+// fails too often and becomes a dead letter, or ends. To NATS clients a queue looks like a JetStream stream of its name,
+// whose subjects are queues.NAME and queues.NAME.KEY and which has every consumer that is asked for; all consumers share the
+// messages. Topics are JetStream streams of the embedded NATS server, with the subjects topics.NAME and topics.NAME.KEY.
+// The same server serves both, so clients may make streams, key-value buckets and the rest of JetStream beside them.
+//
+// It promises for queues what broker promises. For topics, an event is on disk before it is acknowledged, unless all topics are
+// relaxed. Everything that comes from outside is bounded: the size of messages, of headers, of requests, of waiting
+// consumers, of connections. What JetStream knows and a queue does not is refused by name, not ignored. It never
+// drops a message to make room for another.
+//
+// New checks and allocates, Listen opens the addresses, Run owns every goroutine and waits for all of them.
+package bus

@@ -1,0 +1,449 @@
+// Package journal is a log on disk in which many writers share each fsync.
+//
+// Records are appended to segments; one goroutine writes all that has gathered in one go, as a frame, and syncs it once
+// for all of them (group commit). Each record says whether its writer waits for the disk, and whether it can be refused
+// when the disk is full; records that can't be refused are kept in memory and written when there is room again.
+//
+// It promises: a durable record whose Done was called without an error is found again after a crash of the process, of the
+// system or of the power, as long as the disk keeps what it said it had synced; records come back in the order in which
+// they were appended; a frame is found whole or not at all. Where a frame that was synced is damaged, Open says so rather
+// than go on without what was acknowledged; a damaged tail that nobody was told of is cut off. After a failed fsync it
+// refuses everything, for nobody knows what is on disk then. One process at a time has a directory, which a lock file
+// ensures.
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Options of a Journal.
+type Options struct {
+	// Dir that holds the segments. It is made if it is not there.
+	Dir string
+	// SegmentBytes after which a new segment is begun. Default 64 MiB.
+	SegmentBytes int64
+	// SyncEvery is how long records that nobody waits for may be in the system's memory only. Default 1s.
+	SyncEvery time.Duration
+	// MaxBacklog bounds the bytes that wait to be written; a record beyond is refused. Default 64 MiB.
+	MaxBacklog int
+	// OpenFile opens a segment for reading and writing, for tests that make disks fail. Default: a file.
+	OpenFile func(path string) (File, error)
+}
+
+// Errors of appending.
+var (
+	// ErrFull says that the disk has no room; nothing was written, and writing is tried again with the next record.
+	ErrFull = errors.New("the disk has no room")
+	// ErrFailed says that the disk failed to sync. The process must be started anew.
+	ErrFailed = errors.New("the disk failed to sync, and what it holds is not known any more; end the process and start it anew")
+	// ErrBacklog says that the disk does not keep up.
+	ErrBacklog = errors.New("too much waits for the disk")
+	// ErrClosed says that the journal was closed.
+	ErrClosed = errors.New("the journal is closed")
+)
+
+// Position of a record's bytes.
+type Position struct {
+	Segment uint64
+	Offset  int64
+}
+
+// Record to be appended.
+type Record struct {
+	Data []byte
+	// Durable has Done wait for the disk.
+	Durable bool
+	// Refusable ones are refused when the disk is full. The others are kept until they can be written.
+	Refusable bool
+	// Done is called once, in the order of the records, from the journal's goroutine; it must not block. Nil: nobody.
+	Done func(Position, error)
+}
+
+// Journal is safe for concurrent use.
+type Journal struct {
+	opts Options
+	lock *os.File
+
+	mu       sync.Mutex
+	gathered []Record
+	backlog  int
+	failed   error // for ever
+	closed   bool
+	segments []*segment // the last one is written to
+	wake     chan struct{}
+	stop     chan struct{}
+	stopped  chan struct{}
+	stats    Stats
+
+	retained []Record // not refusable, and the disk was full; only of the goroutine
+	unsynced time.Time
+	frame    []byte
+}
+
+// Stats of a journal.
+type Stats struct {
+	Records, Frames, Syncs uint64
+	Bytes                  int64 // of all segments
+	Segments               int
+	Full                   bool // the last frame found no room
+}
+
+// Open reads all records, oldest first, hands each to replay, and is then ready for more. The data that replay gets is
+// its own only until it returns.
+func Open(opts Options, replay func(Position, []byte) error) (*Journal, error) {
+	if opts.SegmentBytes <= 0 {
+		opts.SegmentBytes = 64 << 20
+	}
+	if opts.SyncEvery <= 0 {
+		opts.SyncEvery = time.Second
+	}
+	if opts.MaxBacklog <= 0 {
+		opts.MaxBacklog = 64 << 20
+	}
+	if opts.OpenFile == nil {
+		opts.OpenFile = OpenFile
+	}
+	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the journal's folder: %w", err)
+	}
+	lock, err := lockDir(opts.Dir)
+	if err != nil {
+		return nil, err
+	}
+	j := &Journal{opts: opts, lock: lock, wake: make(chan struct{}, 1), stop: make(chan struct{}), stopped: make(chan struct{})}
+	if err := j.recover(replay); err != nil {
+		for _, s := range j.segments {
+			s.file.Close()
+		}
+		lock.Close()
+		return nil, err
+	}
+	go j.run()
+	return j, nil
+}
+
+// recover reads the segments and begins a new one.
+func (j *Journal) recover(replay func(Position, []byte) error) error {
+	ids, err := segmentIDs(j.opts.Dir)
+	if err != nil {
+		return err
+	}
+	for i, id := range ids {
+		s, err := j.openSegment(id)
+		if err != nil {
+			return err
+		}
+		j.segments = append(j.segments, s)
+		if err := s.replay(i == len(ids)-1, replay); err != nil {
+			return fmt.Errorf("reading %s: %w", s.path, err)
+		}
+	}
+	if len(ids) == 0 {
+		return j.begin(1)
+	}
+	last := j.active()
+	if last.size == 0 {
+		return nil // nothing was ever written to it
+	}
+	if err := last.seal(); err != nil {
+		return err
+	}
+	return j.begin(last.id + 1)
+}
+
+// begin adds a new segment, to which is written from now on.
+func (j *Journal) begin(id uint64) error {
+	s, err := j.openSegment(id)
+	if err != nil {
+		return err
+	}
+	s.file.Allocate(j.opts.SegmentBytes) // saves the disk work at each sync; where it can't be done nothing is lost
+	if err := syncDir(j.opts.Dir); err != nil {
+		s.file.Close()
+		return err
+	}
+	j.mu.Lock()
+	j.segments = append(j.segments, s)
+	j.mu.Unlock()
+	return nil
+}
+
+func (j *Journal) openSegment(id uint64) (*segment, error) {
+	path := filepath.Join(j.opts.Dir, segmentName(id))
+	f, err := j.opts.OpenFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("opening a segment of the journal: %w", err)
+	}
+	return &segment{id: id, path: path, file: f}, nil
+}
+
+// Append adds a record. It does not block; r.Done hears what became of it, unless it is refused at once by an error.
+func (j *Journal) Append(r Record) error {
+	j.mu.Lock()
+	err := j.failed
+	switch {
+	case err != nil:
+	case j.closed:
+		err = ErrClosed
+	case r.Refusable && j.backlog+len(r.Data) > j.opts.MaxBacklog:
+		err = ErrBacklog
+	}
+	if err != nil {
+		j.mu.Unlock()
+		return err
+	}
+	j.gathered = append(j.gathered, r)
+	j.backlog += len(r.Data)
+	j.mu.Unlock()
+	select {
+	case j.wake <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// Flush returns when all that was appended before is on disk.
+func (j *Journal) Flush(ctx context.Context) error {
+	done := make(chan error, 1)
+	if err := j.Append(Record{Durable: true, Done: func(_ Position, err error) { done <- err }}); err != nil {
+		return err
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Close writes and syncs what was appended, and closes.
+func (j *Journal) Close() error {
+	j.mu.Lock()
+	if j.closed {
+		j.mu.Unlock()
+		<-j.stopped
+		return nil
+	}
+	j.closed = true
+	j.mu.Unlock()
+	close(j.stop)
+	<-j.stopped
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	err := j.failed
+	if last := j.segments[len(j.segments)-1]; err == nil {
+		err = last.file.Truncate(last.size)
+	}
+	for _, s := range j.segments {
+		err = errors.Join(err, s.file.Close())
+	}
+	return errors.Join(err, j.lock.Close())
+}
+
+// run writes until Close.
+func (j *Journal) run() {
+	defer close(j.stopped)
+	tick := time.NewTicker(j.opts.SyncEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-j.wake:
+			j.commit(false)
+		case <-tick.C:
+			j.commit(!j.unsynced.IsZero())
+		case <-j.stop:
+			j.commit(true)
+			return
+		}
+	}
+}
+
+// commit writes what has gathered as one frame.
+func (j *Journal) commit(sync bool) {
+	j.mu.Lock()
+	batch, failed := j.gathered, j.failed
+	j.gathered, j.backlog = nil, 0
+	j.mu.Unlock()
+	if len(j.retained) > 0 {
+		batch, j.retained = slices.Concat(j.retained, batch), nil
+	}
+	for len(batch) > 0 && failed == nil {
+		n := framed(batch)
+		failed = j.write(batch[:n], sync)
+		batch = batch[n:]
+	}
+	if sync && failed == nil && !j.unsynced.IsZero() {
+		failed = j.sync(j.active())
+	}
+	if failed != nil {
+		refuse(batch, failed)
+	}
+}
+
+// framed is how many records of a batch make a frame.
+func framed(batch []Record) int {
+	bytes, n := 0, 0
+	for n < len(batch) && (n == 0 || bytes+len(batch[n].Data) <= maxFrame/2) {
+		bytes += len(batch[n].Data)
+		n++
+	}
+	return n
+}
+
+func refuse(batch []Record, err error) {
+	for _, r := range batch {
+		if r.Done != nil {
+			r.Done(Position{}, err)
+		}
+	}
+}
+
+// active is the segment that is written to.
+func (j *Journal) active() *segment {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.segments[len(j.segments)-1]
+}
+
+// write writes one frame and tells the writers. It returns an error only after which nothing can be written any more.
+func (j *Journal) write(batch []Record, sync bool) error {
+	s := j.active()
+	if s.size > 0 && s.size+frameBytes(batch) > j.opts.SegmentBytes {
+		if err := j.sync(s); err != nil {
+			refuse(batch, err)
+			return err
+		}
+		if err := errors.Join(s.seal(), j.begin(s.id+1)); err != nil {
+			j.full(batch, err)
+			return nil
+		}
+		s = j.active()
+	}
+	offsets := make([]int64, len(batch))
+	j.frame = appendFrame(j.frame[:0], s.synced, s.size, batch, offsets)
+	for _, r := range batch {
+		sync = sync || r.Durable
+	}
+	if _, err := s.file.WriteAt(j.frame, s.size); err != nil {
+		j.full(batch, err)
+		return nil
+	}
+	j.mu.Lock()
+	s.size += int64(len(j.frame))
+	s.newest = time.Now()
+	j.stats.Frames++
+	j.stats.Records += uint64(len(batch))
+	j.stats.Full = false
+	j.mu.Unlock()
+	if j.unsynced.IsZero() {
+		j.unsynced = s.newest
+	}
+	if sync {
+		if err := j.sync(s); err != nil {
+			refuse(batch, err)
+			return err
+		}
+	}
+	for i, r := range batch {
+		if r.Done != nil {
+			r.Done(Position{s.id, offsets[i]}, nil)
+		}
+	}
+	return nil
+}
+
+// full refuses what may be refused and keeps the rest for later. What was written in part is overwritten by the next frame.
+func (j *Journal) full(batch []Record, err error) {
+	j.mu.Lock()
+	j.stats.Full = true
+	j.mu.Unlock()
+	err = fmt.Errorf("%w: %w", ErrFull, err)
+	for _, r := range batch {
+		switch {
+		case !r.Refusable:
+			j.retained = append(j.retained, r)
+		case r.Done != nil:
+			r.Done(Position{}, err)
+		}
+	}
+}
+
+func (j *Journal) sync(s *segment) error {
+	if err := s.file.Sync(); err != nil {
+		err = fmt.Errorf("%w: %w", ErrFailed, err)
+		j.mu.Lock()
+		j.failed = err
+		j.mu.Unlock()
+		return err
+	}
+	s.synced = s.size
+	j.unsynced = time.Time{}
+	j.mu.Lock()
+	j.stats.Syncs++
+	j.mu.Unlock()
+	return nil
+}
+
+// Read fills p with the bytes at a position.
+func (j *Journal) Read(at Position, p []byte) error {
+	j.mu.Lock()
+	i, ok := slices.BinarySearchFunc(j.segments, at.Segment, func(s *segment, id uint64) int { return compare(s.id, id) })
+	if !ok {
+		j.mu.Unlock()
+		return fmt.Errorf("the journal has no segment %d any more", at.Segment)
+	}
+	f := j.segments[i].file
+	j.mu.Unlock()
+	if _, err := f.ReadAt(p, at.Offset); err != nil {
+		return fmt.Errorf("reading from the journal: %w", err)
+	}
+	return nil
+}
+
+// Oldest says which segment is the oldest that is not written to any more, when it was last written to, and how many
+// bytes of records it has; ok is false if there is none.
+func (j *Journal) Oldest() (id uint64, newest time.Time, size int64, ok bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.segments) < 2 {
+		return 0, time.Time{}, 0, false
+	}
+	s := j.segments[0]
+	return s.id, s.newest, s.size, true
+}
+
+// Drop removes the oldest segment, of which nothing is needed any more; what replaces it must have been Flushed.
+func (j *Journal) Drop(id uint64) error {
+	j.mu.Lock()
+	if len(j.segments) < 2 || j.segments[0].id != id {
+		j.mu.Unlock()
+		return fmt.Errorf("segment %d is not the oldest of the journal", id)
+	}
+	s := j.segments[0]
+	j.segments = slices.Clone(j.segments[1:])
+	j.mu.Unlock()
+	s.file.Close()
+	if err := os.Remove(s.path); err != nil {
+		return fmt.Errorf("removing a segment of the journal: %w", err)
+	}
+	return syncDir(j.opts.Dir)
+}
+
+// Stats so far.
+func (j *Journal) Stats() Stats {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	st := j.stats
+	st.Segments = len(j.segments)
+	for _, s := range j.segments {
+		st.Bytes += s.size
+	}
+	return st
+}

@@ -1,0 +1,253 @@
+package bus
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/textproto"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/banyanhq/banyan/bus/broker"
+)
+
+// wire is a connection to the embedded server as a leaf node has it. A client may not send a message whose reply is an
+// acknowledgement of JetStream, which is by what client libraries know how to settle a message; a leaf node may. What waits
+// goes out in one piece.
+type wire struct {
+	conn    net.Conn
+	handle  func(inbound)
+	written chan struct{} // closed when the writer has ended
+
+	mu     sync.Mutex
+	out    []byte
+	err    error
+	wakeUp chan struct{}
+}
+
+// inbound is a message that came in. Its bytes are its own.
+type inbound struct {
+	subject string
+	reply   string
+	headers []broker.Header
+	body    []byte
+}
+
+// maxControl bounds a line of the protocol.
+const maxControl = 64 << 10
+
+// newWire greets the server. Handle is called for each message, by run.
+func newWire(conn net.Conn, user, password string, handle func(inbound)) (*wire, error) {
+	text, err := json.Marshal(map[string]any{"user": user, "pass": password, "server_id": "banyan-queues", "name": "banyan-queues", "headers": true})
+	if err != nil {
+		return nil, err
+	}
+	return &wire{conn: conn, handle: handle, written: make(chan struct{}), wakeUp: make(chan struct{}, 1), out: fmt.Appendf(nil, "CONNECT %s\r\n", text)}, nil
+}
+
+// subscribe asks for a subject.
+func (w *wire) subscribe(subject string) { w.add(fmt.Appendf(nil, "LS+ %s\r\n", subject)) }
+
+// publish sends a message. Status, such as "404 No Messages", goes into the first line of the headers; empty: none.
+func (w *wire) publish(subject, reply, status string, headers []broker.Header, body []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err != nil {
+		return
+	}
+	verb := "LMSG "
+	if status != "" || len(headers) > 0 {
+		verb = "HMSG "
+	}
+	w.out = append(append(w.out, verb...), subject...)
+	if reply != "" {
+		w.out = append(append(w.out, ' '), reply...)
+	}
+	w.out = append(w.out, ' ')
+	if verb == "LMSG " {
+		w.out = strconv.AppendInt(w.out, int64(len(body)), 10)
+		w.out = append(w.out, "\r\n"...)
+	} else {
+		n := headerBytes(status, headers)
+		w.out = strconv.AppendInt(w.out, int64(n), 10)
+		w.out = append(w.out, ' ')
+		w.out = strconv.AppendInt(w.out, int64(n+len(body)), 10)
+		w.out = append(w.out, "\r\n"...)
+		w.out = appendHeaders(w.out, status, headers)
+	}
+	w.out = append(append(w.out, body...), "\r\n"...)
+	w.wake()
+}
+
+func headerBytes(status string, headers []broker.Header) int {
+	n := len("NATS/1.0\r\n") + len("\r\n")
+	if status != "" {
+		n += 1 + len(status)
+	}
+	for _, h := range headers {
+		n += len(h.Name) + len(": ") + len(h.Value) + len("\r\n")
+	}
+	return n
+}
+
+func appendHeaders(dst []byte, status string, headers []broker.Header) []byte {
+	dst = append(dst, "NATS/1.0"...)
+	if status != "" {
+		dst = append(append(dst, ' '), status...)
+	}
+	dst = append(dst, "\r\n"...)
+	for _, h := range headers {
+		dst = append(append(dst, h.Name...), ": "...)
+		dst = append(append(dst, h.Value...), "\r\n"...)
+	}
+	return append(dst, "\r\n"...)
+}
+
+func (w *wire) add(p []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.out = append(w.out, p...)
+	w.wake()
+}
+
+func (w *wire) wake() {
+	select {
+	case w.wakeUp <- struct{}{}:
+	default:
+	}
+}
+
+// run reads and writes until the connection ends. Closing the connection ends it.
+func (w *wire) run() {
+	go w.write()
+	w.fail(w.read())
+	w.conn.Close()
+	<-w.written
+}
+
+// failure is why the connection ended.
+func (w *wire) failure() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
+}
+
+func (w *wire) fail(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err == nil {
+		w.err = err
+	}
+	w.out = nil
+	w.wake()
+}
+
+func (w *wire) write() {
+	defer close(w.written)
+	var spare []byte
+	for range w.wakeUp {
+		w.mu.Lock()
+		out, err := w.out, w.err
+		if len(out) > 0 {
+			w.out = spare[:0] // the two buffers change places
+		}
+		w.mu.Unlock()
+		if err != nil {
+			return
+		}
+		if len(out) == 0 {
+			continue
+		}
+		if _, err := w.conn.Write(out); err != nil {
+			w.fail(err)
+			w.conn.Close()
+			return
+		}
+		if spare = out; cap(spare) > 4<<20 {
+			spare = nil
+		}
+	}
+}
+
+func (w *wire) read() error {
+	r := bufio.NewReaderSize(w.conn, maxControl)
+	for {
+		line, err := r.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		verb, rest, _ := bytes.Cut(bytes.TrimRight(line, "\r\n"), []byte(" "))
+		switch string(verb) {
+		case "LMSG", "HMSG":
+			in, err := readMessage(r, string(rest), verb[0] == 'H')
+			if err != nil {
+				return err
+			}
+			w.handle(in)
+		case "PING":
+			w.add([]byte("PONG\r\n"))
+		case "INFO", "+OK", "PONG", "LS+", "LS-":
+		case "-ERR":
+			return fmt.Errorf("the NATS server says %s", rest)
+		default:
+			return fmt.Errorf("the NATS server sent %q", verb)
+		}
+	}
+}
+
+var errProtocol = errors.New("the NATS server sent a line that is not understood")
+
+// readMessage reads what follows the verb: subject, a reply perhaps, the headers' length perhaps, the length. Where there are
+// queue groups, a sign says whether a reply stands before them.
+func readMessage(r *bufio.Reader, line string, hasHeaders bool) (inbound, error) {
+	fields := strings.Fields(line)
+	numbers := 1
+	if hasHeaders {
+		numbers = 2
+	}
+	if len(fields) < 1+numbers {
+		return inbound{}, errProtocol
+	}
+	in := inbound{subject: fields[0]}
+	switch between := fields[1 : len(fields)-numbers]; {
+	case len(between) == 1, len(between) > 1 && between[0] == "+":
+		in.reply = between[min(1, len(between)-1)]
+	case len(between) > 1 && between[0] != "|":
+		return in, errProtocol
+	}
+	total, err := strconv.Atoi(fields[len(fields)-1])
+	if err != nil || total < 0 || total > 1<<30 {
+		return in, errProtocol
+	}
+	head := 0
+	if hasHeaders {
+		if head, err = strconv.Atoi(fields[len(fields)-2]); err != nil || head < 0 || head > total {
+			return in, errProtocol
+		}
+	}
+	data := make([]byte, total+2)
+	if _, err := io.ReadFull(r, data); err != nil {
+		return in, err
+	}
+	in.headers = readHeaders(data[:head])
+	in.body = data[head:total]
+	return in, nil
+}
+
+// readHeaders reads the lines "Name: value" behind the first line. What is not such a line is left out.
+func readHeaders(p []byte) (headers []broker.Header) {
+	_, rest, _ := strings.Cut(string(p), "\r\n")
+	for rest != "" {
+		var line string
+		line, rest, _ = strings.Cut(rest, "\r\n")
+		if name, value, ok := strings.Cut(line, ":"); ok && name != "" {
+			headers = append(headers, broker.Header{Name: name, Value: textproto.TrimString(value)})
+		}
+	}
+	return headers
+}
