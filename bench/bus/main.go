@@ -100,7 +100,7 @@ func compete(o options, title string, contenders []contender) error {
 	for i, c := range contenders {
 		rate := median(results[i], func(f figures) float64 { return f.rate })
 		fmt.Printf("%-34s %12.0f %10s %10s %8.2f\n", c.name, rate, milliseconds(median(results[i], func(f figures) float64 { return float64(f.p50) })),
-			milliseconds(median(results[i], func(f figures) float64 { return float64(f.p99) })), base/rate)
+			milliseconds(median(results[i], func(f figures) float64 { return float64(f.p99) })), rate/base)
 	}
 	return nil
 }
