@@ -157,7 +157,9 @@ func (a *Auditor) ledger(key string) *ledger {
 
 func (a *Auditor) consume(ctx context.Context) {
 	for ctx.Err() == nil {
-		c, err := a.js.Consumer(ctx, a.cfg.Queue, "audit")
+		asking, cancel := context.WithTimeout(ctx, time.Second) // what the dead server was asked, nobody answers
+		c, err := a.js.Consumer(asking, a.cfg.Queue, "audit")
+		cancel()
 		if err != nil {
 			pause(ctx, 20*time.Millisecond)
 			continue
@@ -257,7 +259,9 @@ func (a *Auditor) Finish(ctx context.Context) error {
 		missing := a.missing()
 		empty := false
 		if missing == "" {
-			s, err := a.js.Stream(ctx, a.cfg.Queue)
+			asking, cancel := context.WithTimeout(ctx, time.Second)
+			s, err := a.js.Stream(asking, a.cfg.Queue)
+			cancel()
 			empty = err == nil && s.CachedInfo().State.Msgs == 0
 		}
 		if empty {
