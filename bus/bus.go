@@ -367,14 +367,6 @@ func (l natsLog) Errorf(f string, v ...any)  { l.log.Warn(fmt.Sprintf(f, v...)) 
 func (l natsLog) Debugf(f string, v ...any)  {}
 func (l natsLog) Tracef(f string, v ...any)  {}
 
-// subjectOf is the subject under which messages of a queue are published.
-func subjectOf(queue, key string) string {
-	if key == "" {
-		return "queues." + queue
-	}
-	return "queues." + queue + "." + key
-}
-
 // splitSubject returns the name and the key that stand in queues.NAME.KEY.
 func splitSubject(subject string) (name, key string) {
 	_, rest, _ := strings.Cut(subject, ".")
