@@ -320,7 +320,12 @@ func (j *Journal) write(batch []Record, sync bool) error {
 			refuse(batch, err)
 			return err
 		}
-		if err := errors.Join(s.seal(), j.begin(s.id+1)); err != nil {
+		// No segment follows one that is not sealed: what stands behind its end would be taken for damage.
+		err := s.seal()
+		if err == nil {
+			err = j.begin(s.id + 1)
+		}
+		if err != nil {
 			j.full(batch, err)
 			return nil
 		}
