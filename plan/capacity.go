@@ -18,8 +18,9 @@ type Plan struct {
 	Knee Limit `json:"knee"`
 	// Storm is the metastable region; nil where no retry storm can sustain itself.
 	Storm *Storm `json:"storm,omitempty"`
-	// Changes are single changes to the system and what each would do to it.
-	Changes []Change `json:"changes"`
+	// Unchanged is the system as it is and Changes are single changes to it, by the same closed form: Simulate leaves both alone.
+	Unchanged Change   `json:"unchanged"`
+	Changes   []Change `json:"changes"`
 }
 
 // Limit is a throughput that something bounds.
@@ -64,9 +65,11 @@ func Make(sys *topology.System, load Load, o Options) (*Plan, error) {
 		return nil, err
 	}
 	out.Storm = s.storm(sys)
-	mean, p99 := p.Latency()
+	out.Unchanged = Change{What: "none", Saturation: out.Saturation.Throughput, Knee: out.Knee.Throughput}
+	out.Unchanged.Mean, out.Unchanged.P99 = p.Latency()
 	for _, ch := range s.changes() {
-		c := Change{What: ch.what, Saturation: out.Saturation.Throughput, Knee: out.Knee.Throughput, Mean: mean, P99: p99}
+		c := out.Unchanged
+		c.What = ch.what
 		if !ch.idle {
 			undo := ch.apply(s)
 			c, err = s.after(ch, load, out.Knee)

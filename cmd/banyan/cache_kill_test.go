@@ -127,11 +127,11 @@ func TestCacheKilledUnderLoad(t *testing.T) {
 				if t.Failed() {
 					t.Fatalf("round %d", round)
 				}
+				want := all[0].counter // some work is done before the end
 				var group sync.WaitGroup
 				for _, a := range all {
 					group.Go(func() { a.work(t.Context(), client) })
 				}
-				want := all[0].counter // some work is done before the end
 				for reached := int64(0); reached < want+int64(20+17*round); {
 					n, err := client.Get(t.Context(), "counter:0").Int64()
 					if err != nil && err != redis.Nil {

@@ -268,12 +268,12 @@ func printCheck(out io.Writer, st *plan.Storm) {
 
 // printChanges prints what each single change would do; those that would do nothing share a line.
 func (c *cli) printChanges(p *plan.Plan) {
-	mean, p99 := p.Latency()
+	now := p.Unchanged
 	t := table{head: []string{"CHANGE", "HOLDS", "KNEE", "GAIN", "MEAN", "P99"}}
-	t.row("none", digits(p.Saturation.Throughput)+"/s", digits(p.Knee.Throughput)+"/s", "", duration(mean), duration(p99))
+	t.row(now.What, digits(now.Saturation)+"/s", digits(now.Knee)+"/s", "", duration(now.Mean), duration(now.P99))
 	var idle []string
 	for _, ch := range p.Changes {
-		if noDifference(ch, p.Saturation.Throughput, p99) {
+		if noDifference(ch, now.Saturation, now.P99) {
 			idle = append(idle, ch.What)
 			continue
 		}
