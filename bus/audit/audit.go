@@ -299,6 +299,7 @@ func (a *Auditor) auditDead(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading the dead letters: %w", err)
 	}
+	read := map[uint64]bool{} // by number: a dead letter may be delivered again like any message, and is one all the same
 	for {
 		got, err := c.FetchNoWait(100)
 		if err != nil {
@@ -311,7 +312,14 @@ func (a *Auditor) auditDead(ctx context.Context) error {
 			if err := json.Unmarshal(msg.Data(), &m); err != nil {
 				a.problem("a dead letter that is not what was published: %v", err)
 			}
-			want[fmt.Sprintf("%s/%d", m.Key, m.N)]--
+			meta, err := msg.Metadata()
+			if err != nil {
+				return fmt.Errorf("reading the dead letters: %w", err)
+			}
+			if !read[meta.Sequence.Stream] {
+				want[fmt.Sprintf("%s/%d", m.Key, m.N)]--
+			}
+			read[meta.Sequence.Stream] = true
 			if err := msg.DoubleAck(ctx); err != nil {
 				return fmt.Errorf("reading the dead letters: %w", err)
 			}
