@@ -376,7 +376,9 @@ func TestSignature(t *testing.T) {
 
 // Ten thousand subscriptions and ten thousand requests that wait hurt nobody else.
 func TestManySubscriptionsAndRequests(t *testing.T) {
-	b := start(t, Config{Queues: map[string]Queue{"jobs": {}}})
+	// What is given to somebody who is gone already comes again when the ack wait is over.
+	patience := workqueue.Rules{AckWait: 200 * time.Millisecond}
+	b := start(t, Config{Queues: map[string]Queue{"jobs": {QueueConfig: broker.QueueConfig{Rules: patience}}}})
 	conn, _ := connect(t, b)
 	for i := range 10000 {
 		if _, err := conn.Subscribe(fmt.Sprintf("s.%d", i), func(*nats.Msg) {}); err != nil {

@@ -36,7 +36,7 @@ func (l *loop) dial(ctx context.Context, network, addr string) (net.Conn, error)
 	var conn *loopConn
 	var err error
 	done := false
-	go func() {
+	l.posters.Go(func() {
 		var fd int
 		var local, remote net.Addr
 		fd, local, remote, err = dialRaw(ctx, network, addr)
@@ -47,7 +47,7 @@ func (l *loop) dial(ctx context.Context, network, addr string) (net.Conn, error)
 			done = true
 			f.wake()
 		})
-	}()
+	})
 	for !done {
 		f.park(false)
 	}

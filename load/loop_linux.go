@@ -37,6 +37,8 @@ type loop struct {
 	lastWait time.Duration
 	rested   time.Duration // in waits, all together
 
+	posters sync.WaitGroup // goroutines that post: the bell stays until the last has rung it
+
 	mu     sync.Mutex
 	posted []func()
 }
@@ -101,8 +103,7 @@ func (l *loop) post(f func()) {
 // run runs the fibers that were started, and those that they start, until all have ended.
 func (l *loop) run() {
 	ended := make(chan struct{})
-	var watcher sync.WaitGroup
-	watcher.Go(func() {
+	l.posters.Go(func() {
 		select {
 		case <-l.of.stop:
 			l.post(l.stop)
@@ -116,7 +117,7 @@ func (l *loop) run() {
 		}
 	}
 	close(ended)
-	watcher.Wait()
+	l.posters.Wait()
 }
 
 // step runs what is due or ready.
