@@ -217,8 +217,8 @@ func (b *Bus) postMessage(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// messageJSON is a message as HTTP clients see it. Body is there where it is text, otherwise BodyBase64.
-type messageJSON struct {
+// Message is a message as HTTP clients see it. Body is there where it is text, otherwise BodyBase64.
+type Message struct {
 	Seq        uint64            `json:"seq"`
 	Receipt    string            `json:"receipt,omitempty"`
 	Attempt    int               `json:"attempt,omitempty"`
@@ -232,10 +232,11 @@ type messageJSON struct {
 	Origin     string            `json:"origin,omitempty"`
 	OriginSeq  uint64            `json:"origin_seq,omitempty"`
 	Dead       bool              `json:"dead,omitempty"`
-	Attempts   []attemptJSON     `json:"failed_attempts,omitempty"`
+	Attempts   []Attempt         `json:"failed_attempts,omitempty"`
 }
 
-type attemptJSON struct {
+// Attempt is one that failed.
+type Attempt struct {
 	At     time.Time `json:"at"`
 	Ended  time.Time `json:"ended"`
 	Reason string    `json:"reason"`
@@ -243,8 +244,8 @@ type attemptJSON struct {
 
 func instant(d time.Duration) time.Time { return time.Unix(0, int64(d)).UTC() }
 
-func describe(seq uint64, m workqueue.Message, headers []broker.Header, body []byte) messageJSON {
-	j := messageJSON{Seq: seq, Published: instant(m.Put), Key: m.Key, Priority: m.Priority, Origin: m.Origin, OriginSeq: m.OriginSeq, Dead: m.IsDead()}
+func describe(seq uint64, m workqueue.Message, headers []broker.Header, body []byte) Message {
+	j := Message{Seq: seq, Published: instant(m.Put), Key: m.Key, Priority: m.Priority, Origin: m.Origin, OriginSeq: m.OriginSeq, Dead: m.IsDead()}
 	for _, h := range headers {
 		if j.Headers == nil {
 			j.Headers = map[string]string{}
@@ -253,12 +254,12 @@ func describe(seq uint64, m workqueue.Message, headers []broker.Header, body []b
 	}
 	j.setBody(body)
 	for _, a := range m.History {
-		j.Attempts = append(j.Attempts, attemptJSON{instant(a.At), instant(a.Ended), a.Reason})
+		j.Attempts = append(j.Attempts, Attempt{instant(a.At), instant(a.Ended), a.Reason})
 	}
 	return j
 }
 
-func (j *messageJSON) setBody(body []byte) {
+func (j *Message) setBody(body []byte) {
 	if utf8.Valid(body) {
 		text := string(body)
 		j.Body = &text
@@ -267,7 +268,7 @@ func (j *messageJSON) setBody(body []byte) {
 	}
 }
 
-func delivered(d broker.Delivery) messageJSON {
+func delivered(d broker.Delivery) Message {
 	j := describe(d.Seq, d.Meta, d.Headers, d.Body)
 	j.Receipt, j.Attempt, j.Deadline = receiptOf(d), d.Attempt, &d.Deadline
 	return j
@@ -301,7 +302,7 @@ func (b *Bus) getMessages(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		if b.broker.Ready(name) == 0 {
-			reply(w, http.StatusOK, map[string]any{"messages": []messageJSON{}})
+			reply(w, http.StatusOK, map[string]any{"messages": []Message{}})
 			return nil
 		}
 		wait = 50 * time.Millisecond // others may be faster
@@ -318,7 +319,7 @@ func (b *Bus) getMessages(w http.ResponseWriter, r *http.Request) error {
 		}
 		return nil
 	}
-	messages := make([]messageJSON, 0, len(got))
+	messages := make([]Message, 0, len(got))
 	for _, d := range got {
 		messages = append(messages, delivered(d))
 	}
@@ -501,7 +502,7 @@ func (b *Bus) getDead(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	shown := make([]messageJSON, 0, len(letters))
+	shown := make([]Message, 0, len(letters))
 	for _, l := range letters {
 		shown = append(shown, describe(l.Seq, l.Meta, l.Headers, l.Body))
 	}

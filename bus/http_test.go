@@ -23,8 +23,8 @@ import (
 	"github.com/banyanhq/banyan/policy/workqueue"
 )
 
-// ask sends a request and reads the answer into v, if that is not nil. It returns the status.
-func ask(t *testing.T, b *Bus, method, path, body string, headers map[string]string, v any) int {
+// send sends a request and returns the answer, whose body is the caller's to close.
+func send(t *testing.T, b *Bus, method, path, body string, headers map[string]string) *http.Response {
 	t.Helper()
 	r, err := http.NewRequestWithContext(limited(t), method, b.HTTPURL()+path, strings.NewReader(body))
 	if err != nil {
@@ -37,6 +37,13 @@ func ask(t *testing.T, b *Bus, method, path, body string, headers map[string]str
 	if err != nil {
 		t.Fatal(err)
 	}
+	return answer
+}
+
+// ask sends a request and reads the answer into v, if that is not nil. It returns the status.
+func ask(t *testing.T, b *Bus, method, path, body string, headers map[string]string, v any) int {
+	t.Helper()
+	answer := send(t, b, method, path, body, headers)
 	defer answer.Body.Close()
 	text, _ := io.ReadAll(answer.Body)
 	if v != nil {
@@ -47,7 +54,7 @@ func ask(t *testing.T, b *Bus, method, path, body string, headers map[string]str
 	return answer.StatusCode
 }
 
-type messagesAnswer struct{ Messages []messageJSON }
+type messagesAnswer struct{ Messages []Message }
 
 func TestQueueOverHTTP(t *testing.T) {
 	b := start(t, Config{Queues: map[string]Queue{"jobs": queueOf(workqueue.Rules{MaxDeliver: 2, Dedupe: time.Minute}, "")}})
@@ -90,7 +97,7 @@ func TestQueueOverHTTP(t *testing.T) {
 	var dead struct {
 		In       string
 		Groups   []workqueue.Group
-		Messages []messageJSON
+		Messages []Message
 	}
 	if code := ask(t, b, "GET", "/queues/jobs/dead", "", nil, &dead); code != 200 || len(dead.Groups) != 1 || dead.Groups[0].Signature != "no customer #" ||
 		len(dead.Messages) != 1 || *dead.Messages[0].Body != "again" || len(dead.Messages[0].Attempts) != 1 {
@@ -143,17 +150,7 @@ func TestHTTPRefusals(t *testing.T) {
 // events reads server-sent events.
 func events(t *testing.T, b *Bus, path string, headers map[string]string) <-chan string {
 	t.Helper()
-	r, err := http.NewRequestWithContext(limited(t), "GET", b.HTTPURL()+path, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, value := range headers {
-		r.Header.Set(name, value)
-	}
-	answer, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
+	answer := send(t, b, "GET", path, "", headers)
 	out := make(chan string, 100)
 	go func() {
 		defer answer.Body.Close()
@@ -174,7 +171,7 @@ func TestServerSentMessagesWaitForAcknowledgement(t *testing.T) {
 		ask(t, b, "POST", "/queues/jobs/messages", fmt.Sprint(i), nil, nil)
 	}
 	for i := range 3 {
-		var m messageJSON
+		var m Message
 		if err := json.Unmarshal([]byte(<-stream), &m); err != nil || *m.Body != fmt.Sprint(i) {
 			t.Fatal(m, err)
 		}

@@ -209,7 +209,7 @@ func describeEvent(m jetstream.Msg, receipt bool) (eventJSON, error) {
 		}
 		e.Headers[name] = values[0]
 	}
-	var body messageJSON
+	var body Message
 	body.setBody(m.Data())
 	e.messageBody = messageBody{body.Body, body.BodyBase64}
 	if receipt {

@@ -88,17 +88,21 @@ func TestRedisBenchmark(t *testing.T) {
 	}
 }
 
-func TestPythonClient(t *testing.T) {
+func TestPythonClient(t *testing.T) { runPython(t, Config{}, pythonScript) }
+
+// runPython runs a script that uses redis-py against a server, whose port it is given, and wants it to print that all is fine.
+func runPython(t *testing.T, cfg Config, script string) {
+	t.Helper()
 	const python = "/usr/bin/python3"
 	if err := exec.Command(python, "-c", "import redis").Run(); err != nil {
 		t.Skip("python3-redis is not installed")
 	}
-	s := startServer(t, Config{})
-	script := filepath.Join(t.TempDir(), "client.py")
-	if err := os.WriteFile(script, []byte(pythonScript), 0o600); err != nil {
+	s := startServer(t, cfg)
+	file := filepath.Join(t.TempDir(), "client.py")
+	if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out := runClient(t, python, script, portOf(t, s)); strings.TrimSpace(out) != "fine" {
+	if out := runClient(t, python, file, portOf(t, s)); strings.TrimSpace(out) != "fine" {
 		t.Error(out)
 	}
 }

@@ -1,10 +1,6 @@
 package cache
 
 import (
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 )
@@ -12,18 +8,7 @@ import (
 // A near cache as redis-py's users write it, with a connection that hears of invalidations: while two writers change keys in
 // many ways (and time, and eviction do), it never keeps what is wrong, once what was sent has come.
 func TestNearCache(t *testing.T) {
-	const python = "/usr/bin/python3"
-	if err := exec.Command(python, "-c", "import redis").Run(); err != nil {
-		t.Skip("python3-redis is not installed")
-	}
-	s := startServer(t, Config{Memory: 4 << 20, TTL: 50 * time.Millisecond})
-	script := filepath.Join(t.TempDir(), "near.py")
-	if err := os.WriteFile(script, []byte(nearCacheScript), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if out := runClient(t, python, script, portOf(t, s)); strings.TrimSpace(out) != "fine" {
-		t.Error(out)
-	}
+	runPython(t, Config{Memory: 4 << 20, TTL: 50 * time.Millisecond}, nearCacheScript)
 }
 
 const nearCacheScript = `

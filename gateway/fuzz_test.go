@@ -148,29 +148,15 @@ func FuzzBackendBytes(f *testing.F) {
 		}
 	}
 	var says atomic.Pointer[[]byte]
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				_ = c.SetDeadline(time.Now().Add(10 * time.Second))
-				if _, err := readHead(c); err == nil {
-					_, _ = c.Write(*says.Load())
-				}
-			}()
+	backend := listening(f, func(c *net.TCPConn) {
+		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		if _, err := readHead(c); err == nil {
+			_, _ = c.Write(*says.Load())
 		}
-	}()
+	})
 	rigs := bothTiers(f)
 	for _, r := range rigs {
-		r.ready("web", l.Addr().String())
+		r.ready("web", backend)
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
 		if len(in) > 4*maxHeader {

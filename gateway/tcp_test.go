@@ -11,8 +11,9 @@ import (
 	"github.com/banyanhq/banyan/topology"
 )
 
-// tcpRig leads TCP connections to a backend that f serves.
-func tcpRig(t *testing.T, change func(*topology.TCP), f func(*net.TCPConn)) *rig {
+// listening serves each connection to an address of its own by f, and closes it.
+func listening(t testing.TB, f func(*net.TCPConn)) (address string) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -30,6 +31,12 @@ func tcpRig(t *testing.T, change func(*topology.TCP), f func(*net.TCPConn)) *rig
 			}()
 		}
 	}()
+	return l.Addr().String()
+}
+
+// tcpRig leads TCP connections to a backend that f serves.
+func tcpRig(t *testing.T, change func(*topology.TCP), f func(*net.TCPConn)) *rig {
+	backend := listening(t, f)
 	sys := shop()
 	cfg := &topology.TCP{Name: "raw", Listen: "127.0.0.1:0", To: "web", Idle: topology.Duration(time.Minute), MaxConnections: 2}
 	if change != nil {
@@ -37,7 +44,7 @@ func tcpRig(t *testing.T, change func(*topology.TCP), f func(*net.TCPConn)) *rig
 	}
 	sys.TCP = []*topology.TCP{cfg}
 	r := start(t, Config{System: sys})
-	r.ready("web", l.Addr().String())
+	r.ready("web", backend)
 	return r
 }
 

@@ -135,13 +135,21 @@ func (s *steady) bursts(idle float64) float64 {
 	if s.burst == 1 {
 		return 0
 	}
+	return (s.burst - 1) * s.queued(idle)
+}
+
+// queued is how long CPU time waits at random arrivals and an idle share of the machine, as a multiple of it.
+func (s *steady) queued(idle float64) float64 {
 	servers, _ := wholeServers(s.cores)
-	q, err := queueing.MMc(min(1-idle, 0.999)*float64(servers), 1, servers)
+	q, err := queueing.MMc(max(min(1-idle, mostUsed)*float64(servers), 1e-12), 1, servers)
 	if err != nil {
 		return 0
 	}
-	return (s.burst - 1) * q.Wq
+	return q.Wq
 }
+
+// mostUsed is the share of the machine from which on waiting is taken to grow no more.
+const mostUsed = 0.999
 
 // finish turns the machine's stretch into latencies.
 func (s *steady) finish(x float64) (bool, error) {

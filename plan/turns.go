@@ -1,10 +1,6 @@
 package plan
 
-import (
-	"math"
-
-	"github.com/banyanhq/banyan/queueing"
-)
+import "math"
 
 // A core that is shared equally at every instant makes a short piece of work wait little. A scheduler shares by slices: as
 // long as cores are free now and then, a thread that wakes up goes first, but where many are ready each waits for the
@@ -25,20 +21,18 @@ type line struct {
 
 // inLine is the line at an idle share of the machine.
 func (s *steady) inLine(idle float64) line {
-	servers, speed := wholeServers(s.cores)
-	use := min(1-idle, 0.999)
-	var square, work float64
-	for i := range s.services {
-		square += s.services[i].square
-		work += s.services[i].full
-	}
-	q, err := queueing.MMc(max(use*float64(servers), 1e-12), 1, servers)
-	if err != nil || s.slice <= 0 || work <= 0 {
+	if s.slice <= 0 || s.full <= 0 {
 		return line{}
 	}
-	chance := q.Wq * float64(servers) * (1 - use)
+	servers, speed := wholeServers(s.cores)
+	use, wait := min(1-idle, mostUsed), s.queued(idle)
+	square := 0.0
+	for i := range s.services {
+		square += s.services[i].square
+	}
+	chance := wait * float64(servers) * (1 - use)
 	turns := math.Min(1, turnsAtOnce*chance*math.Pow(use, float64(servers)))
-	return line{turns: turns * q.Wq, chance: chance, before: min(square/(2*work), s.slice) / speed}
+	return line{turns: turns * wait, chance: chance, before: min(square/(2*s.full), s.slice) / speed}
 }
 
 // late is by how much longer than by equal shares a route's request waits for its turns, mean and variance. All of its

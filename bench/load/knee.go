@@ -32,9 +32,9 @@ const (
 	sinkLimit = 100 * time.Millisecond
 )
 
-// slowAcquirer is what holds the shop back where its processors do not: payments takes two at once, each for 50 ms. A
-// processor's speed drifts by a quarter within minutes on a shared host, and the knee of the shop as it is with it; this
-// one stays where it is.
+// slowAcquirer holds the shop back where its processors do not: payments takes two at once, each for 50 ms. A processor's
+// speed drifts by a quarter within minutes on a shared host, and the knee of the shop as it is with it; this one depends
+// less on it, but few checkouts come in a probe, and chance moves it.
 const slowAcquirer = `
 services:
   payments: {env: {ACQUIRER_DELAY: 50ms}, concurrency: 1, replicas: {min: 2, max: 2}}

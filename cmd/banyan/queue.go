@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/banyanhq/banyan/bus"
 	"github.com/banyanhq/banyan/bus/broker"
 	"github.com/banyanhq/banyan/policy/workqueue"
 	"github.com/banyanhq/banyan/topology"
@@ -77,7 +78,7 @@ func (q *queueClient) show() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path := "/queues/" + url.PathEscape(args[0])
 			if len(args) == 2 {
-				var m deadMessage
+				var m bus.Message
 				if err := q.call(cmd.Context(), "GET", path+"/messages/"+url.PathEscape(args[1]), &m); err != nil {
 					return err
 				}
@@ -108,29 +109,11 @@ func (q *queueClient) show() *cobra.Command {
 	}
 }
 
-// deadMessage is a message as the bus shows it.
-type deadMessage struct {
-	Seq        uint64            `json:"seq"`
-	Published  time.Time         `json:"published"`
-	Key        string            `json:"key,omitempty"`
-	Headers    map[string]string `json:"headers,omitempty"`
-	Body       *string           `json:"body,omitempty"`
-	BodyBase64 []byte            `json:"body_base64,omitempty"`
-	Origin     string            `json:"origin,omitempty"`
-	OriginSeq  uint64            `json:"origin_seq,omitempty"`
-	Dead       bool              `json:"dead,omitempty"`
-	Attempts   []struct {
-		At     time.Time `json:"at"`
-		Ended  time.Time `json:"ended"`
-		Reason string    `json:"reason"`
-	} `json:"failed_attempts,omitempty"`
-}
-
 type deadAnswer struct {
 	Queue    string            `json:"queue"`
 	In       string            `json:"in"`
 	Groups   []workqueue.Group `json:"groups"`
-	Messages []deadMessage     `json:"messages"`
+	Messages []bus.Message     `json:"messages"`
 }
 
 func (q *queueClient) dead() *cobra.Command {
@@ -182,7 +165,7 @@ func printable(s string, most int) string {
 	return q
 }
 
-func (q *queueClient) printMessage(m deadMessage) {
+func (q *queueClient) printMessage(m bus.Message) {
 	out := q.cli.out
 	fmt.Fprintf(out, "message %d, published %s", m.Seq, m.Published.Local().Format(time.DateTime))
 	if m.Key != "" {
