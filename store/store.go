@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -107,8 +106,11 @@ func (s *Store) Close() error {
 	return errors.Join(err, s.engine.Close())
 }
 
-// drain is how long requests may go on when the store stops.
-const drain = 5 * time.Second
+// How long requests may go on when the store stops, and how many connections there may be at once.
+const (
+	drain   = 5 * time.Second
+	clients = 10_000
+)
 
 // Run serves until ctx ends; when it returns all is closed. It creates the tables that the Config names before it answers.
 func (s *Store) Run(ctx context.Context) error {
@@ -124,35 +126,10 @@ func (s *Store) Run(ctx context.Context) error {
 		if err := s.createTables(ctx); err != nil {
 			return errors.Join(err, s.listener.Close())
 		}
-		return s.serve(ctx, running)
+		serving, end := context.WithCancel(ctx)
+		defer end()
+		defer context.AfterFunc(running, end)()
+		return dynamo.NewServer(s.api, clients).Serve(serving, s.listener, drain)
 	})
 	return errors.Join(all.Wait(), s.engine.Close())
-}
-
-// serve answers requests until ctx or running ends.
-func (s *Store) serve(ctx, running context.Context) error {
-	server := &http.Server{Handler: s.api, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 5 * time.Minute, MaxHeaderBytes: 64 << 10}
-	done := make(chan struct{})
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		select {
-		case <-ctx.Done():
-		case <-running.Done():
-		case <-done:
-			return
-		}
-		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
-		defer cancel()
-		if server.Shutdown(late) != nil {
-			server.Close()
-		}
-	}()
-	err := server.Serve(s.listener)
-	close(done)
-	<-stopped
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
-	}
-	return fmt.Errorf("serving the tables: %w", err)
 }

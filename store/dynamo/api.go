@@ -67,6 +67,7 @@ type API struct {
 	signatures  signatures
 	counters    map[string]*operationCounter
 	iterators   iterators
+	dates       dates
 }
 
 // operation answers the parameters in r, and appends the answer to out.

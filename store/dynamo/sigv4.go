@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"net/textproto"
 	"slices"
 	"strings"
 	"sync"
@@ -23,19 +22,12 @@ type signatures struct {
 	keys map[string][]byte // by secret, date, region
 }
 
-// signed is what a signature is over.
-type signed struct {
-	method, path, query string
-	header              func(name string) string
-	body                []byte
-}
-
 // authenticate checks the signature of a request against the users. An error is the answer.
-func (a *API) authenticate(q signed) error {
+func (a *API) authenticate(h *head) error {
 	if len(a.cfg.Users) == 0 {
 		return nil
 	}
-	given := q.header("Authorization")
+	given := h.get("Authorization")
 	if given == "" {
 		return &Error{Code: "MissingAuthenticationTokenException", Message: "Request is missing Authentication Token"}
 	}
@@ -48,7 +40,7 @@ func (a *API) authenticate(q signed) error {
 		name, v, _ := strings.Cut(strings.TrimSpace(part), "=")
 		fields[name] = v
 	}
-	date := q.header("X-Amz-Date")
+	date := h.get("X-Amz-Date")
 	missing := ""
 	for _, name := range []string{"Credential", "Signature", "SignedHeaders"} {
 		if fields[name] == "" {
@@ -61,10 +53,10 @@ func (a *API) authenticate(q signed) error {
 	if missing != "" {
 		return &Error{Code: "IncompleteSignatureException", Message: missing + "Authorization=" + given}
 	}
-	return a.checkSignature(q, fields["Credential"], fields["SignedHeaders"], fields["Signature"], date)
+	return a.checkSignature(h, fields["Credential"], fields["SignedHeaders"], fields["Signature"], date)
 }
 
-func (a *API) checkSignature(q signed, credential, headers, signature, date string) error {
+func (a *API) checkSignature(h *head, credential, headers, signature, date string) error {
 	scope := strings.Split(credential, "/")
 	if len(scope) != 5 {
 		return &Error{Code: "IncompleteSignatureException", Message: fmt.Sprintf("Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, got '%s'", credential)}
@@ -98,7 +90,7 @@ func (a *API) checkSignature(q signed, credential, headers, signature, date stri
 	if !known {
 		return &Error{Code: "UnrecognizedClientException", Message: noSuchKey}
 	}
-	canonical := q.canonical(names, headers)
+	canonical := h.canonical(names, headers)
 	digest := sha256.Sum256([]byte(canonical))
 	toSign := "AWS4-HMAC-SHA256\n" + date + "\n" + strings.Join(scope[1:], "/") + "\n" + hex.EncodeToString(digest[:])
 	want := hex.EncodeToString(sum(a.signatures.key(secret, scope[1], scope[2]), toSign))
@@ -109,18 +101,14 @@ func (a *API) checkSignature(q signed, credential, headers, signature, date stri
 }
 
 // canonical is the request as it is signed. The digest of the body is always our own, so that another body does not pass.
-func (q *signed) canonical(names []string, headers string) string {
+func (h *head) canonical(names []string, headers string) string {
 	var b strings.Builder
-	path := q.path
-	if path == "" {
-		path = "/"
-	}
-	b.WriteString(q.method + "\n" + path + "\n" + q.query + "\n")
+	fmt.Fprintf(&b, "%s\n%s\n%s\n", h.method, h.path, h.query)
 	for _, name := range names {
-		v := strings.Join(strings.Fields(q.header(textproto.CanonicalMIMEHeaderKey(name))), " ")
+		v := strings.Join(strings.Fields(h.get(name)), " ")
 		b.WriteString(name + ":" + v + "\n")
 	}
-	digest := sha256.Sum256(q.body)
+	digest := sha256.Sum256(h.body)
 	b.WriteString("\n" + headers + "\n" + hex.EncodeToString(digest[:]))
 	return b.String()
 }
