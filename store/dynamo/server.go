@@ -129,10 +129,10 @@ type conn struct {
 func (c *conn) serve() {
 	s := c.server
 	defer func() {
-		c.nc.Close()
 		s.mu.Lock()
-		delete(s.conns, c)
+		delete(s.conns, c) // before the client can see the end, and come again
 		s.mu.Unlock()
+		c.nc.Close()
 		s.all.Done()
 	}()
 	for c.one() {

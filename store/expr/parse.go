@@ -1,6 +1,7 @@
 package expr
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -348,7 +349,7 @@ func (p *parser) parenthesized() (n *Node, ok bool, err error) {
 	return n, true, nil
 }
 
-// operandInParentheses says whether only a path or a value stands in the parentheses that come next.
+// operandInParentheses says whether only a path, a value or a size stands in the parentheses that come next.
 func (p *parser) operandInParentheses() bool {
 	i := p.at
 	for p.tokens[i].kind == tokSymbol && p.tokens[i].text == "(" {
@@ -358,17 +359,22 @@ func (p *parser) operandInParentheses() bool {
 	if end < 0 {
 		return false
 	}
+	if p.tokens[i].kind == tokWord && p.tokens[i+1].text == "(" && p.tokens[i].text != opNames[OpSize] {
+		return false
+	}
 	for ; i < end; i++ {
 		switch t := p.tokens[i]; {
-		case t.kind == tokSymbol && strings.Contains("[].", t.text):
-		case t.kind == tokSymbol, t.kind == tokEnd:
+		case t.kind == tokSymbol && !strings.Contains("[].()", t.text), t.kind == tokEnd:
 			return false
-		case t.kind == tokWord && i+1 < end && (p.tokens[i+1].kind == tokWord || p.tokens[i+1].kind == tokName):
+		case t.kind == tokWord && slices.Contains(joiners, strings.ToUpper(t.text)):
 			return false
 		}
 	}
 	return true
 }
+
+// joiners are the words that make a condition of operands.
+var joiners = []string{"AND", "OR", "NOT", "BETWEEN", "IN"}
 
 // closes is where the parenthesis at i is closed, -1 if nowhere.
 func (p *parser) closes(i int) int {
