@@ -13,6 +13,8 @@ const (
 	hotHalf = 10_000
 	// hotKeyBytes bounds the keys that are counted; longer ones are left out.
 	hotKeyBytes = 1024
+	// leastHot is how often a key must have been seen among those, so that it is not there by chance.
+	leastHot = 4
 	// leastForCurve is how much memory a store must be allowed for what the curve takes not to matter.
 	leastForCurve = 16 << 20
 )
@@ -96,7 +98,7 @@ func (t *traffic) age(now int64) {
 	t.since, t.before = now, 0
 }
 
-// Hot returns up to n keys, hottest first: those that got more than a few of the latest half minute's requests.
+// Hot returns up to n keys, hottest first: those that got more than a few hundred of the latest half minute's requests.
 func (s *Store) Hot(n int) []HotKey {
 	t := &s.traffic
 	t.age(s.now)
@@ -106,7 +108,7 @@ func (s *Store) Hot(n int) []HotKey {
 	}
 	var keys []HotKey
 	for _, c := range t.hot.Top(n) {
-		if own := c.Count - c.Over; own >= 1 {
+		if own := c.Count - c.Over; own >= leastHot {
 			keys = append(keys, HotKey{DB: int(c.Key[0]), Key: []byte(c.Key[1:]), PerSecond: own * hotEvery / ms * 1000, Share: own / t.hot.Total()})
 		}
 	}
