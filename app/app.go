@@ -26,6 +26,7 @@ import (
 	"github.com/banyanhq/banyan/gateway"
 	"github.com/banyanhq/banyan/observe"
 	"github.com/banyanhq/banyan/orchestrate"
+	"github.com/banyanhq/banyan/store"
 	"github.com/banyanhq/banyan/topology"
 )
 
@@ -66,6 +67,7 @@ type App struct {
 	gateway  *gateway.Gateway
 	caches   map[string]*cache.Server // the embedded ones
 	bus      atomic.Pointer[bus.Bus]  // nil: there is none, or not yet
+	tables   atomic.Pointer[store.Store]
 	orch     *orchestrate.Orchestrator
 	canaries canaryJournal
 	observer *observe.Observer
@@ -109,6 +111,7 @@ func New(cfg Config) (*App, error) {
 	}
 	if cfg.GatewayOnly {
 		warnOfCaches(cfg.System, cfg.Log)
+		warnOfTables(cfg.System, cfg.Log)
 	} else {
 		if a.caches, err = newCacheServers(cfg.System, cfg.Dir, cfg.Log); err != nil {
 			return nil, err
@@ -117,7 +120,7 @@ func New(cfg Config) (*App, error) {
 	a.orch, err = orchestrate.New(orchestrate.Config{
 		System: ownServices(cfg.System), Root: cfg.System.Dir, Dir: cfg.Dir, Log: cfg.Log, Balancer: balancer{a.gateway, cfg.System.Zone},
 		Env: func(service, _ string) []string {
-			return append(environ(a.system.Load(), service, a.gateway.EdgeURL, a.cacheURL), a.busEnviron(service)...)
+			return append(environ(a.system.Load(), service, a.gateway.EdgeURL, a.cacheURL), append(a.busEnviron(service), a.tablesEnviron(service)...)...)
 		},
 	})
 	if err != nil {
@@ -126,7 +129,7 @@ func New(cfg Config) (*App, error) {
 	a.addElsewhere(cfg.System)
 	a.observer, err = observe.New(observe.Config{
 		System: cfg.System.Name, Version: cfg.Version, Sample: a.sample, Log: cfg.Log,
-		Collectors: []prometheus.Collector{a.gateway.Collector(), cache.Collector(a.caches), bus.Collector(a.bus.Load)},
+		Collectors: []prometheus.Collector{a.gateway.Collector(), cache.Collector(a.caches), bus.Collector(a.bus.Load), store.Collector(a.tables.Load)},
 		Record:     observe.RecordConfig{Dir: filepath.Join(cfg.Dir, "samples")},
 	})
 	if err != nil {
@@ -196,15 +199,29 @@ func (a *App) listen(ctx context.Context) (socket net.Listener, err error) {
 	if err := a.openBus(); err != nil {
 		return nil, err
 	}
+	if err := a.openTables(); err != nil {
+		a.closeBlocks()
+		return nil, err
+	}
 	if before != nil {
 		if err := before.Confirm(); err != nil {
 			return nil, fmt.Errorf("taking over: %w", err)
 		}
 	}
-	if socket, err = control.Listen(a.cfg.Dir); err != nil && a.bus.Load() != nil {
-		a.bus.Load().Close()
+	if socket, err = control.Listen(a.cfg.Dir); err != nil {
+		a.closeBlocks()
 	}
 	return socket, err
+}
+
+// closeBlocks gives back what was opened of blocks that are not to run.
+func (a *App) closeBlocks() {
+	if b := a.bus.Load(); b != nil {
+		b.Close()
+	}
+	if s := a.tables.Load(); s != nil {
+		s.Close()
+	}
 }
 
 // inUse adds, where an address is taken by another program, the field of the file that names another.
@@ -232,6 +249,9 @@ func (a *App) serve(ctx context.Context, socket net.Listener) error {
 
 	if b := a.bus.Load(); b != nil {
 		outer.Go(func() error { return a.guard("bus", b.Run(rim)) })
+	}
+	if s := a.tables.Load(); s != nil {
+		outer.Go(func() error { return a.guard("tables", s.Run(rim)) })
 	}
 
 	var inner errgroup.Group
@@ -314,7 +334,7 @@ func (a *App) endpoints() (all []string) {
 	for _, name := range a.cacheNames() {
 		all = append(all, "cache "+name+" on "+a.cacheURL(name)+keptText(a.caches[name].Persists()))
 	}
-	return append(all, a.busEndpoints()...)
+	return append(append(all, a.busEndpoints()...), a.tableEndpoints()...)
 }
 
 // Info says what runs, and where.
