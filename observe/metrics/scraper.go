@@ -17,6 +17,7 @@ type Scraper struct {
 	store   *Store
 	targets func() []Target
 	client  *http.Client
+	poll    time.Duration // how often targets are asked for
 
 	mu       sync.Mutex
 	readings map[string]*reading
@@ -28,7 +29,7 @@ const refresh = 5 * time.Second
 
 // NewScraper returns one that reads the targets which the function names, asked every five seconds.
 func NewScraper(store *Store, targets func() []Target) *Scraper {
-	return &Scraper{store: store, targets: targets, readings: map[string]*reading{}, wrong: map[string]bool{},
+	return &Scraper{store: store, targets: targets, poll: refresh, readings: map[string]*reading{}, wrong: map[string]bool{},
 		client: &http.Client{
 			Transport: &http.Transport{
 				DialContext:         (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
@@ -49,7 +50,7 @@ func (s *Scraper) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer s.client.CloseIdleConnections()
 	defer wg.Wait()
-	ticker := time.NewTicker(refresh)
+	ticker := time.NewTicker(s.poll)
 	defer ticker.Stop()
 	for {
 		s.reconcile(ctx, &wg)
