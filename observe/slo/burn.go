@@ -97,7 +97,7 @@ const (
 // gets it no more knows that something between here and there is broken.
 func Rules(all []Objective, cfg Config) []rulefmt.RuleGroup {
 	cfg = cfg.withDefaults()
-	groups := []rulefmt.RuleGroup{{Name: "watchdog", Interval: model.Duration(30 * time.Second), Rules: []rulefmt.Rule{{
+	groups := []rulefmt.RuleGroup{{Name: "watchdog", Interval: model.Duration(cfg.Scrape), Rules: []rulefmt.Rule{{
 		Alert: WatchdogAlert, Expr: "vector(1)", Labels: map[string]string{"severity": "none"},
 		Annotations: map[string]string{"summary": "Always firing: when it stops, alerts do not arrive."},
 	}}}}
