@@ -25,6 +25,7 @@ import (
 	"github.com/banyanhq/banyan/cache"
 	"github.com/banyanhq/banyan/gateway"
 	"github.com/banyanhq/banyan/observe"
+	"github.com/banyanhq/banyan/observe/monitor"
 	"github.com/banyanhq/banyan/orchestrate"
 	"github.com/banyanhq/banyan/store"
 	"github.com/banyanhq/banyan/topology"
@@ -74,12 +75,17 @@ type App struct {
 	pulses   *observe.Pulses
 	scaler   *autoscale.Controller // nil where no service is scaled
 	metrics  net.Listener
-	since    time.Time
-	loaded   atomic.Pointer[time.Time] // when the system was read
-	state    atomic.Value              // string
-	parted   atomic.Bool               // another gateway has taken over
-	running  context.Context
-	stop     context.CancelFunc
+	// monitoring is the configuration of monitor, nil where nothing is kept; monitor is nil then too, or if it could not be
+	// opened.
+	monitoring *monitor.Config
+	monitor    atomic.Pointer[monitor.Monitor]
+	reloads    reloadJournal
+	since      time.Time
+	loaded     atomic.Pointer[time.Time] // when the system was read
+	state      atomic.Value              // string
+	parted     atomic.Bool               // another gateway has taken over
+	running    context.Context
+	stop       context.CancelFunc
 }
 
 // New checks that the system can be run and prepares its parts. It binds nothing and starts nothing.
@@ -129,10 +135,13 @@ func New(cfg Config) (*App, error) {
 	a.addElsewhere(cfg.System)
 	a.observer, err = observe.New(observe.Config{
 		System: cfg.System.Name, Version: cfg.Version, Sample: a.sample, Log: cfg.Log,
-		Collectors: []prometheus.Collector{a.gateway.Collector(), cache.Collector(a.caches), bus.Collector(a.bus.Load), store.Collector(a.tables.Load)},
+		Collectors: []prometheus.Collector{a.gateway.Collector(), cache.Collector(a.caches), bus.Collector(a.bus.Load), store.Collector(a.tables.Load), a.pressure()},
 		Record:     observe.RecordConfig{Dir: filepath.Join(cfg.Dir, "samples")},
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := a.configureMonitor(); err != nil {
 		return nil, err
 	}
 	a.pulses = observe.NewPulses(a.pulse)
@@ -159,6 +168,7 @@ func (a *App) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.openMonitor()
 	return a.serve(ctx, socket)
 }
 
@@ -241,6 +251,9 @@ func (a *App) serve(ctx context.Context, socket net.Listener) error {
 	outer.Go(func() error { return a.guard("control", control.Serve(rim, socket, a)) })
 	outer.Go(func() error { return a.guard("metrics", a.serveMetrics(rim)) })
 	outer.Go(func() error { return a.guard("observe", a.observer.Run(rim)) })
+	if m := a.monitor.Load(); m != nil {
+		outer.Go(func() error { return a.guard("monitor", m.Run(rim)) })
+	}
 	outer.Go(func() error { return a.guard("pulses", a.pulses.Run(rim)) })
 	outer.Go(func() error { return a.guard("gateway", a.gateway.Run(rim)) })
 	for name, server := range a.caches {
@@ -300,6 +313,9 @@ func stopped(ctx context.Context, err error) error {
 func (a *App) serveMetrics(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", a.observer.Handler())
+	if m := a.monitor.Load(); m != nil {
+		mux.Handle("/", m.Mux())
+	}
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	done := make(chan struct{})
 	go func() {
@@ -340,11 +356,19 @@ func (a *App) endpoints() (all []string) {
 // Info says what runs, and where.
 func (a *App) Info() control.Info {
 	return control.Info{
-		Bus:    a.busURL(),
+		Bus: a.busURL(), Monitor: a.monitorURL(),
 		System: a.system.Load().Name, State: a.state.Load().(string), PID: os.Getpid(), Since: a.since, Loaded: *a.loaded.Load(),
 		Address: a.gateway.Addr().String(), Metrics: "http://" + a.metrics.Addr().String() + "/metrics",
 		Endpoints: a.endpoints(), Files: a.cfg.Files, Cores: runtime.NumCPU(),
 	}
+}
+
+// monitorURL is where Prometheus's API is answered, empty where no metrics are kept.
+func (a *App) monitorURL() string {
+	if a.monitor.Load() == nil {
+		return ""
+	}
+	return a.adminURL()
 }
 
 // Status is the system's state, with rates and latencies over the last window.

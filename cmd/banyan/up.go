@@ -105,10 +105,7 @@ func (c *cli) serve(ctx context.Context, cfg app.Config) error {
 			_ = writeJSON(c.out, i) // a closed standard output ends nothing
 			return
 		}
-		fmt.Fprintf(c.out, "%s serves on http://%s (metrics: %s)\n", i.System, i.Address, i.Metrics)
-		for _, e := range i.Endpoints {
-			fmt.Fprintln(c.out, e)
-		}
+		c.printServing(i)
 	}
 	a, err := app.New(cfg)
 	if err != nil {
@@ -126,6 +123,17 @@ func (c *cli) serve(ctx context.Context, cfg app.Config) error {
 		fmt.Fprintf(c.out, "%s is down\n", cfg.System.Name)
 	}
 	return nil
+}
+
+// printServing says where everything is.
+func (c *cli) printServing(i control.Info) {
+	fmt.Fprintf(c.out, "%s serves on http://%s (metrics: %s)\n", i.System, i.Address, i.Metrics)
+	if i.Monitor != "" {
+		fmt.Fprintf(c.out, "Prometheus's API, for Grafana, on %s\n", i.Monitor)
+	}
+	for _, e := range i.Endpoints {
+		fmt.Fprintln(c.out, e)
+	}
 }
 
 // logFile is where a detached system's own output goes, in the state directory.
@@ -189,10 +197,7 @@ func (c *cli) waitServing(ctx context.Context, client *control.Client, child *ex
 		if c.json {
 			return writeJSON(c.out, i)
 		}
-		fmt.Fprintf(c.out, "%s serves on http://%s (metrics: %s)\n", i.System, i.Address, i.Metrics)
-		for _, e := range i.Endpoints {
-			fmt.Fprintln(c.out, e)
-		}
+		c.printServing(i)
 		fmt.Fprintf(c.out, "pid %d, log %s\n", i.PID, path)
 		return nil
 	}
