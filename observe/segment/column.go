@@ -17,12 +17,11 @@ type block struct {
 	times   []int64
 	numbers []uint64
 	place   []*Stream // of each row
-	err     error     // of the first column that was damaged
+	err     error     // a column makes no sense, although its checksum fits
 }
 
 type stored struct {
 	data     []byte
-	sum      uint32
 	length   int
 	unpacked *cells
 }
@@ -57,7 +56,11 @@ func openBlock(data []byte, streams []*Stream) (*block, error) {
 		if size > uint64(len(body)) || len(d.rest) < 4 {
 			return nil, errBlock
 		}
-		c := &stored{data: body[:size], sum: binary.LittleEndian.Uint32([]byte(d.rest[:4]))}
+		c := &stored{data: body[:size]}
+		// All are checked at once: a row must not be given before it is known that the whole of it can be read.
+		if crc32.Checksum(c.data, castagnoli) != binary.LittleEndian.Uint32([]byte(d.rest[:4])) {
+			return nil, errBlock
+		}
 		d.rest, body = d.rest[4:], body[size:]
 		c.length = int(d.uint())
 		b.columns[name] = c
@@ -74,7 +77,7 @@ func openBlock(data []byte, streams []*Stream) (*block, error) {
 // raw is a column's bytes.
 func (b *block) raw(name string) (string, bool) {
 	c := b.columns[name]
-	if c == nil || crc32.Checksum(c.data, castagnoli) != c.sum {
+	if c == nil {
 		return "", false
 	}
 	if c.length == 0 {

@@ -132,7 +132,7 @@ func Open(cfg Config) (*Store, error) {
 func (s *Store) open() (err error) {
 	fs, dir := s.cfg.FS, s.cfg.Dir
 	if !s.cfg.ReadOnly {
-		if err := fs.MkdirAll(dir, 0o755); err != nil {
+		if err := makeDir(fs, dir); err != nil {
 			return err
 		}
 		if s.lock, err = fs.Lock(fs.PathJoin(dir, "lock")); err != nil {
@@ -167,6 +167,26 @@ func (s *Store) open() (err error) {
 		s.removeStrays()
 	}
 	s.manifest.Segments = kept
+	return nil
+}
+
+// makeDir makes a directory and those above it that are missing, so that they outlive a failure of the machine.
+func makeDir(fs vfs.FS, dir string) error {
+	var above []string
+	for d := dir; ; d = fs.PathDir(d) {
+		if _, err := fs.Stat(d); err == nil || d == fs.PathDir(d) {
+			break
+		}
+		above = append(above, fs.PathDir(d))
+	}
+	if err := fs.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for _, d := range above {
+		if err := syncDir(fs, d); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
