@@ -58,24 +58,25 @@ type Config struct {
 
 // App is a system that runs on this machine. New prepares it, Run runs it.
 type App struct {
-	cfg      Config
-	system   atomic.Pointer[topology.System] // what runs; Reload replaces it
-	reload   sync.Mutex                      // held by Reload
-	gateway  *gateway.Gateway
-	caches   map[string]*cache.Server // the embedded ones
-	bus      atomic.Pointer[bus.Bus]  // nil: there is none, or not yet
-	orch     *orchestrate.Orchestrator
-	canaries canaryJournal
-	observer *observe.Observer
-	pulses   *observe.Pulses
-	scaler   *autoscale.Controller // nil where no service is scaled
-	metrics  net.Listener
-	since    time.Time
-	loaded   atomic.Pointer[time.Time] // when the system was read
-	state    atomic.Value              // string
-	parted   atomic.Bool               // another gateway has taken over
-	running  context.Context
-	stop     context.CancelFunc
+	cfg       Config
+	system    atomic.Pointer[topology.System] // what runs; Reload replaces it
+	reload    sync.Mutex                      // held by Reload
+	gateway   *gateway.Gateway
+	caches    map[string]*cache.Server // the embedded ones
+	bus       atomic.Pointer[bus.Bus]  // nil: there is none, or not yet
+	orch      *orchestrate.Orchestrator
+	canaries  canaryJournal
+	observer  *observe.Observer
+	pulses    *observe.Pulses
+	scaler    *autoscale.Controller // nil where no service is scaled
+	metrics   net.Listener
+	telemetry atomic.Pointer[telemetry] // nil: there is none, or not yet
+	since     time.Time
+	loaded    atomic.Pointer[time.Time] // when the system was read
+	state     atomic.Value              // string
+	parted    atomic.Bool               // another gateway has taken over
+	running   context.Context
+	stop      context.CancelFunc
 }
 
 // New checks that the system can be run and prepares its parts. It binds nothing and starts nothing.
@@ -114,9 +115,11 @@ func New(cfg Config) (*App, error) {
 	}
 	a.orch, err = orchestrate.New(orchestrate.Config{
 		System: ownServices(cfg.System), Root: cfg.System.Dir, Dir: cfg.Dir, Log: cfg.Log, Balancer: balancer{a.gateway, cfg.System.Zone},
-		Env: func(service, _ string) []string {
-			return append(environ(a.system.Load(), service, a.gateway.EdgeURL, a.cacheURL), a.busEnviron(service)...)
+		Env: func(service, replica string) []string {
+			env := append(environ(a.system.Load(), service, a.gateway.EdgeURL, a.cacheURL), a.busEnviron(service)...)
+			return append(env, a.telemetryEnviron(service, replica)...)
 		},
+		Output: a.output,
 	})
 	if err != nil {
 		return nil, err
@@ -124,7 +127,7 @@ func New(cfg Config) (*App, error) {
 	a.addElsewhere(cfg.System)
 	a.observer, err = observe.New(observe.Config{
 		System: cfg.System.Name, Version: cfg.Version, Sample: a.sample, Log: cfg.Log,
-		Collectors: []prometheus.Collector{a.gateway.Collector(), cache.Collector(a.caches), bus.Collector(a.bus.Load)},
+		Collectors: []prometheus.Collector{a.gateway.Collector(), cache.Collector(a.caches), bus.Collector(a.bus.Load), telemetryCollector{a}},
 		Record:     observe.RecordConfig{Dir: filepath.Join(cfg.Dir, "samples")},
 	})
 	if err != nil {
@@ -194,13 +197,19 @@ func (a *App) listen(ctx context.Context) (socket net.Listener, err error) {
 	if err := a.openBus(); err != nil {
 		return nil, err
 	}
+	a.openTelemetry()
 	if before != nil {
 		if err := before.Confirm(); err != nil {
 			return nil, fmt.Errorf("taking over: %w", err)
 		}
 	}
-	if socket, err = control.Listen(a.cfg.Dir); err != nil && a.bus.Load() != nil {
-		a.bus.Load().Close()
+	if socket, err = control.Listen(a.cfg.Dir); err != nil {
+		if a.bus.Load() != nil {
+			a.bus.Load().Close()
+		}
+		if t := a.telemetry.Load(); t != nil {
+			t.close()
+		}
 	}
 	return socket, err
 }
@@ -230,6 +239,9 @@ func (a *App) serve(ctx context.Context, socket net.Listener) error {
 
 	if b := a.bus.Load(); b != nil {
 		outer.Go(func() error { return a.guard("bus", b.Run(rim)) })
+	}
+	if t := a.telemetry.Load(); t != nil {
+		outer.Go(func() error { return a.guard("logs and traces", t.run(rim, a.gateway)) })
 	}
 
 	var inner errgroup.Group
@@ -278,6 +290,9 @@ func stopped(ctx context.Context, err error) error {
 func (a *App) serveMetrics(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", a.observer.Handler())
+	if t := a.telemetry.Load(); t != nil {
+		t.mount(mux)
+	}
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	done := make(chan struct{})
 	go func() {
@@ -312,7 +327,7 @@ func (a *App) endpoints() (all []string) {
 	for _, name := range a.cacheNames() {
 		all = append(all, "cache "+name+" on "+a.cacheURL(name)+keptText(a.caches[name].Persists()))
 	}
-	return append(all, a.busEndpoints()...)
+	return append(append(all, a.busEndpoints()...), a.telemetryEndpoints()...)
 }
 
 // Info says what runs, and where.

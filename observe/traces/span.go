@@ -39,6 +39,8 @@ type Span struct {
 	Kept   string  `json:"kept,omitempty"`
 	Weight float64 `json:"weight,omitempty"`
 	Caller string  `json:"caller,omitempty"`
+
+	from, to string // of an Outer
 }
 
 // Event is something that happened during a span.

@@ -179,6 +179,11 @@ func (t *Traces) Add(spans ...*Span) {
 		t.counters.spans++
 		t.add(s, now)
 	}
+	t.bound(now)
+}
+
+// bound decides the oldest traces where memory is short, and has what is kept stored; t.mu is held.
+func (t *Traces) bound(now time.Time) {
 	for t.bytes > t.cfg.MaxPending && t.order.Len() > 0 {
 		t.counters.early++
 		t.decide(t.order.Front(), now)
@@ -232,6 +237,7 @@ func (t *Traces) decide(e *list.Element, now time.Time) {
 	delete(t.waiting, p.id)
 	t.bytes -= p.bytes
 
+	adopt(p.spans)
 	callers(p.spans)
 	for _, s := range p.spans {
 		t.redded.edge(s)
