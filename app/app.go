@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -80,6 +81,7 @@ type App struct {
 	monitoring *monitor.Config
 	monitor    atomic.Pointer[monitor.Monitor]
 	reloads    reloadJournal
+	telemetry  atomic.Pointer[telemetry] // nil: there is none, or not yet
 	since      time.Time
 	loaded     atomic.Pointer[time.Time] // when the system was read
 	state      atomic.Value              // string
@@ -125,9 +127,11 @@ func New(cfg Config) (*App, error) {
 	}
 	a.orch, err = orchestrate.New(orchestrate.Config{
 		System: ownServices(cfg.System), Root: cfg.System.Dir, Dir: cfg.Dir, Log: cfg.Log, Balancer: balancer{a.gateway, cfg.System.Zone},
-		Env: func(service, _ string) []string {
-			return append(environ(a.system.Load(), service, a.gateway.EdgeURL, a.cacheURL), append(a.busEnviron(service), a.tablesEnviron(service)...)...)
+		Env: func(service, replica string) []string {
+			env := append(environ(a.system.Load(), service, a.gateway.EdgeURL, a.cacheURL), a.busEnviron(service)...)
+			return append(append(env, a.tablesEnviron(service)...), a.telemetryEnviron(service, replica)...)
 		},
+		Output: a.output,
 	})
 	if err != nil {
 		return nil, err
@@ -135,7 +139,7 @@ func New(cfg Config) (*App, error) {
 	a.addElsewhere(cfg.System)
 	a.observer, err = observe.New(observe.Config{
 		System: cfg.System.Name, Version: cfg.Version, Sample: a.sample, Log: cfg.Log,
-		Collectors: []prometheus.Collector{a.gateway.Collector(), cache.Collector(a.caches), bus.Collector(a.bus.Load), store.Collector(a.tables.Load), a.pressure()},
+		Collectors: []prometheus.Collector{a.gateway.Collector(), cache.Collector(a.caches), bus.Collector(a.bus.Load), store.Collector(a.tables.Load), a.pressure(), telemetryCollector{a}},
 		Record:     observe.RecordConfig{Dir: filepath.Join(cfg.Dir, "samples")},
 	})
 	if err != nil {
@@ -213,6 +217,7 @@ func (a *App) listen(ctx context.Context) (socket net.Listener, err error) {
 		a.closeBlocks()
 		return nil, err
 	}
+	a.openTelemetry()
 	if before != nil {
 		if err := before.Confirm(); err != nil {
 			return nil, fmt.Errorf("taking over: %w", err)
@@ -231,6 +236,9 @@ func (a *App) closeBlocks() {
 	}
 	if s := a.tables.Load(); s != nil {
 		s.Close()
+	}
+	if t := a.telemetry.Load(); t != nil {
+		t.close()
 	}
 }
 
@@ -265,6 +273,9 @@ func (a *App) serve(ctx context.Context, socket net.Listener) error {
 	}
 	if s := a.tables.Load(); s != nil {
 		outer.Go(func() error { return a.guard("tables", s.Run(rim)) })
+	}
+	if t := a.telemetry.Load(); t != nil {
+		outer.Go(func() error { return a.guard("logs and traces", t.run(rim, a.gateway)) })
 	}
 
 	var inner errgroup.Group
@@ -316,6 +327,9 @@ func (a *App) serveMetrics(ctx context.Context) error {
 	if m := a.monitor.Load(); m != nil {
 		mux.Handle("/", m.Mux())
 	}
+	if t := a.telemetry.Load(); t != nil {
+		t.mount(mux)
+	}
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	done := make(chan struct{})
 	go func() {
@@ -350,7 +364,7 @@ func (a *App) endpoints() (all []string) {
 	for _, name := range a.cacheNames() {
 		all = append(all, "cache "+name+" on "+a.cacheURL(name)+keptText(a.caches[name].Persists()))
 	}
-	return append(append(all, a.busEndpoints()...), a.tableEndpoints()...)
+	return slices.Concat(all, a.busEndpoints(), a.tableEndpoints(), a.telemetryEndpoints())
 }
 
 // Info says what runs, and where.
