@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/banyanhq/banyan/orchestrate"
 	"github.com/banyanhq/banyan/topology"
 )
 
@@ -43,7 +44,9 @@ func (a *App) Reload() ([]string, error) {
 	a.system.Store(sys)
 	a.loaded.Store(&now)
 	a.changeElsewhere(old, sys)
-	return changes(old, sys), nil
+	changed := changes(old, sys)
+	a.canaries.add(orchestrate.Event{Time: now, What: "reloaded", Why: strings.Join(changed, ", ")})
+	return changed, nil
 }
 
 // restart says how a change comes about that cannot be reloaded.

@@ -87,6 +87,8 @@ type Info struct {
 	Bus string `json:"bus,omitempty"`
 	// Metrics is the URL of the Prometheus metrics.
 	Metrics string `json:"metrics"`
+	// Page is the URL of the page, empty where there is none.
+	Page string `json:"page,omitempty"`
 	// Files of the topology, absolute.
 	Files []string `json:"files"`
 	// Cores of the machine.

@@ -97,7 +97,9 @@ func (c *cli) serve(ctx context.Context, cfg app.Config) error {
 		for _, e := range i.Endpoints {
 			fmt.Fprintln(c.out, e)
 		}
+		c.printPage(control.Dial(cfg.Dir), i)
 	}
+	cfg.Page = c.page(cfg.Files)
 	a, err := app.New(cfg)
 	if err != nil {
 		return err
@@ -181,6 +183,7 @@ func (c *cli) waitServing(ctx context.Context, client *control.Client, child *ex
 		for _, e := range i.Endpoints {
 			fmt.Fprintln(c.out, e)
 		}
+		c.printPage(client, i)
 		fmt.Fprintf(c.out, "pid %d, log %s\n", i.PID, path)
 		return nil
 	}
