@@ -57,8 +57,20 @@ type Config struct {
 	TakeOver bool
 	// Lapse is how many times faster than the clock time passes for the autoscaler (autoscale.Config). Default: 1.
 	Lapse float64
+	// Page, if set, makes what is served on the admin address beside the metrics. Default: nothing.
+	Page func(*App) (Page, error)
 	// Linger is how long streams and TCP connections may go on once another gateway has taken over. Default 10 minutes.
 	Linger time.Duration
+}
+
+// Page is what people see of a running system in a browser.
+type Page interface {
+	// Handler of the admin address, which must ask who asks.
+	http.Handler
+	// API answers operations on the control socket, which only its owner can reach.
+	API() http.Handler
+	// Run owns what the page does in the background, until ctx ends. It returns when all of that has ended.
+	Run(ctx context.Context) error
 }
 
 // App is a system that runs on this machine. New prepares it, Run runs it.
@@ -75,6 +87,7 @@ type App struct {
 	observer *observe.Observer
 	pulses   *observe.Pulses
 	scaler   *autoscale.Controller // nil where no service is scaled
+	page     Page                  // nil: none
 	metrics  net.Listener
 	// monitoring is the configuration of monitor, nil where nothing is kept; monitor is nil then too, or if it could not be
 	// opened.
@@ -149,7 +162,12 @@ func New(cfg Config) (*App, error) {
 		return nil, err
 	}
 	a.pulses = observe.NewPulses(a.pulse)
-	a.scaler, err = newAutoscaler(a)
+	if a.scaler, err = newAutoscaler(a); err != nil {
+		return nil, err
+	}
+	if cfg.Page != nil {
+		a.page, err = cfg.Page(a)
+	}
 	return a, err
 }
 
@@ -256,11 +274,14 @@ func (a *App) serve(ctx context.Context, socket net.Listener) error {
 	rim, endRim := context.WithCancel(context.WithoutCancel(ctx))
 	defer endRim()
 	var outer errgroup.Group
-	outer.Go(func() error { return a.guard("control", control.Serve(rim, socket, a)) })
+	outer.Go(func() error { return a.guard("control", control.Serve(rim, socket, a, a.pageAPI())) })
 	outer.Go(func() error { return a.guard("metrics", a.serveMetrics(rim)) })
 	outer.Go(func() error { return a.guard("observe", a.observer.Run(rim)) })
 	if m := a.monitor.Load(); m != nil {
 		outer.Go(func() error { return a.guard("monitor", m.Run(rim)) })
+	}
+	if a.page != nil {
+		outer.Go(func() error { return a.guard("page", a.page.Run(rim)) })
 	}
 	outer.Go(func() error { return a.guard("pulses", a.pulses.Run(rim)) })
 	outer.Go(func() error { return a.guard("gateway", a.gateway.Run(rim)) })
@@ -321,31 +342,6 @@ func stopped(ctx context.Context, err error) error {
 	return err
 }
 
-func (a *App) serveMetrics(ctx context.Context) error {
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", a.observer.Handler())
-	if m := a.monitor.Load(); m != nil {
-		mux.Handle("/", m.Mux())
-	}
-	if t := a.telemetry.Load(); t != nil {
-		t.mount(mux)
-	}
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		<-ctx.Done()
-		srv.Close()
-	}()
-	err := srv.Serve(a.metrics)
-	handedOver := a.parted.Load() && errors.Is(err, net.ErrClosed)
-	if !errors.Is(err, http.ErrServerClosed) && !handedOver {
-		return err
-	}
-	<-done
-	return nil
-}
-
 // endpoints are the addresses from outside besides the plain one.
 func (a *App) endpoints() (all []string) {
 	if addr := a.gateway.TLSAddr(); addr != nil {
@@ -371,18 +367,10 @@ func (a *App) endpoints() (all []string) {
 func (a *App) Info() control.Info {
 	return control.Info{
 		Bus: a.busURL(), Monitor: a.monitorURL(),
-		System: a.system.Load().Name, State: a.state.Load().(string), PID: os.Getpid(), Since: a.since, Loaded: *a.loaded.Load(),
+		System: a.system.Load().Name, State: a.State(), PID: os.Getpid(), Since: a.since, Loaded: *a.loaded.Load(),
 		Address: a.gateway.Addr().String(), Metrics: "http://" + a.metrics.Addr().String() + "/metrics",
-		Endpoints: a.endpoints(), Files: a.cfg.Files, Cores: runtime.NumCPU(),
+		Endpoints: a.endpoints(), Files: a.cfg.Files, Cores: runtime.NumCPU(), Page: a.pageURL(),
 	}
-}
-
-// monitorURL is where Prometheus's API is answered, empty where no metrics are kept.
-func (a *App) monitorURL() string {
-	if a.monitor.Load() == nil {
-		return ""
-	}
-	return a.adminURL()
 }
 
 // Status is the system's state, with rates and latencies over the last window.
@@ -407,6 +395,15 @@ func (a *App) Scale(ctx context.Context, service string, change orchestrate.Chan
 
 // Restart replaces all replicas of a service, one after the other.
 func (a *App) Restart(ctx context.Context, service string) error { return a.orch.Restart(ctx, service) }
+
+// System is the topology that it goes by. It must not be changed.
+func (a *App) System() *topology.System { return a.system.Load() }
+
+// State is starting, serving or stopping.
+func (a *App) State() string { return a.state.Load().(string) }
+
+// Dir is the state directory.
+func (a *App) Dir() string { return a.cfg.Dir }
 
 // Topology is the system that it goes by, as YAML with everything said.
 func (a *App) Topology() ([]byte, error) { return a.system.Load().YAML() }
