@@ -54,6 +54,9 @@ func (c *core) apply(g *group, m *raftpb.Message) {
 	for _, after := range a.after {
 		after()
 	}
+	if g.raft == nil {
+		return // one of the entries ended it
+	}
 	c.deliver(g, m.Responses)
 	c.confirmReads(g)
 }
@@ -114,7 +117,7 @@ func (a *application) command(index uint64, cmd *command) (o outcome, err error)
 			return o, err
 		}
 	}
-	if cmd.generation != a.next.desc.Generation && !a.c.planted.has(bugIgnoreGeneration) || a.next.frozen && cmd.kind != commandFreeze {
+	if cmd.generation != a.next.desc.Generation && !a.c.planted.has(bugIgnoreGeneration) || a.next.frozen && cmd.kind != commandThaw {
 		o.err = errMoved
 		return o, nil
 	}
@@ -135,6 +138,12 @@ func (a *application) command(index uint64, cmd *command) (o outcome, err error)
 		o.err, err = a.split(cmd)
 	case commandFreeze:
 		o.err = a.freeze()
+	case commandAbort:
+		a.next.desc.Generation++
+		a.changed = true
+	case commandThaw:
+		a.next.desc.Generation++
+		a.next.frozen, a.changed = false, true
 	case commandMerge:
 		o.err, err = a.merge(index, cmd)
 	}
@@ -226,9 +235,7 @@ func (a *application) confChange(e *raftpb.Entry) (o outcome, err error) {
 	g := a.g
 	a.after = append(a.after, func() {
 		g.lease.until, g.round = 0, a.c.restartRound(g) // answers of the old majority do not count in the new one
-		if g.state.desc.replica(g.self) == nil {
-			a.c.remove(g, g.state.desc.NextReplica)
-		}
+		g.leaving = g.state.desc.replica(g.self) == nil
 	})
 	return o, nil
 }

@@ -277,6 +277,9 @@ func (c *core) deliver(g *group, messages []*raftpb.Message) {
 			c.sendRaft(g, m)
 			continue
 		}
+		if g.raft == nil {
+			return
+		}
 		c.guard(g, func() { _ = g.raft.Step(m) })
 	}
 	c.mark(g)

@@ -21,6 +21,7 @@ type group struct {
 	raft *raft.RawNode
 	err  error // it has failed and takes no part any more
 
+	leaving     bool // it was removed from the group, and stays until another member knows that as well
 	hasData     bool // false: a replica that waits for its first snapshot, or for the split that makes it
 	state       state
 	applied     uint64
@@ -64,15 +65,13 @@ func (c *core) load(id uint64) error {
 	}
 	self := l.State().Replica
 	switch {
-	case found && s.desc.replica(self) == nil: // removed, and crashed before its data were
-		c.stats.Removed++
-		return c.staged.Destroy(id, s.desc.NextReplica, s.desc.Start, s.desc.End)
 	case self < l.Tombstone():
 		return c.staged.Destroy(id, l.Tombstone(), nil, nil)
 	case !found && self == 0:
 		return nil // nothing but a tombstone
 	}
 	g := &group{id: id, self: self, log: l, state: s, applied: index, appliedTerm: term, hasData: found}
+	g.leaving = found && s.desc.replica(self) == nil
 	if c.planted.has(bugForgetApplied) && found {
 		if start, t := l.Start(); start < index {
 			g.applied, g.appliedTerm = start, t

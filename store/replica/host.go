@@ -251,7 +251,7 @@ func (h *Host) Split(ctx context.Context, group uint64, key []byte, newGroup uin
 
 // Merge lets a group take over the keys of its right neighbour, which must have voters on the same nodes. This node must
 // lead both: the leadership of the group moves towards that of its neighbour by itself, so a NotLeaderError means to
-// try again on the node that it names. Once begun a merge cannot be called off: until it is done the neighbour's keys
+// try again on the node that it names. While it goes on the neighbour's keys
 // are not available, and whichever node leads the group goes on with it.
 func (h *Host) Merge(ctx context.Context, group uint64) error {
 	return h.change(ctx, group, mergeRight)

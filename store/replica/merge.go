@@ -16,6 +16,10 @@ import (
 // consistent reads. Once every replica of it has all of its log, which only its leader knows, the left group is told by
 // a command to take over its keys; on each node that carries out what the right replica had yet to apply, and ends it.
 // Whoever leads the left group finds a frozen neighbour and goes on, so a crash between the steps only delays.
+//
+// If that takes too long, because a node is down or the replicas were moved meanwhile, the left group first makes sure
+// by a command that no merge proposed so far can happen any more: each names the state of the group that it was made
+// for, of which this changes the generation. Then the right one is thawed.
 
 // merge is a merge that this leader of the left group is busy with.
 type merge struct {
@@ -23,7 +27,9 @@ type merge struct {
 	event    uint64
 	frozen   bool   // the freeze was proposed
 	proposed bool   // so was the merge
-	expires  uint64 // for whoever asked
+	begun    uint64 // tick
+	aborting bool
+	from     uint64 // the generation that an abort changes
 }
 
 // mergeRight begins to merge the right neighbour into the group.
@@ -40,7 +46,7 @@ func mergeRight(c *core, g *group, event uint64) error {
 	if !right.leads() {
 		return c.follow(g, right)
 	}
-	g.merging = &merge{right: right.id, event: event, expires: c.tick + uint64(c.cfg.TimeoutTicks)}
+	g.merging = &merge{right: right.id, event: event, begun: c.tick}
 	c.tickMerge(g)
 	return nil
 }
@@ -81,46 +87,58 @@ func (c *core) tickMerge(g *group) {
 		if right == nil || !right.state.frozen || !g.leads() || g.state.frozen {
 			return
 		}
-		m = &merge{right: right.id, frozen: true}
+		m = &merge{right: right.id, frozen: true, begun: c.tick}
 		g.merging = m
 	}
 	right := c.groups[m.right]
 	switch {
-	case right == nil || right != c.neighbour(g): // done, or not the neighbour any more
+	case right == nil: // done
 		c.endMerge(g, nil)
-		if m.event != 0 && right != nil {
-			c.finish(m.event, nil, ErrRefused)
-		}
 		return
-	case !g.leads() || right.raft == nil:
+	case right != c.neighbour(g) || !g.leads() || right.raft == nil:
 		c.endMerge(g, ErrUnknownOutcome)
 		return
-	case m.event != 0 && c.tick >= m.expires:
-		c.finish(m.event, nil, ErrUnknownOutcome)
-		m.event = 0
 	}
 	c.wake(g)
 	c.wake(right)
+	late := c.tick > m.begun+uint64(c.cfg.TimeoutTicks)/2
 	switch {
+	case m.aborting && !right.state.frozen:
+		c.endMerge(g, fmt.Errorf("%w: not all replicas could be brought together in time", ErrUnavailable))
+	case m.aborting:
+		c.tickAbort(g, right)
+	case late && right.state.frozen:
+		m.aborting, m.from, m.begun = true, g.state.desc.Generation, c.tick
+		c.tickAbort(g, right)
+	case late:
+		c.endMerge(g, ErrUnknownOutcome) // the freeze may still happen; then this begins again
 	case !right.leads():
 		_ = c.follow(g, right)
 	case !right.state.frozen && !m.frozen:
 		m.frozen = true
 		c.submit(0, command{kind: commandFreeze, key: right.state.desc.Start})
-	case !right.state.frozen && m.event == 0: // the freeze was lost, and nobody waits
-		c.endMerge(g, nil)
 	case right.state.frozen && sameNodes(&g.state, &right.state) && right.everywhere() && (!m.proposed || c.tick%32 == 0):
 		m.proposed = true
 		c.submit(0, command{kind: commandMerge, key: g.state.desc.Start, group: right.id, index: right.applied, body: encodeState(&g.state)})
 	}
 }
 
+// tickAbort goes on with calling a merge off, one command after the other.
+func (c *core) tickAbort(g, right *group) {
+	m := g.merging
+	if (c.tick-m.begun)%16 != 0 {
+		return
+	}
+	if g.state.desc.Generation == m.from {
+		c.submit(0, command{kind: commandAbort, key: g.state.desc.Start})
+	} else {
+		c.submit(0, command{kind: commandThaw, key: right.state.desc.Start})
+	}
+}
+
 func (c *core) endMerge(g *group, err error) {
-	if m := g.merging; m != nil && m.event != 0 {
-		if err != nil || c.groups[m.right] == nil {
-			c.finish(m.event, nil, err)
-			m.event = 0
-		}
+	if g.merging != nil {
+		c.finish(g.merging.event, nil, err)
 	}
 	g.merging = nil
 }
@@ -148,6 +166,7 @@ func (a *application) freeze() (refused error) {
 		return fmt.Errorf("%w: replicas of group %d are being changed", ErrRefused, a.g.id)
 	}
 	a.next.frozen, a.changed = true, true
+	a.next.desc.Generation++
 	return nil
 }
 

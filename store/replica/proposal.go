@@ -93,7 +93,7 @@ func (c *core) giveUp(p *proposal, err error) {
 func (c *core) try(p *proposal) {
 	g := c.route(p.cmd.key)
 	switch {
-	case g == nil:
+	case g == nil || g.leaving:
 		c.giveUp(p, ErrNotHere)
 		return
 	case g.err != nil:

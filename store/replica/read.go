@@ -78,7 +78,7 @@ func (e readKey) happen(c *core) {
 func (c *core) admit(r *read) {
 	g := c.route(r.key)
 	switch {
-	case g == nil || g.restore && !r.consistent:
+	case g == nil || g.leaving || g.restore && !r.consistent:
 		c.endRead(r, ErrNotHere)
 		return
 	case g.err != nil:

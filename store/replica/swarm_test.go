@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -103,10 +104,10 @@ func runSeed(p profile, planted bugs, say func(string, ...any)) (rep seedReport)
 	rep.profile = p
 	defer func() {
 		if r := recover(); r != nil {
-			if planted == 0 {
-				panic(r)
-			}
 			rep.err = fmt.Errorf("panic: %v", r) // the Raft algorithm, or a database, saw that something is impossible
+			if planted == 0 {
+				rep.err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+			}
 		}
 	}()
 	cfg := Config{Tick: 100 * time.Millisecond, ElectionTicks: 10, HeartbeatTicks: 2, QuiesceTicks: p.Quiesce, LeaseReads: p.Lease,
@@ -289,7 +290,7 @@ func (r *run) heal() {
 			return
 		}
 		if attempt == 3 {
-			s.failf("liveness: after all faults ended: %s", left)
+			s.failf("liveness: after all faults ended: %s\n%s", left, s.describe())
 		}
 	}
 }
@@ -344,6 +345,25 @@ func (r *run) serve(attempt int) (left string) {
 	return strings.Join(names, ", ")
 }
 
+// describe says where all replicas stand.
+func (s *sim) describe() string {
+	var b strings.Builder
+	for _, n := range s.nodes {
+		if !n.up {
+			fmt.Fprintf(&b, "node %d is down\n", n.id)
+			continue
+		}
+		for _, g := range n.core.status() {
+			last, _ := n.core.groups[g.Group].LastIndex()
+			start, _ := n.core.groups[g.Group].log.Start()
+			fmt.Fprintf(&b, "node %d group %d replica %d [%x,%x) gen %d term %d leader %d leads %v log %d..%d applied %d data %v frozen %v asleep %v conf %v replicas %v err %v\n",
+				n.id, g.Group, g.Replica, g.Start, g.End, g.Generation, g.Term, g.Leader, g.Leads, start, last, g.Applied, g.HasData, g.Merging, g.Asleep,
+				n.core.groups[g.Group].state.conf, g.Replicas, g.Err)
+		}
+	}
+	return b.String()
+}
+
 type kvInput struct {
 	op    byte
 	value string
@@ -376,7 +396,7 @@ var register = porcupine.Model{
 
 func (r *run) checkHistories() error {
 	for key, history := range r.history {
-		switch porcupine.CheckOperationsTimeout(register, history, 20*time.Second) {
+		switch porcupine.CheckOperationsTimeout(register, history, 5*time.Second) {
 		case porcupine.Illegal:
 			return fmt.Errorf("key %d: the history of %d operations is not linearizable", key, len(history))
 		case porcupine.Unknown:

@@ -100,6 +100,12 @@ func (c *core) tickGroup(g *group) {
 	c.tickIncoming(g)
 	c.tickMerge(g)
 	c.cut(g)
+	if g.leaving && c.tick%8 == 0 {
+		// The others may still need its vote to learn that it has none any more, so it goes only when one says so.
+		for _, r := range g.state.desc.Replicas {
+			c.send(r.Node, message{kind: kindProbe, group: g.id, from: g.self, to: r.ID})
+		}
+	}
 	if g.asleep {
 		if !g.leads() && c.silent(g.node(g.leader)) {
 			c.wake(g)

@@ -19,6 +19,7 @@ const (
 	kindGone                           // the replica that is addressed was removed from its group
 	kindChunk                          // a part of a snapshot
 	kindAck                            // the answer to a chunk
+	kindProbe                          // a replica that was removed asks whether it may go
 )
 
 // message goes from a replica of a group to another one. Which fields count depends on the kind.
@@ -155,7 +156,7 @@ func (m *message) read(r *reader) {
 		m.id, m.attempt, m.reason = r.proposal(), r.number(), refusal(r.byte())
 	case kindQuiesce:
 		m.term, m.index = r.number(), r.number()
-	case kindGone:
+	case kindGone, kindProbe:
 	case kindChunk:
 		m.chunk = r.chunk()
 	case kindAck:
