@@ -24,7 +24,8 @@ const maxTableBytes = 64 << 20
 type Restore struct {
 	log        *Log
 	group      uint64
-	start, end []byte // the span of rows that is replaced
+	start, end []byte // the span of rows that it brings
+	clear      []byte // rows up to here go
 
 	tables  []string
 	out     *sstable.Writer
@@ -121,9 +122,10 @@ func (r *Restore) Finish() error {
 }
 
 // Restore stages a finished snapshot: the log of the group is empty after (index, term), its state is s, and the other
-// groups given, whose rows the span covers, are gone.
-func (w *Write) Restore(r *Restore, s State, index, term uint64, others []uint64) {
+// groups given are gone. Rows up to clear, which is the end of the snapshot's span or behind it, are replaced.
+func (w *Write) Restore(r *Restore, s State, index, term uint64, clear []byte, others []uint64) {
 	g := w.log.Group(r.group)
+	r.clear = bytes.Clone(clear)
 	r.state, r.least, r.index, r.term, r.destroy = s, g.tombstone, index, term, others
 	g.state, g.staged = s, index
 	w.steps = append(w.steps, step{restore: r})
@@ -147,7 +149,7 @@ func (r *Restore) commit() error {
 	if err := errors.Join(r.writeMeta(out), out.Close()); err != nil {
 		return fmt.Errorf("snapshot of group %d: %w", r.group, err)
 	}
-	span := pebble.KeyRange{Start: r.start, End: r.end}
+	span := pebble.KeyRange{Start: r.start, End: r.clear}
 	if _, err := r.log.db.IngestAndExcise(context.Background(), r.tables, nil, nil, span); err != nil {
 		return fmt.Errorf("snapshot of group %d: %w", r.group, err)
 	}

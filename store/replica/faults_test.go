@@ -68,19 +68,109 @@ func (r *run) fault() {
 		s.w.After(lasts, func() {
 			s.net.Faults.Drop, s.net.Faults.Duplicate, s.net.Faults.Reorder = r.p.Drop, r.p.Duplicate, r.p.Reorder
 		})
+	case "flap":
+		r.flap(node)
+	case "duel":
+		r.duel(node)
+	case "usurp":
+		r.usurp(lasts)
+	case "transfer-cut":
+		r.transferCut(lasts)
 	default:
 		r.change(kind)
 	}
 	s.w.After(s.w.Between(r.p.Every/2, 2*r.p.Every), r.fault)
 }
 
-// change asks the leader of some group for a change, if there is one.
-func (r *run) change(kind string) {
+// flap makes a node go and come back at once.
+func (r *run) flap(n *simNode) {
+	n.crash()
+	r.s.w.After(r.s.w.Between(time.Millisecond, 60*time.Millisecond), func() { n.restart() })
+}
+
+// duel crashes a leader, and later lets all others ask for votes at the same moment while one of them flaps.
+func (r *run) duel(flapping *simNode) {
 	s := r.s
+	n, g := r.leader()
+	if n == nil {
+		return
+	}
+	n.crash()
+	s.w.After(4*time.Second, func() { n.restart() })
+	s.w.After(s.w.Between(time.Second, 2*time.Second), func() {
+		for _, other := range s.nodes {
+			if other == flapping || !other.up || other.paused || other.core.groups[g.id] == nil || other.core.groups[g.id].raft == nil {
+				continue
+			}
+			c, g := other.core, other.core.groups[g.id]
+			_ = g.raft.Campaign()
+			c.mark(g)
+			other.step()
+		}
+		for range 4 {
+			s.w.After(s.w.Between(0, 200*time.Millisecond), func() { r.flap(flapping) })
+		}
+	})
+}
+
+// usurp cuts a leader off from one follower until that wants to be leader, then makes the others flap and cuts them off
+// as well: whatever they promised the leader they must not have forgotten.
+func (r *run) usurp(lasts time.Duration) {
+	s := r.s
+	n, g := r.leader()
+	if n == nil {
+		return
+	}
+	cut := func(other *simNode) {
+		s.net.CutLink(n.id, other.id)
+		s.net.CutLink(other.id, n.id)
+	}
+	first := true
+	for _, rep := range g.state.desc.Replicas {
+		other := s.nodes[rep.Node-1]
+		if other == n {
+			continue
+		}
+		if first {
+			first = false
+			cut(other)
+			continue
+		}
+		s.w.After(s.w.Between(1500*time.Millisecond, 3*time.Second), func() {
+			cut(other)
+			r.flap(other)
+		})
+	}
+	s.w.After(3*time.Second+lasts, s.net.Heal)
+}
+
+// transferCut cuts a leader off just after it has told another to take over.
+func (r *run) transferCut(lasts time.Duration) {
+	s := r.s
+	n, g := r.leader()
+	if n == nil {
+		return
+	}
+	target := s.nodes[g.state.desc.Replicas[s.w.Rand().IntN(len(g.state.desc.Replicas))].Node-1]
+	n.ask(func(id uint64) event { return changeGroup{event: id, group: g.id, do: transferLeader(target.id)} }, func(result) {
+		s.w.After(s.w.Between(0, 4*time.Millisecond), func() {
+			for _, other := range s.nodes {
+				if other != n {
+					s.net.CutLink(n.id, other.id)
+					s.net.CutLink(other.id, n.id)
+				}
+			}
+		})
+	})
+	s.w.After(lasts, s.net.Heal)
+}
+
+// leader returns some group with the node that leads it, nil if there is none.
+func (r *run) leader() (*simNode, *group) {
 	var leaders []*simNode
 	var groups []*group
-	for _, n := range s.nodes {
-		if !n.up {
+	for _, n := range r.s.nodes {
+		if !n.up || n.paused {
 			continue
 		}
 		for _, g := range n.core.spans {
@@ -89,11 +179,20 @@ func (r *run) change(kind string) {
 			}
 		}
 	}
+	i := r.s.w.Rand().IntN(max(len(groups), 1))
 	if len(groups) == 0 {
+		return nil, nil
+	}
+	return leaders[i], groups[i]
+}
+
+// change asks the leader of some group for a change, if there is one.
+func (r *run) change(kind string) {
+	s := r.s
+	n, g := r.leader()
+	if n == nil {
 		return
 	}
-	i := s.w.Rand().IntN(len(groups))
-	n, g := leaders[i], groups[i]
 	target := s.nodes[s.w.Rand().IntN(len(s.nodes))].id
 	key := simKey(s.w.Rand().IntN(r.p.Keys))
 	var do func(*core, *group, uint64) error

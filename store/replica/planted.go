@@ -26,6 +26,7 @@ const (
 	bugCutUnapplied                        // cuts off entries that are not applied
 	bugDropTail                            // loses the last of several entries that it appends
 	bugSplitForgetsVote                    // a split forgets what the waiting replica promised
+	bugSnapshotsOverlap                    // takes a snapshot whose rows another one brings as well
 	bugResurrect                           // lets a destroyed replica vote again
 )
 

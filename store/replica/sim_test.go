@@ -30,7 +30,8 @@ type sim struct {
 	events  uint64               // ids
 	total   Stats
 	counts  map[string]int
-	broken  error // an invariant that did not hold
+	flipped map[uint64]bool // nodes whose disk has lost bits
+	broken  error           // an invariant that did not hold
 }
 
 type simNode struct {
@@ -54,7 +55,7 @@ type simNode struct {
 func newSim(seed uint64, nodes int, cfg Config, planted bugs, groups []Descriptor) *sim {
 	w := env.NewWorld(seed)
 	s := &sim{w: w, net: env.NewNetwork(w, env.NetworkFaults{Delay: time.Millisecond, Jitter: 2 * time.Millisecond}), cfg: cfg,
-		planted: planted, groups: groups, leaders: map[[2]uint64]uint64{}, applied: map[[2]uint64]uint64{}, counts: map[string]int{}}
+		planted: planted, groups: groups, leaders: map[[2]uint64]uint64{}, applied: map[[2]uint64]uint64{}, counts: map[string]int{}, flipped: map[uint64]bool{}}
 	for id := range uint64(nodes) {
 		n := &simNode{s: s, id: id + 1, rate: 1, waiting: map[uint64]func(result){},
 			disk: env.NewDisk(w, env.DiskFaults{Sync: 2 * time.Millisecond, Jitter: 4 * time.Millisecond})}
@@ -269,6 +270,9 @@ func (n *simNode) addStats() {
 func (n *simNode) checkLeaders() {
 	for _, id := range n.core.ids {
 		g := n.core.groups[id]
+		if g.err != nil && !n.s.flipped[n.id] {
+			n.s.failf("node %d: %w", n.id, g.err)
+		}
 		if !g.leads() {
 			continue
 		}

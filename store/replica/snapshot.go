@@ -194,7 +194,8 @@ type incoming struct {
 	next    uint64
 	state   state
 	restore *raftlog.Restore
-	others  []uint64 // groups that were merged into this one
+	end     []byte   // rows up to here go
+	others  []uint64 // with those of these groups, which were merged into this one
 	index   uint64
 	staged  bool // the Raft algorithm took it
 	over    bool // all chunks are here
@@ -242,6 +243,15 @@ func (c *core) gotChunk(g *group, node uint64, m *message) {
 		ack(in.next, streamGoesOn)
 		return
 	}
+	c.work(g) // what it can still apply of its log may change its span
+	if g.incoming != in {
+		return
+	}
+	if in.end, in.others, err = c.replaces(g, &in.state); err != nil {
+		c.dropIncoming(g)
+		ack(0, streamRefused)
+		return
+	}
 	in.over = true
 	ack(in.next, streamDone)
 	conf := in.state.clone().conf
@@ -249,7 +259,7 @@ func (c *core) gotChunk(g *group, node uint64, m *message) {
 		_ = g.raft.Step(&raftpb.Message{Type: raftpb.MsgSnap.Enum(), From: new(m.from), To: new(g.self), Term: new(ch.term),
 			Snapshot: &raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{ConfState: conf, Index: new(ch.index), Term: new(ch.logTerm)}}})
 	})
-	c.mark(g)
+	c.work(g)
 }
 
 func (c *core) beginIncoming(g *group, node uint64, m *message) (*incoming, error) {
@@ -269,24 +279,40 @@ func (c *core) beginIncoming(g *group, node uint64, m *message) (*incoming, erro
 	if s.desc.Group != g.id || s.desc.replica(g.self) == nil || m.chunk.index <= g.applied {
 		return nil, fmt.Errorf("%w: snapshot of group %d at %d is not for replica %d at %d", ErrRefused, s.desc.Group, m.chunk.index, g.self, g.applied)
 	}
-	in := &incoming{stream: m.chunk.stream, from: m.from, node: node, state: s, index: m.chunk.index, moved: c.tick}
+	if _, _, err := c.replaces(g, &s); err != nil {
+		return nil, err
+	}
+	return &incoming{stream: m.chunk.stream, from: m.from, node: node, state: s, index: m.chunk.index, moved: c.tick,
+		restore: c.log.NewRestore(g.id, s.desc.Start, s.desc.End)}, nil
+}
+
+// replaces says which rows go when the group gets the state s: those of its span as it is and as it will be, so up to
+// end, and those of other groups which it took over and which are here still. Any other overlap with what is here, or
+// on its way here, is an error: that group has yet to learn that it was split.
+func (c *core) replaces(g *group, s *state) (end []byte, others []uint64, err error) {
 	start, end := s.desc.Start, s.desc.End
 	if g.hasData && bytes.Compare(g.state.desc.End, end) > 0 {
-		end = g.state.desc.End // what was split off and is not here as a group of its own goes as well
+		end = g.state.desc.End
 	}
-	for _, other := range c.spans {
-		if other == g || !other.state.desc.overlaps(start, end) {
+	for _, id := range c.ids {
+		other := c.groups[id]
+		if other == g {
 			continue
 		}
-		// Groups that this one took over may be here still. Any other overlap is with one that has yet to be split.
-		d := &other.state.desc
-		if !g.hasData || bytes.Compare(d.Start, g.state.desc.End) < 0 || bytes.Compare(d.End, end) > 0 || d.Generation >= s.desc.Generation {
-			return nil, fmt.Errorf("%w: snapshot of group %d overlaps group %d", ErrRefused, g.id, other.id)
+		if in := other.incoming; in != nil && !c.planted.has(bugSnapshotsOverlap) && in.state.desc.overlaps(start, end) {
+			return nil, nil, fmt.Errorf("%w: snapshot of group %d overlaps that of group %d", ErrRefused, g.id, other.id)
 		}
-		in.others = append(in.others, other.id)
+		d := &other.state.desc
+		if !other.hasData || !d.overlaps(start, end) {
+			continue
+		}
+		if !g.hasData || bytes.Compare(d.Start, g.state.desc.End) < 0 || bytes.Compare(d.End, end) > 0 ||
+			d.Generation >= s.desc.Generation {
+			return nil, nil, fmt.Errorf("%w: snapshot of group %d overlaps group %d", ErrRefused, g.id, other.id)
+		}
+		others = append(others, other.id)
 	}
-	in.restore = c.log.NewRestore(g.id, start, end)
-	return in, nil
+	return end, others, nil
 }
 
 // checkIncoming drops a snapshot that the Raft algorithm did not want.
@@ -316,7 +342,7 @@ func (c *core) stageRestore(g *group, s raftlog.State, snap *raftpb.Snapshot) (*
 			c.drop(other)
 		}
 	}
-	c.staged.Restore(in.restore, s, index, snap.GetMetadata().GetTerm(), in.others)
+	c.staged.Restore(in.restore, s, index, snap.GetMetadata().GetTerm(), in.end, in.others)
 	return in.restore, index, nil
 }
 

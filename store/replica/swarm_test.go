@@ -36,6 +36,8 @@ type profile struct {
 	LogKeep   int
 	Chunk     int
 	Window    int
+	Think     time.Duration // of a client between requests, at most
+	Jitter    time.Duration
 	Drop      float64
 	Duplicate float64
 	Reorder   float64
@@ -45,13 +47,15 @@ type profile struct {
 }
 
 var allFaults = []string{"crash", "crash-all", "isolate", "one-way", "cut", "pause", "slow-disk", "disk-full", "transfer", "member",
-	"split", "merge", "lossy"}
+	"split", "merge", "lossy", "duel", "usurp", "transfer-cut", "flap"}
 
 func drawProfile(seed uint64) profile {
 	r := rand.New(rand.NewPCG(seed, 7))
-	p := profile{Seed: seed, Nodes: 3 + 2*r.IntN(2), Clients: 3 + r.IntN(5), Keys: 2 + r.IntN(5), Safety: 25 * time.Second,
-		Lease: r.IntN(2) == 0, Quiesce: []int{-1, 5, 20}[r.IntN(3)], LogKeep: []int{8, 40, 1000}[r.IntN(3)],
-		Chunk: []int{64, 512, 8192}[r.IntN(3)], Window: []int{32, 100, 5000}[r.IntN(3)],
+	p := profile{Seed: seed, Nodes: 3 + 2*r.IntN(2), Clients: 3 + r.IntN(6), Keys: 1 + r.IntN(6), Safety: 25 * time.Second,
+		Think:  []time.Duration{30 * time.Millisecond, 100 * time.Millisecond, 400 * time.Millisecond}[r.IntN(3)],
+		Jitter: []time.Duration{2 * time.Millisecond, 20 * time.Millisecond, 150 * time.Millisecond}[r.IntN(3)],
+		Lease:  r.IntN(2) == 0, Quiesce: []int{-1, 5, 20}[r.IntN(3)], LogKeep: []int{8, 40, 1000}[r.IntN(3)],
+		Chunk: []int{64, 512, 8192}[r.IntN(3)], Window: []int{1000, 2000, 5000}[r.IntN(3)],
 		Every: time.Duration(200+r.IntN(1500)) * time.Millisecond}
 	if p.Lease {
 		p.Drift = 0.04 * r.Float64()
@@ -122,7 +126,7 @@ func runSeed(p profile, planted bugs, say func(string, ...any)) (rep seedReport)
 	r := &run{p: p, history: make([][]porcupine.Operation, p.Keys), nextGrp: 2, say: say}
 	r.s = newSim(p.Seed, p.Nodes, cfg, planted, []Descriptor{d})
 	s := r.s
-	s.net.Faults.Drop, s.net.Faults.Duplicate, s.net.Faults.Reorder = p.Drop, p.Duplicate, p.Reorder
+	s.net.Faults.Jitter, s.net.Faults.Drop, s.net.Faults.Duplicate, s.net.Faults.Reorder = p.Jitter, p.Drop, p.Duplicate, p.Reorder
 	for _, n := range s.nodes {
 		n.rate = 1 + p.Drift*(2*s.w.Rand().Float64()-1)
 		n.disk.Faults.Slow, n.disk.Faults.SlowTime = p.SlowDisk, 300*time.Millisecond
@@ -184,7 +188,7 @@ func (r *run) client(c int) {
 		return
 	}
 	s := r.s
-	again := func() { s.w.After(s.w.Between(0, 400*time.Millisecond), func() { r.client(c) }) }
+	again := func() { s.w.After(s.w.Between(0, r.p.Think), func() { r.client(c) }) }
 	node := s.nodes[s.w.Rand().IntN(len(s.nodes))]
 	key := s.w.Rand().IntN(r.p.Keys)
 	kind := s.w.Rand().IntN(10)
@@ -274,7 +278,7 @@ func (r *run) heal() {
 	s := r.s
 	r.ended = true
 	s.net.Heal()
-	s.net.Faults.Drop, s.net.Faults.Duplicate, s.net.Faults.Reorder = 0, 0, 0
+	s.net.Faults.Jitter, s.net.Faults.Drop, s.net.Faults.Duplicate, s.net.Faults.Reorder = 2*time.Millisecond, 0, 0, 0
 	for _, n := range s.nodes {
 		n.disk.Full, n.disk.Faults.Slow = false, 0
 		n.resume()
