@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -19,7 +20,7 @@ func (a *App) serveMetrics(ctx context.Context) error {
 		t.mount(mux)
 	}
 	mux.Handle("/", a.rest())
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	srv := &http.Server{Handler: ownNames(a.metrics.Addr(), mux), ReadHeaderTimeout: 10 * time.Second}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -60,6 +61,30 @@ func (a *App) pageAPI() http.Handler {
 		return nil
 	}
 	return a.page.API()
+}
+
+// ownNames refuses requests to a loopback address that name another host: so ask pages of other sites that have had their
+// own name lead here (DNS rebinding), to read what only this machine should.
+func ownNames(addr net.Addr, next http.Handler) http.Handler {
+	if tcp, ok := addr.(*net.TCPAddr); !ok || !tcp.IP.IsLoopback() {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !loopbackName(r.Host) {
+			http.Error(w, "asked for under a name that is not this machine's: use 127.0.0.1 or localhost", http.StatusMisdirectedRequest)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// loopbackName reports whether a Host field names this machine to itself.
+func loopbackName(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	ip := net.ParseIP(strings.Trim(host, "[]"))
+	return ip != nil && ip.IsLoopback() || strings.EqualFold(host, "localhost")
 }
 
 // adminURL is where programs on this machine find the admin address, whatever it is bound to; without a / at its end.
