@@ -50,7 +50,11 @@ func Unsupported(sys *topology.System) (lines []string) {
 // createTables creates the tables that are not there.
 func (s *Store) createTables(ctx context.Context) error {
 	for _, t := range s.cfg.Tables {
-		if s.engine.Table(t.Name) != nil {
+		if there := s.engine.Table(t.Name); there != nil {
+			if names := there.Key.Names(); !slices.Equal(names, t.Key) {
+				return fmt.Errorf("table %s has the key %s in %s, and another one is asked for, %s: delete the table, or name another",
+					t.Name, names, s.cfg.Dir, t.Key)
+			}
 			continue
 		}
 		type element struct{ AttributeName, KeyType string }

@@ -116,6 +116,9 @@ func (e *Engine) applyGroup(first *proposal) error {
 		s.batch.Close()
 		return fmt.Errorf("writing a group of commands: %w", err)
 	}
+	if err := e.failure.Load(); err != nil { // pebble said that it can't go on, and nevertheless returned no error
+		return *err
+	}
 	e.applied.Store(s.number)
 	e.counters.commands.Add(int64(len(s.proposals)))
 	e.counters.groups.Add(1)
@@ -129,6 +132,8 @@ func (e *Engine) sync() (err error) {
 		if err == nil {
 			if err = s.batch.SyncWait(); err != nil {
 				err = fmt.Errorf("writing to the log: %w", err)
+			} else if failure := e.failure.Load(); failure != nil {
+				err = *failure
 			}
 		}
 		if err == nil {

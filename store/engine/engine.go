@@ -57,6 +57,7 @@ type Engine struct {
 	sealed   chan *sealed
 	backfill chan struct{} // told that a table may have items to be entered in an index
 	done     chan struct{} // closed when nothing is applied any more
+	broken   chan struct{} // closed when there is a failure
 	failure  atomic.Pointer[error]
 
 	applied atomic.Uint64 // the last group of commands that readers see
@@ -91,9 +92,10 @@ func Open(cfg Config) (*Engine, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	e := &Engine{cfg: cfg, queue: make(chan *proposal, cfg.Waiting), sealed: make(chan *sealed, 64), backfill: make(chan struct{}, 1), done: make(chan struct{})}
+	e := &Engine{cfg: cfg, queue: make(chan *proposal, cfg.Waiting), sealed: make(chan *sealed, 64), backfill: make(chan struct{}, 1), done: make(chan struct{}),
+		broken: make(chan struct{})}
 	var err error
-	if e.db, err = pebble.Open(cfg.Dir, options(cfg)); err != nil {
+	if e.db, err = pebble.Open(cfg.Dir, e.options()); err != nil {
 		return nil, fmt.Errorf("opening the tables in %s: %w", cfg.Dir, err)
 	}
 	if e.index, err = shard.Applied(e.db, group); err == nil {
@@ -109,7 +111,8 @@ func Open(cfg Config) (*Engine, error) {
 
 func slot(hash uint64) uint64 { return hash >> (64 - 14) }
 
-func options(cfg Config) *pebble.Options {
+func (e *Engine) options() *pebble.Options {
+	cfg := e.cfg
 	o := &pebble.Options{
 		FS:                          cfg.FS,
 		FormatMajorVersion:          pebble.FormatNewest,
@@ -120,7 +123,7 @@ func options(cfg Config) *pebble.Options {
 		L0StopWritesThreshold:       24,
 		LBaseMaxBytes:               64 << 20,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
-		Logger:                      quiet{cfg.Log},
+		Logger:                      quiet{e},
 	}
 	o.EnsureDefaults()
 	for i := range o.Levels {
@@ -130,14 +133,25 @@ func options(cfg Config) *pebble.Options {
 }
 
 // quiet passes on only what pebble calls fatal or an error.
-type quiet struct{ log *slog.Logger }
+type quiet struct{ e *Engine }
 
-func (q quiet) Infof(string, ...any)           {}
-func (q quiet) Errorf(format string, a ...any) { q.log.Error(fmt.Sprintf("tables: "+format, a...)) }
+func (q quiet) Infof(string, ...any) {}
+
+func (q quiet) Errorf(format string, a ...any) {
+	q.e.cfg.Log.Error(fmt.Sprintf("tables: "+format, a...))
+}
+
+// Fatalf is called when pebble can't go on, for instance because the disk is full while it writes its log. Nothing is confirmed from
+// then on, and Run ends with the error.
 func (q quiet) Fatalf(format string, a ...any) {
-	// Pebble can't go on, for instance because the disk is full while it writes its log. Nothing that it has not confirmed was
-	// answered, so that ending here loses nothing.
-	panic(fmt.Sprintf("tables: "+format, a...))
+	q.e.fail(fmt.Errorf("writing the tables in %s: "+format, append([]any{q.e.cfg.Dir}, a...)...))
+}
+
+// fail has Run end with an error, if it is the first.
+func (e *Engine) fail(err error) {
+	if e.failure.CompareAndSwap(nil, &err) {
+		close(e.broken)
+	}
 }
 
 // Close closes the data. Run must have ended.

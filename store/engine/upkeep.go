@@ -18,18 +18,29 @@ func (e *Engine) Run(ctx context.Context) error {
 	var all errgroup.Group
 	applying, stop := context.WithCancel(ctx)
 	defer stop()
-	fail := func(err error) error {
+	note := func(err error) error {
 		if err != nil {
-			e.failure.CompareAndSwap(nil, &err)
+			e.fail(err)
 			stop()
 		}
 		return err
 	}
-	all.Go(func() error { return fail(e.apply(applying)) })
-	all.Go(func() error { return fail(e.sync()) })
+	all.Go(func() error { return note(e.apply(applying)) })
+	all.Go(func() error { return note(e.sync()) })
 	all.Go(func() error { return e.upkeep(applying) })
+	all.Go(func() error {
+		select {
+		case <-applying.Done():
+		case <-e.broken:
+			stop()
+		}
+		return nil
+	})
 	err := all.Wait()
 	close(e.done)
+	if failure := e.failure.Load(); failure != nil {
+		return *failure
+	}
 	return err
 }
 
