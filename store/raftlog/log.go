@@ -30,9 +30,6 @@ type Log struct {
 // Open reads what the database holds of all logs and checks every record. A group whose log is damaged is among the
 // groups all the same, with an error.
 func Open(db *pebble.DB, cfg Config) (*Log, error) {
-	if v := db.FormatMajorVersion(); v < pebble.FormatVirtualSSTables {
-		return nil, fmt.Errorf("open raft log: database has format %d, needs %d", v, pebble.FormatVirtualSSTables)
-	}
 	if cfg.CacheBytes <= 0 {
 		cfg.CacheBytes = 1 << 20
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/objstorage/objstorageprovider"
 	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -20,7 +19,8 @@ const maxTableBytes = 64 << 20
 
 // Restore is a snapshot on its way into the database. Rows are written to tables beside it as they come; when it is
 // committed, they, the metadata and the beginning of the log take the place of what was there in one atomic step, so a
-// crash leaves the replica as it was before or as it is after.
+// crash leaves the replica as it was before or as it is after. What was there is hidden by range deletions in these same
+// tables and not by an excise, which would take it away from snapshots of the database that readers have open.
 type Restore struct {
 	log        *Log
 	group      uint64
@@ -28,7 +28,8 @@ type Restore struct {
 	clear      []byte // rows up to here go
 
 	tables  []string
-	out     *sstable.Writer
+	out     *sstable.Writer // the table that is being written, which hides older rows from its first key on
+	first   []byte
 	size    int
 	last    []byte
 	meta    []KV
@@ -41,7 +42,9 @@ type Restore struct {
 
 // NewRestore begins a snapshot of a group whose rows are those in [start, end).
 func (l *Log) NewRestore(group uint64, start, end []byte) *Restore {
-	return &Restore{log: l, group: group, start: bytes.Clone(start), end: bytes.Clone(end)}
+	r := &Restore{log: l, group: group, start: bytes.Clone(start), end: bytes.Clone(end)}
+	r.first = r.start
+	return r
 }
 
 // Add takes the next pairs, in ascending order of their keys: rows of the span first, then metadata of the group.
@@ -68,7 +71,7 @@ func (r *Restore) Add(pairs []KV) error {
 
 func (r *Restore) addRow(p KV) (err error) {
 	if r.out != nil && r.size >= maxTableBytes {
-		if err := r.closeTable(); err != nil {
+		if err := r.closeTable(r.last); err != nil {
 			return err
 		}
 	}
@@ -94,12 +97,10 @@ func (r *Restore) newTable() (*sstable.Writer, error) {
 	return sstable.NewWriter(objstorageprovider.NewFileWritable(f), sstable.WriterOptions{TableFormat: format}), nil
 }
 
-func (r *Restore) closeTable() error {
-	if r.out == nil {
-		return nil
-	}
-	err := r.out.Close()
-	r.out = nil
+// closeTable finishes the table of rows, which replaces what was there up to end.
+func (r *Restore) closeTable(end []byte) error {
+	err := errors.Join(r.out.DeleteRange(r.first, end), r.out.Close())
+	r.out, r.first = nil, end
 	return err
 }
 
@@ -113,15 +114,7 @@ func (r *Restore) Meta(key []byte) []byte {
 	return nil
 }
 
-// Finish says that everything was added. What was added is on disk when it returns.
-func (r *Restore) Finish() error {
-	if err := r.closeTable(); err != nil {
-		return fmt.Errorf("snapshot of group %d: %w", r.group, err)
-	}
-	return nil
-}
-
-// Restore stages a finished snapshot: the log of the group is empty after (index, term), its state is s, and the other
+// Restore stages a snapshot to which everything was added: the log of the group is empty after (index, term), its state is s, and the other
 // groups given are gone. Rows up to clear, which is the end of the snapshot's span or behind it, are replaced.
 func (w *Write) Restore(r *Restore, s State, index, term uint64, clear []byte, others []uint64) {
 	g := w.log.Group(r.group)
@@ -141,17 +134,29 @@ func (w *Write) Restore(r *Restore, s State, index, term uint64, clear []byte, o
 	})
 }
 
-func (r *Restore) commit() error {
-	out, err := r.newTable()
+func (r *Restore) commit() (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("snapshot of group %d: %w", r.group, err)
+		}
+	}()
+	if r.out == nil { // no rows: there is something to hide all the same
+		if r.out, err = r.newTable(); err != nil {
+			return err
+		}
+	}
+	if err := r.closeTable(r.clear); err != nil {
+		return err
+	}
+	meta, err := r.newTable()
 	if err != nil {
-		return fmt.Errorf("snapshot of group %d: %w", r.group, err)
+		return err
 	}
-	if err := errors.Join(r.writeMeta(out), out.Close()); err != nil {
-		return fmt.Errorf("snapshot of group %d: %w", r.group, err)
+	if err := errors.Join(r.writeMeta(meta), meta.Close()); err != nil {
+		return err
 	}
-	span := pebble.KeyRange{Start: r.start, End: r.clear}
-	if _, err := r.log.db.IngestAndExcise(context.Background(), r.tables, nil, nil, span); err != nil {
-		return fmt.Errorf("snapshot of group %d: %w", r.group, err)
+	if err := r.log.db.Ingest(context.Background(), r.tables); err != nil {
+		return err
 	}
 	r.tables = nil
 	return nil

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -102,6 +103,9 @@ func newCore(cfg Config, log *raftlog.Log, machine Machine, life uint64, planted
 		groups: map[uint64]*group{}, out: map[uint64][]message{}, heard: map[uint64]uint64{}}
 	c.proposals = newProposals()
 	c.staged = log.NewWrite()
+	if err := checkOwner(c.db, cfg.Node); err != nil {
+		return nil, err
+	}
 	for _, id := range log.Groups() {
 		if err := c.load(id); err != nil {
 			return nil, fmt.Errorf("load group %d: %w", id, err)
@@ -124,7 +128,7 @@ func (c *core) step(now time.Duration, events []event) effects {
 	for len(c.dirty) > 0 && c.err == nil {
 		dirty := c.dirty
 		c.dirty = nil
-		slices.SortFunc(dirty, func(a, b *group) int { return int(int64(a.id) - int64(b.id)) })
+		slices.SortFunc(dirty, func(a, b *group) int { return cmp.Compare(a.id, b.id) })
 		for _, g := range dirty {
 			g.dirty = false
 			c.work(g)
@@ -155,7 +159,8 @@ func (c *core) flush() {
 	}
 	slices.Sort(nodes)
 	for _, node := range nodes {
-		for messages := c.out[node]; len(messages) > 0; {
+		messages := c.out[node]
+		for first := true; first || len(messages) > 0; first = false { // a frame may be empty
 			n := min(len(messages), maxFrameMessages, c.fit(messages))
 			c.effects.send = append(c.effects.send, frame{node, encodeFrame(messages[:n])})
 			messages = messages[n:]
@@ -341,9 +346,12 @@ func (c *core) closeInflight() error {
 	return c.inflight.Close()
 }
 
-// guard runs a call of the Raft algorithm. That gives up by a panic if it cannot read its log; then the replica has
-// failed. Any other panic goes on.
+// guard runs a call of the Raft algorithm, unless the replica has ended. That gives up by a panic if it cannot read its
+// log; then the replica has failed. Any other panic goes on.
 func (c *core) guard(g *group, call func()) {
+	if g.raft == nil {
+		return
+	}
 	defer func() {
 		if g.log.Err() == nil {
 			return

@@ -227,11 +227,44 @@ func getSealed(from pebble.Reader, key []byte) ([]byte, error) {
 	return bytes.Clone(body), errors.Join(err, closer.Close())
 }
 
-// Bootstrap makes this node's replicas of groups that are new everywhere. Every node that has one must be given the same
-// descriptors. Groups that the node has already are left alone.
+// ownerKey says which node a database belongs to. Group 0 does not exist.
+func ownerKey() []byte { return metaKey(0, 'n') }
+
+// checkOwner keeps a node from running on the database of another one, and from taking part as if nothing had happened
+// after its own was lost.
+func checkOwner(db *pebble.DB, node uint64) error {
+	body, err := getSealed(db, ownerKey())
+	r := reader{rest: body}
+	owner := r.number()
+	switch {
+	case err != nil:
+		return fmt.Errorf("owner of the database: %w", err)
+	case body == nil:
+		return errors.New("the database belongs to no node: Bootstrap makes it that of a new one")
+	case r.end() != nil || owner != node:
+		return fmt.Errorf("the database belongs to node %d, not to node %d", owner, node)
+	}
+	return nil
+}
+
+// Bootstrap makes an empty database that of a node, and makes its replicas of groups that are new everywhere: every node
+// that has one must be given the same descriptors. Groups that are here already are left alone.
+//
+// A node that lost its database must come back with another id: with the old one it would take the place of replicas
+// that remember what they promised, without remembering it. Calling Bootstrap for an old id breaks that.
 func Bootstrap(db *pebble.DB, node uint64, groups []Descriptor) error {
 	b := db.NewBatch()
 	defer b.Close()
+	owner, err := getSealed(db, ownerKey())
+	if err == nil && owner != nil {
+		err = checkOwner(db, node)
+	}
+	if err != nil {
+		return fmt.Errorf("bootstrap: %w", err)
+	}
+	if err := b.Set(ownerKey(), raftlog.Seal(ownerKey(), appendNumbers(nil, node)), nil); err != nil {
+		return fmt.Errorf("bootstrap: %w", err)
+	}
 	for _, d := range groups {
 		if err := d.validate(); err != nil {
 			return fmt.Errorf("bootstrap: %w", err)

@@ -68,6 +68,8 @@ func (r *run) fault() {
 		s.w.After(lasts, func() {
 			s.net.Faults.Drop, s.net.Faults.Duplicate, s.net.Faults.Reorder = r.p.Drop, r.p.Duplicate, r.p.Reorder
 		})
+	case "bit-flip":
+		r.flipBit(s.nodes[r.p.Seed%3])
 	case "flap":
 		r.flap(node)
 	case "duel":
@@ -80,6 +82,23 @@ func (r *run) fault() {
 		r.change(kind)
 	}
 	s.w.After(s.w.Between(r.p.Every/2, 2*r.p.Every), r.fault)
+}
+
+// flipBit damages a table of a node while it is down, the same node each time.
+func (r *run) flipBit(n *simNode) {
+	s := r.s
+	if !n.up {
+		return
+	}
+	if err := n.db.Flush(); err != nil && !s.flipped[n.id] {
+		s.fail(err)
+	}
+	n.crash()
+	name, err := n.disk.FlipBit("db", ".sst")
+	s.fail(err)
+	s.flipped[n.id] = s.flipped[n.id] || name != ""
+	s.counts["bits flipped"]++
+	s.w.After(time.Second, func() { n.restart() })
 }
 
 // flap makes a node go and come back at once.

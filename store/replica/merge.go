@@ -83,8 +83,11 @@ func (c *core) tickMerge(g *group) {
 	}
 	m := g.merging
 	if m == nil {
+		if !g.leads() || g.state.frozen {
+			return
+		}
 		right := c.neighbour(g)
-		if right == nil || !right.state.frozen || !g.leads() || g.state.frozen {
+		if right == nil || !right.state.frozen {
 			return
 		}
 		m = &merge{right: right.id, frozen: true, begun: c.tick}

@@ -129,7 +129,7 @@ func (n *simNode) mayFlush() {
 	}
 	if written := n.db.Metrics().WAL.BytesIn; written > n.walAt+96<<10 || n.s.w.Chance(0.02) {
 		n.walAt = written
-		if err := n.db.Flush(); err != nil {
+		if err := n.db.Flush(); err != nil && !n.s.flipped[n.id] {
 			n.s.fail(err)
 		}
 	}
@@ -242,6 +242,10 @@ func (n *simNode) restart() {
 	}
 	n.disk.Full = false
 	if err := n.start(false); err != nil {
+		if n.s.flipped[n.id] { // it does not run on a damaged database, which is right
+			n.s.counts["nodes stopped by damage"]++
+			return
+		}
 		n.s.failf("node %d does not come back: %w", n.id, err)
 	}
 }

@@ -230,9 +230,6 @@ func (c *core) gotChunk(g *group, node uint64, m *message) {
 		ch.pairs = slices.DeleteFunc(ch.pairs, func(p raftlog.KV) bool { return raftlog.IsData(p.Key) })
 	}
 	err := in.restore.Add(ch.pairs)
-	if err == nil && ch.last {
-		err = in.restore.Finish()
-	}
 	if err != nil {
 		c.stats.SnapshotsRefused++
 		c.dropIncoming(g)

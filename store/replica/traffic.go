@@ -58,11 +58,11 @@ const maxUninitialised = 1024
 // uninitialised makes a replica without data for a group that this node is told it has: it answers that it knows
 // nothing, and is sent a snapshot or made by a split.
 func (c *core) uninitialised(m *message) *group {
-	if m.kind != kindRaft && m.kind != kindChunk || m.group == 0 || m.to == 0 {
+	if m.kind != kindRaft && m.kind != kindChunk || m.group == 0 || m.to == 0 || len(c.ids)-len(c.spans) >= maxUninitialised {
 		return nil
 	}
 	l := c.log.Group(m.group)
-	if m.to < l.Tombstone() && !c.planted.has(bugResurrect) || l.Err() != nil || len(c.ids)-len(c.spans) >= maxUninitialised {
+	if m.to < l.Tombstone() && !c.planted.has(bugResurrect) || l.Err() != nil {
 		return nil
 	}
 	g := &group{id: m.group, self: m.to, log: l}
@@ -86,7 +86,10 @@ func (c *core) receiveRaft(g *group, m *raftpb.Message) {
 			return
 		}
 	}
-	c.wake(g)
+	g.asleep = false
+	if t := m.GetType(); t != raftpb.MsgHeartbeat && t != raftpb.MsgHeartbeatResp && t != raftpb.MsgAppResp {
+		c.wake(g) // this is work
+	}
 	c.guard(g, func() { _ = g.raft.Step(m) }) // it says why it dropped one, which is no concern of the sender's
 	c.mark(g)
 }

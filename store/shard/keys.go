@@ -6,22 +6,27 @@ import (
 	"github.com/banyanhq/banyan/store/attr"
 )
 
-// The key space. Numbers have 8 bytes, big endian.
+// The key space. Numbers have 8 bytes, big endian. Rows all begin with d, and what belongs to no item with m, so that whoever
+// replicates a group finds both.
 //
 //	d id hash key...               an item of table id, or an entry of index id; hash is that of the partition key. An entry of an
 //	                               index has the index's key, then the table's, so that no two are alike
-//	e stream sequence              a change in a stream
-//	x table second item's key      an item that expires
-//	m group a                      the last command that was applied
+//	d e+stream sequence            a change in a stream
+//	d x+table second item's key    an item that expires
+//	m group a                      the last command that was applied, of a group that is not replicated
 //	m group n                      the next id
 //	m group t table                the description of a table
 //	m group i token                an idempotency token: the instant, and the digest of its request
 //	m group j instant token        the same by age
+//
+// e and x are the highest bits of the number, which ids do not reach.
 const (
-	spaceData   = 'd'
-	spaceStream = 'e'
-	spaceExpiry = 'x'
-	spaceMeta   = 'm'
+	rows = 'd'
+	meta = 'm'
+
+	spaceData   = uint64(0)
+	spaceStream = uint64(1) << 62
+	spaceExpiry = uint64(1) << 63
 
 	metaApplied = 'a'
 	metaNext    = 'n'
@@ -33,11 +38,16 @@ const (
 // dataPrefix is how many bytes of a data key stand before the hash.
 const dataPrefix = 9
 
-func spaceKey(space byte, id uint64) []byte {
-	return binary.BigEndian.AppendUint64(append(make([]byte, 0, 96), space), id)
+func spaceKey(space, id uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(make([]byte, 0, 96), rows), space|id)
 }
 
-func metaKey(group uint64, what byte) []byte { return append(spaceKey(spaceMeta, group), what) }
+func metaKey(group uint64, what byte) []byte {
+	return append(binary.BigEndian.AppendUint64(append(make([]byte, 0, 64), meta), group), what)
+}
+
+// Rows are the keys [start, end) of all rows.
+func Rows() (start, end []byte) { return []byte{rows}, []byte{rows + 1} }
 
 // after is the first key behind all that begin with prefix, nil if there is none.
 func after(prefix []byte) []byte {

@@ -35,7 +35,7 @@ type Transport struct {
 	addrs   map[uint64]string
 	peers   map[uint64]*peer
 	inbound map[uint64]net.Conn
-	run     context.Context // nil unless running
+	run     context.Context // nil before Run
 	group   sync.WaitGroup
 
 	dropped atomic.Int64
@@ -109,18 +109,19 @@ func (t *Transport) Send(node uint64, frame []byte) {
 	}
 }
 
-// peer returns the stream to a node, nil if the transport does not run or does not know where the node is.
+// peer returns the stream to a node, nil if the transport does not know where the node is or has stopped.
 func (t *Transport) peer(node uint64) *peer {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	p := t.peers[node]
-	if p != nil || t.run == nil || t.run.Err() != nil || t.addrs[node] == "" {
+	if p != nil || t.addrs[node] == "" || t.run != nil && t.run.Err() != nil {
 		return p
 	}
 	p = &peer{node: node, wakeup: make(chan struct{}, 1)}
 	t.peers[node] = p
-	ctx := t.run
-	t.group.Go(func() { t.serve(ctx, p) })
+	if ctx := t.run; ctx != nil {
+		t.group.Go(func() { t.serve(ctx, p) })
+	}
 	return p
 }
 
@@ -130,6 +131,9 @@ func (t *Transport) Run(ctx context.Context, listener net.Listener) error {
 	defer cancel()
 	t.mu.Lock()
 	t.run = ctx
+	for _, p := range t.peers { // that were sent to before
+		t.group.Go(func() { t.serve(ctx, p) })
+	}
 	t.mu.Unlock()
 	stop := context.AfterFunc(ctx, func() { _ = listener.Close() })
 	defer stop()

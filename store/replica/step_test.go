@@ -1,0 +1,435 @@
+package replica
+
+import (
+	"encoding/binary"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/banyanhq/banyan/env"
+	"github.com/banyanhq/banyan/store/raftlog"
+)
+
+// lab steps cores by hand: nothing is delivered, written or ticked unless a test says so.
+type lab struct {
+	t      *testing.T
+	cfg    Config
+	cores  map[uint64]*core
+	stores map[uint64]*vfs.MemFS
+	writes map[uint64]*raftlog.Write
+	mail   []letter
+	got    map[uint64]result
+	now    time.Duration
+	deaf   uint64 // a node that nothing reaches
+}
+
+type letter struct {
+	from, to uint64
+	m        message
+}
+
+func newLab(t *testing.T, cfg Config) *lab {
+	l := &lab{t: t, cfg: cfg, cores: map[uint64]*core{}, stores: map[uint64]*vfs.MemFS{}, writes: map[uint64]*raftlog.Write{}, got: map[uint64]result{}}
+	for id := uint64(1); id <= 3; id++ {
+		l.stores[id] = vfs.NewMem()
+		l.start(id)
+	}
+	t.Cleanup(func() {
+		for _, c := range l.cores {
+			_ = c.close()
+			_ = c.db.Close()
+		}
+	})
+	return l
+}
+
+func (l *lab) start(id uint64) {
+	l.t.Helper()
+	db, err := pebble.Open("db", &pebble.Options{FS: l.stores[id], FormatMajorVersion: pebble.FormatNewest, Logger: quiet{}})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	d := Descriptor{Group: 1, Start: []byte("d"), End: []byte("e"), NextReplica: 4, Replicas: []Replica{{1, 1, false}, {2, 2, false}, {3, 3, false}}}
+	if err := Bootstrap(db, id, []Descriptor{d}); err != nil {
+		l.t.Fatal(err)
+	}
+	log, err := raftlog.Open(db, raftlog.Config{FS: l.stores[id], Dir: "incoming"})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	cfg := l.cfg
+	cfg.Node = id
+	c, err := newCore(cfg, log, &kv{s: &sim{applied: map[[2]uint64]uint64{}}}, 100+id, 0)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.cores[id] = c
+}
+
+func (l *lab) step(id uint64, events ...event) {
+	l.t.Helper()
+	eff := l.cores[id].step(l.now, events)
+	for _, f := range eff.send {
+		messages, err := decodeFrame(f.data)
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		for _, m := range messages {
+			l.mail = append(l.mail, letter{id, f.node, m})
+		}
+		if len(messages) == 0 {
+			l.mail = append(l.mail, letter{from: id, to: f.node})
+		}
+	}
+	if eff.write != nil {
+		l.writes[id] = eff.write
+	}
+	for _, r := range eff.results {
+		l.got[r.id] = r
+	}
+}
+
+// disk finishes the write that a node waits for.
+func (l *lab) disk(id uint64) {
+	l.t.Helper()
+	if w := l.writes[id]; w != nil {
+		delete(l.writes, id)
+		if err := l.cores[id].log.Commit(w); err != nil {
+			l.t.Fatal(err)
+		}
+		l.step(id, written{})
+	}
+}
+
+// deliver brings one round of mail.
+func (l *lab) deliver() {
+	l.t.Helper()
+	mail := l.mail
+	l.mail = nil
+	for _, m := range mail {
+		if m.to == l.deaf {
+			continue
+		}
+		frame := encodeFrame(nil)
+		if m.m.kind != 0 {
+			frame = encodeFrame([]message{m.m})
+		}
+		l.step(m.to, received{m.from, frame})
+	}
+}
+
+// settle lets everything happen until nothing is left to happen.
+func (l *lab) settle() {
+	l.t.Helper()
+	for len(l.mail)+len(l.writes) > 0 {
+		l.deliver()
+		for _, id := range []uint64{1, 2, 3} {
+			l.disk(id)
+		}
+	}
+}
+
+// elect makes a node the leader.
+func (l *lab) elect(id uint64) {
+	l.t.Helper()
+	g := l.cores[id].groups[1]
+	if err := g.raft.Campaign(); err != nil {
+		l.t.Fatal(err)
+	}
+	l.cores[id].mark(g)
+	l.step(id)
+	l.settle()
+	if !g.leads() {
+		l.t.Fatalf("node %d was not elected", id)
+	}
+}
+
+func (l *lab) sent(kind raftpb.MessageType) (letters []letter) {
+	for _, m := range l.mail {
+		if m.m.kind == kindRaft && m.m.raft.GetType() == kind {
+			letters = append(letters, m)
+		}
+	}
+	return letters
+}
+
+func put(id uint64, value string) propose {
+	return propose{event: id, key: simKey(1), body: kvCommand(opPut, simKey(1), value)}
+}
+
+func TestFollowerAnswersOnlyWhatIsOnDisk(t *testing.T) {
+	l := newLab(t, Config{})
+	l.elect(1)
+	l.step(1, put(7, "x"))
+	if got := len(l.sent(raftpb.MsgApp)); got != 2 {
+		t.Errorf("the leader sent %d entries while its own write is on its way, want 2", got)
+	}
+	l.deliver()
+	if got := l.sent(raftpb.MsgAppResp); len(got) != 0 {
+		t.Errorf("followers acknowledged before their disks did: %v", got)
+	}
+	l.disk(2)
+	l.deliver()
+	if _, done := l.got[7]; done {
+		t.Error("one disk of three made a command an acknowledged one")
+	}
+	l.disk(3)
+	l.deliver()
+	if r, done := l.got[7]; !done || r.err != nil {
+		t.Errorf("two disks of three: done %v, error %v; the leader's own need not be among them", done, r.err)
+	}
+}
+
+func TestVotesOnlyWhenThatIsOnDisk(t *testing.T) {
+	l := newLab(t, Config{})
+	g := l.cores[1].groups[1]
+	if err := g.raft.Campaign(); err != nil {
+		t.Fatal(err)
+	}
+	l.cores[1].mark(g)
+	l.step(1)
+	l.deliver() // requests for pre-votes
+	l.deliver() // pre-votes
+	l.disk(1)
+	l.deliver() // requests for votes
+	if got := l.sent(raftpb.MsgVoteResp); len(got) != 0 {
+		t.Errorf("voted before the vote was on disk: %v", got)
+	}
+	l.disk(2)
+	if got := l.sent(raftpb.MsgVoteResp); len(got) != 1 || got[0].m.raft.GetReject() {
+		t.Errorf("the vote is on disk, and what was sent is %v", got)
+	}
+}
+
+func TestDiskErrorStopsTheNode(t *testing.T) {
+	l := newLab(t, Config{})
+	l.elect(1)
+	l.step(1, put(7, "x"))
+	_ = l.writes[1].Close()
+	delete(l.writes, 1)
+	l.cores[1].inflight = nil
+	l.step(1, written{env.ErrDiskFull})
+	if err := l.got[7].err; !errors.Is(err, ErrUnknownOutcome) || !errors.Is(err, env.ErrDiskFull) {
+		t.Errorf("the outcome of a command in a log whose disk failed: %v", err)
+	}
+	l.mail = nil
+	l.step(1, put(8, "y"), readKey{event: 9, key: simKey(1)}, ticked{})
+	if !errors.Is(l.got[8].err, ErrStopped) || !errors.Is(l.got[9].err, ErrStopped) || len(l.mail) > 0 {
+		t.Errorf("after its disk failed a node answers %v and %v, and sends %v", l.got[8].err, l.got[9].err, l.mail)
+	}
+}
+
+func TestAdmission(t *testing.T) {
+	l := newLab(t, Config{MaxPending: 3, MaxPendingReads: 2, MaxCommandBytes: 100})
+	l.elect(1)
+	for id := range uint64(4) {
+		l.step(1, put(20+id, "x"), readKey{event: 30 + id, key: simKey(1), consistent: true})
+	}
+	if !errors.Is(l.got[23].err, ErrOverloaded) || !errors.Is(l.got[32].err, ErrOverloaded) || len(l.got) != 3 {
+		t.Errorf("of 4 proposals where 3 fit and 4 reads where 2 fit, these have an answer: %v", l.got)
+	}
+	l.settle()
+	for _, id := range []uint64{20, 21, 22, 30, 31} {
+		if r, ok := l.got[id]; !ok || r.err != nil {
+			t.Errorf("request %d, which fitted: %v", id, r.err)
+		} else if r.view != nil {
+			_ = r.view.Close()
+		}
+	}
+	l.step(1, propose{event: 40, key: simKey(1), body: make([]byte, 101)}, propose{event: 41, key: []byte("x")})
+	if !errors.Is(l.got[40].err, ErrTooLarge) || !errors.Is(l.got[41].err, ErrNotHere) {
+		t.Errorf("too large: %v, of no group: %v", l.got[40].err, l.got[41].err)
+	}
+}
+
+func TestReadSeesWhatWasAcknowledgedElsewhere(t *testing.T) {
+	l := newLab(t, Config{})
+	l.elect(1)
+	l.step(1, put(7, "x"))
+	l.settle()
+	l.step(1, put(8, "y"))
+	l.deaf = 3
+	l.settle()
+	l.deaf = 0
+	if l.got[8].err != nil {
+		t.Fatal(l.got[8].err)
+	}
+	l.step(3, readKey{event: 9, key: simKey(1), consistent: true}, readKey{event: 10, key: simKey(1)})
+	old, err := getCopy(l.got[10].view, simKey(1))
+	if err != nil || string(old) != "x" {
+		t.Errorf("what node 3 has is %q, error %v", old, err)
+	}
+	for range 8 {
+		for id := range l.cores {
+			l.step(id, ticked{})
+		}
+		l.settle()
+	}
+	r, ok := l.got[9]
+	if !ok || r.err != nil {
+		t.Fatalf("consistent read at a follower: answered %v, error %v", ok, r.err)
+	}
+	now, err := getCopy(r.view, simKey(1))
+	if err != nil || string(now) != "y" {
+		t.Errorf("a consistent read at a follower that was behind shows %q, error %v", now, err)
+	}
+	_, _ = l.got[10].view.Close(), r.view.Close()
+}
+
+func TestTokenIsCarriedOutOnce(t *testing.T) {
+	l := newLab(t, Config{})
+	l.elect(1)
+	for id := range uint64(3) {
+		p := propose{event: 50 + id, token: []byte("t"), key: simKey(1), body: kvCommand(opAppend, simKey(1), "x")}
+		l.step(1+id, p)
+		l.settle()
+	}
+	value, err := getCopy(l.cores[2].db, simKey(1))
+	if err != nil || string(value) != "x" {
+		t.Errorf("a command that was proposed three times with one token left %q, error %v", value, err)
+	}
+	for id := range uint64(3) {
+		if r, ok := l.got[50+id]; !ok || r.err != nil || len(r.value) != 0 {
+			t.Errorf("proposal %d: answered %v, %q, %v; all should have the first one's result", id, ok, r.value, r.err)
+		}
+	}
+}
+
+// TestSplitKeepsPromises: a replica that waits for the split that makes it may have voted already.
+func TestSplitKeepsPromises(t *testing.T) {
+	l := newLab(t, Config{})
+	l.elect(1)
+	vote := message{kind: kindRaft, group: 2, from: 1, to: 2, raft: &raftpb.Message{Type: raftpb.MsgVote.Enum(), From: new(uint64(1)), To: new(uint64(2)),
+		Term: new(uint64(8)), Index: new(uint64(firstIndex)), LogTerm: new(uint64(firstTerm))}}
+	l.step(2, received{1, encodeFrame([]message{vote})})
+	l.disk(2)
+	if got := l.sent(raftpb.MsgVoteResp); len(got) != 1 {
+		t.Fatalf("a replica without data did not vote: %v", l.mail)
+	}
+	l.step(1, changeGroup{event: 7, group: 1, do: splitAt([]byte("dx"), 2)})
+	l.settle()
+	if err := l.got[7].err; err != nil {
+		t.Fatal(err)
+	}
+	g := l.cores[2].groups[2]
+	if s := g.log.State(); !g.hasData || s.Term < 8 || s.Term == 8 && s.Vote != 1 {
+		t.Errorf("after the split the replica has data %v and the state %+v; it voted for 1 in term 8", g.hasData, s)
+	}
+}
+
+func TestLeaseMakesARestartedNodeWait(t *testing.T) {
+	for _, lease := range []bool{false, true} {
+		l := newLab(t, Config{LeaseReads: lease, MaxClockDrift: 0.01})
+		vote := message{kind: kindRaft, group: 1, from: 1, to: 2, raft: &raftpb.Message{Type: raftpb.MsgVote.Enum(), From: new(uint64(1)), To: new(uint64(2)),
+			Term: new(uint64(8)), Index: new(uint64(firstIndex)), LogTerm: new(uint64(firstTerm))}}
+		l.step(2, received{1, encodeFrame([]message{vote})})
+		l.disk(2)
+		want := 1
+		if lease {
+			want = 0
+		}
+		if got := len(l.sent(raftpb.MsgVoteResp)); got != want {
+			t.Errorf("lease reads %v: a node that just started cast %d votes, want %d", lease, got, want)
+		}
+	}
+}
+
+func TestLeaseEnds(t *testing.T) {
+	l := newLab(t, Config{LeaseReads: true, MaxClockDrift: 0.01, Tick: 50 * time.Millisecond, ElectionTicks: 12})
+	for range 13 {
+		for id := range l.cores {
+			l.cores[id].tick++ // past the wait after a start
+		}
+	}
+	l.elect(1)
+	read := func(id uint64) (rounds int) {
+		before := l.cores[1].stats.ReadRounds
+		l.step(1, readKey{event: id, key: simKey(1), consistent: true})
+		rounds = l.cores[1].stats.ReadRounds - before
+		l.settle()
+		if l.got[id].err != nil {
+			t.Fatal(l.got[id].err)
+		}
+		_ = l.got[id].view.Close()
+		return rounds
+	}
+	if read(60) != 1 {
+		t.Error("the first read asked nobody")
+	}
+	if read(61) != 0 {
+		t.Error("a read under a lease asked the others")
+	}
+	l.now += l.cores[1].cfg.lease() + 1
+	if read(62) != 1 {
+		t.Error("a read after the lease asked nobody")
+	}
+	l.step(1, changeGroup{event: 70, group: 1, do: transferLeader(2)})
+	l.mail = nil // the other never hears of it
+	l.step(1, readKey{event: 63, key: simKey(1), consistent: true})
+	if _, done := l.got[63]; done {
+		t.Error("a leader that told another to take over answered a read alone")
+	}
+}
+
+// TestMachineErrorStopsTheReplica: what cannot be applied is damage.
+func TestMachineErrorStopsTheReplica(t *testing.T) {
+	l := newLab(t, Config{})
+	l.elect(1)
+	l.step(1, propose{event: 7, key: simKey(1), body: binary.AppendUvarint([]byte{opPut}, 1000)})
+	l.settle()
+	g := l.cores[1].groups[1]
+	if !errors.Is(g.err, ErrFailed) {
+		t.Fatalf("the group goes on after its machine failed: %v", g.err)
+	}
+	l.step(1, put(8, "x"), readKey{event: 9, key: simKey(1)})
+	if !errors.Is(l.got[8].err, ErrFailed) || !errors.Is(l.got[9].err, ErrFailed) {
+		t.Errorf("a failed replica answers %v and %v", l.got[8].err, l.got[9].err)
+	}
+}
+
+func TestIdleGroupSleepsUntilItsLeaderIsGone(t *testing.T) {
+	l := newLab(t, Config{QuiesceTicks: 5})
+	l.elect(1)
+	tick := func(nodes ...uint64) (raftMessages int) {
+		for _, id := range nodes {
+			l.step(id, ticked{})
+		}
+		raftMessages = len(slices.DeleteFunc(slices.Clone(l.mail), func(m letter) bool { return m.m.kind != kindRaft }))
+		l.mail = slices.DeleteFunc(l.mail, func(m letter) bool { return !slices.Contains(nodes, m.to) })
+		l.settle()
+		return raftMessages
+	}
+	for range 20 {
+		tick(1, 2, 3)
+	}
+	for range 60 {
+		if n := tick(1, 2, 3); n > 0 {
+			t.Fatalf("a group that has nothing to do sent %d messages", n)
+		}
+	}
+	for id, c := range l.cores {
+		if !c.groups[1].asleep {
+			t.Errorf("node %d is not asleep", id)
+		}
+	}
+	l.step(3, put(7, "x"))
+	l.settle()
+	if r, ok := l.got[7]; !ok || r.err != nil {
+		t.Errorf("a proposal to a group that sleeps: answered %v, error %v", ok, r.err)
+	}
+	for range 20 {
+		tick(1, 2, 3)
+	}
+	for range 200 {
+		tick(2, 3)
+		if l.cores[2].groups[1].leads() || l.cores[3].groups[1].leads() {
+			return
+		}
+	}
+	t.Error("the leader's node fell silent, and nobody else leads")
+}
