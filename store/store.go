@@ -1,4 +1,4 @@
-// Package store runs tables behind the DynamoDB API: durable, on one node. Any AWS SDK is a client.
+// Package store runs tables behind the DynamoDB API: durable, on one node or replicated on several. Any AWS SDK is a client.
 //
 // New opens the data, Listen binds the address, Run serves until its context ends and owns every goroutine. What was answered to a
 // client is on disk. The parts, from the inside: attr (values), expr (expressions), shard (the deterministic state machine), engine
@@ -16,6 +16,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/banyanhq/banyan/store/cluster"
 	"github.com/banyanhq/banyan/store/dynamo"
 	"github.com/banyanhq/banyan/store/engine"
 )
@@ -38,14 +39,27 @@ type Config struct {
 	Cache int64
 	// Sweep is how often expired items are looked for. Default 5s.
 	Sweep time.Duration
+	// Cluster has the tables be on several nodes, of which this is one. Dir, FS, Cache, Sweep and Log go before what it says of
+	// them. Nil: they are on this node alone.
+	Cluster *cluster.Config
 	// Log of what operators should know. Default: none.
 	Log *slog.Logger
+}
+
+// backend keeps the tables: an engine on one node, or a node of a cluster.
+type backend interface {
+	dynamo.Store
+	Run(ctx context.Context) error
+	Close() error
+	Stats() engine.Stats
+	Overloaded(err error) bool
+	Unavailable(err error) bool
 }
 
 // Store is tables and their API.
 type Store struct {
 	cfg      Config
-	engine   *engine.Engine
+	engine   backend
 	api      *dynamo.API
 	listener net.Listener
 }
@@ -61,13 +75,20 @@ func New(cfg Config) (*Store, error) {
 	if len(cfg.Users) == 0 && !loopback(cfg.Listen) {
 		return nil, fmt.Errorf("%s can be reached by others: name users that must sign their requests, or listen on 127.0.0.1", cfg.Listen)
 	}
-	e, err := engine.Open(engine.Config{Dir: cfg.Dir, FS: cfg.FS, Cache: cfg.Cache, Sweep: cfg.Sweep, Log: cfg.Log})
+	s := &Store{cfg: cfg}
+	var err error
+	if cfg.Cluster == nil {
+		s.engine, err = engine.Open(engine.Config{Dir: cfg.Dir, FS: cfg.FS, Cache: cfg.Cache, Sweep: cfg.Sweep, Log: cfg.Log})
+	} else {
+		c := *cfg.Cluster
+		c.Dir, c.FS, c.Cache, c.Sweep, c.Log = cfg.Dir, cfg.FS, cfg.Cache, cfg.Sweep, cfg.Log
+		s.engine, err = cluster.Open(c)
+	}
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{cfg: cfg, engine: e}
-	s.api = dynamo.New(dynamo.Config{Store: e, Region: cfg.Region, Users: cfg.Users, Log: cfg.Log,
-		Overloaded: func(err error) bool { return errors.Is(err, engine.ErrBusy) }})
+	s.api = dynamo.New(dynamo.Config{Store: s.engine, Region: cfg.Region, Users: cfg.Users, Log: cfg.Log,
+		Overloaded: s.engine.Overloaded, Unavailable: s.engine.Unavailable})
 	return s, nil
 }
 
@@ -84,6 +105,11 @@ func loopback(address string) bool {
 func (s *Store) Listen() (err error) {
 	if s.listener, err = net.Listen("tcp", s.cfg.Listen); err != nil {
 		return errors.Join(fmt.Errorf("opening the tables' address: %w", err), s.engine.Close())
+	}
+	if n, ok := s.engine.(*cluster.Node); ok {
+		if err := n.Listen(); err != nil {
+			return errors.Join(err, s.listener.Close(), n.Close())
+		}
 	}
 	return nil
 }

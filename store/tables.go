@@ -70,15 +70,29 @@ func (s *Store) createTables(ctx context.Context) error {
 		}
 		body, err := json.Marshal(in)
 		if err == nil {
-			err = s.api.Create(ctx, body)
-		}
-		var refused *dynamo.Error
-		if errors.As(err, &refused) {
-			return fmt.Errorf("creating table %s: %s", t.Name, refused.Message)
+			err = s.create(ctx, body)
 		}
 		if err != nil {
 			return fmt.Errorf("creating table %s: %w", t.Name, err)
 		}
 	}
 	return nil
+}
+
+// create creates a table. It waits for a cluster that has no leader yet, and takes it well that another node was quicker.
+func (s *Store) create(ctx context.Context, body []byte) error {
+	for {
+		err := s.api.Create(ctx, body)
+		var refused *dynamo.Error
+		switch {
+		case s.engine.Unavailable(err) && ctx.Err() == nil:
+			continue // it has waited for a leader
+		case !errors.As(err, &refused):
+			return err
+		case s.cfg.Cluster != nil && refused.Code == "ResourceInUseException":
+			return nil
+		default:
+			return errors.New(refused.Message)
+		}
+	}
 }

@@ -2,12 +2,15 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/banyanhq/banyan/store"
+	"github.com/banyanhq/banyan/store/cluster"
 	"github.com/banyanhq/banyan/topology"
 )
 
@@ -15,6 +18,10 @@ import (
 type storeFlags struct {
 	listen, dir, usersFile, region, cache string
 	verbose                               bool
+	node                                  uint64
+	peers                                 []string
+	secretFile                            string
+	bootstrap                             bool
 }
 
 func (c *cli) store() *cobra.Command {
@@ -27,9 +34,14 @@ func (c *cli) store() *cobra.Command {
 tables of the file are created if they are not there; clients may create others.
 
 Nothing that was acknowledged is lost when the process or the machine dies. Signatures are not checked on a loopback address;
---users-file names those who may sign, one 'ACCESS-KEY SECRET' a line, and is needed on any other address.`,
+--users-file names those who may sign, one 'ACCESS-KEY SECRET' a line, and is needed on any other address.
+
+With --node and --peer the tables are on several nodes: each has all of them, any answers any request, and what was acknowledged is
+on the disks of a majority. --bootstrap begins a new cluster, on each of its nodes, once. A node that has lost its data can't come
+back yet.`,
 		Example: `  banyan store --dir /var/lib/tables
   banyan store -f banyan.yaml --listen 0.0.0.0:8000 --users-file users
+  banyan store --node 1 --peer 1=10.0.0.1:7000 --peer 2=10.0.0.2:7000 --peer 3=10.0.0.3:7000 --secret-file secret --bootstrap
   AWS_ENDPOINT_URL_DYNAMODB=http://127.0.0.1:8000 aws dynamodb list-tables`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := c.storeConfig(f)
@@ -47,7 +59,11 @@ Nothing that was acknowledged is lost when the process or the machine dies. Sign
 			if s.Authenticated() {
 				checked = "signatures are checked, of " + plural(len(cfg.Users), "user")
 			}
-			fmt.Fprintf(c.out, "tables on %s (region %s; %s), data in %s\n", s.URL(), s.Region(), checked, cfg.Dir)
+			where := "data in " + cfg.Dir
+			if cfg.Cluster != nil {
+				where = fmt.Sprintf("node %d of %d, %s", cfg.Cluster.Node, len(cfg.Cluster.Peers), where)
+			}
+			fmt.Fprintf(c.out, "tables on %s (region %s; %s), %s\n", s.URL(), s.Region(), checked, where)
 			return s.Run(cmd.Context())
 		},
 	}
@@ -58,6 +74,10 @@ Nothing that was acknowledged is lost when the process or the machine dies. Sign
 	flags.StringVar(&f.region, "region", "us-east-1", "region that the names of resources have")
 	flags.StringVar(&f.cache, "cache", "64MiB", "memory for blocks of data")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log more")
+	flags.Uint64Var(&f.node, "node", 0, "`number` of this node of a cluster, from 1")
+	flags.StringArrayVar(&f.peers, "peer", nil, "`NUMBER=HOST:PORT` at which the nodes of the cluster reach each other; once for each, this one too")
+	flags.StringVar(&f.secretFile, "secret-file", "", "`file` whose first line the nodes of the cluster know each other by, 16 bytes at least")
+	flags.BoolVar(&f.bootstrap, "bootstrap", false, "begin a new cluster, where there are no data; never for a node that has lost its own")
 	return cmd
 }
 
@@ -81,12 +101,49 @@ func (c *cli) storeConfig(f storeFlags) (store.Config, error) {
 			fmt.Fprintln(c.err, line)
 		}
 	}
+	if cfg.Cluster, err = f.cluster(); err != nil {
+		return cfg, err
+	}
 	if f.usersFile != "" {
 		if cfg.Users, err = readUsers(f.usersFile); err != nil {
 			return cfg, err
 		}
 	}
 	return cfg, nil
+}
+
+// cluster is what the flags say of one; nil: there is none.
+func (f *storeFlags) cluster() (*cluster.Config, error) {
+	if f.node == 0 && len(f.peers) == 0 {
+		return nil, nil
+	}
+	c := &cluster.Config{Node: f.node, Peers: map[uint64]string{}, Bootstrap: f.bootstrap}
+	for _, peer := range f.peers {
+		number, address, ok := strings.Cut(peer, "=")
+		n, err := strconv.ParseUint(number, 10, 32)
+		if _, _, e := net.SplitHostPort(address); !ok || err != nil || n == 0 || e != nil {
+			return nil, usagef("--peer %s: expected NUMBER=HOST:PORT, such as 1=10.0.0.1:7000", peer)
+		}
+		if c.Peers[n] != "" {
+			return nil, usagef("--peer %s: node %d is there twice", peer, n)
+		}
+		c.Peers[n] = address
+	}
+	if c.Peers[f.node] == "" {
+		return nil, usagef("--node %d: expected one of those that --peer names", f.node)
+	}
+	if f.secretFile == "" {
+		return nil, usagef("--secret-file is missing: nodes of a cluster know each other by a secret")
+	}
+	secret, err := os.ReadFile(f.secretFile)
+	if err != nil {
+		return nil, fmt.Errorf("reading the secret: %w", err)
+	}
+	line, _, _ := strings.Cut(string(secret), "\n")
+	if c.Secret = []byte(strings.TrimRight(line, "\r")); len(c.Secret) < 16 {
+		return nil, usagef("--secret-file %s: its first line has %d bytes, expected 16 at least", f.secretFile, len(c.Secret))
+	}
+	return c, nil
 }
 
 // readUsers reads secrets by access key. Empty lines, and those that begin with #, are left out.

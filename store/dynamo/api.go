@@ -31,7 +31,7 @@ type Store interface {
 	Propose(ctx context.Context, key, command []byte) ([]byte, error)
 	// Read returns where a data key may be read; Snapshot where several can be as of one instant.
 	Read(ctx context.Context, key []byte, consistent bool) (pebble.Reader, error)
-	Snapshot() *pebble.Snapshot
+	Snapshot(ctx context.Context) (*pebble.Snapshot, error)
 	// Durable waits until what was read is; with no key, whatever was.
 	Durable(ctx context.Context, key []byte) error
 	// Define and Drop change tables.
@@ -50,6 +50,8 @@ type Config struct {
 	Users map[string]string
 	// Overloaded says that an error of the Store means that the client is to slow down. Default: none does.
 	Overloaded func(error) bool
+	// Unavailable says that an error of the Store means that nothing was done, for it can't be at present. Default: none does.
+	Unavailable func(error) bool
 	// Now is the clock that signatures are checked by. Default: time.Now.
 	Now func() time.Time
 	// Log of what operators should know. Default: none.

@@ -127,6 +127,8 @@ func (a *API) asError(err error) (e *Error, ok bool) {
 		return &Error{Code: "SerializationException", Message: syntax.Message}, true
 	case errors.As(err, &expression):
 		return &Error{Code: "ValidationException", Message: expression.Message}, true
+	case a.cfg.Unavailable != nil && a.cfg.Unavailable(err):
+		return &Error{Code: "ServiceUnavailableException", Message: "Service is unable to process your request"}, true
 	case a.cfg.Overloaded != nil && a.cfg.Overloaded(err):
 		return &Error{Code: "ThrottlingException", Message: "Too many writes are waiting; try again"}, true
 	}

@@ -228,7 +228,10 @@ func (a *API) transactGetItems(ctx context.Context, r *wire.Reader, out []byte) 
 		}
 		seen[data] = true
 	}
-	snapshot := a.store.Snapshot()
+	snapshot, err := a.store.Snapshot(ctx)
+	if err != nil {
+		return out, err
+	}
 	defer snapshot.Close()
 	out = append(out, `{"Responses":[`...)
 	by := map[*shard.Table]*capacity{}

@@ -180,7 +180,7 @@ func (s *signal) raise() {
 
 // counters of what the engine did.
 type counters struct {
-	commands, groups, refused, expired atomic.Int64
+	commands, groups, refused atomic.Int64
 }
 
 // Stats of an engine since it was opened.
@@ -200,7 +200,7 @@ func (e *Engine) Stats() Stats {
 	m := e.db.Metrics()
 	c := &e.counters
 	return Stats{
-		Commands: c.commands.Load(), Groups: c.groups.Load(), Refused: c.refused.Load(), Expired: c.expired.Load(),
+		Commands: c.commands.Load(), Groups: c.groups.Load(), Refused: c.refused.Load(), Expired: e.keeper.Expired(),
 		DiskBytes: m.DiskSpaceUsage(), MemoryBytes: uint64(m.BlockCache.Size) + m.MemTable.Size,
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/banyanhq/banyan/store/shard"
+	"github.com/banyanhq/banyan/store/upkeep"
 )
 
 // group is the only one of a node without replication.
@@ -51,14 +52,14 @@ type Engine struct {
 	cfg     Config
 	db      *pebble.DB
 	machine *shard.Machine
+	keeper  *upkeep.Keeper
 	index   uint64 // of the last command; the applier's
 
-	queue    chan *proposal
-	sealed   chan *sealed
-	backfill chan struct{} // told that a table may have items to be entered in an index
-	done     chan struct{} // closed when nothing is applied any more
-	broken   chan struct{} // closed when there is a failure
-	failure  atomic.Pointer[error]
+	queue   chan *proposal
+	sealed  chan *sealed
+	done    chan struct{} // closed when nothing is applied any more
+	broken  chan struct{} // closed when there is a failure
+	failure atomic.Pointer[error]
 
 	applied atomic.Uint64 // the last group of commands that readers see
 	synced  atomic.Uint64 // the last group that is on disk
@@ -77,9 +78,6 @@ func Open(cfg Config) (*Engine, error) {
 	if cfg.FS == nil {
 		cfg.FS = vfs.Default
 	}
-	if cfg.Cache == 0 {
-		cfg.Cache = 64 << 20
-	}
 	if cfg.Waiting == 0 {
 		cfg.Waiting = 10_000
 	}
@@ -92,10 +90,10 @@ func Open(cfg Config) (*Engine, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	e := &Engine{cfg: cfg, queue: make(chan *proposal, cfg.Waiting), sealed: make(chan *sealed, 64), backfill: make(chan struct{}, 1), done: make(chan struct{}),
+	e := &Engine{cfg: cfg, queue: make(chan *proposal, cfg.Waiting), sealed: make(chan *sealed, 64), done: make(chan struct{}),
 		broken: make(chan struct{})}
 	var err error
-	if e.db, err = pebble.Open(cfg.Dir, e.options()); err != nil {
+	if e.db, err = pebble.Open(cfg.Dir, Options(cfg, quiet{e})); err != nil {
 		return nil, fmt.Errorf("opening the tables in %s: %w", cfg.Dir, err)
 	}
 	if e.index, err = shard.Applied(e.db, group); err == nil {
@@ -106,13 +104,18 @@ func Open(cfg Config) (*Engine, error) {
 	}
 	e.machine.Touched = func(hash uint64) { e.touched[slot(hash)].Store(e.current) }
 	e.onDisk.init()
+	e.keeper = upkeep.New(upkeep.Config{Machine: e.machine, Now: e.Now, Every: cfg.Sweep, Log: cfg.Log,
+		Propose: func(ctx context.Context, command []byte) ([]byte, error) { return e.Propose(ctx, nil, command) }})
 	return e, nil
 }
 
 func slot(hash uint64) uint64 { return hash >> (64 - 14) }
 
-func (e *Engine) options() *pebble.Options {
-	cfg := e.cfg
+// Options of the database of a configuration, of which only FS and Cache matter; it tells log of its errors.
+func Options(cfg Config, log pebble.Logger) *pebble.Options {
+	if cfg.Cache == 0 {
+		cfg.Cache = 64 << 20
+	}
 	o := &pebble.Options{
 		FS:                          cfg.FS,
 		FormatMajorVersion:          pebble.FormatNewest,
@@ -123,7 +126,7 @@ func (e *Engine) options() *pebble.Options {
 		L0StopWritesThreshold:       24,
 		LBaseMaxBytes:               64 << 20,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
-		Logger:                      quiet{e},
+		Logger:                      log,
 	}
 	o.EnsureDefaults()
 	for i := range o.Levels {
@@ -216,4 +219,9 @@ func (e *Engine) stopped() error {
 }
 
 // Snapshot is the state as of now, for whoever reads several keys; it is to be closed.
-func (e *Engine) Snapshot() *pebble.Snapshot { return e.db.NewSnapshot() }
+func (e *Engine) Snapshot(context.Context) (*pebble.Snapshot, error) { return e.db.NewSnapshot(), nil }
+
+// Overloaded says that an error means that the client is to slow down; Unavailable that nobody can do it at present, which one node
+// alone never is.
+func (e *Engine) Overloaded(err error) bool { return errors.Is(err, ErrBusy) }
+func (e *Engine) Unavailable(error) bool    { return false }

@@ -247,6 +247,12 @@ func checkOwner(db *pebble.DB, node uint64) error {
 	return nil
 }
 
+// Stored returns the descriptor of a group that a database has a replica of; found is false if it has none.
+func Stored(db *pebble.DB, group uint64) (d Descriptor, found bool, err error) {
+	s, _, _, found, err := readState(db, group)
+	return s.desc, found, err
+}
+
 // Bootstrap makes an empty database that of a node, and makes its replicas of groups that are new everywhere: every node
 // that has one must be given the same descriptors. Groups that are here already are left alone.
 //

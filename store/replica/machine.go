@@ -14,3 +14,10 @@ type Machine interface {
 	// damaged: the replica stops.
 	Apply(batch *pebble.Batch, group uint64, index uint64, command []byte) (result []byte, err error)
 }
+
+// Restorer is a Machine that keeps something of the rows in memory.
+type Restorer interface {
+	// Restored is called when the rows and the metadata of a group have been replaced by those of a snapshot, before anything
+	// more is applied to them. An error means that they are damaged: the replica stops.
+	Restored(group uint64) error
+}

@@ -351,6 +351,12 @@ func (c *core) restored(g *group, _ *raftlog.Restore, index uint64) {
 		c.failGroup(g, fmt.Errorf("snapshot at %d brought state at %d: %w", index, applied, errors.Join(err, raftlog.ErrCorrupt)))
 		return
 	}
+	if r, ok := c.machine.(Restorer); ok {
+		if err := r.Restored(g.id); err != nil {
+			c.failGroup(g, fmt.Errorf("snapshot at %d: %w", index, err))
+			return
+		}
+	}
 	g.state, g.applied, g.appliedTerm, g.hasData = s, index, term, true
 	c.stats.SnapshotsApplied++
 	c.sortSpans()

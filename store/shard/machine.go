@@ -31,23 +31,32 @@ type Machine struct {
 
 // Open reads the descriptions of the group's tables, as they are in r.
 func Open(r pebble.Reader, group uint64) (*Machine, error) {
-	m := &Machine{tables: map[uint64]*Table{}, names: map[string]*Table{}}
+	m := &Machine{}
+	return m, m.Reload(r, group)
+}
+
+// Reload reads them anew, where what is stored has changed by other means than Apply.
+func (m *Machine) Reload(r pebble.Reader, group uint64) error {
+	tables, names := map[uint64]*Table{}, map[string]*Table{}
 	prefix := metaKey(group, metaTable)
 	it, err := r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
 	if err != nil {
-		return nil, fmt.Errorf("reading the tables: %w", err)
+		return fmt.Errorf("reading the tables: %w", err)
 	}
 	for it.First(); it.Valid(); it.Next() {
 		var t Table
 		if err := json.Unmarshal(it.Value(), &t); err != nil {
-			return nil, errors.Join(fmt.Errorf("reading the description of a table at %x: %w", it.Key(), err), it.Close())
+			return errors.Join(fmt.Errorf("reading the description of a table at %x: %w", it.Key(), err), it.Close())
 		}
-		m.tables[t.ID], m.names[t.Name] = &t, &t
+		tables[t.ID], names[t.Name] = &t, &t
 	}
 	if err := it.Close(); err != nil {
-		return nil, fmt.Errorf("reading the tables: %w", err)
+		return fmt.Errorf("reading the tables: %w", err)
 	}
-	return m, nil
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.tables, m.names = tables, names
+	return nil
 }
 
 // Applied is the index of the last command that was applied to r; 0: none.
