@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,12 +15,23 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/banyanhq/banyan/store"
+	"github.com/banyanhq/banyan/store/cluster"
 )
 
-// start runs a store in memory and returns a client of it.
+// start runs a store in memory and returns a client of it. With clustered, that is one node of three.
 func start(t *testing.T, change func(*store.Config)) *dynamodb.Client {
 	t.Helper()
-	cfg := store.Config{Dir: "data", FS: vfs.NewMem(), Sweep: 20 * time.Millisecond}
+	if clustered {
+		return startCluster(t, change).nodes[1].client
+	}
+	c, _ := startNode(t, nil, change)
+	return c
+}
+
+// startNode runs a store in memory and returns a client of it, and what stops it.
+func startNode(t *testing.T, of *cluster.Config, change func(*store.Config)) (*dynamodb.Client, func()) {
+	t.Helper()
+	cfg := store.Config{Dir: "data", FS: vfs.NewMem(), Sweep: 20 * time.Millisecond, Cluster: of}
 	if change != nil {
 		change(&cfg)
 	}
@@ -33,13 +45,14 @@ func start(t *testing.T, change func(*store.Config)) *dynamodb.Client {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	t.Cleanup(func() {
+	stop := sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	})
-	return client(s.URL(), "key", "secret")
+	t.Cleanup(stop)
+	return client(s.URL(), "key", "secret"), stop
 }
 
 func client(url, key, secret string) *dynamodb.Client {

@@ -36,6 +36,8 @@ type Config struct {
 	// same on every node.
 	Node  uint64
 	Peers map[uint64]string
+	// Listener for the other nodes. Default: one at this node's address in Peers.
+	Listener net.Listener
 	// Secret of the cluster, which every node knows; at least 16 bytes.
 	Secret []byte
 	// Bootstrap has a node without data begin as one of a new cluster. A node that lost its data must never be started with it:
@@ -55,6 +57,8 @@ type Config struct {
 	Now func() time.Time
 	// Log of what operators should know. Default: none.
 	Log *slog.Logger
+
+	logEntries int // after which the log is cut; for tests
 }
 
 func (c *Config) validate() error {
@@ -141,7 +145,7 @@ func (n *Node) open() (err error) {
 	for id, address := range cfg.Peers {
 		n.transport.SetPeer(id, address)
 	}
-	n.host, err = replica.New(replica.Config{Node: cfg.Node, Tick: cfg.Tick}, n.db,
+	n.host, err = replica.New(replica.Config{Node: cfg.Node, Tick: cfg.Tick, LogEntries: cfg.logEntries}, n.db,
 		raftlog.Config{FS: cfg.FS, Dir: cfg.FS.PathJoin(cfg.Dir, "incoming")}, n.machine, n.transport)
 	return err
 }
@@ -178,6 +182,9 @@ func (n *Node) begin() error {
 
 // Listen binds the address at which other nodes reach this one.
 func (n *Node) Listen() (err error) {
+	if n.listener = n.cfg.Listener; n.listener != nil {
+		return nil
+	}
 	if n.listener, err = net.Listen("tcp", n.cfg.Peers[n.cfg.Node]); err != nil {
 		return fmt.Errorf("opening the address for other nodes: %w", err)
 	}
