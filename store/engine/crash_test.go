@@ -105,7 +105,7 @@ func TestCrashLosesNothingAcknowledged(t *testing.T) {
 		})
 	}
 	random := rand.New(rand.NewPCG(1, 2))
-	for range 25 {
+	for range 10 {
 		target := acknowledged[0].Load() + 1 + random.Int64N(20)
 		for acknowledged[0].Load() < target {
 			time.Sleep(100 * time.Microsecond) // for writes to happen, not for them to be done
