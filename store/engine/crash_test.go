@@ -159,6 +159,15 @@ func checkCrashed(t *testing.T, disk vfs.FS, acknowledged []int64) {
 	if err != nil || len(changes) != total {
 		t.Fatalf("%d items and %d changes in the stream: %v", total, len(changes), err)
 	}
+	// It goes on where it was: a further change comes behind all others.
+	it := attr.Item{{Name: "n", Value: number(1)}, {Name: "w", Value: text("afterwards")}}
+	if res, err := write(e, shard.Write{Action: shard.Put, Table: table.ID, Item: it}); err != nil || res.Code != shard.OK {
+		t.Fatal(res, err)
+	}
+	last := changes[len(changes)-1].Sequence
+	if changes, err = shard.Changes(r, table.Stream().ID, last+1, 10, 1<<20); err != nil || len(changes) != 1 {
+		t.Fatalf("%d changes behind the last one: %v", len(changes), err)
+	}
 }
 
 func TestIndexIsFilledAfterwards(t *testing.T) {
