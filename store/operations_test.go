@@ -36,8 +36,8 @@ func TestPagesBatchesAndSegments(t *testing.T) {
 		}
 	}
 	seen, pages := map[string]bool{}, 0
-	for segment := range int32(3) {
-		p := dynamodb.NewScanPaginator(c, &dynamodb.ScanInput{TableName: aws.String("orders"), Segment: &segment, TotalSegments: aws.Int32(3)})
+	for segment := range int32(2) {
+		p := dynamodb.NewScanPaginator(c, &dynamodb.ScanInput{TableName: aws.String("orders"), Segment: &segment, TotalSegments: aws.Int32(2)})
 		for p.HasMorePages() {
 			page, err := p.NextPage(t.Context())
 			if err != nil {
@@ -49,7 +49,7 @@ func TestPagesBatchesAndSegments(t *testing.T) {
 			}
 		}
 	}
-	if len(seen) != count || pages < 4 { // 2.4 MB in three segments take more than one page of 1 MB each
+	if len(seen) != count || pages < 3 { // of 2.4 MB one segment has more than a page of 1 MB
 		t.Errorf("%d items in %d pages", len(seen), pages)
 	}
 	p := dynamodb.NewQueryPaginator(c, &dynamodb.QueryInput{TableName: aws.String("orders"), IndexName: aws.String("by-state"), KeyConditionExpression: aws.String("#s = :s"),

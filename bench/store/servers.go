@@ -131,7 +131,7 @@ func (p *postgres) name() string { return "postgresql" }
 func startPostgres(ctx context.Context, o options) (peer, error) {
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	if len(found) == 0 {
-		return nil, errors.New("Debian's package postgresql is not installed")
+		return nil, errors.New("no initdb in /usr/lib/postgresql: install Debian's package postgresql")
 	}
 	bin := filepath.Dir(found[len(found)-1])
 	dir := filepath.Join(o.dir, "postgresql")

@@ -7,7 +7,9 @@ package dynamo
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -141,7 +143,12 @@ func (a *API) Answer(ctx context.Context, target string, body, out []byte) (stat
 	return e.status(), e.append(out[:start])
 }
 
-func (a *API) carryOut(ctx context.Context, target string, body, out []byte) ([]byte, error) {
+func (a *API) carryOut(ctx context.Context, target string, body, out []byte) (answer []byte, err error) {
+	defer func() { // so that a mistake of ours fails one request, not all
+		if p := recover(); p != nil {
+			answer, err = out, fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
 	op, ok := a.operations[target]
 	if !ok {
 		_, name, _ := strings.Cut(target, ".")

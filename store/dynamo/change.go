@@ -143,6 +143,12 @@ func (in *updateInput) indexes(t *shard.Table) error {
 			if x == nil {
 				return &Error{Code: "ResourceNotFoundException", Message: "Requested resource not found"}
 			}
+			var c constraints
+			c.notNull(u.Update.ProvisionedThroughput != nil, "globalSecondaryIndexUpdates.1.member.update.provisionedThroughput")
+			u.Update.ProvisionedThroughput.check(&c, "globalSecondaryIndexUpdates.1.member.update.provisionedThroughput.")
+			if err := c.err(); err != nil {
+				return err
+			}
 			x.Throughput = u.Update.ProvisionedThroughput.units()
 		case u.Delete != nil:
 			x := t.Index(value(u.Delete.IndexName))

@@ -3,6 +3,7 @@ package dynamo
 import (
 	"context"
 	"hash/fnv"
+	"slices"
 
 	"github.com/banyanhq/banyan/store/attr"
 	"github.com/banyanhq/banyan/store/expr"
@@ -262,10 +263,15 @@ func (a *API) propose(ctx context.Context, key []byte, token string, digest uint
 	return shard.DecodeResult(b)
 }
 
-// digest of a request by which another one with the same token is told.
-func digest(text []byte) uint64 {
+// digest of what is written, by which another request with the same token is told. What is returned is no part of it, and neither is
+// the order in which the client's maps came.
+func digest(writes []shard.Write) uint64 {
+	same := slices.Clone(writes)
+	for i := range same {
+		same[i].Wants = 0
+	}
 	h := fnv.New64a()
-	h.Write(text)
+	h.Write(shard.WriteCommand(0, "", 0, same))
 	return h.Sum64()
 }
 

@@ -122,7 +122,8 @@ type conn struct {
 	used     int
 	answer   []byte
 	out      []byte
-	deadline time.Time
+	deadline time.Time // of reads
+	writeBy  time.Time
 	head     head
 }
 
@@ -228,11 +229,14 @@ func (c *conn) one() bool {
 	return !h.close
 }
 
+// announced bodies get room at once up to this size, and beyond it only as they come in.
+const announced = 64 << 10
+
 // readBody reads until the body is there, which then stands behind the head at the beginning of the buffer.
 func (c *conn) readBody(bodyAt, length int) bool {
 	want := bodyAt - c.used + length
-	if cap(c.in) < want {
-		c.in = append(make([]byte, 0, want), c.in[c.used:]...)
+	if grown := min(want, announced); cap(c.in) < grown {
+		c.in = append(make([]byte, 0, grown), c.in[c.used:]...)
 		c.used = 0
 	}
 	c.expire(bodyTimeout, true)
@@ -305,11 +309,13 @@ var reasons = map[int]string{200: "OK", 400: "Bad Request", 404: "Not Found", 41
 const joined = 64 << 10
 
 func (c *conn) flush() (err error) {
-	if len(c.answer) > joined || len(c.out) > joined {
-		c.nc.SetWriteDeadline(time.Now().Add(writeLimit))
+	if now := time.Now(); now.After(c.writeBy.Add(-writeLimit / 2)) { // each write has half of the limit or more
+		c.writeBy = now.Add(writeLimit)
+		c.nc.SetWriteDeadline(c.writeBy)
+	}
+	if len(c.answer) > joined {
 		b := net.Buffers{c.out, c.answer}
 		_, err = b.WriteTo(c.nc)
-		c.nc.SetWriteDeadline(time.Time{})
 		return err
 	}
 	c.out = append(c.out, c.answer...)

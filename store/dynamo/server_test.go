@@ -17,7 +17,7 @@ import (
 )
 
 // serve runs a server and returns its address.
-func serve(t *testing.T, clients int) string {
+func serve(t testing.TB, clients int) string {
 	t.Helper()
 	a := open(t)
 	must(t, a, "CreateTable", simpleTable)
@@ -37,7 +37,7 @@ func serve(t *testing.T, clients int) string {
 	return l.Addr().String()
 }
 
-func dial(t *testing.T, address string) (net.Conn, *bufio.Reader) {
+func dial(t testing.TB, address string) (net.Conn, *bufio.Reader) {
 	t.Helper()
 	c, err := net.Dial("tcp", address)
 	if err != nil {

@@ -80,3 +80,32 @@ func BenchmarkPutItem(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkGetItemOverHTTP includes the client's side of the connections.
+func BenchmarkGetItemOverHTTP(b *testing.B) {
+	address := serve(b, 100)
+	b.SetParallelism(32)
+	b.RunParallel(func(pb *testing.PB) {
+		c, r := dial(b, address)
+		request := []byte("POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-amz-json-1.0\r\nX-Amz-Date: 20261129T180000Z\r\nAuthorization: " +
+			"AWS4-HMAC-SHA256 Credential=key/20261129/us-east-1/dynamodb/aws4_request, SignedHeaders=host;x-amz-date;x-amz-target, Signature=" +
+			strings.Repeat("0123456789abcdef", 4) + "\r\nX-Amz-Target: DynamoDB_20120810.GetItem\r\nContent-Length: " + fmt.Sprint(len(getRequest)) + "\r\n\r\n" + getRequest)
+		for pb.Next() {
+			if _, err := c.Write(request); err != nil {
+				b.Error(err)
+				return
+			}
+			for ended := false; !ended; { // the answer's head ends with an empty line, and its body is {}
+				line, err := r.ReadSlice('\n')
+				if err != nil {
+					b.Error(err)
+					return
+				}
+				if len(line) == 2 {
+					r.Discard(2)
+					ended = true
+				}
+			}
+		}
+	})
+}

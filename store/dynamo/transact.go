@@ -51,12 +51,8 @@ func (a *API) transactWriteItems(ctx context.Context, r *wire.Reader, out []byte
 	var o batchOptions
 	var kinds []string
 	var parts []*request
-	var raw []byte
-	err := o.decode(r, "TransactItems", func() (err error) {
-		if raw, err = r.Raw(); err != nil {
-			return err
-		}
-		return decodeTransaction(wire.NewReader(raw), "[Put][Update][Delete][ConditionCheck]", func(kind string, q *request) {
+	err := o.decode(r, "TransactItems", func() error {
+		return decodeTransaction(r, "[Put][Update][Delete][ConditionCheck]", func(kind string, q *request) {
 			kinds, parts = append(kinds, kind), append(parts, q)
 		})
 	})
@@ -73,7 +69,7 @@ func (a *API) transactWriteItems(ctx context.Context, r *wire.Reader, out []byte
 	if err != nil {
 		return out, err
 	}
-	res, err := a.propose(ctx, tables[0].DataKey(writes[0].Item), o.token.s, digest(raw), writes)
+	res, err := a.propose(ctx, tables[0].DataKey(writes[0].Item), o.token.s, digest(writes), writes)
 	if err != nil {
 		return out, err
 	}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -93,7 +94,10 @@ func Open(cfg Config) (*Engine, error) {
 	e := &Engine{cfg: cfg, queue: make(chan *proposal, cfg.Waiting), sealed: make(chan *sealed, 64), done: make(chan struct{}),
 		broken: make(chan struct{})}
 	var err error
-	if e.db, err = pebble.Open(cfg.Dir, Options(cfg, quiet{e})); err != nil {
+	if e.db, err = pebble.Open(cfg.Dir, Options(cfg, quiet{e})); errors.Is(err, syscall.EAGAIN) {
+		return nil, fmt.Errorf("opening the tables in %s: another process has them open", cfg.Dir)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("opening the tables in %s: %w", cfg.Dir, err)
 	}
 	if e.index, err = shard.Applied(e.db, group); err == nil {
