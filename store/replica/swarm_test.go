@@ -403,7 +403,7 @@ var register = porcupine.Model{
 
 func (r *run) checkHistories() error {
 	for key, history := range r.history {
-		switch porcupine.CheckOperationsTimeout(register, history, 5*time.Second) {
+		switch porcupine.CheckOperationsTimeout(register, history, 2*time.Second) {
 		case porcupine.Illegal:
 			return fmt.Errorf("key %d: the history of %d operations is not linearizable", key, len(history))
 		case porcupine.Unknown:
