@@ -2,7 +2,6 @@ package replica
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -354,9 +353,9 @@ func (silence) Warning(...any)          {}
 func (silence) Warningf(string, ...any) {}
 func (silence) Fatal(v ...any)          { panic(fmt.Sprint(v...)) }
 func (silence) Fatalf(f string, v ...any) {
-	panic(errors.New(fmt.Sprintf(f, v...)))
+	panic(fmt.Errorf(f, v...))
 }
 func (silence) Panic(v ...any) { panic(fmt.Sprint(v...)) }
 func (silence) Panicf(f string, v ...any) {
-	panic(errors.New(fmt.Sprintf(f, v...)))
+	panic(fmt.Errorf(f, v...))
 }

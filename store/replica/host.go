@@ -46,6 +46,9 @@ const (
 )
 
 // New loads the replicas that the database holds. Dir must be on the database's file system and is emptied.
+//
+// By default pebble ends the process when it finds damage. For a replica to stop alone, the database must have been
+// opened with an EventListener whose DataCorruption does not.
 func New(cfg Config, db *pebble.DB, files raftlog.Config, machine Machine, transport Transport) (*Host, error) {
 	log, err := raftlog.Open(db, files)
 	if err != nil {

@@ -82,7 +82,8 @@ func (quiet) Fatalf(format string, a ...any) { panic(fmt.Sprintf(format, a...)) 
 func (n *simNode) start(fresh bool) error {
 	// Nothing is compacted or flushed behind our back: what is on disk at a crash must follow from the seed.
 	db, err := pebble.Open("db", &pebble.Options{FS: n.disk.FS(), FormatMajorVersion: pebble.FormatNewest, Logger: quiet{},
-		DisableAutomaticCompactions: true, L0StopWritesThreshold: 1 << 20, L0CompactionThreshold: 1 << 20, MemTableSize: 4 << 20})
+		DisableAutomaticCompactions: true, L0StopWritesThreshold: 1 << 20, L0CompactionThreshold: 1 << 20, MemTableSize: 4 << 20,
+		DisableTableStats: true, EventListener: &pebble.EventListener{DataCorruption: func(pebble.DataCorruptionInfo) {}}})
 	if err != nil {
 		return err
 	}

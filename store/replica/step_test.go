@@ -180,8 +180,16 @@ func TestFollowerAnswersOnlyWhatIsOnDisk(t *testing.T) {
 	}
 	l.disk(3)
 	l.deliver()
+	commit := l.cores[1].groups[1].raft.BasicStatus().HardState.GetCommit()
+	if want := uint64(firstIndex + 2); commit != want {
+		t.Errorf("two disks of three, and entry %d is committed, want %d: the leader's own need not be among them", commit, want)
+	}
+	if _, done := l.got[7]; done {
+		t.Error("the leader applied what is not on its own disk")
+	}
+	l.disk(1)
 	if r, done := l.got[7]; !done || r.err != nil {
-		t.Errorf("two disks of three: done %v, error %v; the leader's own need not be among them", done, r.err)
+		t.Errorf("after the leader's disk: done %v, error %v", done, r.err)
 	}
 }
 

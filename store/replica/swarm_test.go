@@ -26,7 +26,9 @@ var (
 type profile struct {
 	Seed    uint64
 	Nodes   int
-	Clients int
+	Clients int // that read and write
+	Readers int // that only read
+	Timeout int // ticks
 	Keys    int
 	Safety  time.Duration // how long faults go on
 
@@ -51,7 +53,7 @@ var allFaults = []string{"crash", "crash-all", "isolate", "one-way", "cut", "pau
 
 func drawProfile(seed uint64) profile {
 	r := rand.New(rand.NewPCG(seed, 7))
-	p := profile{Seed: seed, Nodes: 3 + 2*r.IntN(2), Clients: 3 + r.IntN(6), Keys: 1 + r.IntN(6), Safety: 25 * time.Second,
+	p := profile{Seed: seed, Nodes: 3 + 2*r.IntN(2), Clients: 3 + r.IntN(6), Readers: r.IntN(5), Timeout: []int{12, 50}[r.IntN(2)], Keys: 1 + r.IntN(6), Safety: 25 * time.Second,
 		Think:  []time.Duration{30 * time.Millisecond, 100 * time.Millisecond, 400 * time.Millisecond}[r.IntN(3)],
 		Jitter: []time.Duration{2 * time.Millisecond, 20 * time.Millisecond, 150 * time.Millisecond}[r.IntN(3)],
 		Lease:  r.IntN(2) == 0, Quiesce: []int{-1, 5, 20}[r.IntN(3)], LogKeep: []int{8, 40, 1000}[r.IntN(3)],
@@ -91,7 +93,6 @@ type run struct {
 	nextGrp uint64
 	tokens  uint64
 	say     func(format string, args ...any)
-	failed  error
 }
 
 type seedReport struct {
@@ -118,7 +119,7 @@ func runSeed(p profile, planted bugs, say func(string, ...any)) (rep seedReport)
 		}
 	}()
 	cfg := Config{Tick: 100 * time.Millisecond, ElectionTicks: 10, HeartbeatTicks: 2, QuiesceTicks: p.Quiesce, LeaseReads: p.Lease,
-		TimeoutTicks: 50, RetryTicks: 10, TokenWindow: p.Window, LogEntries: p.LogKeep, SnapshotChunk: p.Chunk}
+		TimeoutTicks: p.Timeout, RetryTicks: 10, TokenWindow: p.Window, LogEntries: p.LogKeep, SnapshotChunk: p.Chunk}
 	if p.Lease {
 		cfg.MaxClockDrift = 0.05
 	}
@@ -134,7 +135,7 @@ func runSeed(p profile, planted bugs, say func(string, ...any)) (rep seedReport)
 		n.rate = 1 + p.Drift*(2*s.w.Rand().Float64()-1)
 		n.disk.Faults.Slow, n.disk.Faults.SlowTime = p.SlowDisk, 300*time.Millisecond
 	}
-	for c := range p.Clients {
+	for c := range p.Clients + p.Readers {
 		s.w.After(s.w.Between(0, time.Second), func() { r.client(c) })
 	}
 	s.w.After(2*time.Second, r.fault)
@@ -195,6 +196,9 @@ func (r *run) client(c int) {
 	node := s.nodes[s.w.Rand().IntN(len(s.nodes))]
 	key := s.w.Rand().IntN(r.p.Keys)
 	kind := s.w.Rand().IntN(10)
+	if c >= r.p.Clients {
+		kind = 0
+	}
 	withToken := s.w.Rand().IntN(2) == 0
 	if !node.up {
 		again()
@@ -403,7 +407,7 @@ var register = porcupine.Model{
 
 func (r *run) checkHistories() error {
 	for key, history := range r.history {
-		switch porcupine.CheckOperationsTimeout(register, history, 5*time.Second) {
+		switch porcupine.CheckOperationsTimeout(register, history, 2*time.Second) {
 		case porcupine.Illegal:
 			return fmt.Errorf("key %d: the history of %d operations is not linearizable", key, len(history))
 		case porcupine.Unknown:
@@ -460,7 +464,9 @@ func TestSwarm(t *testing.T) {
 	seeds, first := *seedsFlag, uint64(1)
 	say := func(string, ...any) {}
 	if seeds == 0 {
-		seeds = 12
+		if seeds = 30; raceDetector {
+			seeds = 4
+		}
 	}
 	if *seedFlag != 0 {
 		seeds, first, say = 1, *seedFlag, t.Logf
@@ -513,7 +519,7 @@ func (sum *seedReport) String() string {
 
 // TestSameSeedSameRun holds the promise that a failing seed can be looked at again.
 func TestSameSeedSameRun(t *testing.T) {
-	for _, seed := range []uint64{3, 5} {
+	for _, seed := range []uint64{3} {
 		a, b := runSeed(drawProfile(seed), 0, func(string, ...any) {}), runSeed(drawProfile(seed), 0, func(string, ...any) {})
 		if a.trace != b.trace || a.err != nil || b.err != nil {
 			t.Errorf("seed %d: traces %x and %x, errors %v and %v", seed, a.trace, b.trace, a.err, b.err)
