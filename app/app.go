@@ -53,6 +53,8 @@ type Config struct {
 	// TakeOver has the outside listener handed over by the gateway that runs in the state directory, which then finishes
 	// what it has and ends. Only with GatewayOnly.
 	TakeOver bool
+	// Lapse is how many times faster than the clock time passes for the autoscaler (autoscale.Config). Default: 1.
+	Lapse float64
 	// Linger is how long streams and TCP connections may go on once another gateway has taken over. Default 10 minutes.
 	Linger time.Duration
 }
