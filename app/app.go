@@ -294,7 +294,7 @@ func (a *App) serveMetrics(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", a.observer.Handler())
 	if m := a.monitor.Load(); m != nil {
-		mux.Handle("/", m.Mux())
+		mux.Handle("/", m.Handler())
 	}
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	done := make(chan struct{})
