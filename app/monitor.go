@@ -48,8 +48,6 @@ func (a *App) openMonitor() {
 	a.monitor.Store(m)
 }
 
-func (a *App) adminURL() string { return "http://" + a.metrics.Addr().String() }
-
 // targets are the pages to read: Banyan's own, with the gateway, caches and queues, that of the monitor itself, and those of
 // the services.
 func (a *App) targets() []metrics.Target {

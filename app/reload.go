@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/banyanhq/banyan/orchestrate"
 	"github.com/banyanhq/banyan/topology"
 )
 
@@ -49,6 +50,7 @@ func (a *App) Reload() ([]string, error) {
 	a.changeElsewhere(old, sys)
 	changed := changes(old, sys)
 	a.reloads.note(changed)
+	a.canaries.add(orchestrate.Event{Time: now, What: "reloaded", Why: strings.Join(changed, ", ")})
 	return changed, nil
 }
 

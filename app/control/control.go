@@ -89,6 +89,8 @@ type Info struct {
 	Monitor string `json:"monitor,omitempty"`
 	// Metrics is the URL of the Prometheus metrics.
 	Metrics string `json:"metrics"`
+	// Page is the URL of the page, empty where there is none.
+	Page string `json:"page,omitempty"`
 	// Files of the topology, absolute.
 	Files []string `json:"files"`
 	// Cores of the machine.

@@ -106,7 +106,9 @@ func (c *cli) serve(ctx context.Context, cfg app.Config) error {
 			return
 		}
 		c.printServing(i)
+		c.printPage(control.Dial(cfg.Dir), i)
 	}
+	cfg.Page = c.page(cfg.Files)
 	a, err := app.New(cfg)
 	if err != nil {
 		return err
@@ -198,6 +200,7 @@ func (c *cli) waitServing(ctx context.Context, client *control.Client, child *ex
 			return writeJSON(c.out, i)
 		}
 		c.printServing(i)
+		c.printPage(client, i)
 		fmt.Fprintf(c.out, "pid %d, log %s\n", i.PID, path)
 		return nil
 	}
