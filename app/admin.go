@@ -46,9 +46,10 @@ func (a *App) rest() http.Handler {
 	if m == nil {
 		return page
 	}
+	monitor := m.Handler()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, pattern := m.Mux().Handler(r); pattern != "" {
-			m.Mux().ServeHTTP(w, r)
+			monitor.ServeHTTP(w, r)
 			return
 		}
 		page.ServeHTTP(w, r)

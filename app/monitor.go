@@ -48,10 +48,13 @@ func (a *App) openMonitor() {
 	a.monitor.Store(m)
 }
 
-// targets are the pages to read: Banyan's own, with the gateway, caches and queues, and those of the services.
+// targets are the pages to read: Banyan's own, with the gateway, caches and queues, that of the monitor itself, and those of
+// the services.
 func (a *App) targets() []metrics.Target {
 	sys := a.system.Load()
 	all := []metrics.Target{{Job: "banyan", Instance: a.metrics.Addr().String(), URL: a.adminURL() + "/metrics", Interval: sys.Monitoring.Interval.Std()}}
+	all = append(all, metrics.Target{Job: "banyan-monitor", Instance: a.metrics.Addr().String(), URL: a.adminURL() + "/monitor/metrics",
+		Interval: sys.Monitoring.Interval.Std(), Labels: map[string]string{"system": sys.Name}})
 	add := func(service, replica, address string) {
 		if t, ok := monitor.ServiceTarget(sys, service, replica, address); ok {
 			all = append(all, t)

@@ -65,7 +65,8 @@ func (b *bench) write(ctx context.Context, s server) (figures, error) {
 		}
 		requests = append(requests, one)
 	}
-	now := time.Now().Add(-time.Hour).UnixMilli()
+	// Not so far back that it is too old beside what the server stores of itself.
+	now := time.Now().Add(-45 * time.Minute).UnixMilli()
 	round := func(i int64) error {
 		for _, one := range requests {
 			if err := post(ctx, s.url+"/api/v1/write", encode(one, now+i*15_000, float64(i*7))); err != nil {

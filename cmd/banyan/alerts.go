@@ -89,10 +89,20 @@ func (c *cli) printAlerts(all []monitor.Alert) {
 			if i == 0 {
 				head = "suspects:"
 			}
-			lag := a.ActiveAt.Sub(s.At).Round(time.Second)
-			fmt.Fprintf(c.out, "  %s %-10s %8s before  %s\n", head, s.Kind, lag, s.What)
+			fmt.Fprintf(c.out, "  %s %-10s  %-12s  %s\n", head, s.Kind, lagText(a.ActiveAt.Sub(s.At)), s.What)
 		}
 	}
+}
+
+// lagText says how long before an alert something was.
+func lagText(lag time.Duration) string {
+	switch lag = lag.Round(time.Second); {
+	case lag > 0:
+		return lag.String() + " before"
+	case lag < 0:
+		return (-lag).String() + " after"
+	}
+	return "then"
 }
 
 func (c *cli) alertsSilence(url *string) *cobra.Command {

@@ -184,7 +184,7 @@ func (c *cli) runMonitor(ctx context.Context, listen string, cfg monitor.Config)
 		l.Close()
 		return err
 	}
-	srv := &http.Server{Handler: m.Mux(), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10}
+	srv := &http.Server{Handler: m.Handler(), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10}
 	if c.json {
 		_ = writeJSON(c.out, map[string]string{"address": cfg.External, "data": cfg.Store.Dir}) // a closed standard output ends nothing
 	} else {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -71,7 +72,7 @@ func TestKilled(t *testing.T) {
 			}
 		}
 		cmd.Wait() // it was killed: that is its error
-		s, err := Open(Config{Dir: dir})
+		s, err := Open(Config{Dir: dir, Log: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}

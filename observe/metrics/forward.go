@@ -144,7 +144,7 @@ func (s *Store) Forward(ctx context.Context, all []*Forwarder) error {
 	metrics, reader := wlog.NewWatcherMetrics(registry), wlog.NewLiveReaderMetrics(registry)
 	sending, endSending := context.WithCancel(context.WithoutCancel(ctx))
 	defer endSending()
-	var watchers notifyAll
+	var watchers []*wlog.Watcher
 	var wg sync.WaitGroup
 	for _, f := range all {
 		f.ctx = sending
@@ -157,9 +157,9 @@ func (s *Store) Forward(ctx context.Context, all []*Forwarder) error {
 	for _, w := range watchers {
 		w.Start()
 	}
-	s.db.SetWriteNotified(watchers)
+	s.watched.set(watchers)
 	<-ctx.Done()
-	s.db.SetWriteNotified(nil)
+	s.watched.set(nil)
 	late := time.AfterFunc(5*time.Second, endSending)
 	defer late.Stop()
 	for _, w := range watchers {
@@ -174,11 +174,24 @@ func (s *Store) Forward(ctx context.Context, all []*Forwarder) error {
 	return nil
 }
 
-type notifyAll []*wlog.Watcher
+// watched tells the watchers that there are of every commit. The engine has it from the beginning: it wants no other later.
+type watched struct {
+	mu  sync.RWMutex
+	all []*wlog.Watcher
+}
 
-func (all notifyAll) Notify() {
-	for _, w := range all {
-		w.Notify()
+func (w *watched) set(all []*wlog.Watcher) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.all = all
+}
+
+// Notify implements wlog.WriteNotified.
+func (w *watched) Notify() {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	for _, one := range w.all {
+		one.Notify()
 	}
 }
 

@@ -145,7 +145,7 @@ func (l Limits) check(lset labels.Labels) error {
 	if lset.Len() > l.Labels {
 		return fmt.Errorf("%d labels: at most %d are taken", lset.Len(), l.Labels)
 	}
-	name := lset.Get(labels.MetricName)
+	name := lset.Get(model.MetricNameLabel)
 	if name == "" {
 		return errors.New("a series without a name")
 	}
@@ -172,7 +172,7 @@ func (o *origin) admit(k key, lset labels.Labels) (*entry, error) {
 		o.store.counts.invalid.Add(1)
 		return nil, err
 	}
-	name := lset.Get(labels.MetricName)
+	name := lset.Get(model.MetricNameLabel)
 	m := o.metrics[name]
 	var limit string
 	switch {
@@ -240,7 +240,7 @@ func (o *origin) widest(metric string) (label string, values int) {
 			continue
 		}
 		e.lset.Range(func(l labels.Label) {
-			if l.Name == labels.MetricName {
+			if l.Name == model.MetricNameLabel {
 				return
 			}
 			if seen[l.Name] == nil {

@@ -113,7 +113,7 @@ func (c *otlpConverter) targetInfo(r *resource.Resource) {
 			c.setLabel(a)
 		}
 	}
-	c.builder.Set(labels.MetricName, "target_info")
+	c.builder.Set(model.MetricNameLabel, "target_info")
 	c.batch.Append(c.builder.Labels(), Sample{T: millis(c.latest), V: 1})
 }
 
@@ -209,7 +209,7 @@ func (c *otlpConverter) series(attrs []*common.KeyValue, t uint64) (with func(su
 	own := c.builder.Labels()
 	return func(suffix string, pair ...string) labels.Labels {
 		c.builder.Reset(own)
-		c.builder.Set(labels.MetricName, c.name+suffix)
+		c.builder.Set(model.MetricNameLabel, c.name+suffix)
 		for i := 0; i+1 < len(pair); i += 2 {
 			c.builder.Set(pair[i], pair[i+1])
 		}

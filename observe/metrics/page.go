@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
@@ -34,7 +35,6 @@ type pageReader struct {
 	target  labels.Labels // added to every series
 	honor   bool
 	order   []*entry
-	was     int // entries of the last page that go stale when they are missing
 	symbols *labels.SymbolTable
 	builder *labels.Builder
 
@@ -288,7 +288,7 @@ func (p *pageReader) end(ctx context.Context, ts int64, names ...string) error {
 func (p *pageReader) report(app storage.AppenderV2, r report, ts int64) {
 	b := p.builder
 	b.Reset(p.target)
-	b.Set(labels.MetricName, r.name)
+	b.Set(model.MetricNameLabel, r.name)
 	if _, err := app.Append(0, b.Labels(), 0, ts, r.value, nil, nil, storage.AOptions{}); err != nil {
 		if err = p.origin.store.counts.errored(err); err != nil {
 			p.origin.store.cfg.Log.Error("storing a target's own figures", "target", p.origin.name, "error", err)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"mime"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -64,7 +65,7 @@ func (h *remoteWriter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), status)
 		return
 	}
-	b := h.store.Begin(r.Context(), "remote-write")
+	b := h.store.Begin(r.Context(), sender(r))
 	if err := b.writeRequest(message); err != nil {
 		b.Rollback()
 		h.store.counts.invalid.Add(1)
@@ -80,6 +81,15 @@ func (h *remoteWriter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		w.WriteHeader(http.StatusNoContent)
 	}
+}
+
+// sender names the origin of a request's samples: each machine that writes has its own limits, and waits for no other.
+func sender(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	return "remote write from " + host
 }
 
 // remoteKind checks that a request is of the protocol that is spoken here.

@@ -71,6 +71,7 @@ type Store struct {
 	registry *prometheus.Registry
 	metadata catalogue
 	counts   counters
+	watched  watched
 
 	mu      sync.Mutex
 	origins map[string]*origin
@@ -126,6 +127,7 @@ func Open(cfg Config) (*Store, error) {
 	}
 	s := &Store{cfg: cfg, db: db, registry: registry, origins: map[string]*origin{}}
 	registry.MustRegister(&storeCollector{s})
+	db.SetWriteNotified(&s.watched)
 	return s, nil
 }
 

@@ -73,6 +73,7 @@ type Monitor struct {
 	mux      *http.ServeMux
 
 	objectives atomic.Pointer[[]slo.Objective]
+	requests   gate
 
 	suspectsMu sync.Mutex
 	suspects   map[string]suspects // by alert
@@ -185,8 +186,12 @@ func (m *Monitor) Replace(objectives []slo.Objective) error {
 	return nil
 }
 
-// Mux serves everything. Handlers may be added before it serves.
+// Mux is where all handlers are. Further ones may be added before it serves; what serves it is Handler.
 func (m *Monitor) Mux() *http.ServeMux { return m.mux }
+
+// Handler serves the mux. Run waits for requests that are under way before it closes the store, and refuses those that come
+// later.
+func (m *Monitor) Handler() http.Handler { return m.requests.wrap(m.mux) }
 
 // Store of the metrics.
 func (m *Monitor) Store() *metrics.Store { return m.store }
@@ -207,6 +212,11 @@ func (m *Monitor) Run(ctx context.Context) error {
 		})
 	}
 	err := all.Wait()
+	if !m.requests.close(patience) {
+		// The engine's files must not go away under a query: what is committed is in the log, and read from there the next time.
+		m.cfg.Log.Warn("a query does not end: the metrics are left open")
+		return err
+	}
 	return errors.Join(err, m.Close())
 }
 

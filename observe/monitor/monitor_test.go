@@ -137,7 +137,7 @@ func TestMonitor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(m.Mux())
+	server := httptest.NewServer(m.Handler())
 	defer server.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -247,5 +247,31 @@ func TestBoardIsJSON(t *testing.T) {
 	}
 	if err := m.Replace(nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// A request that is under way when the monitor ends is told to end, and waited for; later ones are refused.
+func TestGate(t *testing.T) {
+	var g gate
+	inside := make(chan struct{})
+	h := g.wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(inside)
+		<-r.Context().Done()
+	}))
+	go h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+	<-inside
+	if !g.close(time.Minute) {
+		t.Error("the request was not told to end")
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	if w.Code != http.StatusServiceUnavailable {
+		t.Errorf("status %d after the end", w.Code)
+	}
+	var stuck gate
+	leave, _ := stuck.enter(func() {})
+	defer leave()
+	if stuck.close(time.Millisecond) {
+		t.Error("one that does not end was taken to have ended")
 	}
 }

@@ -195,14 +195,13 @@ func (a *API) targetsMetadata(r *http.Request) (any, annotations.Annotations, er
 	}
 	out := []entry{}
 	// What a metric is does not depend on the target here: it is said once, of the first.
-	for _, t := range a.cfg.Targets() {
+	if all := a.cfg.Targets(); len(all) > 0 {
 		for name, m := range a.cfg.Store.Metadata(r.FormValue("metric")) {
 			if limit > 0 && len(out) >= limit {
 				break
 			}
-			out = append(out, entry{t.Set, name, string(m.Type), m.Help, m.Unit})
+			out = append(out, entry{all[0].Set, name, string(m.Type), m.Help, m.Unit})
 		}
-		break
 	}
 	return out, nil, nil
 }

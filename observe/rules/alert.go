@@ -79,7 +79,7 @@ func (r *rule) found(ctx context.Context, x *expander, vector promql.Vector, at 
 	b := labels.NewBuilder(labels.EmptyLabels())
 	for _, s := range vector {
 		b.Reset(s.Metric)
-		b.Del(labels.MetricName)
+		b.Del(model.MetricNameLabel)
 		r.labels.Range(func(l labels.Label) { b.Set(l.Name, x.expand(ctx, r, l.Value, s, at)) })
 		b.Set(labels.AlertName, r.name)
 		lset := b.Labels()
@@ -148,9 +148,9 @@ func (r *rule) series(at time.Time) (out []promql.Sample) {
 			continue
 		}
 		b := labels.NewBuilder(a.Labels)
-		b.Set(labels.MetricName, "ALERTS_FOR_STATE")
+		b.Set(model.MetricNameLabel, "ALERTS_FOR_STATE")
 		out = append(out, promql.Sample{Metric: b.Labels(), T: at.UnixMilli(), F: float64(a.Active.Unix())})
-		b.Set(labels.MetricName, "ALERTS")
+		b.Set(model.MetricNameLabel, "ALERTS")
 		b.Set("alertstate", string(a.State))
 		out = append(out, promql.Sample{Metric: b.Labels(), T: at.UnixMilli(), F: 1})
 	}

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/promql"
@@ -263,7 +264,7 @@ func (m *Manager) record(ctx context.Context, g *group, r *rule, vector promql.V
 	b := labels.NewBuilder(labels.EmptyLabels())
 	for i := range vector {
 		b.Reset(vector[i].Metric)
-		b.Set(labels.MetricName, r.name)
+		b.Set(model.MetricNameLabel, r.name)
 		r.labels.Range(func(l labels.Label) { b.Set(l.Name, l.Value) })
 		vector[i].Metric, vector[i].T = b.Labels(), at.UnixMilli()
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/tsdb/chunkenc"
@@ -28,12 +29,12 @@ func restore(ctx context.Context, store Store, r *rule, now map[uint64]*Alert, a
 	}
 	defer q.Close()
 	set := q.Select(ctx, false, nil,
-		labels.MustNewMatcher(labels.MatchEqual, labels.MetricName, "ALERTS_FOR_STATE"),
+		labels.MustNewMatcher(labels.MatchEqual, model.MetricNameLabel, "ALERTS_FOR_STATE"),
 		labels.MustNewMatcher(labels.MatchEqual, labels.AlertName, r.name))
 	b := labels.NewBuilder(labels.EmptyLabels())
 	for set.Next() {
 		b.Reset(set.At().Labels())
-		b.Del(labels.MetricName)
+		b.Del(model.MetricNameLabel)
 		a := now[b.Labels().Hash()]
 		if a == nil {
 			continue

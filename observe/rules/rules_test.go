@@ -66,7 +66,7 @@ func dump(t *testing.T, s *metrics.Store, name string, start time.Time) string {
 	var lines []string
 	set := q.Select(context.Background(), true, nil, labels.MustNewMatcher(labels.MatchEqual, "__name__", name))
 	for set.Next() {
-		line := set.At().Labels().DropMetricName().String()
+		line := set.At().Labels().DropReserved(func(n string) bool { return n == "__name__" }).String()
 		for it := set.At().Iterator(nil); it.Next() == chunkenc.ValFloat; {
 			ts, v := it.At()
 			text := fmt.Sprint(v)
