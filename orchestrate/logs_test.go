@@ -201,7 +201,7 @@ func TestSlowDiskDropsLinesAndSaysSo(t *testing.T) {
 	c.wake = sync.NewCond(&c.mu)
 	go c.write(&logFile{path: filepath.Join(t.TempDir(), "x.log"), file: slow})
 	for range 4 * maxPending / maxLine { // would block for ever if it waited for the writer
-		c.put(streamOut, strings.Repeat("x", maxLine))
+		c.put(streamOut, strings.Repeat("x", maxLine), false)
 	}
 	var out bytes.Buffer
 	copied := make(chan struct{})

@@ -82,7 +82,7 @@ func (s *logSource) follow(ctx context.Context, _ segment.Filter, query string, 
 	if s.left != nil {
 		return errors.New("the system does not run: there is nothing to follow")
 	}
-	resp, err := get(ctx, s.base+"/logs/follow?"+url.Values{"query": {query}}.Encode())
+	resp, err := fetch(ctx, s.base+"/logs/follow?"+url.Values{"query": {query}}.Encode())
 	if err != nil {
 		return err
 	}
@@ -104,8 +104,8 @@ func (s *logSource) follow(ctx context.Context, _ segment.Filter, query string, 
 	return lines.Err()
 }
 
-// get asks the system that runs; an answer other than 200 is an error.
-func get(ctx context.Context, address string) (*http.Response, error) {
+// fetch asks the system that runs; an answer other than 200 is an error.
+func fetch(ctx context.Context, address string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, err
@@ -125,7 +125,7 @@ func get(ctx context.Context, address string) (*http.Response, error) {
 }
 
 func getJSON(ctx context.Context, address string, into any) error {
-	resp, err := get(ctx, address)
+	resp, err := fetch(ctx, address)
 	if err != nil {
 		return err
 	}
