@@ -197,7 +197,12 @@ func (a *App) listen(ctx context.Context) (socket net.Listener, err error) {
 	if err := a.openBus(); err != nil {
 		return nil, err
 	}
-	a.openTelemetry()
+	if err := a.openTelemetry(); err != nil {
+		if a.bus.Load() != nil {
+			a.bus.Load().Close()
+		}
+		return nil, err
+	}
 	if before != nil {
 		if err := before.Confirm(); err != nil {
 			return nil, fmt.Errorf("taking over: %w", err)

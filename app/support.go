@@ -20,6 +20,7 @@ func Unsupported(sys *topology.System) error {
 		}
 	}
 	parts = append(parts, unsupportedBus(sys)...)
+	parts = append(parts, unsupportedLogs(sys)...)
 	if len(parts) == 0 {
 		return nil
 	}
