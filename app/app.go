@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,7 +26,9 @@ import (
 	"github.com/banyanhq/banyan/cache"
 	"github.com/banyanhq/banyan/gateway"
 	"github.com/banyanhq/banyan/observe"
+	"github.com/banyanhq/banyan/observe/monitor"
 	"github.com/banyanhq/banyan/orchestrate"
+	"github.com/banyanhq/banyan/store"
 	"github.com/banyanhq/banyan/topology"
 )
 
@@ -52,31 +55,52 @@ type Config struct {
 	// TakeOver has the outside listener handed over by the gateway that runs in the state directory, which then finishes
 	// what it has and ends. Only with GatewayOnly.
 	TakeOver bool
+	// Lapse is how many times faster than the clock time passes for the autoscaler (autoscale.Config). Default: 1.
+	Lapse float64
+	// Page, if set, makes what is served on the admin address beside the metrics. Default: nothing.
+	Page func(*App) (Page, error)
 	// Linger is how long streams and TCP connections may go on once another gateway has taken over. Default 10 minutes.
 	Linger time.Duration
 }
 
+// Page is what people see of a running system in a browser.
+type Page interface {
+	// Handler of the admin address, which must ask who asks.
+	http.Handler
+	// API answers operations on the control socket, which only its owner can reach.
+	API() http.Handler
+	// Run owns what the page does in the background, until ctx ends. It returns when all of that has ended.
+	Run(ctx context.Context) error
+}
+
 // App is a system that runs on this machine. New prepares it, Run runs it.
 type App struct {
-	cfg       Config
-	system    atomic.Pointer[topology.System] // what runs; Reload replaces it
-	reload    sync.Mutex                      // held by Reload
-	gateway   *gateway.Gateway
-	caches    map[string]*cache.Server // the embedded ones
-	bus       atomic.Pointer[bus.Bus]  // nil: there is none, or not yet
-	orch      *orchestrate.Orchestrator
-	canaries  canaryJournal
-	observer  *observe.Observer
-	pulses    *observe.Pulses
-	scaler    *autoscale.Controller // nil where no service is scaled
-	metrics   net.Listener
-	telemetry atomic.Pointer[telemetry] // nil: there is none, or not yet
-	since     time.Time
-	loaded    atomic.Pointer[time.Time] // when the system was read
-	state     atomic.Value              // string
-	parted    atomic.Bool               // another gateway has taken over
-	running   context.Context
-	stop      context.CancelFunc
+	cfg      Config
+	system   atomic.Pointer[topology.System] // what runs; Reload replaces it
+	reload   sync.Mutex                      // held by Reload
+	gateway  *gateway.Gateway
+	caches   map[string]*cache.Server // the embedded ones
+	bus      atomic.Pointer[bus.Bus]  // nil: there is none, or not yet
+	tables   atomic.Pointer[store.Store]
+	orch     *orchestrate.Orchestrator
+	canaries canaryJournal
+	observer *observe.Observer
+	pulses   *observe.Pulses
+	scaler   *autoscale.Controller // nil where no service is scaled
+	page     Page                  // nil: none
+	metrics  net.Listener
+	// monitoring is the configuration of monitor, nil where nothing is kept; monitor is nil then too, or if it could not be
+	// opened.
+	monitoring *monitor.Config
+	monitor    atomic.Pointer[monitor.Monitor]
+	reloads    reloadJournal
+	telemetry  atomic.Pointer[telemetry] // nil: there is none, or not yet
+	since      time.Time
+	loaded     atomic.Pointer[time.Time] // when the system was read
+	state      atomic.Value              // string
+	parted     atomic.Bool               // another gateway has taken over
+	running    context.Context
+	stop       context.CancelFunc
 }
 
 // New checks that the system can be run and prepares its parts. It binds nothing and starts nothing.
@@ -108,6 +132,7 @@ func New(cfg Config) (*App, error) {
 	}
 	if cfg.GatewayOnly {
 		warnOfCaches(cfg.System, cfg.Log)
+		warnOfTables(cfg.System, cfg.Log)
 	} else {
 		if a.caches, err = newCacheServers(cfg.System, cfg.Dir, cfg.Log); err != nil {
 			return nil, err
@@ -117,7 +142,7 @@ func New(cfg Config) (*App, error) {
 		System: ownServices(cfg.System), Root: cfg.System.Dir, Dir: cfg.Dir, Log: cfg.Log, Balancer: balancer{a.gateway, cfg.System.Zone},
 		Env: func(service, replica string) []string {
 			env := append(environ(a.system.Load(), service, a.gateway.EdgeURL, a.cacheURL), a.busEnviron(service)...)
-			return append(env, a.telemetryEnviron(service, replica)...)
+			return append(append(env, a.tablesEnviron(service)...), a.telemetryEnviron(service, replica)...)
 		},
 		Output: a.output,
 	})
@@ -127,14 +152,22 @@ func New(cfg Config) (*App, error) {
 	a.addElsewhere(cfg.System)
 	a.observer, err = observe.New(observe.Config{
 		System: cfg.System.Name, Version: cfg.Version, Sample: a.sample, Log: cfg.Log,
-		Collectors: []prometheus.Collector{a.gateway.Collector(), cache.Collector(a.caches), bus.Collector(a.bus.Load), telemetryCollector{a}},
+		Collectors: []prometheus.Collector{a.gateway.Collector(), cache.Collector(a.caches), bus.Collector(a.bus.Load), store.Collector(a.tables.Load), a.pressure(), telemetryCollector{a}},
 		Record:     observe.RecordConfig{Dir: filepath.Join(cfg.Dir, "samples")},
 	})
 	if err != nil {
 		return nil, err
 	}
+	if err := a.configureMonitor(); err != nil {
+		return nil, err
+	}
 	a.pulses = observe.NewPulses(a.pulse)
-	a.scaler, err = newAutoscaler(a)
+	if a.scaler, err = newAutoscaler(a); err != nil {
+		return nil, err
+	}
+	if cfg.Page != nil {
+		a.page, err = cfg.Page(a)
+	}
 	return a, err
 }
 
@@ -157,6 +190,7 @@ func (a *App) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.openMonitor()
 	return a.serve(ctx, socket)
 }
 
@@ -197,10 +231,12 @@ func (a *App) listen(ctx context.Context) (socket net.Listener, err error) {
 	if err := a.openBus(); err != nil {
 		return nil, err
 	}
+	if err := a.openTables(); err != nil {
+		a.closeBlocks()
+		return nil, err
+	}
 	if err := a.openTelemetry(); err != nil {
-		if a.bus.Load() != nil {
-			a.bus.Load().Close()
-		}
+		a.closeBlocks()
 		return nil, err
 	}
 	if before != nil {
@@ -209,14 +245,22 @@ func (a *App) listen(ctx context.Context) (socket net.Listener, err error) {
 		}
 	}
 	if socket, err = control.Listen(a.cfg.Dir); err != nil {
-		if a.bus.Load() != nil {
-			a.bus.Load().Close()
-		}
-		if t := a.telemetry.Load(); t != nil {
-			t.close()
-		}
+		a.closeBlocks()
 	}
 	return socket, err
+}
+
+// closeBlocks gives back what was opened of blocks that are not to run.
+func (a *App) closeBlocks() {
+	if b := a.bus.Load(); b != nil {
+		b.Close()
+	}
+	if s := a.tables.Load(); s != nil {
+		s.Close()
+	}
+	if t := a.telemetry.Load(); t != nil {
+		t.close()
+	}
 }
 
 // inUse adds, where an address is taken by another program, the field of the file that names another.
@@ -233,9 +277,15 @@ func (a *App) serve(ctx context.Context, socket net.Listener) error {
 	rim, endRim := context.WithCancel(context.WithoutCancel(ctx))
 	defer endRim()
 	var outer errgroup.Group
-	outer.Go(func() error { return a.guard("control", control.Serve(rim, socket, a)) })
+	outer.Go(func() error { return a.guard("control", control.Serve(rim, socket, a, a.pageAPI())) })
 	outer.Go(func() error { return a.guard("metrics", a.serveMetrics(rim)) })
 	outer.Go(func() error { return a.guard("observe", a.observer.Run(rim)) })
+	if m := a.monitor.Load(); m != nil {
+		outer.Go(func() error { return a.guard("monitor", m.Run(rim)) })
+	}
+	if a.page != nil {
+		outer.Go(func() error { return a.guard("page", a.page.Run(rim)) })
+	}
 	outer.Go(func() error { return a.guard("pulses", a.pulses.Run(rim)) })
 	outer.Go(func() error { return a.guard("gateway", a.gateway.Run(rim)) })
 	for name, server := range a.caches {
@@ -244,6 +294,9 @@ func (a *App) serve(ctx context.Context, socket net.Listener) error {
 
 	if b := a.bus.Load(); b != nil {
 		outer.Go(func() error { return a.guard("bus", b.Run(rim)) })
+	}
+	if s := a.tables.Load(); s != nil {
+		outer.Go(func() error { return a.guard("tables", s.Run(rim)) })
 	}
 	if t := a.telemetry.Load(); t != nil {
 		outer.Go(func() error { return a.guard("logs and traces", t.run(rim, a.gateway)) })
@@ -292,28 +345,6 @@ func stopped(ctx context.Context, err error) error {
 	return err
 }
 
-func (a *App) serveMetrics(ctx context.Context) error {
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", a.observer.Handler())
-	if t := a.telemetry.Load(); t != nil {
-		t.mount(mux)
-	}
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		<-ctx.Done()
-		srv.Close()
-	}()
-	err := srv.Serve(a.metrics)
-	handedOver := a.parted.Load() && errors.Is(err, net.ErrClosed)
-	if !errors.Is(err, http.ErrServerClosed) && !handedOver {
-		return err
-	}
-	<-done
-	return nil
-}
-
 // endpoints are the addresses from outside besides the plain one.
 func (a *App) endpoints() (all []string) {
 	if addr := a.gateway.TLSAddr(); addr != nil {
@@ -332,16 +363,16 @@ func (a *App) endpoints() (all []string) {
 	for _, name := range a.cacheNames() {
 		all = append(all, "cache "+name+" on "+a.cacheURL(name)+keptText(a.caches[name].Persists()))
 	}
-	return append(append(all, a.busEndpoints()...), a.telemetryEndpoints()...)
+	return slices.Concat(all, a.busEndpoints(), a.tableEndpoints(), a.telemetryEndpoints())
 }
 
 // Info says what runs, and where.
 func (a *App) Info() control.Info {
 	return control.Info{
-		Bus:    a.busURL(),
-		System: a.system.Load().Name, State: a.state.Load().(string), PID: os.Getpid(), Since: a.since, Loaded: *a.loaded.Load(),
+		Bus: a.busURL(), Monitor: a.monitorURL(),
+		System: a.system.Load().Name, State: a.State(), PID: os.Getpid(), Since: a.since, Loaded: *a.loaded.Load(),
 		Address: a.gateway.Addr().String(), Metrics: "http://" + a.metrics.Addr().String() + "/metrics",
-		Endpoints: a.endpoints(), Files: a.cfg.Files, Cores: runtime.NumCPU(),
+		Endpoints: a.endpoints(), Files: a.cfg.Files, Cores: runtime.NumCPU(), Page: a.pageURL(),
 	}
 }
 
@@ -367,6 +398,15 @@ func (a *App) Scale(ctx context.Context, service string, change orchestrate.Chan
 
 // Restart replaces all replicas of a service, one after the other.
 func (a *App) Restart(ctx context.Context, service string) error { return a.orch.Restart(ctx, service) }
+
+// System is the topology that it goes by. It must not be changed.
+func (a *App) System() *topology.System { return a.system.Load() }
+
+// State is starting, serving or stopping.
+func (a *App) State() string { return a.state.Load().(string) }
+
+// Dir is the state directory.
+func (a *App) Dir() string { return a.cfg.Dir }
 
 // Topology is the system that it goes by, as YAML with everything said.
 func (a *App) Topology() ([]byte, error) { return a.system.Load().YAML() }

@@ -191,17 +191,10 @@ func (t *telemetry) mount(mux *http.ServeMux) {
 
 // telemetryURL is where services send logs and traces, empty if nowhere.
 func (a *App) telemetryURL() string {
-	if a.telemetry.Load() == nil || a.metrics == nil {
+	if a.telemetry.Load() == nil {
 		return ""
 	}
-	host, port, err := net.SplitHostPort(a.metrics.Addr().String())
-	if err != nil {
-		return ""
-	}
-	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
-	}
-	return "http://" + net.JoinHostPort(host, port)
+	return a.adminURL()
 }
 
 // telemetryEndpoints says, for people, where logs and traces are.

@@ -15,7 +15,7 @@ import (
 // maxCanaryEvents bounds how many events of canaries are remembered.
 const maxCanaryEvents = 256
 
-// canaryJournal is what became of canaries lately.
+// canaryJournal is what became of canaries lately, and of the file: what no other part remembers.
 type canaryJournal struct {
 	mu     sync.Mutex
 	events []orchestrate.Event // oldest first
@@ -27,10 +27,14 @@ func (j *canaryJournal) note(route, service string, e policy.CanaryEvent) {
 	if e.State == policy.CanaryRunning {
 		what = "canary step"
 	}
+	j.add(orchestrate.Event{Time: time.Now(), Service: service, What: what,
+		Why: fmt.Sprintf("route %s: it is given %.3g %% of the requests: %s", route, 100*e.Share, e.Reason)})
+}
+
+func (j *canaryJournal) add(e orchestrate.Event) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.events = append(j.events, orchestrate.Event{Time: time.Now(), Service: service, What: what,
-		Why: fmt.Sprintf("route %s: it is given %.3g %% of the requests: %s", route, 100*e.Share, e.Reason)})
+	j.events = append(j.events, e)
 	if len(j.events) > maxCanaryEvents {
 		j.events = slices.Delete(j.events, 0, len(j.events)-maxCanaryEvents)
 	}

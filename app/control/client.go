@@ -39,6 +39,9 @@ func Dial(dir string) *Client {
 	return c
 }
 
+// Dir is the state directory.
+func (c *Client) Dir() string { return c.dir }
+
 func (c *Client) dial(ctx context.Context) (net.Conn, error) {
 	path, f, err := socketPath(c.dir)
 	if err != nil {

@@ -89,7 +89,7 @@ func serve(t *testing.T, dir string, sys System) *Client {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- Serve(ctx, l, sys) }()
+	go func() { done <- Serve(ctx, l, sys, nil) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {

@@ -15,9 +15,14 @@ import (
 // maxBody bounds a request's body: all requests are small.
 const maxBody = 64 << 10
 
-// Serve answers calls on l until ctx ends, and returns when no call is in progress. It closes l.
-func Serve(ctx context.Context, l net.Listener, sys System) error {
-	srv := &http.Server{Handler: handler(sys), ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
+// Serve answers calls on l until ctx ends, and returns when no call is in progress. It closes l. What the API of this
+// package does not have is asked of more, which may be nil.
+func Serve(ctx context.Context, l net.Listener, sys System, more http.Handler) error {
+	mux := handler(sys)
+	if more != nil {
+		mux.Handle("/", more)
+	}
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -36,7 +41,10 @@ func Serve(ctx context.Context, l net.Listener, sys System) error {
 	return nil
 }
 
-func handler(sys System) http.Handler {
+// Handler answers the calls that Operations lists, without asking who makes them.
+func Handler(sys System) http.Handler { return handler(sys) }
+
+func handler(sys System) *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/info", func(w http.ResponseWriter, r *http.Request) { answer(w, sys.Info(), nil) })
 	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) { answer(w, sys.Events(), nil) })

@@ -36,6 +36,9 @@ type Model struct {
 	selected [panes]string   // key of the row in each pane
 	at       [panes]int      // its place when it was last seen, for when it is gone
 	offset   [panes]int      // first row that is drawn
+
+	drawMap    func(observe.Status) []string // nil: there is no picture
+	mapX, mapY int                           // the cell of the picture at the top left
 }
 
 var _ tea.Model = Model{}
@@ -47,6 +50,21 @@ func New(fetch Fetch, interval time.Duration) Model {
 		interval = time.Second
 	}
 	return Model{fetch: fetch, interval: interval, width: 80, height: 24}
+}
+
+// WithMap returns the view with a fourth pane, the picture of the architecture: draw returns its lines, filled with the
+// figures of a status, and is called for each screen that shows it.
+func (m Model) WithMap(draw func(observe.Status) []string) Model {
+	m.drawMap = draw
+	return m
+}
+
+// shown is how many panes there are.
+func (m *Model) shown() pane {
+	if m.drawMap == nil {
+		return picture
+	}
+	return panes
 }
 
 type fetchedMsg struct {
@@ -102,6 +120,9 @@ func (m *Model) take(msg fetchedMsg) {
 
 // key acts on a key and returns true for those that quit.
 func (m *Model) key(key string) bool {
+	if m.pane == picture && m.moveMap(key) {
+		return false
+	}
 	switch key {
 	case "q", "ctrl+c", "esc":
 		return true
@@ -118,13 +139,15 @@ func (m *Model) key(key string) bool {
 	case "end", "G":
 		m.move(1 << 20)
 	case "tab":
-		m.pane = (m.pane + 1) % panes
+		m.pane = (m.pane + 1) % m.shown()
 		m.fixOrder()
 	case "shift+tab":
-		m.pane = (m.pane + panes - 1) % panes
+		m.pane = (m.pane + m.shown() - 1) % m.shown()
 		m.fixOrder()
-	case "1", "2", "3":
-		m.pane = pane(key[0] - '1')
+	case "1", "2", "3", "4":
+		if p := pane(key[0] - '1'); p < m.shown() {
+			m.pane = p
+		}
 		m.fixOrder()
 	case "s":
 		m.order = m.order.next(m.pane)

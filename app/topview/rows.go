@@ -9,17 +9,18 @@ import (
 	"github.com/banyanhq/banyan/observe"
 )
 
-// pane is one of the three tables.
+// pane is one of the three tables, or the picture of the architecture.
 type pane int
 
 const (
 	services pane = iota
 	routes
 	edges
+	picture
 	panes // how many there are
 )
 
-func (p pane) String() string { return [...]string{"Services", "Routes", "Edges"}[p] }
+func (p pane) String() string { return [...]string{"Services", "Routes", "Edges", "Map"}[p] }
 
 // order of the rows.
 type order int

@@ -52,12 +52,17 @@ func (m *Model) screen() string {
 	var lines []string
 	lines = append(lines, m.summary(width)...)
 	lines = append(lines, m.tabs(width)...)
-	rows := m.rows()
-	lines = append(lines, m.table(rows, width)...)
-	if m.hasDetails() {
-		lines = append(lines, m.details(rows, width)...)
-	} else {
+	if m.pane == picture {
+		lines = append(lines, m.picture(width, m.height-above+1-2)...)
 		lines = append(lines, m.banner(width))
+	} else {
+		rows := m.rows()
+		lines = append(lines, m.table(rows, width)...)
+		if m.hasDetails() {
+			lines = append(lines, m.details(rows, width)...)
+		} else {
+			lines = append(lines, m.banner(width))
+		}
 	}
 	lines = append(lines, m.keys(width))
 	for i, l := range lines {
@@ -114,10 +119,13 @@ func machineFor(st observe.Status, width int) string {
 
 // tabs draws the names of the panes and a rule that is heavy below the one that is shown.
 func (m *Model) tabs(width int) []string {
-	counts := [panes]int{len(m.status.Services), len(m.status.Routes), len(m.status.Edges)}
+	counts := [picture]int{len(m.status.Services), len(m.status.Routes), len(m.status.Edges)}
 	var names, rule strings.Builder
-	for p := range panes {
-		label := fmt.Sprintf(" %s %d ", p, counts[p])
+	for p := range m.shown() {
+		label := fmt.Sprintf(" %s ", p)
+		if p < picture {
+			label = fmt.Sprintf(" %s %d ", p, counts[p])
+		}
 		if p == m.pane {
 			names.WriteString(strong.style().Render(label))
 			rule.WriteString(good.style().Render(strings.Repeat("━", ansi.StringWidth(label))))
@@ -215,6 +223,11 @@ func (m *Model) keys(width int) string {
 		}
 	}
 	add("q", "quit")
+	if m.pane == picture {
+		add("←↑↓→", "move")
+		add("tab", "next table")
+		return b.String()
+	}
 	add("↑↓", "select")
 	if m.pane == services {
 		add("enter", "replicas")

@@ -185,7 +185,10 @@ func (c *cli) findKnee(ctx context.Context, dir string, cfg load.Config, f loadF
 		return usagef("--slo: %w", err)
 	}
 	o.Config = cfg
-	if !c.json {
+	switch {
+	case f.out.progress == "json":
+		o.OnProbe = func(p load.KneeProbe) { _ = json.NewEncoder(c.err).Encode(p) } // whoever reads may have gone
+	case !c.json:
 		o.OnProbe = func(p load.KneeProbe) { fmt.Fprintln(c.err, p) }
 	}
 	k, err := load.FindKnee(ctx, o)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -22,6 +23,7 @@ type loadProgress struct {
 	size   func() (width, height int)
 	lines  io.Writer // nil: silent, or a screen
 	told   time.Duration
+	json   io.Writer // each look as a line, for programs; nil: none
 }
 
 // loadProgress returns what shows a load test in the way that was asked for.
@@ -54,15 +56,21 @@ func (c *cli) loadProgress(how string) (*loadProgress, error) {
 		}
 	case "lines":
 		p.lines = c.err
+	case "json":
+		p.json = c.err
 	case "none":
 	default:
-		return nil, usagef("--progress %q: want live, lines, none or auto", how)
+		return nil, usagef("--progress %q: want live, lines, json, none or auto", how)
 	}
 	return p, nil
 }
 
 // show takes the next look.
 func (p *loadProgress) show(s load.Progress) {
+	if p.json != nil {
+		_ = json.NewEncoder(p.json).Encode(s) // whoever reads may have gone
+		return
+	}
 	if p.screen == nil && p.lines == nil {
 		return
 	}

@@ -18,7 +18,7 @@ type reportFlags struct{ html, hdr, prometheus, progress string }
 
 func (f *reportFlags) register(cmd *cobra.Command) {
 	fl := cmd.Flags()
-	fl.StringVar(&f.progress, "progress", "auto", "what is seen meanwhile, on standard error: live (a picture), lines (one each 10s) or none; auto: live on a terminal, lines elsewhere, none with --json")
+	fl.StringVar(&f.progress, "progress", "auto", "what is seen meanwhile, on standard error: live (a picture), lines (one each 10s), json (an object each second) or none; auto: live on a terminal, lines elsewhere, none with --json")
 	fl.StringVar(&f.html, "html", "", "write the report as one web page to `file`: plots, heat map, tables")
 	fl.StringVar(&f.hdr, "hdr", "", "write the latencies as a HdrHistogram log (V2) to `file`")
 	fl.StringVar(&f.prometheus, "prometheus", "", "write the totals for Prometheus' textfile collector to `file`")

@@ -40,7 +40,11 @@ func (c *cli) top() *cobra.Command {
 				fmt.Fprint(c.out, topview.RenderTable(s))
 				return nil
 			}
-			_, err = tea.NewProgram(topview.New(fetch, interval), tea.WithContext(cmd.Context())).Run()
+			view := topview.New(fetch, interval)
+			if sys, err := c.open(); err == nil { // a file that cannot be read now hinders nobody
+				view = view.WithMap(liveMap(sys))
+			}
+			_, err = tea.NewProgram(view, tea.WithContext(cmd.Context())).Run()
 			return err
 		},
 	}

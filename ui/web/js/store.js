@@ -1,0 +1,90 @@
+// What all views look at: the present, the map, the time-line. One stream of server-sent events feeds it; the browser
+// resumes that by itself where it broke off.
+import { get } from './api.js'
+import { useEffect, useState } from './dom.js'
+
+const maxTimeline = 400
+
+export const state = {
+  live: 'connecting', // or live, lost
+  frame: null,
+  map: null,
+  timeline: [],
+  writable: false,
+  loadTests: false,
+  loadPoints: [],
+  trail: new Map(), // the last minute of each node's rate, for sparklines
+}
+
+const listeners = new Set()
+const changed = () => listeners.forEach(f => f())
+
+// useStore draws a component anew with each frame.
+export function useStore() {
+  const [, draw] = useState(0)
+  useEffect(() => {
+    const f = () => draw(n => n + 1)
+    listeners.add(f)
+    return () => listeners.delete(f)
+  }, [])
+  return state
+}
+
+let asked = ''
+async function loadMap() {
+  try {
+    state.map = await get('/v1/map')
+    changed()
+  } catch { asked = '' /* the next frame asks again */ }
+}
+function take(frame) {
+  state.frame = frame
+  state.live = 'live'
+  if (frame.map !== asked) {
+    asked = frame.map
+    loadMap()
+  }
+  if (frame.events.length) state.timeline = state.timeline.concat(frame.events).slice(-maxTimeline)
+  for (const [id, n] of Object.entries(frame.nodes)) {
+    const t = state.trail.get(id) || []
+    t.push(n.rate)
+    if (t.length > 60) t.shift()
+    state.trail.set(id, t)
+  }
+  takeLoad(frame.load)
+}
+
+// takeLoad collects the looks at a load test, of which a frame has the last.
+function takeLoad(load) {
+  if (!load) return
+  if (state.loadStarted !== load.started) {
+    state.loadStarted = load.started
+    state.loadPoints = []
+    get('/v1/load').then(all => { if (all && all.started === state.loadStarted) { state.loadPoints = all.points; changed() } }, () => {})
+  }
+  const last = load.points[load.points.length - 1]
+  const have = state.loadPoints[state.loadPoints.length - 1]
+  if (last && (!have || last.elapsed_s > have.elapsed_s)) state.loadPoints = state.loadPoints.concat(last)
+}
+
+export function connect() {
+  const source = new EventSource('/v1/stream')
+  source.addEventListener('hello', e => {
+    const hello = JSON.parse(e.data)
+    state.timeline = hello.timeline
+    state.writable = hello.writable
+    state.loadTests = hello.load_tests
+    take(hello.frame)
+    changed()
+  })
+  source.addEventListener('frame', e => {
+    take(JSON.parse(e.data))
+    changed()
+  })
+  source.onerror = () => {
+    state.live = 'lost'
+    changed()
+    if (source.readyState === EventSource.CLOSED) setTimeout(connect, 3000)
+  }
+}
+loadMap()
