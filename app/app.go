@@ -235,7 +235,10 @@ func (a *App) listen(ctx context.Context) (socket net.Listener, err error) {
 		a.closeBlocks()
 		return nil, err
 	}
-	a.openTelemetry()
+	if err := a.openTelemetry(); err != nil {
+		a.closeBlocks()
+		return nil, err
+	}
 	if before != nil {
 		if err := before.Confirm(); err != nil {
 			return nil, fmt.Errorf("taking over: %w", err)

@@ -15,6 +15,7 @@ func Unsupported(sys *topology.System) error {
 		parts = append(parts, "functions: not supported yet")
 	}
 	parts = append(append(parts, unsupportedTables(sys)...), unsupportedBus(sys)...)
+	parts = append(parts, unsupportedLogs(sys)...)
 	if len(parts) == 0 {
 		return nil
 	}

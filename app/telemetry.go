@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,9 +21,11 @@ import (
 	"github.com/banyanhq/banyan/observe/logs"
 	"github.com/banyanhq/banyan/observe/logs/elastic"
 	"github.com/banyanhq/banyan/observe/logs/loki"
+	"github.com/banyanhq/banyan/observe/logs/syslog"
 	"github.com/banyanhq/banyan/observe/otlp"
 	"github.com/banyanhq/banyan/observe/traces"
 	"github.com/banyanhq/banyan/orchestrate"
+	"github.com/banyanhq/banyan/topology"
 )
 
 // LogsDir and TracesDir are the folders of the logs' and the traces' records in a state directory.
@@ -34,36 +38,102 @@ type telemetry struct {
 	traces *traces.Traces
 	otlp   *otlp.Receiver
 	grpc   net.Listener
+	syslog *syslog.Server // nil: none is received
+	ship   *logs.Ship     // nil: lines are sent nowhere
 }
 
-// openTelemetry opens the records and the address of OTLP over gRPC. A system whose records cannot be opened runs without: they
-// must not keep it from serving.
-func (a *App) openTelemetry() {
+// openTelemetry opens the records and their addresses. A system whose records cannot be read runs without: they must not keep it from
+// serving.
+func (a *App) openTelemetry() error {
 	if a.cfg.GatewayOnly {
-		return
+		return nil
 	}
 	t := &telemetry{}
-	err := t.open(a)
-	if err != nil {
+	if err := t.openStores(a.cfg); err != nil {
 		a.cfg.Log.Error("the system runs without its store of logs and traces", "error", err)
 		t.close()
-		return
+		return nil
+	}
+	if err := t.openAddresses(a.cfg); err != nil {
+		t.close()
+		return inUse(err, "logs.syslog")
 	}
 	a.telemetry.Store(t)
+	return nil
 }
 
-func (t *telemetry) open(a *App) (err error) {
-	if t.logs, err = logs.Open(logs.Config{Dir: LogsDir(a.cfg.Dir), Log: a.cfg.Log}); err != nil {
+func (t *telemetry) openStores(cfg Config) (err error) {
+	if t.logs, err = logs.Open(logsConfig(cfg.System, cfg)); err != nil {
 		return err
 	}
-	if t.traces, err = traces.Open(traces.Config{Dir: TracesDir(a.cfg.Dir), Log: a.cfg.Log}); err != nil {
-		return err
+	t.traces, err = traces.Open(tracesConfig(cfg.System, cfg))
+	return err
+}
+
+func (t *telemetry) openAddresses(cfg Config) (err error) {
+	if l := cfg.System.Logs; l != nil {
+		if l.Syslog != "" {
+			if t.syslog, err = syslog.Listen(t.logs, l.Syslog, cfg.Log); err != nil {
+				return err
+			}
+		}
+		if l.Engine != "embedded" {
+			t.ship = &logs.Ship{Engine: l.Engine, URL: l.URL, System: cfg.System.Name, State: filepath.Join(cfg.Dir, "data", "logs.shipped")}
+		}
 	}
 	if t.grpc, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		return fmt.Errorf("opening the address of OTLP: %w", err)
 	}
 	t.otlp = otlp.New(otlp.Receiver{Logs: t.logs.Export, Traces: t.traces.Export, BadRequest: t.logs.BadRequest})
 	return nil
+}
+
+func logsConfig(sys *topology.System, cfg Config) logs.Config {
+	c := logs.Config{Dir: LogsDir(cfg.Dir), Log: cfg.Log}
+	l := sys.Logs
+	if l == nil {
+		return c
+	}
+	c.Retain, c.MaxBytes, c.MaxLine, c.Rate = l.Retain.Std(), int64(l.MaxSize), int(l.MaxLine), max(1, int(l.Rate))
+	for _, name := range l.Redact {
+		c.Redact = append(c.Redact, logs.Redaction{Name: name})
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.RedactPatterns)) {
+		c.Redact = append(c.Redact, logs.Redaction{Name: name, Pattern: l.RedactPatterns[name]})
+	}
+	return c
+}
+
+func tracesConfig(sys *topology.System, cfg Config) traces.Config {
+	c := traces.Config{Dir: TracesDir(cfg.Dir), Log: cfg.Log}
+	t := sys.Traces
+	if t == nil {
+		return c
+	}
+	c.Retain, c.MaxBytes, c.Wait = t.Retain.Std(), int64(t.MaxSize), t.Wait.Std()
+	none := func(v float64) float64 { // what the file says is 0 is none, not the default
+		if v == 0 {
+			return -1
+		}
+		return v
+	}
+	c.Sampling = traces.Sampling{Share: none(float64(t.Share)), Few: none(float64(t.Few))}
+	return c
+}
+
+// unsupportedLogs says which rules for logs of a valid file cannot be kept: a system that cannot redact must not run as if it did.
+func unsupportedLogs(sys *topology.System) (parts []string) {
+	l := sys.Logs
+	if l == nil {
+		return nil
+	}
+	if err := logs.CheckRedactions(logsConfig(sys, Config{}).Redact); err != nil {
+		parts = append(parts, "logs.redact: "+err.Error())
+	}
+	if l.Engine != "embedded" && l.URL == "" {
+		parts = append(parts, "logs.engine "+l.Engine+": needs a url")
+	}
+	return parts
 }
 
 // close gives up what was opened and never run.
@@ -77,6 +147,9 @@ func (t *telemetry) close() {
 	if t.grpc != nil {
 		_ = t.grpc.Close()
 	}
+	if t.syslog != nil {
+		t.syslog.Close()
+	}
 }
 
 // run keeps logs and traces until ctx ends.
@@ -87,6 +160,12 @@ func (t *telemetry) run(ctx context.Context, g *gateway.Gateway) error {
 	group.Go(func() error { return t.logs.Run(ctx) })
 	group.Go(func() error { return t.traces.Run(ctx) })
 	group.Go(func() error { return watchGateway(ctx, g, t.traces) })
+	if t.syslog != nil {
+		group.Go(func() error { return t.syslog.Run(ctx) })
+	}
+	if t.ship != nil {
+		group.Go(func() error { return t.logs.Ship(ctx, *t.ship) })
+	}
 	group.Go(func() error {
 		stop := context.AfterFunc(ctx, server.Stop)
 		defer stop()
@@ -124,10 +203,14 @@ func (a *App) telemetryEndpoints() []string {
 	if url == "" {
 		return nil
 	}
-	return []string{
+	all := []string{
 		"logs and traces: OTLP on " + url + " and grpc " + a.telemetry.Load().grpc.Addr().String(),
 		"for Grafana: Loki on " + url + ", Jaeger on " + url + "/jaeger, Elasticsearch on " + url + "/elastic",
 	}
+	if s := a.telemetry.Load().syslog; s != nil {
+		all = append(all, "syslog on "+s.Addr().String()+" (udp and tcp)")
+	}
+	return all
 }
 
 // telemetryEnviron tells a replica's OpenTelemetry SDK where to send, unless whoever started the system has said so.

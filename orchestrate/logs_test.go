@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -201,7 +202,7 @@ func TestSlowDiskDropsLinesAndSaysSo(t *testing.T) {
 	c.wake = sync.NewCond(&c.mu)
 	go c.write(&logFile{path: filepath.Join(t.TempDir(), "x.log"), file: slow})
 	for range 4 * maxPending / maxLine { // would block for ever if it waited for the writer
-		c.put(streamOut, strings.Repeat("x", maxLine))
+		c.put(streamOut, strings.Repeat("x", maxLine), false)
 	}
 	var out bytes.Buffer
 	copied := make(chan struct{})
@@ -223,4 +224,40 @@ func FuzzParseLine(f *testing.F) {
 			t.Errorf("%q is read as %+v", data, line)
 		}
 	})
+}
+
+// heard is an Output that remembers.
+type heard struct {
+	mu     sync.Mutex
+	lines  []string
+	closed bool
+}
+
+func (h *heard) Line(_ time.Time, stream, text string, goesOn bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.lines = append(h.lines, fmt.Sprint(stream, " ", len(text), " ", goesOn))
+}
+
+func (h *heard) Close(time.Time) { h.closed = true }
+
+// TestOutputHearsAll gives a line, a long one, and a remark to an Output, besides the file.
+func TestOutputHearsAll(t *testing.T) {
+	h := &heard{}
+	c, stdout, stderr, err := newCapture(filepath.Join(t.TempDir(), "orders-0.log"), func(err error) { t.Error(err) }, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintln(stdout, strings.Repeat("x", maxLine+10))
+	_ = stdout.Close()
+	fmt.Fprintln(stderr, "no")
+	_ = stderr.Close()
+	c.readers.Wait()
+	c.note("it ended")
+	c.close()
+	slices.Sort(h.lines)
+	want := []string{"err 2 false", "out 10 false", fmt.Sprint("out ", maxLine, " true"), "sys 8 false"}
+	if !slices.Equal(h.lines, want) || !h.closed {
+		t.Errorf("heard %q, want %q; closed %v", h.lines, want, h.closed)
+	}
 }

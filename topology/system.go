@@ -27,6 +27,10 @@ type System struct {
 	Gateways *Gateways `yaml:"gateways"`
 	// AccessLog of the requests from outside. Left out: none is written.
 	AccessLog *AccessLog `yaml:"access_log"`
+	// Logs of the services: how long they are kept, and what is taken out of them. Left out: as its fields' defaults say.
+	Logs *Logs `yaml:"logs"`
+	// Traces that are kept. Left out: as its fields' defaults say.
+	Traces *Traces `yaml:"traces"`
 	// HTTPCache bounds what all routes with an http_cache keep together.
 	HTTPCache *HTTPCacheStore `yaml:"http_cache"`
 	// Layers from top to bottom. A service may use services of its own layer and of those below it, never above.

@@ -56,7 +56,9 @@ func TestServicesShareACache(t *testing.T) {
 	}
 	url := ""
 	for _, e := range s.Info.Endpoints {
-		url, _ = strings.CutPrefix(e, "cache products on ")
+		if rest, ok := strings.CutPrefix(e, "cache products on "); ok {
+			url = rest
+		}
 	}
 	options, err := redis.ParseURL(url)
 	if err != nil {

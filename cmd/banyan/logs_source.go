@@ -104,7 +104,7 @@ func (s *logSource) follow(ctx context.Context, _ segment.Filter, query string, 
 	return lines.Err()
 }
 
-// get asks the system that runs; an answer other than 200 is an error.
+// fetch asks the system that runs; an answer other than 200 is an error.
 func fetch(ctx context.Context, address string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {

@@ -67,6 +67,7 @@ type Logs struct {
 type counters struct {
 	lines, bytes                                                atomic.Int64
 	cut, redacted, overRate, overQueue, failed, refused, badReq atomic.Int64
+	shipped, unshipped                                          atomic.Int64
 }
 
 // queued is a line on its way from a source.

@@ -41,6 +41,12 @@ type redactor struct {
 	may, check func(string) bool
 }
 
+// CheckRedactions returns an error if one of the rules cannot be kept.
+func CheckRedactions(rules []Redaction) error {
+	_, err := newRedactors(rules)
+	return err
+}
+
 func newRedactors(rules []Redaction) ([]redactor, error) {
 	var all []redactor
 	for _, r := range rules {

@@ -10,7 +10,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// A block holds up to blockBytes of records as columns:
+// A block holds up to blockBytes of records' text as columns:
 //
 //	directory: its length and checksum, 4 bytes each, then: rows, count of columns, and of each column
 //	its name, the length and the checksum of what is stored, and the length of what that unpacks to (0: it is not packed)

@@ -4,7 +4,7 @@
 // A record goes through three stages. Append writes it, with all that came at the same time, as one checksummed frame to a log
 // and syncs that (group commit: a durable Append returns after the sync that covers it). It then lies in the head, in memory, where
 // searches see it. When the head has grown to Config.HeadBytes, it is sealed: written, a file for each day, as segments. A segment is
-// made of blocks of about a MiB of records; each block holds its columns compressed with zstd, and the segment says of each block
+// made of blocks of about a MiB of text; each block holds its columns compressed with zstd, and the segment says of each block
 // which streams, instants and words (a Bloom filter) it has, so that a search reads the few blocks that may match. A manifest, which is
 // replaced as a whole, names the segments that count and how far the log is sealed.
 //

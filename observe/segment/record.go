@@ -45,6 +45,18 @@ func (r *Record) Field(name string) (string, bool) {
 // recordOverhead is what a record costs beside its text, roughly, in memory.
 const recordOverhead = 96
 
+// text is how many bytes a block has to compress for the record.
+func (r *Record) text() int {
+	n := len(r.Body)
+	for i := range r.Fields {
+		if !r.Fields[i].InBody {
+			n += len(r.Fields[i].Value)
+		}
+	}
+	return n
+}
+
+// size is what a record takes in memory.
 func (r *Record) size() int {
 	n := recordOverhead + len(r.Body)
 	for i := range r.Fields {

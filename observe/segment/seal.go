@@ -123,7 +123,7 @@ func (s *Store) writeSegment(encoder *blockEncoder, records []Record, number uin
 	for begin := 0; begin < len(records); {
 		end, bytes := begin, 0
 		for end < len(records) && end-begin < blockRows && bytes < blockBytes {
-			bytes += records[end].size()
+			bytes += records[end].text()
 			info.MinTime, info.MaxTime = min(info.MinTime, records[end].Time), max(info.MaxTime, records[end].Time)
 			end++
 		}

@@ -21,7 +21,7 @@ type Config struct {
 	FS vfs.FS
 	// ReadOnly opens what is there without changing it: no Append, no Run. Another process must not be writing.
 	ReadOnly bool
-	// HeadBytes of records are held in memory before they are sealed. Default 16 MiB.
+	// HeadBytes of records are held in memory before they are sealed. Default 32 MiB.
 	HeadBytes int
 	// SyncEvery is how long a record that was not appended durably may wait for its sync. Default 1 s.
 	SyncEvery time.Duration
@@ -107,7 +107,7 @@ func Open(cfg Config) (*Store, error) {
 	if cfg.FS == nil {
 		cfg.FS = vfs.Default
 	}
-	cfg.HeadBytes = cmp.Or(cfg.HeadBytes, 16<<20)
+	cfg.HeadBytes = cmp.Or(cfg.HeadBytes, 32<<20)
 	cfg.SyncEvery = cmp.Or(cfg.SyncEvery, time.Second)
 	cfg.MaxStreams = cmp.Or(cfg.MaxStreams, 10000)
 	if cfg.Now == nil {

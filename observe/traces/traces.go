@@ -336,7 +336,12 @@ func callers(spans []*Span) {
 		byID[s.SpanID] = s
 	}
 	for _, s := range spans {
-		if p := byID[s.Parent]; p != nil && p.Service != s.Service {
+		p := byID[s.Parent]
+		switch {
+		case p == nil || s.to != "":
+		case p.to != "" && p.from != "": // the gateway stands between the two
+			s.Caller = p.from
+		case p.Service != s.Service:
 			s.Caller = p.Service
 		}
 	}

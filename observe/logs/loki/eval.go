@@ -159,7 +159,10 @@ func keyOf(labels map[string]string) string {
 	slices.Sort(names)
 	var b strings.Builder
 	for _, n := range names {
-		fmt.Fprintf(&b, "%d:%s%d:%s", len(n), n, len(labels[n]), labels[n])
+		b.WriteString(n)
+		b.WriteByte(0)
+		b.WriteString(labels[n])
+		b.WriteByte(0xff) // which no text has
 	}
 	return b.String()
 }

@@ -65,6 +65,9 @@ func Listen(l *logs.Logs, address string, log *slog.Logger) (*Server, error) {
 // Addr is the address, of both.
 func (s *Server) Addr() net.Addr { return s.tcp.Addr() }
 
+// Close gives up a server on which Run is not called.
+func (s *Server) Close() { _ = errors.Join(s.udp.Close(), s.tcp.Close()) }
+
 // Run receives until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
