@@ -48,8 +48,8 @@ export function LoadView({ store }) {
   const load = now && whole && whole.started === now.started ? { ...whole, ...now, summary: whole.summary || now.summary } : now || whole
   const points = store.loadPoints
   const last = points[points.length - 1]
-  const start = (req, text) => setAsked({ title: 'Load the system?', text: text + ' Whatever else uses this machine is in the figures, and the record goes beside those of the command line.', word: 'Start', act: () => post('/v1/load', req) })
-  const stop = () => setAsked({ title: 'Stop the load test?', text: 'What was measured so far is kept.', word: 'Stop', act: () => remove('/v1/load') })
+  const start = (req, text) => setAsked({ title: 'Load the system?', text: text + ' Whatever else uses this machine is in the figures, and the record goes beside those of the command line.', word: 'Start the test', act: () => post('/v1/load', req) })
+  const stop = () => setAsked({ title: 'Stop the load test?', text: 'What was measured so far is kept.', word: 'Stop the test', act: () => remove('/v1/load') })
   if (!store.loadTests) return html`<h1>Load test</h1><p class="empty">This system's file has no workload, so there is nothing to send. 'banyan load URL' loads any address.</p>`
   const running = load && load.running
   return html`<div class="head"><h1>Load test</h1>${running && html`<button type="button" onClick=${stop}>Stop</button>`}</div>

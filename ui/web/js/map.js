@@ -2,6 +2,7 @@
 import { html, useEffect, useMemo, useRef, useState } from './dom.js'
 import { follow, nodePath } from './router.js'
 import { Health, HealthMark } from './health.js'
+import { EventList } from './events.js'
 import { bytes, cores, healthWord, kindWord, latency, number, percent, plural, rate } from './format.js'
 
 const zooms = [0.4, 0.5, 0.65, 0.8, 1, 1.25, 1.5]
@@ -147,7 +148,7 @@ export function MapView({ store }) {
     return set
   }, [map, near])
   if (!map) return html`<${Tiles} frame=${frame} /><p class="empty">Waiting for the map.</p>`
-  const fit = Math.max(0.35, Math.min(1, room / map.width))
+  const fit = Math.max(0.55, Math.min(1.15, (room - 2) / map.width))
   const scale = zoom || fit
   const wanted = find.trim().toLowerCase()
   const found = n => !wanted || n.name.toLowerCase().includes(wanted) || n.kind.includes(wanted)
@@ -190,7 +191,9 @@ export function MapView({ store }) {
         </svg>
       </div>
     </section>
-    <${Troubles} map=${map} frame=${frame} />`
+    <${Troubles} map=${map} frame=${frame} />
+    ${store.timeline.length > 0 && html`<section class="panel" aria-labelledby="latest"><div class="tools"><h2 id="latest">Latest</h2><a class="more" href="/timeline" onClick=${follow}>Timeline</a></div>
+      <${EventList} events=${store.timeline.slice(-5).reverse()} /></section>`}`
 }
 
 // Troubles lists what is not well, in words.

@@ -5,6 +5,7 @@ import { Health } from './health.js'
 import { Chart, widen } from './chart.js'
 import { useFetched } from './use.js'
 import { Actions } from './actions.js'
+import { EventList } from './events.js'
 import { bytes, clock, cores, kindWord, known, latency, number, percent, plural, rate, span, time } from './format.js'
 
 const ranges = [['5m', '5 minutes'], ['30m', '30 minutes'], ['6h', '6 hours']]
@@ -36,7 +37,7 @@ export function Charts({ query, range, beat, limit, use = true }) {
     ${use && html`<${Chart} title="CPU" at=${s.at} format=${v => (known(v) ? cores(v) : '–')} limit=${limit}
       lines=${[{ name: 'cores', values: s.cores, look: 'one' }]} bands=${any(e.cores) ? [{ name: 'expected', ...expectedCores }] : []} />`}
     <${Chart} title="Errors" at=${s.at} format=${percent} least=${0.01} lines=${[{ name: 'share of calls', values: s.errors, look: 'bad' }]} />
-    ${use && html`<${Chart} title="Memory" at=${s.at} format=${bytes} lines=${[{ name: 'resident', values: s.memory_bytes, look: 'one' }]} />`}
+    ${use && html`<${Chart} title="Memory" at=${s.at} format=${bytes} unit=${1024} lines=${[{ name: 'resident', values: s.memory_bytes, look: 'one' }]} />`}
     <${Chart} title="In flight" at=${s.at} format=${withUnit} least=${1} lines=${[{ name: 'calls', values: s.in_flight, look: 'one' }]} />
   </div>${s.why && html`<p class="muted note">Expected figures are not shown: ${s.why}.</p>`}`
 }
@@ -67,12 +68,6 @@ function Decisions({ all }) {
     <thead><tr><th scope="col">At</th><th scope="col">Decision</th><th scope="col">Why</th><th scope="col" class="n">Requests</th><th scope="col" class="n">CPU</th></tr></thead>
     <tbody>${all.slice(0, 12).map(d => html`<tr key=${d.at}><td class="n">${clock(d.at)}</td><td>${JSON.stringify(d.from) === JSON.stringify(d.to) ? 'stay at ' + size(d.to) : size(d.from) + ' → ' + size(d.to)}${d.dryRun ? ' (dry run)' : ''}</td>
       <td class="wrap">${d.error || d.why}</td><td class="n">${rate(d.requests)}</td><td class="n">${percent(d.cpu)}</td></tr>`)}</tbody></table></div>`}</section>`
-}
-
-export function EventList({ events }) {
-  return html`<ol class="events">${events.map(e => html`<li key=${e.id} class=${e.bad ? 'bad' : ''}>
-    <time datetime=${new Date(e.at).toISOString()}>${clock(e.at)}</time><span class=${'tag ' + e.kind}>${e.kind}</span>
-    <span class="what">${e.service ? html`<${Link} href=${nodePath(e.service)}>${e.replica || e.service}<//> ` : ''}${e.what}${e.why ? html`<span class="muted"> · ${e.why}</span>` : ''}</span></li>`)}</ol>`
 }
 
 const Stat = ({ name, value, note }) => html`<div class="tile"><dt>${name}</dt><dd>${value}${note && html`<small>${note}</small>`}</dd></div>`

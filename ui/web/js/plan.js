@@ -34,9 +34,9 @@ function usePrediction(question) {
   return state
 }
 
-function Slider({ name, value, min, max, step, show, set, unchanged }) {
-  return html`<label class=${'slider' + (unchanged ? '' : ' changed')}><span class="what">${name}</span><output>${show(value)}</output>
-    <input type="range" min=${min} max=${max} step=${step} value=${value} aria-valuetext=${show(value)} onInput=${e => set(Number(e.target.value))} /></label>`
+function Slider({ name, value, min, max, step, show, text, set, unchanged }) {
+  return html`<label class=${'slider' + (unchanged ? '' : ' changed')}><span class="what">${name}</span><output>${text || show(value)}</output>
+    <input type="range" min=${min} max=${max} step=${step} value=${value} aria-valuetext=${text || show(value)} onInput=${e => set(Number(e.target.value))} /></label>`
 }
 
 // The rate goes by a power, so that small ones can be set as finely as large ones.
@@ -107,12 +107,12 @@ export function PlanView() {
   const whole = Object.values(mix).reduce((s, v) => s + v, 0)
   const touched = Object.values(asked).some(v => (typeof v === 'object' ? Object.keys(v).length : v))
   const busy = new Map(p.after.plan.services.map(s => [s.service, s]))
-  return html`<div class="head"><h1>Plan and what-if</h1><button type="button" disabled=${!touched} onClick=${() => setAsked({})}>As it runs</button></div>
+  return html`<div class="head"><h1>Plan and what-if</h1><button type="button" disabled=${!touched} onClick=${() => setAsked({})}>Reset</button></div>
   ${error && html`<p class="error" role="alert">${error}</p>`}
   <div class="plan">
     <section class="panel controls" aria-label="What if">
       <h2>Load</h2>
-      <${Slider} name="All requests" min=${1} max=${1000} step=${1} value=${toPosition(at, top)} show=${v => rate(Math.max(0.1, threeDigits(toRate(v, top))))} unchanged=${!asked.rate} set=${v => change({ rate: Math.max(0.1, threeDigits(toRate(v, top))) })} />
+      <${Slider} name="All requests" min=${1} max=${1000} step=${1} value=${toPosition(at, top)} show=${v => rate(Math.max(0.1, threeDigits(toRate(v, top))))} unchanged=${!asked.rate} text=${rate(at)} set=${v => change({ rate: Math.max(0.1, threeDigits(toRate(v, top))) })} />
       ${routes.length > 1 && html`<h2>Mix</h2>${routes.slice(0, 12).map(r => html`<${Slider} key=${r} name=${r} min=${0} max=${100} step=${1} value=${Math.round(100 * mix[r] / whole)} unchanged=${!asked.mix} show=${v => v + ' %'}
         set=${v => { // the others keep their proportions
           const others = 1 - mix[r] / whole
