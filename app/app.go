@@ -10,7 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strconv"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,7 +26,9 @@ import (
 	"github.com/banyanhq/banyan/cache"
 	"github.com/banyanhq/banyan/gateway"
 	"github.com/banyanhq/banyan/observe"
+	"github.com/banyanhq/banyan/observe/monitor"
 	"github.com/banyanhq/banyan/orchestrate"
+	"github.com/banyanhq/banyan/store"
 	"github.com/banyanhq/banyan/topology"
 )
 
@@ -53,6 +55,8 @@ type Config struct {
 	// TakeOver has the outside listener handed over by the gateway that runs in the state directory, which then finishes
 	// what it has and ends. Only with GatewayOnly.
 	TakeOver bool
+	// Lapse is how many times faster than the clock time passes for the autoscaler (autoscale.Config). Default: 1.
+	Lapse float64
 	// Page, if set, makes what is served on the admin address beside the metrics. Default: nothing.
 	Page func(*App) (Page, error)
 	// Linger is how long streams and TCP connections may go on once another gateway has taken over. Default 10 minutes.
@@ -77,6 +81,7 @@ type App struct {
 	gateway  *gateway.Gateway
 	caches   map[string]*cache.Server // the embedded ones
 	bus      atomic.Pointer[bus.Bus]  // nil: there is none, or not yet
+	tables   atomic.Pointer[store.Store]
 	orch     *orchestrate.Orchestrator
 	canaries canaryJournal
 	observer *observe.Observer
@@ -84,12 +89,18 @@ type App struct {
 	scaler   *autoscale.Controller // nil where no service is scaled
 	page     Page                  // nil: none
 	metrics  net.Listener
-	since    time.Time
-	loaded   atomic.Pointer[time.Time] // when the system was read
-	state    atomic.Value              // string
-	parted   atomic.Bool               // another gateway has taken over
-	running  context.Context
-	stop     context.CancelFunc
+	// monitoring is the configuration of monitor, nil where nothing is kept; monitor is nil then too, or if it could not be
+	// opened.
+	monitoring *monitor.Config
+	monitor    atomic.Pointer[monitor.Monitor]
+	reloads    reloadJournal
+	telemetry  atomic.Pointer[telemetry] // nil: there is none, or not yet
+	since      time.Time
+	loaded     atomic.Pointer[time.Time] // when the system was read
+	state      atomic.Value              // string
+	parted     atomic.Bool               // another gateway has taken over
+	running    context.Context
+	stop       context.CancelFunc
 }
 
 // New checks that the system can be run and prepares its parts. It binds nothing and starts nothing.
@@ -121,6 +132,7 @@ func New(cfg Config) (*App, error) {
 	}
 	if cfg.GatewayOnly {
 		warnOfCaches(cfg.System, cfg.Log)
+		warnOfTables(cfg.System, cfg.Log)
 	} else {
 		if a.caches, err = newCacheServers(cfg.System, cfg.Dir, cfg.Log); err != nil {
 			return nil, err
@@ -128,9 +140,11 @@ func New(cfg Config) (*App, error) {
 	}
 	a.orch, err = orchestrate.New(orchestrate.Config{
 		System: ownServices(cfg.System), Root: cfg.System.Dir, Dir: cfg.Dir, Log: cfg.Log, Balancer: balancer{a.gateway, cfg.System.Zone},
-		Env: func(service, _ string) []string {
-			return append(environ(a.system.Load(), service, a.gateway.EdgeURL, a.cacheURL), a.busEnviron(service)...)
+		Env: func(service, replica string) []string {
+			env := append(environ(a.system.Load(), service, a.gateway.EdgeURL, a.cacheURL), a.busEnviron(service)...)
+			return append(append(env, a.tablesEnviron(service)...), a.telemetryEnviron(service, replica)...)
 		},
+		Output: a.output,
 	})
 	if err != nil {
 		return nil, err
@@ -138,10 +152,13 @@ func New(cfg Config) (*App, error) {
 	a.addElsewhere(cfg.System)
 	a.observer, err = observe.New(observe.Config{
 		System: cfg.System.Name, Version: cfg.Version, Sample: a.sample, Log: cfg.Log,
-		Collectors: []prometheus.Collector{a.gateway.Collector(), cache.Collector(a.caches), bus.Collector(a.bus.Load)},
+		Collectors: []prometheus.Collector{a.gateway.Collector(), cache.Collector(a.caches), bus.Collector(a.bus.Load), store.Collector(a.tables.Load), a.pressure(), telemetryCollector{a}},
 		Record:     observe.RecordConfig{Dir: filepath.Join(cfg.Dir, "samples")},
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := a.configureMonitor(); err != nil {
 		return nil, err
 	}
 	a.pulses = observe.NewPulses(a.pulse)
@@ -173,6 +190,7 @@ func (a *App) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.openMonitor()
 	return a.serve(ctx, socket)
 }
 
@@ -213,15 +231,33 @@ func (a *App) listen(ctx context.Context) (socket net.Listener, err error) {
 	if err := a.openBus(); err != nil {
 		return nil, err
 	}
+	if err := a.openTables(); err != nil {
+		a.closeBlocks()
+		return nil, err
+	}
+	a.openTelemetry()
 	if before != nil {
 		if err := before.Confirm(); err != nil {
 			return nil, fmt.Errorf("taking over: %w", err)
 		}
 	}
-	if socket, err = control.Listen(a.cfg.Dir); err != nil && a.bus.Load() != nil {
-		a.bus.Load().Close()
+	if socket, err = control.Listen(a.cfg.Dir); err != nil {
+		a.closeBlocks()
 	}
 	return socket, err
+}
+
+// closeBlocks gives back what was opened of blocks that are not to run.
+func (a *App) closeBlocks() {
+	if b := a.bus.Load(); b != nil {
+		b.Close()
+	}
+	if s := a.tables.Load(); s != nil {
+		s.Close()
+	}
+	if t := a.telemetry.Load(); t != nil {
+		t.close()
+	}
 }
 
 // inUse adds, where an address is taken by another program, the field of the file that names another.
@@ -241,6 +277,9 @@ func (a *App) serve(ctx context.Context, socket net.Listener) error {
 	outer.Go(func() error { return a.guard("control", control.Serve(rim, socket, a, a.pageAPI())) })
 	outer.Go(func() error { return a.guard("metrics", a.serveMetrics(rim)) })
 	outer.Go(func() error { return a.guard("observe", a.observer.Run(rim)) })
+	if m := a.monitor.Load(); m != nil {
+		outer.Go(func() error { return a.guard("monitor", m.Run(rim)) })
+	}
 	if a.page != nil {
 		outer.Go(func() error { return a.guard("page", a.page.Run(rim)) })
 	}
@@ -252,6 +291,12 @@ func (a *App) serve(ctx context.Context, socket net.Listener) error {
 
 	if b := a.bus.Load(); b != nil {
 		outer.Go(func() error { return a.guard("bus", b.Run(rim)) })
+	}
+	if s := a.tables.Load(); s != nil {
+		outer.Go(func() error { return a.guard("tables", s.Run(rim)) })
+	}
+	if t := a.telemetry.Load(); t != nil {
+		outer.Go(func() error { return a.guard("logs and traces", t.run(rim, a.gateway)) })
 	}
 
 	var inner errgroup.Group
@@ -297,36 +342,6 @@ func stopped(ctx context.Context, err error) error {
 	return err
 }
 
-// pageAPI is nil where there is no page.
-func (a *App) pageAPI() http.Handler {
-	if a.page == nil {
-		return nil
-	}
-	return a.page.API()
-}
-
-func (a *App) serveMetrics(ctx context.Context) error {
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", a.observer.Handler())
-	if a.page != nil {
-		mux.Handle("/", a.page)
-	}
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		<-ctx.Done()
-		srv.Close()
-	}()
-	err := srv.Serve(a.metrics)
-	handedOver := a.parted.Load() && errors.Is(err, net.ErrClosed)
-	if !errors.Is(err, http.ErrServerClosed) && !handedOver {
-		return err
-	}
-	<-done
-	return nil
-}
-
 // endpoints are the addresses from outside besides the plain one.
 func (a *App) endpoints() (all []string) {
 	if addr := a.gateway.TLSAddr(); addr != nil {
@@ -345,32 +360,17 @@ func (a *App) endpoints() (all []string) {
 	for _, name := range a.cacheNames() {
 		all = append(all, "cache "+name+" on "+a.cacheURL(name)+keptText(a.caches[name].Persists()))
 	}
-	return append(all, a.busEndpoints()...)
+	return slices.Concat(all, a.busEndpoints(), a.tableEndpoints(), a.telemetryEndpoints())
 }
 
 // Info says what runs, and where.
 func (a *App) Info() control.Info {
 	return control.Info{
-		Bus:    a.busURL(),
+		Bus: a.busURL(), Monitor: a.monitorURL(),
 		System: a.system.Load().Name, State: a.State(), PID: os.Getpid(), Since: a.since, Loaded: *a.loaded.Load(),
 		Address: a.gateway.Addr().String(), Metrics: "http://" + a.metrics.Addr().String() + "/metrics",
 		Endpoints: a.endpoints(), Files: a.cfg.Files, Cores: runtime.NumCPU(), Page: a.pageURL(),
 	}
-}
-
-func (a *App) pageURL() string {
-	if a.page == nil {
-		return ""
-	}
-	return "http://" + browsable(a.metrics.Addr()) + "/"
-}
-
-// browsable is an address at which a browser on this machine finds a listener, whatever it is bound to.
-func browsable(addr net.Addr) string {
-	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
-		return net.JoinHostPort("127.0.0.1", strconv.Itoa(tcp.Port))
-	}
-	return addr.String()
 }
 
 // Status is the system's state, with rates and latencies over the last window.

@@ -100,13 +100,14 @@ func (f fleet) Scale(ctx context.Context, service string, to autoscale.Size) err
 
 // autoscaler of the system; nil where no service is scaled.
 func newAutoscaler(a *App) (*autoscale.Controller, error) {
-	return autoscale.New(autoscale.Config{Fleet: fleet{a}, System: a.cfg.System, Cores: float64(runtime.NumCPU()), Log: a.cfg.Log, Changed: func(d autoscale.Decision) {
-		what := fmt.Sprintf("%v to %v: %s", d.From, d.To, d.Why)
-		if d.DryRun {
-			what = "would go from " + what
-		}
-		a.cfg.Log.Info("autoscaler", "service", d.Service, "decided", what)
-	}})
+	return autoscale.New(autoscale.Config{Fleet: fleet{a}, System: a.cfg.System, Cores: float64(runtime.NumCPU()), Log: a.cfg.Log,
+		History: a.learnFrom, Lapse: a.cfg.Lapse, Expect: a.gateway.Expect, Changed: func(d autoscale.Decision) {
+			what := fmt.Sprintf("%v to %v: %s", d.From, d.To, d.Why)
+			if d.DryRun {
+				what = "would go from " + what
+			}
+			a.cfg.Log.Info("autoscaler", "service", d.Service, "decided", what)
+		}})
 }
 
 // runAutoscaler scales once the services are ready: what a start costs is no load.

@@ -1,14 +1,19 @@
 package app
 
 import (
+	"compress/gzip"
 	"errors"
 	"fmt"
+	"io"
 	"math"
+	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/banyanhq/banyan/autoscale"
 	"github.com/banyanhq/banyan/autoscale/replay"
+	"github.com/banyanhq/banyan/forecast"
 	"github.com/banyanhq/banyan/observe"
 	"github.com/banyanhq/banyan/topology"
 )
@@ -48,18 +53,92 @@ func ScaleHistory(dir string, sys *topology.System, service string) (replay.Trac
 	if each == 0 {
 		return replay.Trace{}, 0, errors.New("what one replica takes is not known: that wants a target of requests, or one of CPU and traffic that cost some")
 	}
-	return replay.Trace{Step: autoscale.Interval, Rates: ratesOf(w, service)}, each, nil
+	return replay.Trace{Step: autoscale.Interval, Rates: ratesOf(w, service, autoscale.Interval)}, each, nil
 }
 
-// ratesOf a service in steps of the autoscaler's interval.
-func ratesOf(w *observe.Window, service string) []float64 {
+const (
+	// learnt is how far back a forecast starts from: two weeks show the second season.
+	learnt = 14 * 24 * time.Hour
+	// maxLearnt bounds it in steps.
+	maxLearnt = 100_000
+)
+
+// learnFrom is what is known of a service's requests a second up to now, in steps: what the file names as its history,
+// and over it what earlier runs recorded. Nil: nothing is.
+func (a *App) learnFrom(service string, step time.Duration) []float64 {
+	now := time.Now()
+	n := int(min(learnt/step, maxLearnt))
+	var rates []float64
+	if file := a.cfg.System.Services[service].Scale.History; file != "" {
+		series, err := readSeries(a.cfg.System.Path(file))
+		if err != nil {
+			a.cfg.Log.Warn("the forecast starts without the history that the file names", "service", service, "error", err)
+		}
+		rates = series.Steps(step, now, n)
+	}
+	recorded := a.recorded(service, step).Steps(step, now, n)
+	if len(recorded) > len(rates) {
+		rates, recorded = recorded, rates
+		for i, v := range recorded { // the file's, where nothing was recorded
+			if at := len(rates) - len(recorded) + i; math.IsNaN(rates[at]) {
+				rates[at] = v
+			}
+		}
+		return rates
+	}
+	for i, v := range recorded {
+		if !math.IsNaN(v) {
+			rates[len(rates)-len(recorded)+i] = v
+		}
+	}
+	return rates
+}
+
+// recorded rates of a service, of earlier runs and of this one.
+func (a *App) recorded(service string, step time.Duration) forecast.Series {
+	recording, err := observe.ReadRecording(filepath.Join(a.cfg.Dir, "samples"))
+	if err != nil {
+		return forecast.Series{} // a first run has none
+	}
+	w, err := recording.Window(time.Now().Add(-learnt), time.Time{})
+	if err != nil || len(w.Intervals) == 0 {
+		return forecast.Series{}
+	}
+	return forecast.Series{Start: w.Intervals[0].Start, Step: step, Values: ratesOf(w, service, step), Rate: true}
+}
+
+// readSeries reads a CSV file, gzip'd or not.
+func readSeries(name string) (forecast.Series, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return forecast.Series{}, err
+	}
+	defer f.Close() // nothing was written
+	var in io.Reader = f
+	if strings.HasSuffix(name, ".gz") {
+		if in, err = gzip.NewReader(f); err != nil {
+			return forecast.Series{}, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	series, err := forecast.ReadCSV(io.LimitReader(in, maxHistoryBytes), 0)
+	if err != nil {
+		return forecast.Series{}, fmt.Errorf("%s: %w", name, err)
+	}
+	return series, nil
+}
+
+// maxHistoryBytes of a file are read.
+const maxHistoryBytes = 256 << 20
+
+// ratesOf a service in steps, from the first interval on.
+func ratesOf(w *observe.Window, service string, step time.Duration) []float64 {
 	first := w.Intervals[0].Start
 	last := w.Intervals[len(w.Intervals)-1].Start
-	rates := make([]float64, int(last.Sub(first)/autoscale.Interval)+1)
+	rates := make([]float64, int(last.Sub(first)/step)+1)
 	known := make([]time.Duration, len(rates))
 	for i := range w.Intervals {
 		iv := &w.Intervals[i]
-		k := int(iv.Start.Sub(first) / autoscale.Interval)
+		k := int(iv.Start.Sub(first) / step)
 		if k < 0 || k >= len(rates) {
 			continue
 		}
@@ -71,7 +150,7 @@ func ratesOf(w *observe.Window, service string) []float64 {
 		}
 	}
 	for k := range rates {
-		if known[k] < autoscale.Interval/2 {
+		if known[k] < step/2 {
 			rates[k] = math.NaN()
 			continue
 		}

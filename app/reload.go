@@ -41,10 +41,15 @@ func (a *App) Reload() ([]string, error) {
 	if err := a.gateway.Reload(sys); err != nil {
 		return nil, err
 	}
+	if err := a.reloadMonitor(sys); err != nil {
+		// The requests go by the new file; that the alerts go by the old one is said, and mended by the next reload.
+		a.cfg.Log.Error("the alerts go by the file as it was", "error", err)
+	}
 	a.system.Store(sys)
 	a.loaded.Store(&now)
 	a.changeElsewhere(old, sys)
 	changed := changes(old, sys)
+	a.reloads.note(changed)
 	a.canaries.add(orchestrate.Event{Time: now, What: "reloaded", Why: strings.Join(changed, ", ")})
 	return changed, nil
 }

@@ -11,15 +11,10 @@ import (
 // accept them all the same.
 func Unsupported(sys *topology.System) error {
 	var parts []string
-	for _, p := range []struct {
-		n    int
-		what string
-	}{{len(sys.Tables), "tables"}, {len(sys.Functions), "functions"}} {
-		if p.n > 0 {
-			parts = append(parts, p.what+": not supported yet")
-		}
+	if len(sys.Functions) > 0 {
+		parts = append(parts, "functions: not supported yet")
 	}
-	parts = append(parts, unsupportedBus(sys)...)
+	parts = append(append(parts, unsupportedTables(sys)...), unsupportedBus(sys)...)
 	if len(parts) == 0 {
 		return nil
 	}

@@ -1,6 +1,7 @@
 package autoscale
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -8,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/banyanhq/banyan/policy"
 	"github.com/banyanhq/banyan/topology"
 )
 
@@ -82,6 +84,15 @@ type Config struct {
 	// Cores of the machine: no replica is given more. 0: not known.
 	Cores float64
 	Log   *slog.Logger
+	// History of a service's requests a second in steps of so long, oldest first, up to this moment; NaN where it is not
+	// known. The forecast starts from it. Nil: it starts from nothing.
+	History func(service string, step time.Duration) []float64
+	// Lapse is how many times faster than the clock time passes for what decides: intervals, start-ups, cool-downs,
+	// schedules, not rates. It is there to rehearse recorded traffic that is played so much faster. Default: 1.
+	Lapse float64
+	// Expect is told when the replicas that were just asked for will serve, by how long the latest took, so that whoever
+	// sheds load meanwhile can say for how long. Default: nobody.
+	Expect func(service string, at time.Time)
 	// Changed is told of each decision that changes something, after it was carried out. Default: nobody.
 	Changed func(Decision)
 }
@@ -102,6 +113,12 @@ func New(cfg Config) (*Controller, error) {
 	if cfg.Changed == nil {
 		cfg.Changed = func(Decision) {}
 	}
+	if cfg.Expect == nil {
+		cfg.Expect = func(string, time.Time) {}
+	}
+	if cfg.Lapse <= 0 {
+		cfg.Lapse = 1
+	}
 	c := &Controller{cfg: cfg, scale: map[string]*service{}}
 	for name, svc := range cfg.System.Services {
 		if !Scaled(svc) {
@@ -111,6 +128,7 @@ func New(cfg Config) (*Controller, error) {
 		if err != nil {
 			return nil, err
 		}
+		s.lapse = cfg.Lapse
 		c.scale[name] = s
 		c.names = append(c.names, name)
 	}
@@ -129,15 +147,35 @@ func Scaled(svc *topology.Service) bool {
 
 // Run decides until ctx ends.
 func (c *Controller) Run(ctx context.Context) error {
-	ticker := time.NewTicker(WakeInterval)
+	c.learn()
+	begin := time.Now()
+	ticker := time.NewTicker(time.Duration(float64(WakeInterval) / min(c.cfg.Lapse, fastest)))
 	defer ticker.Stop()
-	c.step(ctx, time.Now())
+	c.step(ctx, begin)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case now := <-ticker.C:
-			c.step(ctx, now)
+			c.step(ctx, begin.Add(time.Duration(float64(now.Sub(begin))*c.cfg.Lapse)))
+		}
+	}
+}
+
+// fastest that it looks at the services, in times of WakeInterval.
+const fastest = 4
+
+// learn has the forecasts start from what is known of earlier.
+func (c *Controller) learn() {
+	if c.cfg.History == nil {
+		return
+	}
+	for _, name := range c.names {
+		if s := c.scale[name]; s.scale.Predict {
+			rates := c.cfg.History(name, s.interval)
+			c.mu.Lock()
+			s.scaler.Learn(rates)
+			c.mu.Unlock()
 		}
 	}
 }
@@ -158,18 +196,22 @@ func (c *Controller) step(ctx context.Context, now time.Time) {
 	readings := c.cfg.Fleet.Read(names)
 	for _, name := range names {
 		if r, ok := readings[name]; ok {
+			start := r.StartUp
+			r.StartUp = time.Duration(float64(start) * c.cfg.Lapse)
 			c.mu.Lock()
 			d := c.scale[name].look(now, r)
 			c.mu.Unlock()
-			c.carryOut(ctx, name, d)
+			if c.carryOut(ctx, name, d) && d.To.Replicas > d.From.Replicas {
+				c.cfg.Expect(name, time.Now().Add(cmp.Or(start, policy.PresumedStart)))
+			}
 		}
 	}
 }
 
-// carryOut tells the fleet of a decision that changes something.
-func (c *Controller) carryOut(ctx context.Context, name string, d Decision) {
+// carryOut tells the fleet of a decision that changes something, and returns whether it has been changed.
+func (c *Controller) carryOut(ctx context.Context, name string, d Decision) (done bool) {
 	if d.To == d.From {
-		return
+		return false
 	}
 	if !d.DryRun {
 		if err := c.cfg.Fleet.Scale(ctx, name, d.To); err != nil {
@@ -183,6 +225,7 @@ func (c *Controller) carryOut(ctx context.Context, name string, d Decision) {
 	c.scale[name].keep(d)
 	c.mu.Unlock()
 	c.cfg.Changed(d)
+	return !d.DryRun && d.Error == ""
 }
 
 // Decisions of a service that changed something, oldest first, the latest decision of all as the last one; ok is false

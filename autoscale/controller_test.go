@@ -302,6 +302,85 @@ func TestAnswersABurstWithinSeconds(t *testing.T) {
 	})
 }
 
+// A rehearsal: an hour of traffic within a minute is decided about as the hour would be, its rates being what they are.
+func TestLapse(t *testing.T) {
+	const lapse = 60
+	replicas := func(lapse float64) (got []int) {
+		synctest.Test(t, func(t *testing.T) {
+			at := func(d time.Duration) time.Duration { return time.Duration(float64(d) / lapse) }
+			p := newPlant(t, 2, at(time.Minute), func(d time.Duration) float64 {
+				if d > at(30*time.Minute) {
+					return 140
+				}
+				return 90 + 700*d.Seconds()/at(30*time.Minute).Seconds()
+			})
+			c, err := New(Config{Fleet: p, System: web(1, 30, topology.Scale{Target: topology.ScaleTarget{Requests: 50}}), Lapse: lapse})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(context.Background())
+			go c.Run(ctx)
+			for range 20 {
+				time.Sleep(at(3*time.Minute) - time.Nanosecond)
+				synctest.Wait()
+				got = append(got, p.wanted())
+			}
+			cancel()
+			synctest.Wait()
+		})
+		return got
+	}
+	slow, fast := replicas(1), replicas(lapse)
+	for i := range slow {
+		if d := slow[i] - fast[i]; d < -1 || d > 1 { // the rehearsal looks at other instants
+			t.Errorf("every three minutes %v, and in the rehearsal %v", slow, fast)
+			break
+		}
+	}
+	if slow[9] < 14 || slow[19] > 4 {
+		t.Errorf("replicas %v: not what the traffic asks for", slow)
+	}
+}
+
+// A forecast that starts from a history is used from the first decision on; without one it is not.
+func TestHistory(t *testing.T) {
+	rate := func(at time.Duration) float64 {
+		return 300 + 250*math.Sin(2*math.Pi*at.Hours())
+	}
+	used := func(history func(string, time.Duration) []float64) (used bool) {
+		synctest.Test(t, func(t *testing.T) {
+			p := newPlant(t, 6, time.Minute, rate)
+			c, err := New(Config{Fleet: p, System: web(1, 30, topology.Scale{Predict: true, Target: topology.ScaleTarget{Requests: 50}}), History: history})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(context.Background())
+			go c.Run(ctx)
+			time.Sleep(45 * time.Second)
+			synctest.Wait()
+			all, _ := c.Decisions("web")
+			last := all[len(all)-1]
+			used = last.Outlook != nil && last.Outlook.Used
+			cancel()
+			synctest.Wait()
+		})
+		return used
+	}
+	history := func(_ string, step time.Duration) []float64 {
+		rates := make([]float64, 24*time.Hour/step)
+		for i := range rates {
+			rates[i] = rate(time.Duration(i-len(rates)) * step)
+		}
+		return rates
+	}
+	if used(nil) {
+		t.Error("without a history the forecast counts after three decisions")
+	}
+	if !used(history) {
+		t.Error("with a history of a day it does not count")
+	}
+}
+
 func TestSchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		// The test's clock begins at midnight UTC, 1 January 2000.

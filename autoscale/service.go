@@ -62,6 +62,7 @@ type service struct {
 	scaler    *policy.ServiceScaler
 	memory    *policy.MemorySizer // nil: the limit of memory stays
 	interval  time.Duration
+	lapse     float64   // time passes so many times faster than what is measured
 	next      time.Time // decision
 	nextBurst time.Time // look for a burst
 	origin    time.Time
@@ -82,7 +83,7 @@ type window struct {
 }
 
 func newService(name string, svc *topology.Service, prices *topology.Prices, cores float64) (*service, error) {
-	s := &service{name: name, scale: *svc.Scale, replicas: svc.Replicas, interval: policy.ScaleInterval(*svc.Scale)}
+	s := &service{name: name, scale: *svc.Scale, replicas: svc.Replicas, interval: policy.ScaleInterval(*svc.Scale), lapse: 1}
 	for _, w := range svc.Scale.Schedule {
 		cron, err := topology.ParseCron(w.At)
 		if err != nil {
@@ -235,8 +236,8 @@ func (s *service) burst(now time.Time, r Reading) Decision {
 	if s.quickAt.IsZero() || over <= 0 {
 		return d
 	}
-	u := policy.Usage{Replicas: r.Replicas, Ready: r.Ready, Requests: arrived(s.quick, r) / over.Seconds()}
-	units, ok := s.scaler.Burst(now.Sub(s.origin), s.inUnits(u, r), over)
+	u := policy.Usage{Replicas: r.Replicas, Ready: r.Ready, Requests: arrived(s.quick, r) / over.Seconds() * s.lapse}
+	units, ok := s.scaler.Burst(now.Sub(s.origin), s.inUnits(u, r), time.Duration(float64(over)/s.lapse))
 	if !ok {
 		return d
 	}
@@ -255,7 +256,7 @@ func arrived(before, r Reading) float64 {
 
 // measure is what happened since the reading before.
 func (s *service) measure(now time.Time, r Reading) policy.Usage {
-	took := now.Sub(s.at).Seconds()
+	took := now.Sub(s.at).Seconds() / s.lapse
 	u := policy.Usage{Replicas: r.Replicas, Ready: r.Ready}
 	if took <= 0 {
 		return u

@@ -180,6 +180,10 @@ func (b *Bus) listen() (err error) {
 		defer close(b.ended)
 		b.front.run()
 	}()
+	// Whoever is told the address is not to find nobody there.
+	if err := b.front.wire.Load().await(30 * time.Second); err != nil {
+		return err
+	}
 	options := []nats.Option{nats.InProcessServer(b.nats), nats.Name("banyan topics"), nats.MaxReconnects(-1)}
 	if b.cfg.Token != "" {
 		options = append(options, nats.Token(b.cfg.Token))

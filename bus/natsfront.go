@@ -79,6 +79,7 @@ func (f *natsFront) connect() error {
 	for _, q := range f.bus.queueNames() {
 		w.subscribe("$JS.ACK." + q + ".>")
 	}
+	w.subscribed()
 	f.wire.Store(w)
 	return nil
 }

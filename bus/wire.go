@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/banyanhq/banyan/bus/broker"
 )
@@ -23,6 +24,7 @@ type wire struct {
 	conn    net.Conn
 	handle  func(inbound)
 	written chan struct{} // closed when the writer has ended
+	pong    chan struct{} // closed with the first answer to a ping
 
 	mu     sync.Mutex
 	out    []byte
@@ -47,11 +49,28 @@ func newWire(conn net.Conn, user, password string, handle func(inbound)) (*wire,
 	if err != nil {
 		return nil, err
 	}
-	return &wire{conn: conn, handle: handle, written: make(chan struct{}), wakeUp: make(chan struct{}, 1), out: fmt.Appendf(nil, "CONNECT %s\r\n", text)}, nil
+	return &wire{conn: conn, handle: handle, written: make(chan struct{}), pong: make(chan struct{}), wakeUp: make(chan struct{}, 1), out: fmt.Appendf(nil, "CONNECT %s\r\n", text)}, nil
 }
 
 // subscribe asks for a subject.
 func (w *wire) subscribe(subject string) { w.add(fmt.Appendf(nil, "LS+ %s\r\n", subject)) }
+
+// subscribed has the server say when it knows all subscriptions so far: await.
+func (w *wire) subscribed() { w.add([]byte("PING\r\n")) }
+
+// await returns when the server knows what was subscribed to.
+func (w *wire) await(limit time.Duration) error {
+	late := time.NewTimer(limit)
+	defer late.Stop()
+	select {
+	case <-w.pong:
+		return nil
+	case <-w.written:
+		return fmt.Errorf("the connection to the NATS server broke: %w", w.failure())
+	case <-late.C:
+		return errors.New("the NATS server does not answer")
+	}
+}
 
 // publish sends a message. Status, such as "404 No Messages", goes into the first line of the headers; empty: none.
 func (w *wire) publish(subject, reply, status string, headers []broker.Header, body []byte) {
@@ -176,6 +195,7 @@ func (w *wire) write() {
 
 func (w *wire) read() error {
 	r := bufio.NewReaderSize(w.conn, maxControl)
+	ponged := sync.OnceFunc(func() { close(w.pong) })
 	for {
 		line, err := r.ReadSlice('\n')
 		if err != nil {
@@ -191,7 +211,9 @@ func (w *wire) read() error {
 			w.handle(in)
 		case "PING":
 			w.add([]byte("PONG\r\n"))
-		case "INFO", "+OK", "PONG", "LS+", "LS-":
+		case "PONG":
+			ponged()
+		case "INFO", "+OK", "LS+", "LS-":
 		case "-ERR":
 			return fmt.Errorf("the NATS server says %s", rest)
 		default:

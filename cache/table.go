@@ -96,7 +96,7 @@ func newRegistry() *registry {
 	r := &registry{byName: map[string]*command{}}
 	for _, part := range [][]command{
 		stringCommands, bitCommands, bitFieldCommands, keyCommands, hashCommands, setCommands, listCommands, sortedSetCommands,
-		transactionCommands, pubsubCommands, connectionCommands, serverCommands, persistCommands, tagCommands,
+		transactionCommands, pubsubCommands, connectionCommands, serverCommands, persistCommands, tagCommands, trafficCommands,
 	} {
 		for i := range part {
 			c := part[i] // a copy: servers share nothing

@@ -38,6 +38,55 @@ func (s Series) Rates() []float64 {
 	return rates
 }
 
+// Steps returns the rates in steps of another length, at most n of them, the last one ending at an instant: the mean of
+// the series where they are longer than its own, what lies between its values where they are shorter. What it does not
+// reach is missing. A series without times is taken to end at that instant.
+func (s Series) Steps(step time.Duration, end time.Time, n int) []float64 {
+	rates := s.Rates()
+	if s.Step <= 0 || step <= 0 || len(rates) == 0 {
+		return nil
+	}
+	start := s.Start
+	if start.IsZero() {
+		start = end.Add(-time.Duration(len(rates)) * s.Step)
+	}
+	n = max(min(n, int(end.Sub(start)/step)), 0)
+	out := make([]float64, n)
+	for k := range out {
+		from := end.Add(-time.Duration(n-k) * step).Sub(start)
+		if step >= s.Step {
+			out[k] = meanOver(rates, float64(from)/float64(s.Step), float64(from+step)/float64(s.Step))
+		} else {
+			out[k] = between(rates, float64(from+step/2)/float64(s.Step)-0.5)
+		}
+	}
+	return out
+}
+
+// meanOver the steps between two places, of those that are known; NaN when none is.
+func meanOver(rates []float64, from, to float64) float64 {
+	sum, weight := 0.0, 0.0
+	for i := max(int(math.Floor(from)), 0); i < len(rates) && float64(i) < to; i++ {
+		if w := math.Min(to, float64(i+1)) - math.Max(from, float64(i)); w > 0 && !math.IsNaN(rates[i]) {
+			sum, weight = sum+w*rates[i], weight+w
+		}
+	}
+	return sum / weight
+}
+
+// between the middles of two steps; half a step beyond the first and the last it is theirs.
+func between(rates []float64, at float64) float64 {
+	if at < -0.5 || at > float64(len(rates))-0.5 {
+		return math.NaN()
+	}
+	at = math.Min(math.Max(at, 0), float64(len(rates)-1))
+	i := min(int(at), len(rates)-1)
+	if f := at - float64(i); f > 0 {
+		return rates[i]*(1-f) + rates[i+1]*f
+	}
+	return rates[i]
+}
+
 // ReadCSV reads a series of one or two columns: a value, or a time and a value; further columns are left alone. A time
 // is of RFC 3339, 'YYYY-MM-DD hh:mm:ss', Unix seconds, or a number of the unit that the header names ('second',
 // 'minute', 'hour'). A header that speaks of a rate (rate, rps, per second) says that the values are rates. step is

@@ -82,3 +82,33 @@ func FuzzReadCSV(f *testing.F) {
 		}
 	})
 }
+
+func TestSteps(t *testing.T) {
+	nan := math.NaN()
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	minutes := Series{Start: start, Step: time.Minute, Values: []float64{60, 120, nan, 240}, Rate: true}
+	for _, c := range []struct {
+		name string
+		of   Series
+		step time.Duration
+		end  time.Duration // after start
+		n    int
+		want []float64
+	}{
+		{"the same", minutes, time.Minute, 4 * time.Minute, 9, []float64{60, 120, nan, 240}},
+		{"the latest", minutes, time.Minute, 4 * time.Minute, 2, []float64{nan, 240}},
+		{"longer: the mean of what is known", minutes, 2 * time.Minute, 4 * time.Minute, 9, []float64{90, 240}},
+		{"not on the border", minutes, 2 * time.Minute, 3 * time.Minute, 9, []float64{120}},
+		{"shorter: between the middles", minutes, 30 * time.Second, 2 * time.Minute, 9, []float64{60, 75, 105, nan}},
+		{"ends before: the rest is missing", minutes, 2 * time.Minute, 8 * time.Minute, 9, []float64{90, 240, nan, nan}},
+		{"ends after: what is later is left out", minutes, time.Minute, 2 * time.Minute, 9, []float64{60, 120}},
+		{"begins after", minutes, time.Minute, -time.Minute, 9, []float64{}},
+		{"counts", Series{Start: start, Step: time.Minute, Values: []float64{60, 120}}, time.Minute, 2 * time.Minute, 9, []float64{1, 2}},
+		{"without times it ends then", Series{Step: time.Minute, Values: []float64{1, 2}, Rate: true}, time.Minute, time.Hour, 9, []float64{1, 2}},
+		{"nothing", Series{}, time.Minute, time.Hour, 9, nil},
+	} {
+		if got := c.of.Steps(c.step, start.Add(c.end), c.n); !same(got, c.want) {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+}

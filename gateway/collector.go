@@ -9,6 +9,7 @@ import (
 	"github.com/banyanhq/banyan/gateway/h2guard"
 	"github.com/banyanhq/banyan/policy"
 	"github.com/banyanhq/banyan/stats"
+	"github.com/banyanhq/banyan/topology"
 )
 
 // durationBuckets are the upper bounds of the classic histograms, in seconds.
@@ -57,6 +58,19 @@ func (g *Gateway) Collector() prometheus.Collector {
 	}
 }
 
+// bucketBounds are durationBuckets and the latencies that the system promises, so that each promise can be held against a
+// bucket of its own.
+func bucketBounds(sys *topology.System) []float64 {
+	bounds := slices.Clone(durationBuckets[:])
+	for _, slo := range sys.SLOs {
+		for _, limit := range slo.Latency {
+			bounds = append(bounds, limit.Std().Seconds())
+		}
+	}
+	slices.Sort(bounds)
+	return slices.Compact(bounds)
+}
+
 // family is the metrics of routes, or of edges.
 type family struct {
 	requests, errors, retries, hedges, inFlight, duration, upstream *prometheus.Desc
@@ -85,7 +99,7 @@ func (f family) describe(ch chan<- *prometheus.Desc) {
 	}
 }
 
-func (f family) collect(ch chan<- prometheus.Metric, t Traffic, labels ...string) {
+func (f family) collect(ch chan<- prometheus.Metric, bounds []float64, t Traffic, labels ...string) {
 	labels = slices.Clip(labels)
 	counter := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
@@ -100,18 +114,18 @@ func (f family) collect(ch chan<- prometheus.Metric, t Traffic, labels ...string
 	counter(f.hedges, float64(t.Hedges), labels...)
 	counter(f.upstream, t.Upstream.Seconds(), labels...)
 	ch <- prometheus.MustNewConstMetric(f.inFlight, prometheus.GaugeValue, float64(t.InFlight), labels...)
-	count, sum, buckets := classic(t.Latency)
+	count, sum, buckets := classic(t.Latency, bounds)
 	ch <- prometheus.MustNewConstHistogram(f.duration, count, sum, buckets, labels...)
 }
 
 // classic turns a histogram of nanoseconds into cumulative buckets of seconds. A bucket that straddles a bound counts
 // above it, so that bounds are exact to the histogram's one per cent.
-func classic(h *stats.Histogram) (count uint64, sum float64, buckets map[float64]uint64) {
-	buckets = make(map[float64]uint64, len(durationBuckets))
+func classic(h *stats.Histogram, bounds []float64) (count uint64, sum float64, buckets map[float64]uint64) {
+	buckets = make(map[float64]uint64, len(bounds))
 	all := h.Buckets()
 	i := 0
 	var below uint64
-	for _, le := range durationBuckets {
+	for _, le := range bounds {
 		for ; i < len(all) && float64(all[i].High) <= le*1e9; i++ {
 			below += uint64(all[i].Count)
 		}
@@ -148,18 +162,19 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	s := c.g.Stats()
+	bounds := bucketBounds(c.g.table.Load().system)
 	// Routes may share a name, as two methods of one path do if they are named so; a metric may not.
 	routes := map[[2]string]bool{}
 	for _, r := range s.Routes {
 		if key := [2]string{r.Route, r.Service}; !routes[key] {
 			routes[key] = true
-			c.route.collect(ch, r.Traffic, r.Route, r.Service)
+			c.route.collect(ch, bounds, r.Traffic, r.Route, r.Service)
 			if r.Cache != nil {
 				c.cache.collect(ch, r.Cache, r.Route, r.Service)
 			}
 		}
 	}
-	c.route.collect(ch, s.Unmatched, "", "")
+	c.route.collect(ch, bounds, s.Unmatched, "", "")
 	tested := map[string]bool{}
 	for _, v := range c.g.Canaries() {
 		if !tested[v.Route] {
@@ -171,7 +186,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	c.collectPeers(ch)
 	for _, e := range s.Edges {
-		c.edge.collect(ch, e.Traffic, e.From, e.To)
+		c.edge.collect(ch, bounds, e.Traffic, e.From, e.To)
 	}
 	states := map[string]float64{
 		policy.BreakerClosed.String(): 0, policy.BreakerOpen.String(): 1, policy.BreakerHalfOpen.String(): 2,

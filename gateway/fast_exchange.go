@@ -187,6 +187,7 @@ func (x *exchange) carry() {
 
 // refuse answers with the gateway's own error.
 func (x *exchange) refuse(f fault) {
+	f = x.relieved(f)
 	last := !x.keep || x.missing() > 0 || x.c.door.ending(x.w)
 	b := x.appendStatus(x.w.scratch[:0], f.code())
 	body := f.answer(x.requestID, last && x.minor > 0, func(name, value string) {

@@ -383,3 +383,36 @@ func TestClientCancelIsPassedOn(t *testing.T) {
 			s.Backends[0].InFlight == 0
 	})
 }
+
+// Whoever is refused for want of a backend is told when more are expected, for as long as that lies ahead; whoever gets
+// another error is not.
+func TestRefusedUntilMoreServe(t *testing.T) {
+	for _, full := range []bool{false, true} {
+		var clk clock
+		r := start(t, Config{Wait: -1, FullTierOnly: full}, func(g *Gateway) { g.now = clk.now })
+		retry := func(path string, status int) string {
+			t.Helper()
+			a := r.get(path)
+			if a.status != status {
+				t.Fatalf("full tier %v: %s answers %d, want %d", full, path, a.status, status)
+			}
+			return a.header.Get("Retry-After")
+		}
+		if got := retry("/", 503); got != "1" {
+			t.Errorf("full tier %v: Retry-After %q before anything is expected", full, got)
+		}
+		r.Expect("web", time.Now().Add(90*time.Second))
+		r.Expect("absent", time.Now().Add(time.Hour))
+		if got := retry("/", 503); got != "90" {
+			t.Errorf("full tier %v: Retry-After %q, want 90", full, got)
+		}
+		clk.advance(2 * time.Minute)
+		if got := retry("/", 503); got != "1" {
+			t.Errorf("full tier %v: Retry-After %q after what was expected did not come", full, got)
+		}
+		r.Expect("web", time.Now().Add(time.Hour))
+		if got := retry("/", 503); got != "600" {
+			t.Errorf("full tier %v: Retry-After %q, want ten minutes at most", full, got)
+		}
+	}
+}

@@ -335,6 +335,7 @@ func (c *call) last() bool {
 // refuse answers with the gateway's own error.
 func (c *call) refuse(f fault) (int, fault) {
 	if f.kind != clientClosed {
+		f = c.relieved(f)
 		c.closeInfo()
 		c.writeWithin(0)
 		if c.r.ProtoMajor == 1 && c.kept == nil && c.stream == nil && c.r.ContentLength != 0 {

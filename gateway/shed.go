@@ -3,6 +3,7 @@ package gateway
 import (
 	"encoding/binary"
 	"net/http"
+	"time"
 
 	"github.com/banyanhq/banyan/policy"
 	"github.com/banyanhq/banyan/topology"
@@ -85,6 +86,28 @@ func (c *walk) admit(p parts) fault {
 	}
 	c.admitted = now
 	return fault{}
+}
+
+// mostRelief bounds for how long a client is told to stay away.
+const mostRelief = 10 * time.Minute
+
+// Expect says when more of a service will serve, as far as is known: clients that are refused for want of it are told to
+// come again then. An instant that has passed says nothing.
+func (g *Gateway) Expect(service string, at time.Time) {
+	if s := g.table.Load().service(service); s != nil {
+		s.relief.Store(int64(g.now() + min(time.Until(at), mostRelief)))
+	}
+}
+
+// relieved has a client that is refused come again when more of the service is expected.
+func (c *walk) relieved(f fault) fault {
+	switch f.kind {
+	case connectionLimit, shed, infeasible, destinationUnavailable:
+		if c.target.lane != nil {
+			f.retry = max(f.retry, time.Duration(c.target.lane.service.relief.Load())-c.g.now())
+		}
+	}
+	return f
 }
 
 // leaveDoor takes a request that was let in out again, once.

@@ -113,12 +113,14 @@ type memory struct {
 
 // ring keeps the latest of what is put into it.
 type ring struct {
-	size int
-	all  []*story
-	next int
+	size  int
+	all   []*story
+	next  int
+	total int64 // that were put
 }
 
 func (r *ring) put(s *story) {
+	r.total++
 	if len(r.all) < r.size {
 		r.all = append(r.all, s)
 		return

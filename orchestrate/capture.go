@@ -31,6 +31,15 @@ const (
 // timeFormat has a fixed width, so that log lines sort as text.
 const timeFormat = "2006-01-02T15:04:05.000000000Z07:00"
 
+// Output takes what a replica writes, besides its log file. Its methods may be called from several goroutines and must not block.
+type Output interface {
+	// Line takes a line of a stream: out, err, or sys for what the supervisor says about the replica. A long line comes in pieces,
+	// of which all but the last go on.
+	Line(at time.Time, stream, text string, goesOn bool)
+	// Close says that the replica's process has ended and nothing follows.
+	Close(at time.Time)
+}
+
 // capture reads the output of one process and writes it to the replica's log file. Reading never waits for writing:
 // a slow or full disk costs log lines, which are counted, but never holds up the replica.
 type capture struct {
@@ -38,6 +47,7 @@ type capture struct {
 	readers  sync.WaitGroup
 	written  chan struct{}
 	failed   func(error)
+	also     Output // nil: nobody
 
 	mu      sync.Mutex
 	wake    *sync.Cond
@@ -56,13 +66,13 @@ type record struct {
 
 // newCapture begins to write to the log file at path, and returns the write ends of the two streams for the child.
 // The caller closes these once the child has them. failed is told when lines begin to be lost because the file cannot be
-// written, once until they get through again; it must not block.
-func newCapture(path string, failed func(error)) (c *capture, stdout, stderr *os.File, err error) {
+// written, once until they get through again; it must not block. also, unless it is nil, gets every line as well.
+func newCapture(path string, failed func(error), also Output) (c *capture, stdout, stderr *os.File, err error) {
 	file, err := openLog(path)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	c = &capture{written: make(chan struct{}), failed: failed}
+	c = &capture{written: make(chan struct{}), failed: failed, also: also}
 	c.wake = sync.NewCond(&c.mu)
 	if c.out, stdout, err = os.Pipe(); err != nil {
 		_ = file.close()
@@ -81,7 +91,7 @@ func newCapture(path string, failed func(error)) (c *capture, stdout, stderr *os
 }
 
 // note adds a line of the supervisor's.
-func (c *capture) note(text string) { c.put(streamNote, text) }
+func (c *capture) note(text string) { c.put(streamNote, text, false) }
 
 // drain waits for the rest of a dead process's output, up to patience: one that escaped may hold the pipes open for
 // ever.
@@ -101,6 +111,9 @@ func (c *capture) close() {
 	c.mu.Unlock()
 	c.wake.Signal()
 	<-c.written
+	if c.also != nil {
+		c.also.Close(time.Now())
+	}
 }
 
 func (c *capture) read(from *os.File, stream string) {
@@ -111,7 +124,7 @@ func (c *capture) read(from *os.File, stream string) {
 		piece, err := r.ReadSlice('\n')
 		if len(piece) > 0 {
 			text := strings.TrimSuffix(strings.TrimSuffix(string(piece), "\n"), "\r")
-			c.put(mark, text)
+			c.put(mark, text, errors.Is(err, bufio.ErrBufferFull))
 		}
 		switch {
 		case err == nil:
@@ -124,8 +137,12 @@ func (c *capture) read(from *os.File, stream string) {
 	}
 }
 
-func (c *capture) put(stream, text string) {
+// put takes a line, or a piece of one if it goes on.
+func (c *capture) put(stream, text string, goesOn bool) {
 	r := record{time.Now().UTC(), stream, text}
+	if c.also != nil {
+		c.also.Line(r.at, strings.TrimSuffix(stream, "+"), text, goesOn)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if stream != streamNote {

@@ -24,6 +24,7 @@ type driver struct {
 	dir      string // state directory
 	run      string // value of BANYAN_RUN
 	env      func(service, replica string) []string
+	output   func(service, replica string) Output
 	balancer Balancer
 	journal  *journal
 	spawn    *spawner
@@ -144,7 +145,7 @@ func (in *instance) run() {
 	defer in.d.ports.release(port)
 	out, stdout, stderr, err := newCapture(logPath(in.d.dir, in.service, in.replica), func(err error) {
 		in.d.journal.add(slog.LevelError, in.service, in.replica, "log lines are lost", err.Error())
-	})
+	}, in.d.output(in.service, in.replica))
 	if err != nil {
 		in.tell(ended{in, ending{err: err}})
 		return

@@ -97,7 +97,7 @@ func TestFullDiskIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	told := make(chan error, 100)
-	c, stdout, stderr, err := newCapture(path, func(err error) { told <- err })
+	c, stdout, stderr, err := newCapture(path, func(err error) { told <- err }, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func TestFullDiskIsTold(t *testing.T) {
 func TestFollowThroughRotation(t *testing.T) {
 	dir := t.TempDir()
 	path := logPath(dir, "orders", "orders-0")
-	c, stdout, stderr, err := newCapture(path, func(err error) { t.Error(err) })
+	c, stdout, stderr, err := newCapture(path, func(err error) { t.Error(err) }, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,6 +41,8 @@ type Config struct {
 	// Env returns variables for a replica's environment, each NAME=value, on top of those that the package sets. The
 	// service's own env wins over them. It is called at each start, from several goroutines at once. Left out: none.
 	Env func(service, replica string) []string
+	// Output returns what gets a replica's output, besides its log file. It is called at each start. Left out: nothing does.
+	Output func(service, replica string) Output
 	// Balancer that is told of the replicas. Required.
 	Balancer Balancer
 	// NoCgroups makes limits advisory even where control groups could keep them.
@@ -65,6 +67,9 @@ func (c Config) validate() (Config, error) {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Output == nil {
+		c.Output = func(string, string) Output { return nil }
 	}
 	if c.Events <= 0 {
 		c.Events = 1000
@@ -158,7 +163,7 @@ func (o *Orchestrator) run(ctx context.Context) error {
 	}
 	run := newRunID()
 	d := &driver{
-		root: o.cfg.Root, dir: dir, run: run + ":" + hash, env: o.cfg.Env, balancer: o.cfg.Balancer,
+		root: o.cfg.Root, dir: dir, run: run + ":" + hash, env: o.cfg.Env, output: o.cfg.Output, balancer: o.cfg.Balancer,
 		journal: o.journal, spawn: newSpawner(), ports: newPortPool(),
 		cgroups: &cgroupRoot{reason: "control groups are switched off"},
 	}

@@ -161,6 +161,20 @@ func (s *ServiceScaler) Burst(now time.Duration, u Usage, over time.Duration) (r
 	return need, true
 }
 
+// Learn takes the rates of earlier intervals, oldest first, NaN where one is not known, so that the forecast need not begin
+// with nothing. It is called before the first decision.
+func (s *ServiceScaler) Learn(rates []float64) {
+	if s.ahead == nil {
+		return
+	}
+	for _, rate := range rates {
+		s.ahead.Observe(rate)
+		if !math.IsNaN(rate) {
+			s.seen++
+		}
+	}
+}
+
 func (s *ServiceScaler) look(now time.Duration, u Usage, start time.Duration, d *ScaleDecision) {
 	s.ahead.Observe(u.Requests)
 	s.seen++

@@ -13,30 +13,12 @@ type trace func(i int) uint64
 // hitRatios runs a trace through a TinyLFU and through an LRU cache of the same size.
 func hitRatios(t testing.TB, capacity, warm, n int, next trace) (tiny, lru float64) {
 	t.Helper()
-	p := NewTinyLFU()
-	in, keyOf := map[uint64]uint32{}, map[uint32]uint64{}
+	model := newTinyModel(capacity)
 	l := newLRUModel(capacity)
 	var tinyHits, lruHits int
 	for i := range warm + n {
 		k := next(i)
-		hit := false
-		if e, ok := in[k]; ok {
-			p.Hit(e)
-			hit = true
-		} else {
-			p.Miss()
-			e := p.Add(mixKey(k))
-			in[k], keyOf[e] = e, k
-			for p.Len() > capacity {
-				v := p.Victim()
-				if v == NoEntry {
-					t.Fatal("over its size, and no victim")
-				}
-				delete(in, keyOf[v])
-				delete(keyOf, v)
-				p.Remove(v)
-			}
-		}
+		hit := model.get(k)
 		lruHit := l.get(k)
 		if i >= warm {
 			if hit {
@@ -47,10 +29,40 @@ func hitRatios(t testing.TB, capacity, warm, n int, next trace) (tiny, lru float
 			}
 		}
 	}
-	if len(in) != p.Len() {
-		t.Fatalf("%d entries, %d known", p.Len(), len(in))
+	if len(model.in) != model.policy.Len() || model.policy.Len() > capacity {
+		t.Fatalf("%d entries, %d known, room for %d", model.policy.Len(), len(model.in), capacity)
 	}
 	return float64(tinyHits) / float64(n), float64(lruHits) / float64(n)
+}
+
+// tinyModel is a cache of keys alone that is kept by a TinyLFU.
+type tinyModel struct {
+	policy   *TinyLFU
+	capacity int
+	in       map[uint64]uint32
+	keyOf    map[uint32]uint64
+}
+
+func newTinyModel(capacity int) *tinyModel {
+	return &tinyModel{NewTinyLFU(), capacity, map[uint64]uint32{}, map[uint32]uint64{}}
+}
+
+// get reports whether the key was there, and stores it if not.
+func (m *tinyModel) get(key uint64) bool {
+	if e, ok := m.in[key]; ok {
+		m.policy.Hit(e)
+		return true
+	}
+	m.policy.Miss()
+	e := m.policy.Add(mixKey(key))
+	m.in[key], m.keyOf[e] = e, key
+	for m.policy.Len() > m.capacity {
+		v := m.policy.Victim()
+		delete(m.in, m.keyOf[v])
+		delete(m.keyOf, v)
+		m.policy.Remove(v)
+	}
+	return false
 }
 
 func mixKey(k uint64) uint64 {

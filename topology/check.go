@@ -32,6 +32,7 @@ func check(sys *System, d *decoder) {
 		c.function(name, sys.Functions[name])
 	}
 	c.slos()
+	c.monitoring()
 	if sys.Workload != nil {
 		c.workload(sys.Workload)
 	}

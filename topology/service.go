@@ -85,6 +85,9 @@ type Scale struct {
 	Policy string `yaml:"policy" schema:"enum=kubernetes|knative|tracking|steps,default=kubernetes"`
 	// Predict scales ahead of forecast traffic as well, where the forecast has proved its skill.
 	Predict bool `yaml:"predict"`
+	// History is recorded traffic that the forecast starts from: a CSV file of a time and a rate or count, relative to the
+	// file. What was recorded of earlier runs here is used in any case.
+	History string `yaml:"history" schema:"format=file"`
 	// Schedule has more replicas at least at times that are known beforehand.
 	Schedule []ScaleWindow `yaml:"schedule" schema:"maxItems=100"`
 	// Budget is what the service may cost in an hour at most, by 'prices' and its limits. 0: no bound.

@@ -48,6 +48,8 @@ type System struct {
 	Functions map[string]*Function `yaml:"functions" schema:"keys=name"`
 	// SLOs are the promises made to users, by name.
 	SLOs map[string]*SLO `yaml:"slos" schema:"keys=name"`
+	// Monitoring says what is kept of the metrics, and who is told of alerts.
+	Monitoring Monitoring `yaml:"monitoring"`
 	// Workload is the load that the system is planned for and tested with.
 	Workload *Workload `yaml:"workload"`
 	// Growth of the demand over time, for capacity planning.

@@ -85,6 +85,8 @@ type Info struct {
 	Endpoints []string `json:"endpoints,omitempty"`
 	// Bus is the URL of the queues and topics, empty where there are none.
 	Bus string `json:"bus,omitempty"`
+	// Monitor is the URL under which Prometheus's API is answered, empty where no metrics are kept.
+	Monitor string `json:"monitor,omitempty"`
 	// Metrics is the URL of the Prometheus metrics.
 	Metrics string `json:"metrics"`
 	// Page is the URL of the page, empty where there is none.

@@ -6,6 +6,11 @@
 // The traces are CSV files, plain or gzip'd, of a time and a count or a rate; any folder of such files will do. One
 // replica holds a fiftieth of what the trace reaches in its busiest thousandth, so that some fifty replicas serve the
 // peak. Traces of seconds are taken as means of 15 s. It also prints how often the upper quantiles of the forecast held.
+//
+//	go run ./bench/autoscale live [-traces ../shared/traces]
+//
+// plays the steepest rise of a recorded trace, 60 times faster, against the example shop, whose payments are scaled by
+// the real autoscaler with real processes (see live.go).
 package main
 
 import (
@@ -29,6 +34,13 @@ import (
 )
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "live" {
+		if err := live(os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, "autoscale live:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	folder := flag.String("traces", "../shared/traces", "`folder` of recorded traffic")
 	startUp := flag.Duration("startup", 180*time.Second, "start-up delay of a replica")
 	hold := flag.Float64("hold", 0.995, "share of the steps that must hold")

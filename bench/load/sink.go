@@ -85,20 +85,23 @@ func startShop(overlay string) (load.Config, func(), error) {
 		clean()
 		return load.Config{}, nil, fmt.Errorf("building banyan (run this in the repository): %w: %s", err, out)
 	}
-	file := filepath.Join("examples", "shop", "banyan.yaml")
-	sys, err := topology.Load(file)
-	if err != nil {
-		clean()
-		return load.Config{}, nil, err
-	}
-	given := []string{"--state", filepath.Join(dir, "state"), "-f", file}
+	files := []string{filepath.Join("examples", "shop", "banyan.yaml")}
 	if overlay != "" {
 		over := filepath.Join(dir, "over.yaml")
 		if err := os.WriteFile(over, []byte(overlay), 0o644); err != nil {
 			clean()
 			return load.Config{}, nil, err
 		}
-		given = append(given, "-f", over)
+		files = append(files, over)
+	}
+	sys, err := topology.Load(files...)
+	if err != nil {
+		clean()
+		return load.Config{}, nil, err
+	}
+	given := []string{"--state", filepath.Join(dir, "state")}
+	for _, file := range files {
+		given = append(given, "-f", file)
 	}
 	banyan := func(args ...string) ([]byte, error) {
 		out, err := exec.Command(binary, append(slices.Clip(given), args...)...).Output()

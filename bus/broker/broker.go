@@ -103,6 +103,7 @@ type queue struct {
 	places   map[uint64]place // of the messages' contents
 	pulls    []*Pull
 	watched  map[uint64]*Redrive
+	trend    workqueue.Trend
 }
 
 // place of a message's content in the journal.
@@ -280,7 +281,9 @@ type Status struct {
 	Pulls    int    `json:"waiting_consumers"`
 	NextSeq  uint64 `json:"next_seq"`
 	workqueue.Stats
-	Rules workqueue.Rules `json:"-"`
+	// Outlook says where the queue is going; nil while too little was seen of it.
+	Outlook *workqueue.Outlook `json:"outlook,omitempty"`
+	Rules   workqueue.Rules    `json:"-"`
 }
 
 // Status of all queues, by name.
@@ -308,8 +311,12 @@ func (b *Broker) QueueStatus(name string) (Status, error) {
 }
 
 func (b *Broker) statusOf(q *queue, now time.Duration) Status {
-	return Status{Name: q.name, Durability: q.cfg.Durability, Label: q.cfg.Durability.Label(), DeadLetter: q.cfg.DeadLetter,
+	s := Status{Name: q.name, Durability: q.cfg.Durability, Label: q.cfg.Durability.Label(), DeadLetter: q.cfg.DeadLetter,
 		Declared: q.declared, Pulls: len(q.pulls), NextSeq: q.core.NextSeq(), Stats: q.core.Stats(now), Rules: q.core.Rules()}
+	if o, ok := q.trend.Outlook(); ok {
+		s.Outlook = &o
+	}
+	return s
 }
 
 // Journal says how the journal does.

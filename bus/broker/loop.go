@@ -33,6 +33,7 @@ func (b *Broker) run() {
 		case <-b.dirty:
 		case <-timer.C:
 		case <-tidy.C:
+			b.noteTrends()
 			b.tidy()
 		case <-b.stop:
 			return
@@ -40,6 +41,16 @@ func (b *Broker) run() {
 		if next, ok := b.deliver(); ok {
 			timer.Reset(next)
 		}
+	}
+}
+
+// noteTrends remembers how the queues are doing.
+func (b *Broker) noteTrends() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.now()
+	for _, q := range b.queues {
+		q.trend.Note(now, q.core.Stats(now))
 	}
 }
 

@@ -65,16 +65,19 @@ func (db *DB) Find(key []byte) (Entry, bool) {
 
 // Get is Find for a request that reads: it counts as a hit or as a miss.
 func (db *DB) Get(key []byte) (Entry, bool) {
-	e, ok := db.Find(key)
-	if ok {
-		db.s.Hits++
-	} else {
+	p, hash := db.locate(key)
+	if p == nil {
+		db.asked(key, hash, nil)
 		db.s.Misses++
 		if db.s.policy != nil {
 			db.s.policy.Miss()
 		}
+		return Entry{}, false
 	}
-	return e, ok
+	r := db.s.rec(*p)
+	db.asked(key, hash, r)
+	db.s.Hits++
+	return Entry{db, *p, r}, true
 }
 
 // Kind of the value.
@@ -138,6 +141,7 @@ func (db *DB) Delete(key []byte) bool {
 		return false
 	}
 	db.noteDelete(key)
+	db.dropped(hash)
 	db.drop(p, hash)
 	return true
 }
@@ -203,6 +207,7 @@ func (db *DB) addAsIs(key []byte, hash uint64, kind Kind, n int, expiry int64) *
 		s.hold(db, r, ref, hash)
 	}
 	s.insert(&db.keys, ref, hash)
+	db.stored(hash, expiry)
 	return r
 }
 

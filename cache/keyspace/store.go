@@ -70,6 +70,7 @@ type Store struct {
 	dumping    int   // dumps that are being written
 	swaps      int64 // how often databases were exchanged
 	tags       tags
+	traffic    traffic
 }
 
 type holder struct {
@@ -109,6 +110,7 @@ func New(cfg Config) (*Store, error) {
 		s.dbs[i] = DB{s: s, index: uint8(i)}
 	}
 	s.adopting = len(s.dbs)
+	s.newTraffic()
 	return s, nil
 }
 
@@ -144,6 +146,7 @@ func (s *Store) SetLimit(limit int64, e Eviction) {
 	if e != EvictNone {
 		s.policy, s.adopting, s.adopted = policy.NewTinyLFU(), 0, 0
 	}
+	s.newTraffic()
 }
 
 // forgetSlots has every key forget its number.
@@ -166,6 +169,9 @@ func (s *Store) Used() int64 {
 	used := s.Arena.Used() + s.Arena.Overhead() + s.tags.bytes
 	if s.policy != nil {
 		used += s.policy.Bytes() + int64(s.held)*8
+	}
+	if s.traffic.curve != nil {
+		used += s.traffic.curve.Bytes()
 	}
 	return used
 }
@@ -287,6 +293,7 @@ func (s *Store) Flush() (release func() error, err error) {
 	}
 	s.adopting, s.adopted, s.cursor = len(s.dbs), 0, 0
 	s.tags = tags{}
+	s.newTraffic()
 	if s.noting() {
 		s.notes.head(changeFlush, 0, nil)
 	}

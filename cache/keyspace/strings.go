@@ -16,6 +16,7 @@ func (db *DB) SetString(key, value []byte, expiry int64) {
 // setString is SetString, and returns the expiry that it comes to.
 func (db *DB) setString(key, value []byte, expiry int64) int64 {
 	p, hash := db.locate(key)
+	db.sample(key)
 	if p == nil {
 		expiry = db.expiryOf(max(expiry, 0))
 		r := db.addAsIs(key, hash, String, len(value), expiry)
@@ -41,6 +42,7 @@ func (db *DB) setString(key, value []byte, expiry int64) int64 {
 			*r.expiry() = expiry
 		}
 		copy(r.value(), value)
+		db.stored(hash, expiry)
 		return expiry
 	}
 	if r.kind() != String || s.eviction == EvictVolatile {
@@ -61,6 +63,7 @@ func (db *DB) setString(key, value []byte, expiry int64) int64 {
 		*r.expiry() = expiry
 	}
 	copy(r.value(), value)
+	db.stored(hash, expiry)
 	return expiry
 }
 

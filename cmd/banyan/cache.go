@@ -66,6 +66,7 @@ What is in it is gone when it ends, unless it is kept on disk: --dir.`,
 	flags.IntVar(&f.loops, "loops", 0, "event loops (default: one for each processor)")
 	flags.IntVar(&f.clients, "clients", 0, "connections at once (default: 10000)")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log more")
+	cmd.AddCommand(c.cacheTraffic()...)
 	return cmd
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/banyanhq/banyan/store"
 	"github.com/banyanhq/banyan/topology"
 )
 
@@ -47,6 +48,9 @@ not. With --expand the whole file is printed, overlays merged and all defaults f
 				return writeJSON(c.out, map[string]any{"ok": true, "system": sys.Name})
 			}
 			fmt.Fprintf(c.out, "%s is right: %s\n", strings.Join(paths, ", "), describeSystem(sys))
+			for _, line := range store.Unsupported(sys) {
+				fmt.Fprintln(c.out, line)
+			}
 			return nil
 		},
 	}

@@ -109,8 +109,9 @@ machine (up), measures it under load (load), and holds prediction against measur
 	root.AddCommand(
 		c.check(), c.schema(), c.explain(), c.architecture(),
 		c.plan(), c.queueing(), c.simulate(), c.load(), c.calibrate(), c.compare(), c.whatif(), c.forecast(), c.replay(),
-		c.up(), c.ui(), c.status(), c.top(), c.bottleneck(), c.logs(), c.scale(), c.restart(), c.reload(), c.purge(), c.down(), c.gateway(), c.autoscale(),
-		c.cache(), c.bus(), c.queue(),
+		c.up(), c.ui(), c.status(), c.top(), c.bottleneck(), c.logs(), c.traces(), c.scale(), c.restart(), c.reload(), c.purge(), c.down(), c.gateway(), c.autoscale(),
+		c.cache(), c.bus(), c.queue(), c.store(),
+		c.observe(), c.slo(), c.alerts(), c.export(),
 	)
 	wrapAll(root)
 	return root

@@ -101,6 +101,9 @@ func (q *queueClient) show() *cobra.Command {
 				s.Dead, topology.Bytes(s.Bytes), s.OldestAge.Round(time.Millisecond), s.Pulls)
 			fmt.Fprintf(out, "since it began: %d put (%d duplicates and %d refused besides), %d delivered (%d again), %d acknowledged, %d failed, %d died, %d expired\n",
 				s.Put, s.Duplicates, s.Refused, s.Delivered, s.Redelivered, s.Acked, s.Failed, s.Died, s.Expired)
+			if s.Outlook != nil {
+				fmt.Fprintln(out, s.Outlook)
+			}
 			if s.DeadLetter != "" {
 				fmt.Fprintf(out, "dead letters go to %s\n", s.DeadLetter)
 			}

@@ -73,6 +73,9 @@ func (c *cli) status() *cobra.Command {
 func (c *cli) printStatus(a statusAnswer, events bool) {
 	fmt.Fprintf(c.out, "%s: %s on http://%s since %s (pid %d)\n\n", a.Info.System, a.Info.State, a.Info.Address,
 		a.Info.Since.Format(time.DateTime), a.Info.PID)
+	if a.Info.Monitor != "" {
+		fmt.Fprintf(c.out, "Prometheus's API on %s\n\n", a.Info.Monitor)
+	}
 	fmt.Fprintln(c.out, strings.TrimRight(topview.RenderTable(a.Status), "\n"))
 	c.printCaches(a.Caches)
 	c.printCanaries(a.Canaries)

@@ -196,7 +196,7 @@ func TestBadSystems(t *testing.T) {
 		{"wrong port", service("run: [SELF], env: {BANYAN_TEST_SERVICE: wrong-port}, health: {ready: {path: /healthz, deadline: 1s}}"), 1, []string{"web", "PORT"}},
 		{"missing binary", service("run: ./no-such-program"), 1, []string{"web", "no-such-program"}},
 		{"missing package", service("build: ./nowhere"), 1, []string{"nowhere"}},
-		{"not supported", service("run: [SELF]") + "tables: {t: {key: id}}\n", 1, []string{"tables: not supported yet"}},
+		{"not supported", service("run: [SELF]") + "functions: {f: {run: x, on: {every: 1m}}}\n", 1, []string{"functions: not supported yet"}},
 		{"cyclic uses", "version: 1\nsystem: bad\nservices:\n  a: {run: x, uses: [b]}\n  b: {run: x, uses: [a]}\n", 2, []string{"a -> b -> a"}},
 		{"10 MB", "version: 1\nsystem: bad\n" + strings.Repeat("# far too long\n", 700000), 2, []string{"MiB"}},
 	} {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -22,6 +23,7 @@ import (
 
 func (c *cli) up() *cobra.Command {
 	var detach, verbose bool
+	var lapse float64
 	cmd := &cobra.Command{
 		Use:     "up",
 		GroupID: "run",
@@ -31,6 +33,9 @@ Ends with Ctrl-C, SIGTERM or 'banyan down': replicas finish what is in flight fi
 --detach it goes on in the background, and the command returns once the system serves. 'banyan reload' has it go by the
 file as it is then.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !(lapse >= 1 && lapse <= maxLapse) {
+				return usagef("--lapse %v: want 1 to %d", lapse, maxLapse)
+			}
 			dir, err := c.stateDir()
 			if err != nil {
 				return err
@@ -43,18 +48,25 @@ file as it is then.`,
 				if verbose {
 					args = append(args, "-v")
 				}
+				if lapse != 1 {
+					args = append(args, "--lapse", strconv.FormatFloat(lapse, 'g', -1, 64))
+				}
 				return c.detached(cmd.Context(), dir, args)
 			}
-			return c.upHere(cmd.Context(), dir, verbose)
+			return c.upHere(cmd.Context(), dir, verbose, lapse)
 		},
 	}
 	cmd.Flags().BoolVarP(&detach, "detach", "d", false, "return once the system serves; it goes on in the background")
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "log every event")
+	cmd.Flags().Float64Var(&lapse, "lapse", 1, "`times` faster that time passes for the autoscaler, to rehearse traffic that is played so much faster")
 	return cmd
 }
 
+// maxLapse leaves Kubernetes' 15 s four looks at least.
+const maxLapse = 150
+
 // upHere runs the system in this process.
-func (c *cli) upHere(ctx context.Context, dir string, verbose bool) error {
+func (c *cli) upHere(ctx context.Context, dir string, verbose bool, lapse float64) error {
 	sys, err := c.open()
 	if err != nil {
 		return err
@@ -67,7 +79,7 @@ func (c *cli) upHere(ctx context.Context, dir string, verbose bool) error {
 		return err
 	}
 	return c.serve(ctx, app.Config{
-		System: sys, Files: files, Dir: dir, Log: c.logger(verbose), Load: func() (*topology.System, error) { return topology.Load(files...) },
+		System: sys, Files: files, Dir: dir, Log: c.logger(verbose), Lapse: lapse, Load: func() (*topology.System, error) { return topology.Load(files...) },
 	})
 }
 
@@ -93,10 +105,7 @@ func (c *cli) serve(ctx context.Context, cfg app.Config) error {
 			_ = writeJSON(c.out, i) // a closed standard output ends nothing
 			return
 		}
-		fmt.Fprintf(c.out, "%s serves on http://%s (metrics: %s)\n", i.System, i.Address, i.Metrics)
-		for _, e := range i.Endpoints {
-			fmt.Fprintln(c.out, e)
-		}
+		c.printServing(i)
 		c.printPage(control.Dial(cfg.Dir), i)
 	}
 	cfg.Page = c.page(cfg.Files)
@@ -116,6 +125,17 @@ func (c *cli) serve(ctx context.Context, cfg app.Config) error {
 		fmt.Fprintf(c.out, "%s is down\n", cfg.System.Name)
 	}
 	return nil
+}
+
+// printServing says where everything is.
+func (c *cli) printServing(i control.Info) {
+	fmt.Fprintf(c.out, "%s serves on http://%s (metrics: %s)\n", i.System, i.Address, i.Metrics)
+	if i.Monitor != "" {
+		fmt.Fprintf(c.out, "Prometheus's API, for Grafana, on %s\n", i.Monitor)
+	}
+	for _, e := range i.Endpoints {
+		fmt.Fprintln(c.out, e)
+	}
 }
 
 // logFile is where a detached system's own output goes, in the state directory.
@@ -179,10 +199,7 @@ func (c *cli) waitServing(ctx context.Context, client *control.Client, child *ex
 		if c.json {
 			return writeJSON(c.out, i)
 		}
-		fmt.Fprintf(c.out, "%s serves on http://%s (metrics: %s)\n", i.System, i.Address, i.Metrics)
-		for _, e := range i.Endpoints {
-			fmt.Fprintln(c.out, e)
-		}
+		c.printServing(i)
 		c.printPage(client, i)
 		fmt.Fprintf(c.out, "pid %d, log %s\n", i.PID, path)
 		return nil

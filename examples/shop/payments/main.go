@@ -8,7 +8,8 @@
 //	                                for good: a charge that comes late is refused
 //
 // The acquirer declines the cards whose number ends in 0002 and approves all
-// others; ACQUIRER_DELAY (such as 20ms) makes it take its time. As it is a
+// others; ACQUIRER_DELAY (such as 20ms) makes it take its time, and START_DELAY
+// the program until it serves, as one does that has much to load. As it is a
 // simulation the charge and its record are one and the same; with a real
 // acquirer the key would go to it too.
 package main
@@ -26,6 +27,11 @@ func main() {
 		if err != nil {
 			return httpserve.Service{}, err
 		}
+		start, err := env.Duration("START_DELAY", 0)
+		if err != nil {
+			return httpserve.Service{}, err
+		}
+		time.Sleep(start)
 		s, err := openStore(env.Data, env.Log, acquirer{delay: delay, after: time.After})
 		if err != nil {
 			return httpserve.Service{}, err

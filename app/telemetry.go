@@ -1,0 +1,212 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+
+	"github.com/banyanhq/banyan/gateway"
+	"github.com/banyanhq/banyan/observe/logs"
+	"github.com/banyanhq/banyan/observe/logs/elastic"
+	"github.com/banyanhq/banyan/observe/logs/loki"
+	"github.com/banyanhq/banyan/observe/otlp"
+	"github.com/banyanhq/banyan/observe/traces"
+	"github.com/banyanhq/banyan/orchestrate"
+)
+
+// LogsDir and TracesDir are the folders of the logs' and the traces' records in a state directory.
+func LogsDir(stateDir string) string   { return filepath.Join(stateDir, "data", "logs") }
+func TracesDir(stateDir string) string { return filepath.Join(stateDir, "data", "traces") }
+
+// telemetry is where the system's logs and traces go.
+type telemetry struct {
+	logs   *logs.Logs
+	traces *traces.Traces
+	otlp   *otlp.Receiver
+	grpc   net.Listener
+}
+
+// openTelemetry opens the records and the address of OTLP over gRPC. A system whose records cannot be opened runs without: they
+// must not keep it from serving.
+func (a *App) openTelemetry() {
+	if a.cfg.GatewayOnly {
+		return
+	}
+	t := &telemetry{}
+	err := t.open(a)
+	if err != nil {
+		a.cfg.Log.Error("the system runs without its store of logs and traces", "error", err)
+		t.close()
+		return
+	}
+	a.telemetry.Store(t)
+}
+
+func (t *telemetry) open(a *App) (err error) {
+	if t.logs, err = logs.Open(logs.Config{Dir: LogsDir(a.cfg.Dir), Log: a.cfg.Log}); err != nil {
+		return err
+	}
+	if t.traces, err = traces.Open(traces.Config{Dir: TracesDir(a.cfg.Dir), Log: a.cfg.Log}); err != nil {
+		return err
+	}
+	if t.grpc, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		return fmt.Errorf("opening the address of OTLP: %w", err)
+	}
+	t.otlp = otlp.New(otlp.Receiver{Logs: t.logs.Export, Traces: t.traces.Export, BadRequest: t.logs.BadRequest})
+	return nil
+}
+
+// close gives up what was opened and never run.
+func (t *telemetry) close() {
+	if t.logs != nil {
+		_ = t.logs.Close()
+	}
+	if t.traces != nil {
+		_ = t.traces.Close()
+	}
+	if t.grpc != nil {
+		_ = t.grpc.Close()
+	}
+}
+
+// run keeps logs and traces until ctx ends.
+func (t *telemetry) run(ctx context.Context, g *gateway.Gateway) error {
+	server := grpc.NewServer(grpc.MaxRecvMsgSize(otlp.MaxBody))
+	t.otlp.Register(server)
+	var group errgroup.Group
+	group.Go(func() error { return t.logs.Run(ctx) })
+	group.Go(func() error { return t.traces.Run(ctx) })
+	group.Go(func() error { return watchGateway(ctx, g, t.traces) })
+	group.Go(func() error {
+		stop := context.AfterFunc(ctx, server.Stop)
+		defer stop()
+		if err := server.Serve(t.grpc); err != nil && !errors.Is(err, grpc.ErrServerStopped) && ctx.Err() == nil {
+			return fmt.Errorf("serving OTLP: %w", err)
+		}
+		return nil
+	})
+	return group.Wait()
+}
+
+// mount serves the protocols of logs and traces.
+func (t *telemetry) mount(mux *http.ServeMux) {
+	t.otlp.Mount(mux)
+	l := loki.New(t.logs)
+	mux.Handle("/loki/", l)
+	mux.Handle("/ready", l)
+	mux.Handle("/elastic/", http.StripPrefix("/elastic", elastic.New(t.logs)))
+	mux.Handle("/jaeger/", http.StripPrefix("/jaeger", t.traces.Jaeger()))
+	mux.Handle("/logs/", t.logs.Handler("/logs"))
+	mux.Handle("/traces/", t.traces.Handler("/traces"))
+}
+
+// telemetryURL is where services send logs and traces, empty if nowhere.
+func (a *App) telemetryURL() string {
+	if a.telemetry.Load() == nil {
+		return ""
+	}
+	return a.adminURL()
+}
+
+// telemetryEndpoints says, for people, where logs and traces are.
+func (a *App) telemetryEndpoints() []string {
+	url := a.telemetryURL()
+	if url == "" {
+		return nil
+	}
+	return []string{
+		"logs and traces: OTLP on " + url + " and grpc " + a.telemetry.Load().grpc.Addr().String(),
+		"for Grafana: Loki on " + url + ", Jaeger on " + url + "/jaeger, Elasticsearch on " + url + "/elastic",
+	}
+}
+
+// telemetryEnviron tells a replica's OpenTelemetry SDK where to send, unless whoever started the system has said so.
+func (a *App) telemetryEnviron(service, replica string) []string {
+	url := a.telemetryURL()
+	if url == "" || os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" {
+		return nil
+	}
+	return []string{
+		"OTEL_EXPORTER_OTLP_ENDPOINT=" + url, "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
+		"OTEL_SERVICE_NAME=" + service, "OTEL_RESOURCE_ATTRIBUTES=service.instance.id=" + replica,
+	}
+}
+
+// output is what gets a replica's lines besides its log file.
+func (a *App) output(service, replica string) orchestrate.Output {
+	if t := a.telemetry.Load(); t != nil {
+		return t.logs.Source(service, replica)
+	}
+	return nil
+}
+
+// telemetryCollector shows the counters of logs and traces once they are open. What it describes is not known before.
+type telemetryCollector struct{ app *App }
+
+func (telemetryCollector) Describe(chan<- *prometheus.Desc) {}
+
+func (c telemetryCollector) Collect(ch chan<- prometheus.Metric) {
+	if t := c.app.telemetry.Load(); t != nil {
+		t.logs.Collector().Collect(ch)
+		t.traces.Collector().Collect(ch)
+	}
+}
+
+const (
+	gatewayEvery = 250 * time.Millisecond // between two looks at what the gateway remembers
+	gatewayLimit = 250                    // requests taken at a look, so that traces cost a busy gateway nothing that counts
+)
+
+// watchGateway makes spans of the requests that the gateway remembers, off their way: a system whose services know nothing of
+// traces has these.
+func watchGateway(ctx context.Context, g *gateway.Gateway, t *traces.Traces) error {
+	tick := time.NewTicker(gatewayEvery)
+	defer tick.Stop()
+	var cursor gateway.Cursor
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		var ended []gateway.Ended
+		ended, cursor = g.Ended(cursor, gatewayLimit)
+		for i := range ended {
+			t.AddOuter(outerSpan(&ended[i]))
+		}
+	}
+}
+
+// outerSpan is a request as the gateway saw it.
+func outerSpan(e *gateway.Ended) traces.Outer {
+	attrs := map[string]string{"http.request.method": e.Method, "url.path": e.Path, "http.response.status_code": fmt.Sprint(e.Status), "banyan.route": e.Route, "banyan.request_id": e.RequestID}
+	if e.Attempts > 1 {
+		attrs["banyan.attempts"] = fmt.Sprint(e.Attempts)
+	}
+	s := &traces.Span{
+		TraceID: e.TraceID, SpanID: traces.SpanIDOf(e.RequestID + e.From), Service: traces.Gateway, Name: e.Route, Kind: "server", Start: e.Start.UnixNano(),
+		Duration: int64(e.Took), Error: e.Status >= 500 || e.Error != "", Message: cmp.Or(e.Detail, e.Error), Attrs: attrs,
+	}
+	for _, try := range e.Tries {
+		name := "tried " + try.Backend
+		if try.Backend == "" {
+			name = "found no backend"
+		}
+		event := traces.Event{Time: e.Start.Add(try.After).UnixNano(), Name: name}
+		if try.Verdict != "" {
+			event.Attrs = map[string]string{"verdict": try.Verdict}
+		}
+		s.Events = append(s.Events, event)
+	}
+	return traces.Outer{Span: s, From: e.From, To: e.To}
+}

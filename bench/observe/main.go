@@ -1,0 +1,153 @@
+// Command observe holds Banyan's metrics against Debian's Prometheus, in turn in one run: samples stored for each CPU-second
+// of the server, by scrapes and by remote write; the memory of many series; and the answers to the corpus of queries over
+// the same blocks.
+//
+//	go run ./bench/observe [-series 200000] [-seconds 60] [-rounds 1] [scrape] [write] [equal]
+//
+// It needs Debian's prometheus. CPU is that of the server's process (user and system), memory its resident set at the end.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/banyanhq/banyan/observe/promapi/promtest"
+)
+
+// bench is what all parts share.
+type bench struct {
+	dir     string
+	binary  string
+	series  int
+	length  time.Duration
+	targets int
+}
+
+func main() {
+	series := flag.Int("series", 200_000, "series in all")
+	seconds := flag.Int("seconds", 60, "how long each server is measured")
+	rounds := flag.Int("rounds", 1, "how often, in turn")
+	binary := flag.String("binary", "", "banyan, built already")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	b := &bench{binary: *binary, series: *series, length: time.Duration(*seconds) * time.Second, targets: 10}
+	if err := b.run(ctx, *rounds, flag.Args()); err != nil {
+		fmt.Fprintln(os.Stderr, "bench/observe:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+func (b *bench) run(ctx context.Context, rounds int, what []string) error {
+	var err error
+	if b.dir, err = os.MkdirTemp("", "bench-observe"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(b.dir)
+	if len(what) == 0 {
+		what = []string{"scrape", "write", "equal"}
+	}
+	if b.binary == "" {
+		b.binary = filepath.Join(b.dir, "banyan")
+		if out, err := exec.CommandContext(ctx, "go", "build", "-o", b.binary, "./cmd/banyan").CombinedOutput(); err != nil {
+			return fmt.Errorf("building banyan: %w\n%s", err, out)
+		}
+	}
+	if slices.Contains(what, "equal") {
+		if err := b.equal(ctx); err != nil {
+			return err
+		}
+	}
+	for range rounds {
+		if slices.Contains(what, "scrape") {
+			if err := b.compare(ctx, "scrape", b.scrape); err != nil {
+				return err
+			}
+		}
+		if slices.Contains(what, "write") {
+			if err := b.compare(ctx, "remote write", b.write); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// figures of one server in one run.
+type figures struct {
+	samples float64
+	cpu     time.Duration
+	memory  int64 // bytes
+}
+
+func (f figures) perSecond() float64 { return f.samples / f.cpu.Seconds() }
+
+// compare measures both servers, one after the other.
+func (b *bench) compare(ctx context.Context, name string, measure func(context.Context, server) (figures, error)) error {
+	var got [2]figures
+	for i, start := range []func(context.Context, []string) (server, error){b.startBanyan, b.startPrometheus} {
+		pages := servePages(b.targets, b.series/b.targets)
+		var urls []string
+		if name == "scrape" {
+			urls = pages.urls
+		}
+		s, err := start(ctx, urls)
+		if err == nil {
+			got[i], err = measure(ctx, s)
+			s.stop()
+		}
+		pages.close()
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		fmt.Printf("%-12s  %-10s  %9.0f samples  %7.2f CPU-s  %9.0f samples/CPU-s  %6.1f MB\n", name, []string{"banyan", "prometheus"}[i],
+			got[i].samples, got[i].cpu.Seconds(), got[i].perSecond(), float64(got[i].memory)/1e6)
+	}
+	fmt.Printf("%-12s  ratio: %.2f x the samples for a CPU-second, %.2f x the memory\n", name, got[0].perSecond()/got[1].perSecond(), float64(got[0].memory)/float64(got[1].memory))
+	return nil
+}
+
+// equal asks both for the corpus over the same blocks.
+func (b *bench) equal(ctx context.Context) error {
+	ours, theirs := promtest.Dirs(filepath.Join(b.dir, "equal"))
+	// Banyan keeps its blocks in a folder of its data folder.
+	if err := promtest.WriteBlocks(ctx, filepath.Join(ours, "metrics"), theirs); err != nil {
+		return err
+	}
+	p, err := promtest.Run(ctx, theirs, "")
+	if err != nil {
+		return err
+	}
+	defer p.Stop()
+	s, err := b.banyan(ctx, ours, "--retention", "876000h")
+	if err != nil {
+		return err
+	}
+	defer s.stop()
+	corpus := promtest.Corpus()
+	different := 0
+	for _, q := range corpus {
+		x, err := promtest.Ask(ctx, s.url, q)
+		if err != nil {
+			return err
+		}
+		y, err := promtest.Ask(ctx, p.URL, q)
+		if err != nil {
+			return err
+		}
+		if d := promtest.Diff(x, y); d != "" {
+			different++
+			fmt.Printf("equal         %s: %s\n", q.Expr, d)
+		}
+	}
+	fmt.Printf("equal         %d queries over the same blocks, %d answered otherwise than by Prometheus\n", len(corpus), different)
+	return nil
+}

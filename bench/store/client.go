@@ -1,0 +1,164 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// itemBytes of an item's payload.
+const itemBytes = 1000
+
+func createTable(address string) error {
+	body := `{"TableName":"bench","BillingMode":"PAY_PER_REQUEST","KeySchema":[{"AttributeName":"id","KeyType":"HASH"}],` +
+		`"AttributeDefinitions":[{"AttributeName":"id","AttributeType":"S"}]}`
+	req, err := http.NewRequest("POST", "http://"+address, strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("X-Amz-Target", "DynamoDB_20120810.CreateTable")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if text, _ := io.ReadAll(resp.Body); resp.StatusCode != 200 {
+		return fmt.Errorf("creating the table: %s: %s", resp.Status, text)
+	}
+	return nil
+}
+
+// head is what an AWS SDK sends before the body.
+const head = "POST / HTTP/1.1\r\nHost: %s\r\nUser-Agent: aws-sdk-go-v2/1.48.0 ua/2.1 os/linux lang/go#1.26 md/GOOS#linux md/GOARCH#amd64 api/dynamodb#1.74.0\r\n" +
+	"Content-Length: %d\r\nAccept-Encoding: identity\r\nAmz-Sdk-Invocation-Id: 6f1c2f3e-58a4-4f25-9c2e-2f7d5a0f6c11\r\nAmz-Sdk-Request: attempt=1; max=3\r\n" +
+	"Authorization: AWS4-HMAC-SHA256 Credential=key/20261129/us-east-1/dynamodb/aws4_request, SignedHeaders=accept-encoding;amz-sdk-invocation-id;content-length;content-type;host;x-amz-date;x-amz-target, " +
+	"Signature=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\r\nContent-Type: application/x-amz-json-1.0\r\nX-Amz-Date: 20261129T180000Z\r\n" +
+	"X-Amz-Target: DynamoDB_20120810.%s\r\n\r\n%s"
+
+// request is one whose key is patched in place.
+type request struct {
+	text []byte
+	at   int
+}
+
+const keyDigits = 10
+
+func newRequest(address, operation, body string) request {
+	text := fmt.Appendf(nil, head, address, len(body), operation, body)
+	return request{text, bytes.Index(text, []byte(strings.Repeat("#", keyDigits)))}
+}
+
+func (r request) with(key int) []byte {
+	for i := range keyDigits {
+		r.text[r.at+keyDigits-1-i] = byte('0' + key%10)
+		key /= 10
+	}
+	return r.text
+}
+
+func (b *banyan) run(ctx context.Context, phase string, o options) (outcome, error) {
+	writes := map[string]int{"write": 100, "read": 0, "mixed": 5}[phase]
+	before, start := b.cpu(), time.Now()
+	end := start.Add(o.length)
+	latencies := make([][]time.Duration, o.clients)
+	var all errgroup.Group
+	for i := range o.clients {
+		all.Go(func() (err error) {
+			latencies[i], err = b.client(ctx, uint64(i), writes, end, o)
+			return err
+		})
+	}
+	if err := all.Wait(); err != nil {
+		return outcome{}, err
+	}
+	out := outcome{took: time.Since(start), cpu: b.cpu() - before}
+	joined := slices.Concat(latencies...)
+	out.operations = len(joined)
+	out.p50, out.p99 = percentiles(joined)
+	return out, nil
+}
+
+// client sends one request after the other until end.
+func (b *banyan) client(ctx context.Context, seed uint64, writes int, end time.Time, o options) (latencies []time.Duration, err error) {
+	conn, err := net.Dial("tcp", b.address)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	key := strings.Repeat("#", keyDigits)
+	put := newRequest(b.address, "PutItem", `{"TableName":"bench","Item":{"id":{"S":"`+key+`"},"v":{"S":"`+strings.Repeat("x", itemBytes)+`"}}}`)
+	get := newRequest(b.address, "GetItem", `{"TableName":"bench","ConsistentRead":true,"Key":{"id":{"S":"`+key+`"}}}`)
+	random := rand.New(rand.NewPCG(seed, uint64(time.Now().UnixNano())))
+	reader := bufio.NewReaderSize(conn, 16<<10)
+	for ctx.Err() == nil {
+		r := get
+		if random.IntN(100) < writes {
+			r = put
+		}
+		start := time.Now()
+		if start.After(end) {
+			return latencies, nil
+		}
+		if _, err := conn.Write(r.with(random.IntN(o.keys))); err != nil {
+			return nil, err
+		}
+		if err := readAnswer(reader); err != nil {
+			return nil, err
+		}
+		latencies = append(latencies, time.Since(start))
+	}
+	return nil, ctx.Err()
+}
+
+// readAnswer reads an answer of HTTP/1.1 with a Content-Length, and wants it to be 200.
+func readAnswer(r *bufio.Reader) error {
+	status, err := r.ReadSlice('\n')
+	if err != nil {
+		return err
+	}
+	ok := bytes.HasPrefix(status, []byte("HTTP/1.1 200"))
+	length := -1
+	for {
+		line, err := r.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		if len(line) <= 2 {
+			break
+		}
+		if v, found := bytes.CutPrefix(line, []byte("Content-Length: ")); found {
+			if length, err = strconv.Atoi(string(bytes.TrimSpace(v))); err != nil {
+				return err
+			}
+		}
+	}
+	if length < 0 {
+		return errors.New("an answer without Content-Length")
+	}
+	if !ok {
+		body, _ := io.ReadAll(io.LimitReader(r, int64(length)))
+		return fmt.Errorf("an answer that is not 200: %s", body)
+	}
+	_, err = r.Discard(length)
+	return err
+}
+
+func percentiles(all []time.Duration) (p50, p99 time.Duration) {
+	if len(all) == 0 {
+		return 0, 0
+	}
+	slices.Sort(all)
+	return all[len(all)/2], all[len(all)*99/100]
+}

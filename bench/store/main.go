@@ -1,0 +1,140 @@
+// Command store holds the tables of banyan store beside PostgreSQL and Redis on the same work in one run: items of 1 KB, 64 clients,
+// every write on disk before it is acknowledged. It needs Debian's packages postgresql and redis-server.
+//
+//	go run ./bench/store              all of it, in rounds that take turns
+//	go run ./bench/store -only banyan only our own, for profiles
+//
+// It prints operations per second, per second of the server's CPU, and the 50th and 99th percentile of latency. PostgreSQL is loaded by
+// pgbench (prepared statements, one row for each key) and Redis by redis-benchmark, both written in C; ours by a client in Go that
+// speaks HTTP with the headers that an AWS SDK sends. All share the machine's cores with what they load.
+package main
+
+import (
+	"cmp"
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"time"
+)
+
+// options of a run.
+type options struct {
+	clients, keys, rounds int
+	length                time.Duration
+	only, binary          string
+	dir                   string
+}
+
+// outcome of one phase on one server.
+type outcome struct {
+	operations int
+	took, cpu  time.Duration
+	p50, p99   time.Duration
+}
+
+func (o outcome) rate() float64 { return float64(o.operations) / o.took.Seconds() }
+
+func (o outcome) perCPU() float64 { return float64(o.operations) / max(o.cpu.Seconds(), 0.001) }
+
+// peer is a server under load.
+type peer interface {
+	name() string
+	// run carries out a phase: write, read or mixed (95 reads to 5 writes).
+	run(ctx context.Context, phase string, o options) (outcome, error)
+	stop()
+}
+
+func main() {
+	var o options
+	flag.IntVar(&o.clients, "clients", 64, "clients at once")
+	flag.IntVar(&o.keys, "keys", 100_000, "different keys")
+	flag.IntVar(&o.rounds, "rounds", 3, "rounds; medians are printed")
+	flag.DurationVar(&o.length, "for", 8*time.Second, "length of a phase")
+	flag.StringVar(&o.only, "only", "", "only these, such as banyan,redis")
+	flag.StringVar(&o.binary, "binary", "", "banyan program (default: built)")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	err := bench(ctx, o)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench/store:", err)
+		os.Exit(1)
+	}
+}
+
+func bench(ctx context.Context, o options) (err error) {
+	if o.dir, err = os.MkdirTemp("", "bench-store-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(o.dir)
+	if err := os.Chmod(o.dir, 0o755); err != nil { // for PostgreSQL, which refuses to run as root
+		return err
+	}
+	starts := map[string]func(context.Context, options) (peer, error){"banyan": startBanyan, "postgresql": startPostgres, "redis": startRedis}
+	names := []string{"banyan", "postgresql", "redis"}
+	if o.only != "" {
+		names = strings.Split(o.only, ",")
+	}
+	var peers []peer
+	for _, name := range names {
+		start := starts[name]
+		if start == nil {
+			return fmt.Errorf("-only %s: expected banyan, postgresql or redis", name)
+		}
+		p, err := start(ctx, o)
+		if err != nil {
+			return fmt.Errorf("starting %s: %w", name, err)
+		}
+		defer p.stop()
+		peers = append(peers, p)
+	}
+	fmt.Printf("%d clients, %d keys, items of 1 KB, %d rounds of %s each; medians\n", o.clients, o.keys, o.rounds, o.length)
+	for _, phase := range []string{"write", "read", "mixed"} {
+		results := make([][]outcome, len(peers))
+		for range o.rounds {
+			for i, p := range peers {
+				if phase == "mixed" && p.name() != "banyan" {
+					continue
+				}
+				r, err := p.run(ctx, phase, o)
+				if err != nil {
+					return fmt.Errorf("%s, %s: %w", p.name(), phase, err)
+				}
+				results[i] = append(results[i], r)
+			}
+		}
+		printPhase(phase, peers, results)
+	}
+	return nil
+}
+
+func median(all []outcome, of func(outcome) float64) float64 {
+	values := make([]float64, len(all))
+	for i, r := range all {
+		values[i] = of(r)
+	}
+	slices.SortFunc(values, cmp.Compare)
+	return values[len(values)/2]
+}
+
+func printPhase(phase string, peers []peer, results [][]outcome) {
+	what := map[string]string{"write": "writes (PutItem, single-row upsert, SET)", "read": "reads (GetItem, SELECT, GET)", "mixed": "95 reads to 5 writes"}[phase]
+	fmt.Printf("\n%-12s %12s %18s %10s %10s   ratio of banyan: per s, per CPU-s\n", what, "per second", "per CPU-second", "p50 ms", "p99 ms")
+	for i, p := range peers {
+		r := results[i]
+		if len(r) == 0 {
+			continue
+		}
+		rate, per := median(r, outcome.rate), median(r, outcome.perCPU)
+		fmt.Printf("%-12s %12.0f %18.0f %10.2f %10.2f", p.name(), rate, per,
+			median(r, func(o outcome) float64 { return o.p50.Seconds() * 1000 }), median(r, func(o outcome) float64 { return o.p99.Seconds() * 1000 }))
+		if i > 0 && peers[0].name() == "banyan" && len(results[0]) > 0 {
+			fmt.Printf("   %.2f, %.2f", median(results[0], outcome.rate)/rate, median(results[0], outcome.perCPU)/per)
+		}
+		fmt.Println()
+	}
+}

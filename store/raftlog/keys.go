@@ -1,0 +1,152 @@
+package raftlog
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+
+	"go.etcd.io/raft/v3/raftpb"
+)
+
+// What a database holds, by the first byte of the key. Data sorts before metadata before logs.
+const (
+	dataPrefix = 'd' // rows, in spans that belong to groups
+	metaPrefix = 'm' // group id (8 bytes): replicated metadata of the group
+	logPrefix  = 'r' // group id (8 bytes): log and hard state of this node's replica
+)
+
+// What follows the group id in a key of a log.
+const (
+	entryKind     = 'e' // index (8 bytes) -> an entry
+	stateKind     = 'h' // -> State
+	startKind     = 't' // -> index and term of the last entry that was cut off
+	tombstoneKind = 'x' // -> the least replica id that may exist here
+)
+
+// ErrCorrupt is wrapped by what is returned when a record is not what was written.
+var ErrCorrupt = errors.New("corrupt raft log")
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// MetaSpan returns the keys [start, end) under which a group's replicated metadata lies.
+func MetaSpan(group uint64) (start, end []byte) {
+	start = binary.BigEndian.AppendUint64([]byte{metaPrefix}, group)
+	return start, after(start)
+}
+
+// IsData says whether a key lies in the part of the database that holds rows.
+func IsData(key []byte) bool { return len(key) > 0 && key[0] == dataPrefix }
+
+func logSpan(group uint64) (start, end []byte) {
+	start = binary.BigEndian.AppendUint64([]byte{logPrefix}, group)
+	return start, after(start)
+}
+
+// after returns the least key that is greater than all keys with the prefix.
+func after(prefix []byte) []byte {
+	end := append([]byte(nil), prefix...)
+	for i := len(end) - 1; i >= 0; i-- {
+		if end[i]++; end[i] != 0 {
+			return end[:i+1]
+		}
+	}
+	return nil
+}
+
+func logKey(group uint64, kind byte) []byte {
+	key := make([]byte, 0, 18)
+	key = binary.BigEndian.AppendUint64(append(key, logPrefix), group)
+	return append(key, kind)
+}
+
+func entryKey(group, index uint64) []byte {
+	return binary.BigEndian.AppendUint64(logKey(group, entryKind), index)
+}
+
+// parseKey takes a key of a log apart. index is zero unless the kind is entryKind.
+func parseKey(key []byte) (group uint64, kind byte, index uint64, err error) {
+	if len(key) < 10 || key[0] != logPrefix {
+		return 0, 0, 0, fmt.Errorf("%w: key %x", ErrCorrupt, key)
+	}
+	group, kind = binary.BigEndian.Uint64(key[1:]), key[9]
+	switch rest := key[10:]; {
+	case kind == entryKind && len(rest) == 8:
+		return group, kind, binary.BigEndian.Uint64(rest), nil
+	case (kind == stateKind || kind == startKind || kind == tombstoneKind) && len(rest) == 0:
+		return group, kind, 0, nil
+	}
+	return 0, 0, 0, fmt.Errorf("%w: key %x", ErrCorrupt, key)
+}
+
+// Seal puts a checksum over key and body in front of the body. The key is part of it, so that a record in the wrong
+// place is found out.
+func Seal(key, body []byte) []byte {
+	sum := crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, body)
+	return append(binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(body)), sum), body...)
+}
+
+// Unseal returns the body of a sealed record, which aliases value.
+func Unseal(key, value []byte) ([]byte, error) {
+	if len(value) < 4 {
+		return nil, fmt.Errorf("%w: record %x has %d bytes", ErrCorrupt, key, len(value))
+	}
+	body := value[4:]
+	if crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, body) != binary.BigEndian.Uint32(value) {
+		return nil, fmt.Errorf("%w: checksum of record %x", ErrCorrupt, key)
+	}
+	return body, nil
+}
+
+func encodeNumbers(key []byte, numbers ...uint64) []byte {
+	var body []byte
+	for _, n := range numbers {
+		body = binary.AppendUvarint(body, n)
+	}
+	return Seal(key, body)
+}
+
+func decodeNumbers(key, value []byte, numbers ...*uint64) error {
+	body, err := Unseal(key, value)
+	if err != nil {
+		return err
+	}
+	for _, n := range numbers {
+		v, size := binary.Uvarint(body)
+		if size <= 0 {
+			return fmt.Errorf("%w: record %x is too short", ErrCorrupt, key)
+		}
+		*n, body = v, body[size:]
+	}
+	if len(body) != 0 {
+		return fmt.Errorf("%w: record %x is too long", ErrCorrupt, key)
+	}
+	return nil
+}
+
+func encodeEntry(key []byte, e *raftpb.Entry) []byte {
+	body := make([]byte, 0, 1+binary.MaxVarintLen64+len(e.GetData()))
+	body = append(body, byte(e.GetType()))
+	body = binary.AppendUvarint(body, e.GetTerm())
+	return Seal(key, append(body, e.GetData()...))
+}
+
+// decodeEntry copies what it returns.
+func decodeEntry(key, value []byte, index uint64) (*raftpb.Entry, error) {
+	body, err := Unseal(key, value)
+	if err != nil {
+		return nil, err
+	}
+	if len(body) < 2 || body[0] > byte(raftpb.EntryConfChangeV2) {
+		return nil, fmt.Errorf("%w: entry %x has no known type", ErrCorrupt, key)
+	}
+	term, size := binary.Uvarint(body[1:])
+	if size <= 0 {
+		return nil, fmt.Errorf("%w: entry %x has no term", ErrCorrupt, key)
+	}
+	e := &raftpb.Entry{Type: raftpb.EntryType(body[0]).Enum(), Term: new(term), Index: new(index)}
+	if data := body[1+size:]; len(data) > 0 {
+		e.Data = append([]byte(nil), data...)
+	}
+	return e, nil
+}

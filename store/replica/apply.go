@@ -1,0 +1,259 @@
+package replica
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/banyanhq/banyan/store/raftlog"
+)
+
+// outcome is what became of one entry.
+type outcome struct {
+	id    proposalID
+	value []byte
+	err   error // errMoved and what a proposer is told
+}
+
+// errMoved says that a command was routed by a descriptor that is out of date. It was not applied.
+var errMoved = errors.New("group does not own the key any more")
+
+// apply carries out committed entries and writes how far it came in the same batch as what they changed. The batch need
+// not be on disk before anybody hears of it: the entries are, on a majority.
+func (c *core) apply(g *group, m *raftpb.Message) {
+	batch := c.db.NewIndexedBatch()
+	defer func() { _ = batch.Close() }() // it is committed or given up
+	a := &application{c: c, g: g, batch: batch, next: g.state.clone()}
+	for _, e := range m.Entries {
+		if g.applied = e.GetIndex(); c.planted.has(bugApplyTwice) && e.GetIndex()%7 == 0 {
+			_, _ = a.entry(e)
+		}
+		o, err := a.entry(e)
+		if err != nil {
+			c.failGroup(g, fmt.Errorf("apply entry %d: %w", e.GetIndex(), err))
+			return
+		}
+		g.appliedTerm = e.GetTerm()
+		if o.id.node != 0 {
+			a.outcomes = append(a.outcomes, o)
+		}
+	}
+	if err := a.commit(); err != nil {
+		c.failGroup(g, fmt.Errorf("apply up to entry %d: %w", g.applied, err))
+		return
+	}
+	c.stats.Applied += len(m.Entries)
+	for _, o := range a.outcomes {
+		c.proposals.outcome(c, g, o)
+	}
+	for _, after := range a.after {
+		after()
+	}
+	if g.raft == nil {
+		return // one of the entries ended it
+	}
+	c.deliver(g, m.Responses)
+	c.confirmReads(g)
+}
+
+// application is one batch of entries being applied.
+type application struct {
+	c        *core
+	g        *group
+	batch    *pebble.Batch
+	next     state // of the group after the entries so far
+	changed  bool
+	outcomes []outcome
+	after    []func() // once the batch is committed
+}
+
+func (a *application) commit() error {
+	if !a.c.planted.has(bugForgetApplied) || a.changed {
+		if err := writeApplied(a.batch, a.g.id, a.g.applied, a.g.appliedTerm); err != nil {
+			return err
+		}
+	}
+	if a.changed {
+		if err := writeState(a.batch, &a.next); err != nil {
+			return err
+		}
+	}
+	if err := a.c.db.Apply(a.batch, pebble.NoSync); err != nil {
+		return err
+	}
+	if a.changed {
+		a.g.state = a.next
+		a.c.sortSpans()
+	}
+	return nil
+}
+
+func (a *application) entry(e *raftpb.Entry) (outcome, error) {
+	switch {
+	case e.GetType() == raftpb.EntryConfChangeV2:
+		return a.confChange(e)
+	case e.GetType() != raftpb.EntryNormal:
+		return outcome{}, fmt.Errorf("entry of type %v: %w", e.GetType(), errMalformed)
+	case len(e.Data) == 0: // a new leader's first entry
+		return outcome{}, nil
+	}
+	cmd, err := decodeCommand(e.Data)
+	if err != nil {
+		return outcome{}, err
+	}
+	return a.command(e.GetIndex(), &cmd)
+}
+
+func (a *application) command(index uint64, cmd *command) (o outcome, err error) {
+	o.id = cmd.id
+	if len(cmd.token) > 0 && !a.c.planted.has(bugForgetToken) {
+		var known bool
+		if o.value, known, err = a.remembered(cmd.token); known || err != nil {
+			return o, err
+		}
+	}
+	if cmd.generation != a.next.desc.Generation && !a.c.planted.has(bugIgnoreGeneration) || a.next.frozen && cmd.kind != commandThaw {
+		o.err = errMoved
+		return o, nil
+	}
+	switch cmd.kind {
+	case commandData:
+		if !a.next.desc.Contains(cmd.key) && !a.c.planted.has(bugIgnoreGeneration) {
+			o.err = errMoved
+			return o, nil
+		}
+		if o.value, err = a.c.machine.Apply(a.batch, a.g.id, index, cmd.body); err != nil {
+			return o, err
+		}
+		if len(cmd.token) > 0 {
+			return o, a.remember(index, cmd.token, o.value)
+		}
+		return o, nil
+	case commandSplit:
+		o.err, err = a.split(cmd)
+	case commandFreeze:
+		o.err = a.freeze()
+	case commandAbort:
+		a.next.desc.Generation++
+		a.changed = true
+	case commandThaw:
+		a.next.desc.Generation++
+		a.next.frozen, a.changed = false, true
+	case commandMerge:
+		o.err, err = a.merge(index, cmd)
+	}
+	return o, err
+}
+
+// remembered returns the result of the command that had the token, if it is not too long ago.
+func (a *application) remembered(token []byte) (result []byte, known bool, err error) {
+	key := metaKey(a.g.id, tokenKind, token...)
+	body, err := getSealed(a.batch, key)
+	if err != nil || body == nil {
+		return nil, false, err
+	}
+	return body[1:], true, nil
+}
+
+// remember keeps a result under its token, and forgets those that are older than the window.
+func (a *application) remember(index uint64, token, result []byte) error {
+	key := metaKey(a.g.id, tokenKind, token...)
+	// The 1 keeps the record from being empty.
+	if err := a.batch.Set(key, raftlog.Seal(key, append([]byte{1}, result...)), nil); err != nil {
+		return err
+	}
+	at := binary.BigEndian.AppendUint64(nil, index)
+	if err := a.batch.Set(metaKey(a.g.id, tokenAtKind, append(at, token...)...), nil, nil); err != nil {
+		return err
+	}
+	window := uint64(a.c.cfg.TokenWindow)
+	if index%64 != 0 || index <= window {
+		return nil
+	}
+	return a.forget(index - window)
+}
+
+// forget drops the tokens of commands below index.
+func (a *application) forget(index uint64) error {
+	lower := metaKey(a.g.id, tokenAtKind)
+	upper := metaKey(a.g.id, tokenAtKind, binary.BigEndian.AppendUint64(nil, index)...)
+	it, err := a.batch.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		return err
+	}
+	var keys [][]byte
+	for it.First(); it.Valid(); it.Next() {
+		keys = append(keys, slices.Clone(it.Key()))
+	}
+	if err := errors.Join(it.Error(), it.Close()); err != nil {
+		return err
+	}
+	for _, key := range keys {
+		token := key[len(lower)+8:]
+		if err := errors.Join(a.batch.Delete(key, nil), a.batch.Delete(metaKey(a.g.id, tokenKind, token...), nil)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// confChange takes replicas in or out. The Raft algorithm has the last word on who votes; the descriptor follows it.
+func (a *application) confChange(e *raftpb.Entry) (o outcome, err error) {
+	var cc raftpb.ConfChangeV2
+	if err := proto.Unmarshal(e.Data, &cc); err != nil {
+		return o, fmt.Errorf("change of replicas: %w", err)
+	}
+	var added []Replica
+	if len(cc.Context) > 0 { // without, it leaves a joint configuration
+		ctx, err := decodeConfContext(cc.Context)
+		if err != nil {
+			return o, err
+		}
+		o.id, added = ctx.id, ctx.added
+		if ctx.expected != a.next.desc.NextReplica || a.next.frozen {
+			o.err = fmt.Errorf("%w: the replicas of group %d were changed in the meantime", ErrRefused, a.g.id)
+			return o, nil
+		}
+	}
+	a.next.conf = a.g.raft.ApplyConfChange(&cc)
+	a.changed = true
+	d := &a.next.desc
+	d.Replicas = append(d.Replicas, added...)
+	d.NextReplica += uint64(len(added))
+	learners := slices.Concat(a.next.conf.GetLearners(), a.next.conf.GetLearnersNext())
+	members := slices.Concat(learners, a.next.conf.GetVoters(), a.next.conf.GetVotersOutgoing())
+	d.Replicas = slices.DeleteFunc(d.Replicas, func(r Replica) bool { return !slices.Contains(members, r.ID) })
+	for i := range d.Replicas {
+		d.Replicas[i].Learner = slices.Contains(learners, d.Replicas[i].ID)
+	}
+	a.c.stats.ConfChanges++
+	g := a.g
+	a.after = append(a.after, func() {
+		g.lease.until, g.round = 0, a.c.restartRound(g) // answers of the old majority do not count in the new one
+		g.leaving = g.state.desc.replica(g.self) == nil
+	})
+	return o, nil
+}
+
+// remove ends a replica that is not part of its group any more.
+func (c *core) remove(g *group, least uint64) {
+	if c.groups[g.id] != g {
+		return
+	}
+	start, end := g.state.desc.Start, g.state.desc.End
+	if !g.hasData {
+		start, end = nil, nil
+	}
+	c.drop(g)
+	c.stats.Removed++
+	if err := c.staged.Destroy(g.id, least, start, end); err != nil {
+		c.failDisk(err)
+		return
+	}
+	c.staged.Sync()
+}

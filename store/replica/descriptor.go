@@ -1,0 +1,258 @@
+package replica
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/banyanhq/banyan/store/raftlog"
+)
+
+// Replica is one copy of a group. Its id is never used again in its group: a node that lost its disk comes back as
+// another replica.
+type Replica struct {
+	ID      uint64
+	Node    uint64
+	Learner bool // it gets everything and votes on nothing
+}
+
+// Descriptor says which rows a group owns and where its replicas are. It is replicated with the group.
+type Descriptor struct {
+	Group       uint64
+	Start, End  []byte    // it owns the keys from Start up to but not including End
+	Generation  uint64    // counts the changes of its span
+	NextReplica uint64    // the id that the next replica gets
+	Replicas    []Replica // in ascending order of their ids
+}
+
+// Contains says whether the group owns a key.
+func (d *Descriptor) Contains(key []byte) bool {
+	return bytes.Compare(key, d.Start) >= 0 && bytes.Compare(key, d.End) < 0
+}
+
+func (d *Descriptor) overlaps(start, end []byte) bool {
+	return bytes.Compare(d.Start, end) < 0 && bytes.Compare(start, d.End) < 0
+}
+
+func (d *Descriptor) replica(id uint64) *Replica {
+	for i := range d.Replicas {
+		if d.Replicas[i].ID == id {
+			return &d.Replicas[i]
+		}
+	}
+	return nil
+}
+
+func (d *Descriptor) on(node uint64) *Replica {
+	for i := range d.Replicas {
+		if d.Replicas[i].Node == node {
+			return &d.Replicas[i]
+		}
+	}
+	return nil
+}
+
+func (d Descriptor) clone() Descriptor {
+	d.Start, d.End, d.Replicas = bytes.Clone(d.Start), bytes.Clone(d.End), slices.Clone(d.Replicas)
+	return d
+}
+
+func (d *Descriptor) validate() error {
+	switch {
+	case d.Group == 0:
+		return errors.New("group id 0")
+	case !raftlog.IsData(d.Start) || bytes.Compare(d.Start, d.End) >= 0:
+		return fmt.Errorf("group %d: span [%x, %x) holds no rows", d.Group, d.Start, d.End)
+	case len(d.Replicas) == 0:
+		return fmt.Errorf("group %d has no replicas", d.Group)
+	}
+	var last uint64
+	nodes := map[uint64]bool{}
+	for _, r := range d.Replicas {
+		if r.ID <= last || r.ID >= d.NextReplica || r.Node == 0 || nodes[r.Node] {
+			return fmt.Errorf("group %d: replica %d on node %d does not fit the others", d.Group, r.ID, r.Node)
+		}
+		last, nodes[r.Node] = r.ID, true
+	}
+	return nil
+}
+
+// A group's log begins after this entry, so that a replica without data can never be mistaken for one that is merely
+// behind: it needs a snapshot.
+const (
+	firstIndex = 10
+	firstTerm  = 5
+)
+
+// state is what all replicas of a group agree on beside the rows.
+type state struct {
+	desc   Descriptor
+	conf   *raftpb.ConfState
+	frozen bool // it takes no commands and waits to be merged into its left neighbour
+}
+
+func newState(d Descriptor) state {
+	s := state{desc: d, conf: &raftpb.ConfState{}}
+	for _, r := range d.Replicas {
+		if r.Learner {
+			s.conf.Learners = append(s.conf.Learners, r.ID)
+		} else {
+			s.conf.Voters = append(s.conf.Voters, r.ID)
+		}
+	}
+	return s
+}
+
+func (s *state) clone() state {
+	c := state{desc: s.desc.clone(), frozen: s.frozen}
+	c.conf = &raftpb.ConfState{Voters: slices.Clone(s.conf.GetVoters()), Learners: slices.Clone(s.conf.GetLearners()),
+		VotersOutgoing: slices.Clone(s.conf.GetVotersOutgoing()), LearnersNext: slices.Clone(s.conf.GetLearnersNext())}
+	if s.conf.GetAutoLeave() {
+		c.conf.AutoLeave = new(true)
+	}
+	return c
+}
+
+// joint says whether the group is between two sets of voters.
+func (s *state) joint() bool { return len(s.conf.GetVotersOutgoing()) > 0 }
+
+// What lies under a group's metadata prefix.
+const (
+	stateKind   = 's' // -> state
+	appliedKind = 'a' // -> index and term of the last entry that was applied
+	tokenKind   = 'd' // token -> the result of the command that had it
+	tokenAtKind = 'q' // index (8 bytes), token -> nothing: which tokens to forget
+)
+
+func metaKey(group uint64, kind byte, rest ...byte) []byte {
+	start, _ := raftlog.MetaSpan(group)
+	return append(append(start, kind), rest...)
+}
+
+func encodeState(s *state) []byte {
+	d := &s.desc
+	b := appendNumbers(nil, 1, d.Group)
+	b = appendBytes(appendBytes(b, d.Start), d.End)
+	b = appendBool(appendNumbers(b, d.Generation, d.NextReplica), s.frozen)
+	b = appendNumbers(b, uint64(len(d.Replicas)))
+	for _, r := range d.Replicas {
+		b = appendBool(appendNumbers(b, r.ID, r.Node), r.Learner)
+	}
+	return appendConf(b, s.conf)
+}
+
+func decodeState(b []byte) (state, error) {
+	r := reader{rest: b}
+	if version := r.number(); version != 1 {
+		return state{}, fmt.Errorf("state of a group: version %d", version)
+	}
+	s := state{desc: Descriptor{Group: r.number(), Start: bytes.Clone(r.bytes()), End: bytes.Clone(r.bytes()),
+		Generation: r.number(), NextReplica: r.number()}}
+	s.frozen = r.byte() != 0
+	for range r.count(3) {
+		s.desc.Replicas = append(s.desc.Replicas, Replica{r.number(), r.number(), r.byte() != 0})
+	}
+	s.conf = r.conf()
+	if err := r.end(); err != nil {
+		return state{}, fmt.Errorf("state of a group: %w", err)
+	}
+	return s, s.desc.validate()
+}
+
+func appendConf(b []byte, c *raftpb.ConfState) []byte {
+	for _, list := range [][]uint64{c.GetVoters(), c.GetLearners(), c.GetVotersOutgoing(), c.GetLearnersNext()} {
+		b = appendList(b, list)
+	}
+	return appendBool(b, c.GetAutoLeave())
+}
+
+func (r *reader) conf() *raftpb.ConfState {
+	c := &raftpb.ConfState{Voters: r.numbers(), Learners: r.numbers(), VotersOutgoing: r.numbers(), LearnersNext: r.numbers()}
+	if r.byte() != 0 {
+		c.AutoLeave = new(true)
+	}
+	return c
+}
+
+// writeState puts the state of a group into the batch.
+func writeState(b *pebble.Batch, s *state) error {
+	key := metaKey(s.desc.Group, stateKind)
+	return b.Set(key, raftlog.Seal(key, encodeState(s)), nil)
+}
+
+func writeApplied(b *pebble.Batch, group, index, term uint64) error {
+	key := metaKey(group, appliedKind)
+	return b.Set(key, raftlog.Seal(key, appendNumbers(nil, index, term)), nil)
+}
+
+// readState reads what writeState and writeApplied wrote. found is false if the node has no data of the group.
+func readState(from pebble.Reader, group uint64) (s state, index, term uint64, found bool, err error) {
+	key := metaKey(group, stateKind)
+	body, err := getSealed(from, key)
+	if err != nil || body == nil {
+		return state{}, 0, 0, false, err
+	}
+	if s, err = decodeState(body); err != nil {
+		return state{}, 0, 0, false, err
+	}
+	if s.desc.Group != group {
+		return state{}, 0, 0, false, fmt.Errorf("state of group %d lies under group %d", s.desc.Group, group)
+	}
+	body, err = getSealed(from, metaKey(group, appliedKind))
+	if err != nil {
+		return state{}, 0, 0, false, err
+	}
+	r := reader{rest: body}
+	index, term = r.number(), r.number()
+	if err := r.end(); err != nil {
+		return state{}, 0, 0, false, fmt.Errorf("applied index of group %d: %w", group, err)
+	}
+	return s, index, term, true, nil
+}
+
+// getSealed returns a copy, nil if there is no such key.
+func getSealed(from pebble.Reader, key []byte) ([]byte, error) {
+	value, closer, err := from.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	body, err := raftlog.Unseal(key, value)
+	return bytes.Clone(body), errors.Join(err, closer.Close())
+}
+
+// Bootstrap makes this node's replicas of groups that are new everywhere. Every node that has one must be given the same
+// descriptors. Groups that the node has already are left alone.
+func Bootstrap(db *pebble.DB, node uint64, groups []Descriptor) error {
+	b := db.NewBatch()
+	defer b.Close()
+	for _, d := range groups {
+		if err := d.validate(); err != nil {
+			return fmt.Errorf("bootstrap: %w", err)
+		}
+		_, _, _, found, err := readState(db, d.Group)
+		if err != nil {
+			return fmt.Errorf("bootstrap: %w", err)
+		}
+		self := d.on(node)
+		if found || self == nil {
+			continue
+		}
+		s := newState(d.clone())
+		st := raftlog.State{Replica: self.ID, Term: firstTerm, Commit: firstIndex}
+		if err := errors.Join(writeState(b, &s), writeApplied(b, d.Group, firstIndex, firstTerm),
+			raftlog.WriteBeginning(b, d.Group, st, firstIndex, firstTerm)); err != nil {
+			return fmt.Errorf("bootstrap: %w", err)
+		}
+	}
+	if err := db.Apply(b, pebble.Sync); err != nil {
+		return fmt.Errorf("bootstrap: %w", err)
+	}
+	return nil
+}

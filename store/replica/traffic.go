@@ -1,0 +1,212 @@
+package replica
+
+import (
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+	"go.etcd.io/raft/v3/tracker"
+)
+
+// receive takes a message from another node.
+func (c *core) receive(node uint64, m *message) {
+	g := c.groups[m.group]
+	if g == nil {
+		if g = c.uninitialised(m); g == nil {
+			return
+		}
+	}
+	if m.to > g.self && g.self != 0 && m.kind != kindGone {
+		// This node has another replica now, so the one here was removed, or it could not have got one.
+		c.remove(g, m.to)
+		if g = c.uninitialised(m); g == nil {
+			return
+		}
+	}
+	if g.raft == nil || m.to != g.self {
+		return
+	}
+	switch m.kind {
+	case kindGone:
+		c.remove(g, g.self+1)
+		return
+	case kindRefuse:
+		c.refused(m)
+		return
+	}
+	if g.hasData && g.state.desc.replica(m.from) == nil && m.from < g.state.desc.NextReplica {
+		// Its id will never be used again, so it can be told for good.
+		c.send(node, message{kind: kindGone, group: g.id, from: g.self, to: m.from})
+		return
+	}
+	g.nodes[m.from] = node
+	switch m.kind {
+	case kindRaft:
+		c.receiveRaft(g, m.raft)
+	case kindForward:
+		c.forwarded(g, node, m)
+	case kindQuiesce:
+		c.quiesced(g, m)
+	case kindChunk:
+		c.gotChunk(g, node, m)
+	case kindAck:
+		c.acknowledged(g, m)
+	}
+}
+
+// maxUninitialised bounds the replicas that other nodes' messages can make.
+const maxUninitialised = 1024
+
+// uninitialised makes a replica without data for a group that this node is told it has: it answers that it knows
+// nothing, and is sent a snapshot or made by a split.
+func (c *core) uninitialised(m *message) *group {
+	if m.kind != kindRaft && m.kind != kindChunk || m.group == 0 || m.to == 0 {
+		return nil
+	}
+	l := c.log.Group(m.group)
+	if m.to < l.Tombstone() && !c.planted.has(bugResurrect) || l.Err() != nil || len(c.ids)-len(c.spans) >= maxUninitialised {
+		return nil
+	}
+	g := &group{id: m.group, self: m.to, log: l}
+	if err := c.start(g); err != nil {
+		return nil
+	}
+	c.add(g)
+	return g
+}
+
+func (c *core) receiveRaft(g *group, m *raftpb.Message) {
+	switch m.GetType() {
+	case raftpb.MsgVote, raftpb.MsgPreVote:
+		// A node that was restarted does not know whom it promised to wait for. Where leaders rely on that promise it
+		// waits for as long as it may have promised.
+		if c.cfg.LeaseReads && c.tick <= uint64(c.cfg.ElectionTicks) && !c.planted.has(bugVoteAfterRestart) {
+			return
+		}
+	case raftpb.MsgTimeoutNow:
+		if m.GetFrom() != g.leader {
+			return
+		}
+	}
+	c.wake(g)
+	c.guard(g, func() { _ = g.raft.Step(m) }) // it says why it dropped one, which is no concern of the sender's
+	c.mark(g)
+}
+
+func (c *core) tickGroup(g *group) {
+	if g.raft == nil {
+		return
+	}
+	c.tickReads(g)
+	c.tickStreams(g)
+	c.tickIncoming(g)
+	c.tickMerge(g)
+	c.cut(g)
+	if g.leaving && c.tick%8 == 0 {
+		// The others may still need its vote to learn that it has none any more, so it goes only when one says so.
+		for _, r := range g.state.desc.Replicas {
+			c.send(r.Node, message{kind: kindProbe, group: g.id, from: g.self, to: r.ID})
+		}
+	}
+	if g.asleep {
+		if !g.leads() && c.silent(g.node(g.leader)) {
+			c.wake(g)
+		}
+		return
+	}
+	c.guard(g, func() { g.raft.Tick() })
+	c.mark(g)
+	c.quiesce(g)
+}
+
+// silent says whether nothing has come from a node for as long as a follower waits for its leader.
+func (c *core) silent(node uint64) bool {
+	return c.tick > c.heard[node]+uint64(c.cfg.ElectionTicks)
+}
+
+// quiesce puts a group to sleep that has nothing to do: its leader sends no heartbeats and its followers do not wait
+// for them, but for any sign of life of the leader's node.
+func (c *core) quiesce(g *group) {
+	if c.cfg.QuiesceTicks < 0 || !g.leads() || !g.hasData || g.state.joint() {
+		return
+	}
+	if g.idleTicks++; g.idleTicks < c.cfg.QuiesceTicks {
+		return
+	}
+	last, err := g.LastIndex()
+	status := g.raft.BasicStatus()
+	if err != nil || g.applied != last || status.LeadTransferee != 0 || len(g.wait) > 0 || g.round != nil || len(g.streams) > 0 ||
+		g.raft.HasReady() || status.HardState.GetCommit() != last || g.state.frozen || g.merging != nil {
+		return
+	}
+	ready := true
+	g.raft.WithProgress(func(id uint64, _ raft.ProgressType, pr tracker.Progress) {
+		if id != g.self && (pr.Match != last || c.silent(g.node(id))) {
+			ready = false
+		}
+	})
+	if !ready {
+		return
+	}
+	g.asleep = true
+	c.stats.Quiesced++
+	for _, r := range g.state.desc.Replicas {
+		if r.ID != g.self {
+			c.send(r.Node, message{kind: kindQuiesce, group: g.id, from: g.self, to: r.ID, term: g.term, index: last})
+		}
+	}
+}
+
+// quiesced goes to sleep if this replica is where its leader says that all are.
+func (c *core) quiesced(g *group, m *message) {
+	last, err := g.LastIndex()
+	status := g.raft.BasicStatus()
+	if err == nil && g.leader == m.from && g.term == m.term && last == m.index && g.applied == m.index &&
+		status.HardState.GetCommit() == m.index && len(g.wait) == 0 && g.round == nil {
+		g.asleep = true
+	}
+}
+
+// cut lets the log forget entries that are applied, but for those that a follower which is not far behind still needs.
+func (c *core) cut(g *group) {
+	if !g.hasData || g.restore || (c.tick+g.id)%8 != 0 {
+		return
+	}
+	start, _ := g.log.Start()
+	entries := uint64(c.cfg.LogEntries)
+	if g.applied-start <= entries && g.bytes <= c.cfg.LogBytes {
+		return
+	}
+	keep := entries / 2
+	if g.bytes > c.cfg.LogBytes {
+		keep = min(keep, (g.applied-start)/2)
+	}
+	target := g.applied - min(keep, g.applied)
+	tooLong := g.applied-start > 4*entries || g.bytes > 4*c.cfg.LogBytes
+	if g.leads() && !tooLong {
+		g.raft.WithProgress(func(_ uint64, _ raft.ProgressType, pr tracker.Progress) {
+			if pr.RecentActive && pr.Match > 0 {
+				target = min(target, pr.Match)
+			}
+		})
+	}
+	for _, s := range g.streams {
+		target = min(target, s.index)
+	}
+	if g.merging != nil || g.state.frozen {
+		return
+	}
+	if c.planted.has(bugCutUnapplied) {
+		target, _ = g.LastIndex()
+	}
+	if target <= start {
+		return
+	}
+	term, err := g.log.Term(target)
+	if err == nil {
+		err = c.staged.Cut(g.log, target, term)
+	}
+	if err != nil {
+		c.failGroup(g, err)
+		return
+	}
+	g.bytes = int(float64(g.bytes) * float64(g.applied-target) / float64(g.applied-start))
+}

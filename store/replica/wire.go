@@ -1,0 +1,277 @@
+package replica
+
+import (
+	"bytes"
+	"fmt"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"github.com/banyanhq/banyan/store/raftlog"
+)
+
+type messageKind byte
+
+const (
+	kindRaft    messageKind = iota + 1 // a message of the Raft algorithm
+	kindForward                        // a proposal, to the leader
+	kindRefuse                         // the answer if the proposal was not taken
+	kindQuiesce                        // a leader tells that its group goes to sleep
+	kindGone                           // the replica that is addressed was removed from its group
+	kindChunk                          // a part of a snapshot
+	kindAck                            // the answer to a chunk
+	kindProbe                          // a replica that was removed asks whether it may go
+)
+
+// message goes from a replica of a group to another one. Which fields count depends on the kind.
+type message struct {
+	kind     messageKind
+	group    uint64
+	from, to uint64 // replicas
+
+	raft *raftpb.Message
+
+	id      proposalID // forward, refuse
+	attempt uint64
+	reason  refusal
+	data    []byte // forward: an encoded command
+
+	term, index uint64 // quiesce
+
+	chunk *chunk // chunk
+	ack   chunkAck
+}
+
+// refusal says why a leader did not take a proposal.
+type refusal byte
+
+const (
+	notLeader refusal = iota + 1
+	overloaded
+)
+
+// chunk is a part of a snapshot. Its first has no pairs.
+type chunk struct {
+	stream  uint64
+	seq     uint64
+	last    bool
+	term    uint64 // of the leader that sends it
+	index   uint64 // last entry that the snapshot contains
+	logTerm uint64 // and its term
+	state   []byte // seq 0: the encoded state of the group
+	pairs   []raftlog.KV
+}
+
+type chunkAck struct {
+	stream uint64
+	next   uint64 // the chunk that is expected next
+	end    chunkEnd
+}
+
+type chunkEnd byte
+
+const (
+	streamGoesOn chunkEnd = iota
+	streamDone
+	streamRefused
+)
+
+const (
+	frameVersion = 1
+	// maxFrameMessages bounds what a frame can make its receiver allocate beyond its own size.
+	maxFrameMessages = 1 << 16
+)
+
+// encodeFrame puts messages for one node into one frame.
+func encodeFrame(messages []message) []byte {
+	b := append(make([]byte, 0, 64*len(messages)+16), frameVersion)
+	b = appendNumbers(b, uint64(len(messages)))
+	for i := range messages {
+		b = messages[i].append(b)
+	}
+	return b
+}
+
+func (m *message) append(b []byte) []byte {
+	b = appendNumbers(append(b, byte(m.kind)), m.group, m.from, m.to)
+	switch m.kind {
+	case kindRaft:
+		return appendRaft(b, m.raft)
+	case kindForward:
+		return appendBytes(appendNumbers(b, m.id.node, m.id.life, m.id.seq, m.attempt), m.data)
+	case kindRefuse:
+		return append(appendNumbers(b, m.id.node, m.id.life, m.id.seq, m.attempt), byte(m.reason))
+	case kindQuiesce:
+		return appendNumbers(b, m.term, m.index)
+	case kindChunk:
+		return m.chunk.append(b)
+	case kindAck:
+		return append(appendNumbers(b, m.ack.stream, m.ack.next), byte(m.ack.end))
+	}
+	return b
+}
+
+func (c *chunk) append(b []byte) []byte {
+	b = appendBool(appendNumbers(b, c.stream, c.seq), c.last)
+	b = appendBytes(appendNumbers(b, c.term, c.index, c.logTerm), c.state)
+	b = appendNumbers(b, uint64(len(c.pairs)))
+	for _, p := range c.pairs {
+		b = appendBytes(appendBytes(b, p.Key), p.Value)
+	}
+	return b
+}
+
+// decodeFrame takes a frame apart. The messages alias it.
+func decodeFrame(frame []byte) ([]message, error) {
+	r := reader{rest: frame}
+	if v := r.byte(); v != frameVersion {
+		return nil, fmt.Errorf("frame of version %d: %w", v, errMalformed)
+	}
+	n := r.count(4)
+	if n > maxFrameMessages {
+		return nil, fmt.Errorf("frame of %d messages: %w", n, errMalformed)
+	}
+	messages := make([]message, 0, min(n, 1024))
+	for range n {
+		m := message{kind: messageKind(r.byte()), group: r.number(), from: r.number(), to: r.number()}
+		m.read(&r)
+		if r.err != nil {
+			return nil, fmt.Errorf("frame: message %d of %d: %w", len(messages), n, r.err)
+		}
+		messages = append(messages, m)
+	}
+	if err := r.end(); err != nil {
+		return nil, fmt.Errorf("frame: end: %w", err)
+	}
+	return messages, nil
+}
+
+func (m *message) read(r *reader) {
+	switch m.kind {
+	case kindRaft:
+		m.raft = r.raft()
+		m.raft.From, m.raft.To = new(m.from), new(m.to)
+	case kindForward:
+		m.id, m.attempt, m.data = r.proposal(), r.number(), r.bytes()
+	case kindRefuse:
+		m.id, m.attempt, m.reason = r.proposal(), r.number(), refusal(r.byte())
+	case kindQuiesce:
+		m.term, m.index = r.number(), r.number()
+	case kindGone, kindProbe:
+	case kindChunk:
+		m.chunk = r.chunk()
+	case kindAck:
+		m.ack = chunkAck{r.number(), r.number(), chunkEnd(r.byte())}
+	default:
+		r.fail()
+	}
+}
+
+func (r *reader) chunk() *chunk {
+	c := &chunk{stream: r.number(), seq: r.number(), last: r.byte() != 0, term: r.number(), index: r.number(),
+		logTerm: r.number(), state: r.bytes()}
+	for range r.count(2) {
+		c.pairs = append(c.pairs, raftlog.KV{Key: r.bytes(), Value: r.bytes()})
+	}
+	return c
+}
+
+// Which optional parts of a Raft message follow.
+const (
+	hasLogTerm = 1 << iota
+	hasIndex
+	hasCommit
+	hasEntries
+	hasRejectHint
+	hasContext
+	isReject
+	hasVote
+)
+
+// remote are the types of messages that replicas send each other. Snapshots go in chunks instead.
+func remote(t raftpb.MessageType) bool {
+	switch t {
+	case raftpb.MsgApp, raftpb.MsgAppResp, raftpb.MsgVote, raftpb.MsgVoteResp, raftpb.MsgHeartbeat, raftpb.MsgHeartbeatResp,
+		raftpb.MsgTimeoutNow, raftpb.MsgReadIndex, raftpb.MsgReadIndexResp, raftpb.MsgPreVote, raftpb.MsgPreVoteResp:
+		return true
+	}
+	return false
+}
+
+func appendRaft(b []byte, m *raftpb.Message) []byte {
+	var flags byte
+	set := func(flag byte, is bool) {
+		if is {
+			flags |= flag
+		}
+	}
+	set(hasLogTerm, m.GetLogTerm() != 0)
+	set(hasIndex, m.GetIndex() != 0)
+	set(hasCommit, m.GetCommit() != 0)
+	set(hasEntries, len(m.Entries) > 0)
+	set(hasRejectHint, m.GetRejectHint() != 0)
+	set(hasContext, len(m.Context) > 0)
+	set(isReject, m.GetReject())
+	set(hasVote, m.GetVote() != 0)
+	b = appendNumbers(append(b, byte(m.GetType()), flags), m.GetTerm())
+	for _, f := range []struct {
+		flag  byte
+		value uint64
+	}{{hasLogTerm, m.GetLogTerm()}, {hasIndex, m.GetIndex()}, {hasCommit, m.GetCommit()}, {hasRejectHint, m.GetRejectHint()}, {hasVote, m.GetVote()}} {
+		if flags&f.flag != 0 {
+			b = appendNumbers(b, f.value)
+		}
+	}
+	if flags&hasContext != 0 {
+		b = appendBytes(b, m.Context)
+	}
+	if flags&hasEntries != 0 {
+		b = appendNumbers(b, uint64(len(m.Entries)))
+		for _, e := range m.Entries {
+			b = appendBytes(appendNumbers(append(b, byte(e.GetType())), e.GetTerm(), e.GetIndex()), e.Data)
+		}
+	}
+	return b
+}
+
+func (r *reader) raft() *raftpb.Message {
+	t := raftpb.MessageType(r.byte())
+	if !remote(t) {
+		r.fail()
+	}
+	flags := r.byte()
+	m := &raftpb.Message{Type: t.Enum(), Term: new(r.number())}
+	for _, f := range []struct {
+		flag  byte
+		field **uint64
+	}{{hasLogTerm, &m.LogTerm}, {hasIndex, &m.Index}, {hasCommit, &m.Commit}, {hasRejectHint, &m.RejectHint}, {hasVote, &m.Vote}} {
+		if flags&f.flag != 0 {
+			*f.field = new(r.number())
+		}
+	}
+	if flags&isReject != 0 {
+		m.Reject = new(true)
+	}
+	if flags&hasContext != 0 {
+		m.Context = bytes.Clone(r.bytes())
+	}
+	if flags&hasEntries == 0 {
+		return m
+	}
+	m.Entries = make([]*raftpb.Entry, 0, min(r.peekCount(), 1024))
+	for range r.count(4) {
+		kind := raftpb.EntryType(r.byte())
+		if kind > raftpb.EntryConfChangeV2 {
+			r.fail()
+		}
+		e := &raftpb.Entry{Type: kind.Enum(), Term: new(r.number()), Index: new(r.number())}
+		e.Data = bytes.Clone(r.bytes()) // it stays in the log's memory, the frame need not
+		m.Entries = append(m.Entries, e)
+	}
+	return m
+}
+
+// peekCount is what count will return for items of at least one byte, without reading it.
+func (r *reader) peekCount() int {
+	c := *r
+	return c.count(1)
+}
