@@ -79,8 +79,7 @@ function Node({ node, n, machine, dim }) {
   const inset = node.kind === 'queue' || node.kind === 'topic' ? 18 : 0
   const room = Math.floor((node.w - 46 - inset) / 7.2)
   const name = node.name.length > room ? node.name.slice(0, room - 1) + '…' : node.name
-  const words = n && n.why && health !== 'ok' && health !== 'idle' ? n.why : ''
-  return html`<a class=${'node ' + node.kind + ' is-' + health + (dim ? ' dim' : '')} href=${nodePath(node.id)} onClick=${follow} aria-label=${spoken(node, n)} data-id=${node.id}>
+  return html`<a class=${'node ' + node.kind + ' is-' + health + (dim ? ' dim' : '')} href=${nodePath(node.id)} onClick=${follow} data-id=${node.id}>
     <title>${spoken(node, n)}</title>
     <rect class="box" x=${node.x + 0.5} y=${node.y + 0.5} width=${node.w - 1} height=${node.h - 1} rx="6" />
     ${deco && html`<path class="deco" d=${deco} />`}
@@ -90,7 +89,6 @@ function Node({ node, n, machine, dim }) {
     ${service && n && n.replicas && html`<${Dots} node=${node} states=${n.replicas} y=${node.y + 55} />`}
     ${service && n && (n.breakers_open > 0 || n.errors >= 0.01) && html`<text class="alarm" x=${node.x + node.w - 14} y=${node.y + 59} text-anchor="end">${n.breakers_open > 0 ? plural(n.breakers_open, 'breaker') + ' open' : percent(n.errors) + ' err'}</text>`}
     ${service && n && node.kind === 'service' && html`<${Use} node=${node} n=${n} machine=${machine} />`}
-    ${words && !service && html`<title>${words}</title>`}
   </a>`
 }
 

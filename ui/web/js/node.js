@@ -47,7 +47,7 @@ function Replicas({ detail }) {
   const known = new Map((detail.status ? detail.status.replicas || [] : []).map(r => [r.id, r]))
   const ids = [...new Set([...known.keys(), ...seen.keys()])]
   if (!ids.length) return null
-  return html`<section class="panel" aria-labelledby="replicas"><h2 id="replicas">Replicas</h2><div class="wide" tabindex="0" role="region" aria-labelledby="replicas"><table>
+  return html`<section class="panel" aria-labelledby="replicas"><h2 id="replicas">Replicas</h2><div class="wide" tabindex="0" role="group" aria-labelledby="replicas"><table>
     <thead><tr><th scope="col">Replica</th><th scope="col">State</th><th scope="col">Breaker</th><th scope="col" class="n">Requests</th><th scope="col" class="n">p99</th>
       <th scope="col" class="n">Errors</th><th scope="col" class="n">CPU</th><th scope="col" class="n">Memory</th><th scope="col" class="n">Restarts</th><th scope="col">Note</th></tr></thead>
     <tbody>${ids.map(id => {
@@ -64,9 +64,9 @@ const size = s => plural(s.replicas, 'replica') + (s.cores ? ' of ' + cores(s.co
 function Decisions({ all }) {
   if (!all) return null
   return html`<section class="panel" aria-labelledby="decisions"><h2 id="decisions">Autoscaler</h2>
-    ${all.length === 0 ? html`<p class="muted">It has decided nothing yet; it looks every 15 seconds.</p>` : html`<div class="wide" tabindex="0" role="region" aria-labelledby="decisions"><table>
+    ${all.length === 0 ? html`<p class="muted">It has decided nothing yet; it looks every 15 seconds.</p>` : html`<div class="wide" tabindex="0" role="group" aria-labelledby="decisions"><table>
     <thead><tr><th scope="col">At</th><th scope="col">Decision</th><th scope="col">Why</th><th scope="col" class="n">Requests</th><th scope="col" class="n">CPU</th></tr></thead>
-    <tbody>${all.slice(0, 12).map(d => html`<tr key=${d.at}><td class="n">${clock(d.at)}</td><td>${JSON.stringify(d.from) === JSON.stringify(d.to) ? 'stay at ' + size(d.to) : size(d.from) + ' → ' + size(d.to)}${d.dryRun ? ' (dry run)' : ''}</td>
+    <tbody>${all.slice(0, 12).map(d => html`<tr key=${d.at}><td>${clock(d.at)}</td><td>${JSON.stringify(d.from) === JSON.stringify(d.to) ? 'stay at ' + size(d.to) : size(d.from) + ' → ' + size(d.to)}${d.dryRun ? ' (dry run)' : ''}</td>
       <td class="wrap">${d.error || d.why}</td><td class="n">${rate(d.requests)}</td><td class="n">${percent(d.cpu)}</td></tr>`)}</tbody></table></div>`}</section>`
 }
 
@@ -91,7 +91,7 @@ function Routes({ frame, beat, range }) {
   const [route, setRoute] = useState('')
   const busiest = [...frame.routes].sort((a, b) => b.rate - a.rate)
   const shown = route || (busiest[0] && busiest[0].route) || ''
-  return html`<section class="panel" aria-labelledby="routes"><h2 id="routes">Routes</h2><div class="wide" tabindex="0" role="region" aria-labelledby="routes"><table>
+  return html`<section class="panel" aria-labelledby="routes"><h2 id="routes">Routes</h2><div class="wide" tabindex="0" role="group" aria-labelledby="routes"><table>
     <thead><tr><th scope="col">Route</th><th scope="col">To</th><th scope="col" class="n">Requests</th><th scope="col" class="n">Errors</th><th scope="col" class="n">p50</th><th scope="col" class="n">Expected</th><th scope="col" class="n">p99</th><th scope="col" class="n">Expected</th></tr></thead>
     <tbody>${frame.routes.map(r => html`<tr key=${r.route} class=${r.route === shown ? 'chosen' : ''}><th scope="row"><button type="button" class="link" aria-pressed=${r.route === shown} onClick=${() => setRoute(r.route)}>${r.route}</button></th>
       <td>${r.service ? html`<${Link} href=${nodePath(r.service)}>${r.service}<//>` : '–'}</td><td class="n">${rate(r.rate)}</td><td class="n">${percent(r.errors)}</td>
@@ -114,10 +114,12 @@ export function NodeView({ id, store }) {
   return html`
     <div class="head"><div><p class="crumb"><${Link} href="/">Map<//> <span aria-hidden="true">/</span> ${kindWord[node.kind]}${node.layer ? ' · ' + node.layer : ''}</p>
       <h1>${node.name} ${n && html`<${Health} health=${n.health} />`}</h1>${n && n.why && n.health !== 'ok' && html`<p class="why">${n.why}</p>`}
-      ${chain(detail.callers, 'Called by')}${chain(detail.callees, 'Calls')}</div>
+      ${chain(detail.callers, 'Called by')}${chain(detail.callees, 'Calls')}
+      ${(node.kind === 'service' || id === '@gateway') && html`<p class="chain">${store.features.logs && node.kind === 'service' && html`<${Link} href=${'/logs?query=' + encodeURIComponent('service=' + id)}>Logs<//> `}
+        ${store.features.traces && html`<${Link} href=${'/traces?service=' + encodeURIComponent(id.replace('@', ''))}>Traces<//>`}</p>`}</div>
       ${!store_ && html`<${Ranges} value=${range} set=${setRange} />`}</div>
     ${n ? html`<${Stats} node=${node} n=${n} />` : html`<p class="muted">Nothing is measured of it.</p>`}
-    ${n && !store_ && html`<section class="panel" aria-label="Charts"><${Charts} query=${'node=' + encodeURIComponent(id)} range=${range} beat=${beat} use=${node.kind !== 'clients' && node.kind !== 'external'}
+    ${n && !store_ && html`<section class="panel" aria-labelledby="charts"><h2 class="hidden" id="charts">Charts</h2><${Charts} query=${'node=' + encodeURIComponent(id)} range=${range} beat=${beat} use=${node.kind !== 'clients' && node.kind !== 'external'}
       limit=${n.limit_cores ? { name: 'limit', value: n.limit_cores } : null} /></section>`}
     ${id === '@gateway' && html`<${Routes} frame=${frame} beat=${beat} range=${range} />`}
     ${node.kind === 'service' && detail.status && html`<${Actions} detail=${detail} writable=${store.writable} />`}

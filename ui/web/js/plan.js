@@ -59,10 +59,11 @@ function Summary({ p }) {
   const p99 = plan => lat(plan, q => Math.max(...q.routes.map(r => r.p99_ns)) / 1e6)
   const use = plan => plan.services.filter(s => s.service !== 'client').reduce((s, v) => s + v.cpu, 0)
   const limit = v => (v > 1e8 ? 'no end' : rate(v))
+  const knee = v => (v > 0 ? limit(v) : 'no load keeps the SLOs')
   const rows = [
     ['Mean latency', mean, v => (known(v) ? time(v) : 'saturated'), true],
     ['p99 of the slowest route', p99, v => (known(v) ? time(v) : 'saturated'), true],
-    ['Knee', q => q.knee.throughput, limit, false],
+    ['Knee', q => q.knee.throughput, knee, false],
     ['Holds at most', q => q.saturation.throughput, limit, false],
     ['CPU, cores', use, cores, true],
   ]
@@ -79,7 +80,7 @@ function Summary({ p }) {
 const trustWord = { good: 'good', fair: 'right in size', poor: 'a hint', none: 'not predicted' }
 
 function Trust({ plan }) {
-  return html`<section class="panel" aria-labelledby="trust"><h2 id="trust">How far to trust it</h2><div class="wide" tabindex="0" role="region" aria-labelledby="trust"><table><thead><tr><th scope="col">Figure</th><th scope="col">Trust</th><th scope="col">Method</th><th scope="col">Why no further</th></tr></thead>
+  return html`<section class="panel" aria-labelledby="trust"><h2 id="trust">How far to trust it</h2><div class="wide" tabindex="0" role="group" aria-labelledby="trust"><table><thead><tr><th scope="col">Figure</th><th scope="col">Trust</th><th scope="col">Method</th><th scope="col">Why no further</th></tr></thead>
     <tbody>${plan.claims.map(c => html`<tr><th scope="row">${c.what}</th><td><span class=${'trust ' + c.trust}>${trustWord[c.trust]}</span></td><td class="wrap">${c.method}</td><td class="wrap muted">${(c.why || []).join('; ')}</td></tr>`)}</tbody></table></div>
     ${(plan.notes || []).length > 0 && html`<ul class="notes muted">${plan.notes.map(n => html`<li>${n}</li>`)}</ul>`}</section>`
 }
@@ -135,12 +136,12 @@ export function PlanView() {
         <span class="keys"><span class="key"><span class="swatch two" aria-hidden="true"></span>as it runs</span>${p.changed && html`<span class="key"><span class="swatch one" aria-hidden="true"></span>changed</span>`}</span>
         <div class="group" role="group" aria-label="Figure">${[['mean_ms', 'mean'], ['p99_ms', 'p99']].map(([k, n]) => html`<button type="button" aria-pressed=${which === k} onClick=${() => setWhich(k)}>${n}</button>`)}</div></div>
         <${Curve} p=${p} which=${which} />
-        <div class="wide" tabindex="0" role="region" aria-label="Before and after"><${Summary} p=${p} /></div>
+        <div class="wide" tabindex="0" role="group" aria-label="Before and after"><${Summary} p=${p} /></div>
         <p class="muted note">Reckoned by the plan in ${time(p.took_ms)}.</p></section>
-      <section class="panel" aria-labelledby="routes"><h2 id="routes">Routes</h2><div class="wide" tabindex="0" role="region" aria-labelledby="routes"><table><thead><tr><th scope="col">Route</th><th scope="col" class="n">Requests</th><th scope="col" class="n">Mean</th><th scope="col" class="n">p50</th><th scope="col" class="n">p95</th><th scope="col" class="n">p99</th></tr></thead>
+      <section class="panel" aria-labelledby="routes"><h2 id="routes">Routes</h2><div class="wide" tabindex="0" role="group" aria-labelledby="routes"><table><thead><tr><th scope="col">Route</th><th scope="col" class="n">Requests</th><th scope="col" class="n">Mean</th><th scope="col" class="n">p50</th><th scope="col" class="n">p95</th><th scope="col" class="n">p99</th></tr></thead>
         <tbody>${p.after.plan.routes.map(r => html`<tr key=${r.route}><th scope="row">${r.route}</th><td class="n">${rate(r.rate)}</td><td class="n">${latency(ms(r.mean_ns))}</td><td class="n">${latency(ms(r.p50_ns))}</td><td class="n">${latency(ms(r.p95_ns))}</td><td class="n">${latency(ms(r.p99_ns))}</td></tr>`)}</tbody></table></div></section>
-      ${(p.after.plan.changes || []).length > 0 && html`<section class="panel" aria-labelledby="changes"><h2 id="changes">What one change would do</h2><div class="wide" tabindex="0" role="region" aria-labelledby="changes"><table><thead><tr><th scope="col">Change</th><th scope="col" class="n">Knee</th><th scope="col" class="n">Gain</th><th scope="col" class="n">Mean</th><th scope="col" class="n">p99</th></tr></thead>
-        <tbody>${p.after.plan.changes.map(c => html`<tr><th scope="row">${c.what}</th><td class="n">${c.knee > 1e8 ? 'no end' : rate(c.knee)}</td><td class="n">${Math.abs(c.gain) < 0.005 ? 'none' : (c.gain > 0 ? '+' : '−') + percent(Math.abs(c.gain))}</td><td class="n">${latency(ms(c.mean_ns))}</td><td class="n">${latency(ms(c.p99_ns))}</td></tr>`)}</tbody></table></div></section>`}
+      ${(p.after.plan.changes || []).length > 0 && html`<section class="panel" aria-labelledby="changes"><h2 id="changes">What one change would do</h2><div class="wide" tabindex="0" role="group" aria-labelledby="changes"><table><thead><tr><th scope="col">Change</th><th scope="col" class="n">Knee</th><th scope="col" class="n">Gain</th><th scope="col" class="n">Mean</th><th scope="col" class="n">p99</th></tr></thead>
+        <tbody>${p.after.plan.changes.map(c => html`<tr><th scope="row">${c.what}</th><td class="n">${c.knee > 1e8 ? 'no end' : c.knee > 0 ? rate(c.knee) : 'none'}</td><td class="n">${Math.abs(c.gain) < 0.005 ? 'none' : (c.gain > 0 ? '+' : '−') + percent(Math.abs(c.gain))}</td><td class="n">${latency(ms(c.mean_ns))}</td><td class="n">${latency(ms(c.p99_ns))}</td></tr>`)}</tbody></table></div></section>`}
       <${Trust} plan=${p.after.plan} />
     </div>
   </div>`
