@@ -48,6 +48,9 @@ func (a *App) openMonitor() {
 	a.monitor.Store(m)
 }
 
+// KeepsMetrics reports whether metrics are kept and alerts evaluated.
+func (a *App) KeepsMetrics() bool { return a.monitor.Load() != nil }
+
 // targets are the pages to read: Banyan's own, with the gateway, caches and queues, that of the monitor itself, and those of
 // the services.
 func (a *App) targets() []metrics.Target {

@@ -189,6 +189,9 @@ func (t *telemetry) mount(mux *http.ServeMux) {
 	mux.Handle("/traces/", t.traces.Handler("/traces"))
 }
 
+// KeepsTelemetry reports whether logs and traces are kept.
+func (a *App) KeepsTelemetry() bool { return a.telemetry.Load() != nil }
+
 // telemetryURL is where services send logs and traces, empty if nowhere.
 func (a *App) telemetryURL() string {
 	if a.telemetry.Load() == nil {

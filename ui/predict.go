@@ -61,7 +61,7 @@ type Variant struct {
 
 // Bounds of what is reckoned for one question.
 const (
-	curvePoints   = 32
+	curvePoints   = 24
 	maxRate       = 1e7
 	maxReplicas   = 10000
 	maxCPU        = 4096
@@ -263,7 +263,9 @@ func curveRates(rate float64, limits ...float64) []float64 {
 	}
 	for _, l := range limits {
 		if l < endlessDemand {
-			rates = append(rates, 0.97*l, 0.99*l)
+			for _, near := range []float64{0.86, 0.89, 0.92, 0.94, 0.96, 0.975, 0.985, 0.993} {
+				rates = append(rates, near*l)
+			}
 		}
 	}
 	slices.Sort(rates)

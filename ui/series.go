@@ -123,8 +123,9 @@ func (out *Series) add(at time.Time, c *chunk, node, route string) {
 		} else {
 			p, known = c.nodes[node]
 			expected = c.expect.services[node]
-			if node == layout.GatewayID {
-				expected = c.expect.services[observe.Gateway]
+			if use := c.expect.services[observe.Gateway]; node == layout.GatewayID && use != nil {
+				// Every call between services goes through it as well: its own rate is not that of the requests from outside.
+				expected = &ExpectedUse{Rate: math.NaN(), Cores: use.Cores}
 			}
 		}
 		if !known { // it was watched, and nothing happened

@@ -24,6 +24,8 @@ type Config struct {
 	ControlOperations []Operation
 	// Loader runs load tests. Nil: the page offers none.
 	Loader Loader
+	// Features says which other APIs there are beside this one. Nil: none.
+	Features func() Features
 	// Version of the program.
 	Version string
 	// Ticks, if set, replaces the ticker of a second by which frames are made.

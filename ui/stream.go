@@ -17,6 +17,15 @@ type Hello struct {
 	// Writable says that the page may change things, given the token; LoadTests that it may load the system.
 	Writable  bool `json:"writable"`
 	LoadTests bool `json:"load_tests"`
+	Features
+}
+
+// Features are other parts' APIs that the page shows where they are served on the same address.
+type Features struct {
+	// Logs at /logs/, Traces at /traces/, and Alerts at /monitor/alerts.
+	Logs   bool `json:"logs"`
+	Traces bool `json:"traces"`
+	Alerts bool `json:"alerts"`
 }
 
 // quietAfter is how long a stream says nothing before it says that it is still there.
@@ -42,7 +51,11 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 	if err != nil || !whole {
 		frame := s.feed.latest(time.Now())
 		seq = frame.Seq
-		e.send("hello", seq, Hello{Frame: frame, Timeline: s.timeline(), Writable: s.cfg.Token != "", LoadTests: s.cfg.Loader != nil})
+		hello := Hello{Frame: frame, Timeline: s.timeline(), Writable: s.cfg.Token != "", LoadTests: s.cfg.Loader != nil}
+		if s.cfg.Features != nil {
+			hello.Features = s.cfg.Features()
+		}
+		e.send("hello", seq, hello)
 	}
 	quiet := time.NewTicker(quietAfter)
 	defer quiet.Stop()

@@ -54,6 +54,8 @@ type Metrics struct {
 	Margin float64
 	// Ports is the distance between two edges at a node's side; 0: all meet in the middle.
 	Ports float64
+	// Stub is how far an edge runs level at the end that has its figure. Less than ColumnGap.
+	Stub float64
 }
 
 // Pixels are the metrics of the page and of SVG.
@@ -70,7 +72,7 @@ func Pixels() Metrics {
 			}
 			return 172, 64
 		},
-		ColumnGap: 104, RowGap: 28, Lane: 12, LaneGap: 12, Margin: 24, Ports: 13,
+		ColumnGap: 124, RowGap: 28, Lane: 14, LaneGap: 12, Margin: 24, Ports: 18, Stub: 46,
 	}
 }
 

@@ -29,9 +29,8 @@ func (d *drawing) layout(g Graph, m Metrics) *Layout {
 	}
 	ports := d.ports(m)
 	for e, edge := range g.Edges {
-		out.Edges = append(out.Edges, d.path(e, edge, left, width, ports[e], out.Nodes))
+		out.Edges = append(out.Edges, d.path(e, edge, left, width, ports[e], out.Nodes, m.Stub))
 	}
-	d.labels(out.Edges)
 	return out
 }
 
@@ -99,21 +98,31 @@ func (d *drawing) ports(m Metrics) []port {
 }
 
 // path leads an edge from the right side of one node through its lanes to the left side of the other.
-func (d *drawing) path(e int, edge Edge, left, width []float64, p port, boxes []Box) Path {
+func (d *drawing) path(e int, edge Edge, left, width []float64, p port, boxes []Box, stub float64) Path {
 	out := Path{Edge: edge, Back: d.back[e]}
 	chain := d.chain[e]
 	first, last := boxes[chain[0]], boxes[chain[len(chain)-1]]
+	// The figure goes to that end at which fewer edges meet, where there is most room, and lies on a level piece.
+	start, end := 0.0, 0.0
+	if len(d.v[chain[0]].below) < len(d.v[chain[len(chain)-1]].above) {
+		start = stub
+	} else {
+		end = stub
+	}
 	y := func(b Box, offset float64) float64 { return b.Y + b.H/2 + offset }
 	add := func(x, y float64) { out.Points = append(out.Points, Point{round(x), round(y)}) }
 	add(first.X+first.W, y(first, p.from))
-	add(left[first.Rank]+width[first.Rank], y(first, p.from))
+	add(left[first.Rank]+width[first.Rank]+start, y(first, p.from))
 	for _, lane := range chain[1 : len(chain)-1] {
 		r := d.v[lane].rank
 		add(left[r], d.v[lane].y)
 		add(left[r]+width[r], d.v[lane].y)
 	}
+	add(last.X-end, y(last, p.to))
 	add(last.X, y(last, p.to))
-	add(last.X, y(last, p.to))
+	if out.Label = (Point{first.X + first.W + 8, round(y(first, p.from)) - 5}); end > 0 {
+		out.Label, out.LabelEnd = Point{last.X - 10, round(y(last, p.to)) - 5}, true
+	}
 	if out.Back {
 		slices.Reverse(out.Points)
 	}
@@ -149,28 +158,4 @@ func svgPath(points []Point) string {
 		}
 	}
 	return b.String()
-}
-
-// labels puts the figure of each edge to that of its ends at which fewer edges meet, where there is most room.
-func (d *drawing) labels(paths []Path) {
-	out, in := map[string]int{}, map[string]int{}
-	for e := range d.from {
-		out[d.graph.Nodes[d.from[e]].ID]++
-		in[d.graph.Nodes[d.to[e]].ID]++
-	}
-	for e := range paths {
-		p := &paths[e]
-		from, to := d.graph.Nodes[d.from[e]].ID, d.graph.Nodes[d.to[e]].ID
-		points := p.Points
-		if p.Back {
-			points = slices.Clone(points)
-			slices.Reverse(points)
-		}
-		if out[from] < in[to] {
-			p.Label = Point{points[1].X + 6, points[1].Y - 5}
-		} else {
-			end := points[len(points)-1]
-			p.Label, p.LabelEnd = Point{end.X - 9, end.Y - 5}, true
-		}
-	}
 }

@@ -10,6 +10,8 @@ import { PlanView } from './plan.js'
 import { LoadView } from './load.js'
 import { TimelineView } from './timeline.js'
 import { SLOView } from './slos.js'
+import { LogsView } from './logs.js'
+import { TracesView, TraceView } from './traces.js'
 
 const views = [
   { path: '/', name: 'Map', view: MapView },
@@ -17,6 +19,8 @@ const views = [
   { path: '/plan', name: 'Plan', view: PlanView },
   { path: '/load', name: 'Load test', view: LoadView },
   { path: '/slos', name: 'SLOs', view: SLOView },
+  { path: '/logs', name: 'Logs', view: LogsView, needs: 'logs' },
+  { path: '/traces', name: 'Traces', view: TracesView, needs: 'traces' },
   { path: '/timeline', name: 'Timeline', view: TimelineView },
 ]
 
@@ -45,11 +49,13 @@ function App() {
   const path = usePath()
   const main = useRef(null)
   const isNode = path.startsWith('/node/')
-  const current = views.find(v => v.path === path)
+  const shown = views.filter(v => !v.needs || store.features[v.needs])
+  const current = shown.find(v => v.path === path)
+  const trace = path.startsWith('/trace/') && store.features.traces ? decodeURIComponent(path.slice('/trace/'.length)) : ''
   const node = isNode ? decodeURIComponent(path.slice('/node/'.length)) : ''
   const system = store.frame ? store.frame.system : 'Banyan'
   useEffect(() => {
-    document.title = (isNode ? node.replace('@', '') : current ? current.name : 'Not found') + ' · ' + system
+    document.title = (isNode ? node.replace('@', '') : trace ? 'Trace' : current ? current.name : 'Not found') + ' · ' + system
   }, [path, system])
   const View = current && current.view
   return html`
@@ -60,7 +66,7 @@ function App() {
         <span>${system}</span>
       <//>
       <nav aria-label="Views">
-        ${views.map(v => html`<${Link} href=${v.path} aria-current=${v === current || (isNode && v.path === '/') ? 'page' : undefined}>${v.name}<//>`)}
+        ${shown.map(v => html`<${Link} href=${v.path} aria-current=${v === current || (isNode && v.path === '/') || (trace && v.path === '/traces') ? 'page' : undefined}>${v.name}<//>`)}
       </nav>
       <div class="right">
         ${store.frame && html`<span class="up muted">up ${span(store.frame.up_s)}</span>`}
@@ -71,7 +77,8 @@ function App() {
     <main id="main" tabindex="-1" ref=${main}>
       ${!store.frame ? html`<p class="empty">Waiting for the first figures.</p>`
         : isNode ? html`<${NodeView} key=${node} id=${node} store=${store} />`
-        : View ? html`<${View} store=${store} />`
+        : trace ? html`<${TraceView} key=${trace} id=${trace} />`
+        : View ? html`<${View} key=${path} store=${store} />`
         : html`<p class="empty">There is no such view. <${Link} href="/">Go to the map<//></p>`}
     </main>`
 }

@@ -1,6 +1,6 @@
 // Line charts in SVG: what was measured as lines, what was expected as a band behind them.
 import { html, useEffect, useLayoutEffect, useRef, useState } from './dom.js'
-import { clock, known } from './format.js'
+import { clock, known, tick } from './format.js'
 
 // useWidth is the width that an element has.
 export function useWidth(start = 480) {
@@ -23,6 +23,14 @@ export function niceTop(v) {
   if (!(v > 0)) return 1
   const p = 10 ** Math.floor(Math.log10(v))
   for (const m of [1, 2, 2.5, 5, 10]) if (v <= m * p * 1.0001) return m * p
+}
+
+// binary is a nice end in the largest unit of 1024 that fits, where the scale counts in those.
+const binary = (v, unit) => {
+  if (unit === 1) return niceTop(v)
+  let u = 1
+  while (v / u >= unit) u *= unit
+  return niceTop(v / u) * u
 }
 
 // linePath draws values, broken where one is not known. A value alone between gaps is a short stroke.
@@ -59,10 +67,10 @@ const lastKnown = values => {
 }
 
 const height = 150
-const pad = { left: 52, right: 8, top: 8, bottom: 20 }
+const pad = { left: 60, right: 8, top: 8, bottom: 20 }
 
 // Chart of a row of instants. lines: {name, values, look}; expected: {name, low, high}.
-export function Chart({ title, at, lines, bands = [], format, least = 0, limit }) {
+export function Chart({ title, at, lines, bands = [], format, least = 0, limit, unit = 1 }) {
   const [ref, width] = useWidth()
   const [hover, setHover] = useState(-1)
   useEffect(() => setHover(-1), [at.length, title])
@@ -70,7 +78,7 @@ export function Chart({ title, at, lines, bands = [], format, least = 0, limit }
   for (const l of lines) for (const v of l.values) if (known(v)) top = Math.max(top, v)
   for (const b of bands) for (const v of b.high) if (known(v)) top = Math.max(top, v)
   if (limit && known(limit.value) && limit.value < top * 4) top = Math.max(top, limit.value)
-  top = niceTop(top)
+  top = binary(top, unit)
   const x = i => pad.left + (width - pad.left - pad.right) * (at.length > 1 ? i / (at.length - 1) : 0)
   const y = v => pad.top + (height - pad.top - pad.bottom) * (1 - Math.min(v, top) / top)
   const i = hover >= 0 && hover < at.length ? hover : -1
@@ -101,7 +109,7 @@ export function Chart({ title, at, lines, bands = [], format, least = 0, limit }
     <svg width=${width} height=${height} viewBox=${'0 0 ' + width + ' ' + height} role="img" aria-label=${label} tabindex="0"
       onPointerMove=${place} onPointerLeave=${() => setHover(-1)} onKeyDown=${key} onBlur=${() => setHover(-1)}>
       ${[0, 0.5, 1].map(s => html`<path class="grid" d=${'M' + pad.left + ' ' + (Math.round(y(s * top)) + 0.5) + 'H' + (width - pad.right)} />
-        <text class="tick" x=${pad.left - 8} y=${y(s * top) + 4} text-anchor="end">${format(s * top)}</text>`)}
+        <text class="tick" x=${pad.left - 8} y=${y(s * top) + 4} text-anchor="end">${tick(format(s * top))}</text>`)}
       ${at.length > 1 && [0, 0.5, 1].map(s => {
         const k = Math.round(s * (at.length - 1))
         return html`<text class="tick" x=${x(k)} y=${height - 5} text-anchor=${s === 0 ? 'start' : s === 1 ? 'end' : 'middle'}>${clock(at[k])}</text>`

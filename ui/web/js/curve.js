@@ -1,7 +1,7 @@
 // The curve of latency over load: as it runs, and as it would be.
 import { html } from './dom.js'
 import { linePath, niceTop, useWidth } from './chart.js'
-import { known, number, rate, time } from './format.js'
+import { known, number, rate, tick, time } from './format.js'
 
 const height = 280
 const pad = { left: 60, right: 14, top: 14, bottom: 34 }
@@ -26,7 +26,7 @@ export function Curve({ p, which }) {
   const word = v => (known(v) ? time(v) : 'saturated')
   const label = 'Latency over load. At ' + rate(p.rate) + ': ' + word(at(before)) + (p.changed ? ' as it runs, ' + word(at(after)) + ' changed' : '')
   return html`<div ref=${ref} class="plot curve"><svg width=${width} height=${height} viewBox=${'0 0 ' + width + ' ' + height} role="img" aria-label=${label}>
-    ${[0, 0.25, 0.5, 0.75, 1].map(s => html`<path class="grid" d=${'M' + pad.left + ' ' + (Math.round(y(s * top)) + 0.5) + 'H' + (width - pad.right)} /><text class="tick" x=${pad.left - 8} y=${y(s * top) + 4} text-anchor="end">${time(s * top)}</text>`)}
+    ${[0, 0.25, 0.5, 0.75, 1].map(s => html`<path class="grid" d=${'M' + pad.left + ' ' + (Math.round(y(s * top)) + 0.5) + 'H' + (width - pad.right)} /><text class="tick" x=${pad.left - 8} y=${y(s * top) + 4} text-anchor="end">${tick(time(s * top))}</text>`)}
     ${[0, 0.25, 0.5, 0.75, 1].map(s => html`<text class="tick" x=${x0(s * right)} y=${height - 14} text-anchor=${s === 0 ? 'start' : s === 1 ? 'end' : 'middle'}>${number(s * right)}/s</text>`)}
     ${marks.map((m, i) => {
       const k = m.plan.knee.throughput

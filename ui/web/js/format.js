@@ -15,7 +15,7 @@ export function number(v) {
   if (a >= 1e4) return compact(v / 1e3) + 'k'
   if (a >= 1000) return Math.round(v).toString()
   if (a >= 100 || Number.isInteger(v)) return v.toFixed(0)
-  return a >= 10 ? v.toFixed(1) : compact(v)
+  return a >= 1 ? v.toFixed(1) : compact(v, 2)
 }
 
 export const rate = v => (known(v) ? number(v) + '/s' : '–')
@@ -69,6 +69,9 @@ export function date(at) {
   const d = new Date(at)
   return d.getFullYear() + '-' + two(d.getMonth() + 1) + '-' + two(d.getDate())
 }
+
+// tick writes a value of a scale without digits that say nothing.
+export const tick = text => text.replace(/(\.\d*?)0+(?=\D|$)/, '$1').replace(/\.(?=\D|$)/, '')
 
 export const plural = (n, word) => n + ' ' + word + (n === 1 ? '' : 's')
 

@@ -37,7 +37,7 @@ function Found({ s }) {
   return html`<section class="panel" aria-labelledby="found"><h2 id="found">What was found</h2>
     ${known(s.requests) && html`<dl class="tiles"><${Stat} name="Requests" value=${number(s.requests)} /><${Stat} name="Rate" value=${rate(s.rate)} /><${Stat} name="p50" value=${latency(s.p50_ms)} /><${Stat} name="p99" value=${latency(s.p99_ms)} /><${Stat} name="Max" value=${latency(s.max_ms)} /><${Stat} name="Errors" value=${percent(s.errors || 0)} /></dl>`}
     ${known(s.knee_high) && html`<p>The knee is at <b>${rate(s.knee)}</b>${s.knee_low ? ', between ' + rate(s.knee_low) + ' and ' + rate(s.knee_high) : ''}.${s.knee_why ? ' ' + s.knee_why : ''}</p>`}
-    ${s.probes && html`<div class="wide" tabindex="0" role="region" aria-label="Probes"><table><thead><tr><th scope="col" class="n">Probe</th><th scope="col" class="n">p99</th><th scope="col">Verdict</th></tr></thead><tbody>${s.probes.map(p => html`<tr><td class="n">${rate(p.rate)}</td><td class="n">${latency(p.p99_ms)}</td><td>${p.verdict}</td></tr>`)}</tbody></table></div>`}
+    ${s.probes && html`<div class="wide" tabindex="0" role="group" aria-label="Probes"><table><thead><tr><th scope="col" class="n">Probe</th><th scope="col" class="n">p99</th><th scope="col">Verdict</th></tr></thead><tbody>${s.probes.map(p => html`<tr><td class="n">${rate(p.rate)}</td><td class="n">${latency(p.p99_ms)}</td><td>${p.verdict}</td></tr>`)}</tbody></table></div>`}
     ${(s.warnings || []).length > 0 && html`<ul class="notes muted">${s.warnings.map(w => html`<li>${w}</li>`)}</ul>`}</section>`
 }
 
@@ -48,8 +48,8 @@ export function LoadView({ store }) {
   const load = now && whole && whole.started === now.started ? { ...whole, ...now, summary: whole.summary || now.summary } : now || whole
   const points = store.loadPoints
   const last = points[points.length - 1]
-  const start = (req, text) => setAsked({ title: 'Load the system?', text: text + ' Whatever else uses this machine is in the figures, and the record goes beside those of the command line.', word: 'Start', act: () => post('/v1/load', req) })
-  const stop = () => setAsked({ title: 'Stop the load test?', text: 'What was measured so far is kept.', word: 'Stop', act: () => remove('/v1/load') })
+  const start = (req, text) => setAsked({ title: 'Load the system?', text: text + ' Whatever else uses this machine is in the figures, and the record goes beside those of the command line.', word: 'Start the test', act: () => post('/v1/load', req) })
+  const stop = () => setAsked({ title: 'Stop the load test?', text: 'What was measured so far is kept.', word: 'Stop the test', act: () => remove('/v1/load') })
   if (!store.loadTests) return html`<h1>Load test</h1><p class="empty">This system's file has no workload, so there is nothing to send. 'banyan load URL' loads any address.</p>`
   const running = load && load.running
   return html`<div class="head"><h1>Load test</h1>${running && html`<button type="button" onClick=${stop}>Stop</button>`}</div>
@@ -58,7 +58,7 @@ export function LoadView({ store }) {
     ${load && html`<p class="muted" role="status">${running ? (last ? (last.warming ? 'Warming up' : 'Running') + ', ' + span(last.elapsed_s) + ' of ' + span(last.length_s) : 'The system is watched for a moment without load, then it begins.') : load.error === 'stopped' ? 'Stopped.' : load.error ? '' : 'Done.'}</p>`}
     ${load && load.error && load.error !== 'stopped' && html`<p class="error" role="alert">${load.error}</p>`}
     ${last && last.trouble && html`<p class="error">${last.trouble}</p>`}
-    ${points.length > 0 && html`<section class="panel" aria-label="Live figures"><div class="charts">
+    ${points.length > 0 && html`<section class="panel" aria-labelledby="live"><h2 class="hidden" id="live">Live figures</h2><div class="charts">
       <${Chart} title="Latency" at=${points.map(p => load.started + p.elapsed_s * 1000)} format=${v => time(v)} lines=${[{ name: 'p99', values: points.map(p => p.p99_ms), look: 'one' }, { name: 'p90', values: points.map(p => p.p90_ms), look: 'three' }, { name: 'p50', values: points.map(p => p.p50_ms), look: 'two' }]} />
       <${Chart} title="Sent" at=${points.map(p => load.started + p.elapsed_s * 1000)} format=${v => (known(v) ? number(v) + '/s' : '–')} lines=${[{ name: 'requests', values: points.map(p => p.sent_rate), look: 'one' }, { name: 'failed', values: points.map(p => p.failed_rate), look: 'bad' }]} />
       <${Chart} title="In flight" at=${points.map(p => load.started + p.elapsed_s * 1000)} format=${v => (known(v) ? number(v) : '–')} lines=${[{ name: 'requests', values: points.map(p => p.in_flight), look: 'one' }]} />

@@ -2,6 +2,7 @@
 import { html, useEffect, useMemo, useRef, useState } from './dom.js'
 import { follow, nodePath } from './router.js'
 import { Health, HealthMark } from './health.js'
+import { EventList } from './events.js'
 import { bytes, cores, healthWord, kindWord, latency, number, percent, plural, rate } from './format.js'
 
 const zooms = [0.4, 0.5, 0.65, 0.8, 1, 1.25, 1.5]
@@ -78,8 +79,7 @@ function Node({ node, n, machine, dim }) {
   const inset = node.kind === 'queue' || node.kind === 'topic' ? 18 : 0
   const room = Math.floor((node.w - 46 - inset) / 7.2)
   const name = node.name.length > room ? node.name.slice(0, room - 1) + '…' : node.name
-  const words = n && n.why && health !== 'ok' && health !== 'idle' ? n.why : ''
-  return html`<a class=${'node ' + node.kind + ' is-' + health + (dim ? ' dim' : '')} href=${nodePath(node.id)} onClick=${follow} aria-label=${spoken(node, n)} data-id=${node.id}>
+  return html`<a class=${'node ' + node.kind + ' is-' + health + (dim ? ' dim' : '')} href=${nodePath(node.id)} onClick=${follow} data-id=${node.id}>
     <title>${spoken(node, n)}</title>
     <rect class="box" x=${node.x + 0.5} y=${node.y + 0.5} width=${node.w - 1} height=${node.h - 1} rx="6" />
     ${deco && html`<path class="deco" d=${deco} />`}
@@ -89,7 +89,6 @@ function Node({ node, n, machine, dim }) {
     ${service && n && n.replicas && html`<${Dots} node=${node} states=${n.replicas} y=${node.y + 55} />`}
     ${service && n && (n.breakers_open > 0 || n.errors >= 0.01) && html`<text class="alarm" x=${node.x + node.w - 14} y=${node.y + 59} text-anchor="end">${n.breakers_open > 0 ? plural(n.breakers_open, 'breaker') + ' open' : percent(n.errors) + ' err'}</text>`}
     ${service && n && node.kind === 'service' && html`<${Use} node=${node} n=${n} machine=${machine} />`}
-    ${words && !service && html`<title>${words}</title>`}
   </a>`
 }
 
@@ -147,7 +146,7 @@ export function MapView({ store }) {
     return set
   }, [map, near])
   if (!map) return html`<${Tiles} frame=${frame} /><p class="empty">Waiting for the map.</p>`
-  const fit = Math.max(0.35, Math.min(1, room / map.width))
+  const fit = Math.max(0.55, Math.min(1.15, (room - 2) / map.width))
   const scale = zoom || fit
   const wanted = find.trim().toLowerCase()
   const found = n => !wanted || n.name.toLowerCase().includes(wanted) || n.kind.includes(wanted)
@@ -190,7 +189,9 @@ export function MapView({ store }) {
         </svg>
       </div>
     </section>
-    <${Troubles} map=${map} frame=${frame} />`
+    <${Troubles} map=${map} frame=${frame} />
+    ${store.timeline.length > 0 && html`<section class="panel" aria-labelledby="latest"><div class="tools"><h2 id="latest">Latest</h2><a class="more" href="/timeline" onClick=${follow}>Timeline</a></div>
+      <${EventList} events=${store.timeline.slice(-5).reverse()} /></section>`}`
 }
 
 // Troubles lists what is not well, in words.

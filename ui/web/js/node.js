@@ -5,6 +5,7 @@ import { Health } from './health.js'
 import { Chart, widen } from './chart.js'
 import { useFetched } from './use.js'
 import { Actions } from './actions.js'
+import { EventList } from './events.js'
 import { bytes, clock, cores, kindWord, known, latency, number, percent, plural, rate, span, time } from './format.js'
 
 const ranges = [['5m', '5 minutes'], ['30m', '30 minutes'], ['6h', '6 hours']]
@@ -36,7 +37,7 @@ export function Charts({ query, range, beat, limit, use = true }) {
     ${use && html`<${Chart} title="CPU" at=${s.at} format=${v => (known(v) ? cores(v) : '–')} limit=${limit}
       lines=${[{ name: 'cores', values: s.cores, look: 'one' }]} bands=${any(e.cores) ? [{ name: 'expected', ...expectedCores }] : []} />`}
     <${Chart} title="Errors" at=${s.at} format=${percent} least=${0.01} lines=${[{ name: 'share of calls', values: s.errors, look: 'bad' }]} />
-    ${use && html`<${Chart} title="Memory" at=${s.at} format=${bytes} lines=${[{ name: 'resident', values: s.memory_bytes, look: 'one' }]} />`}
+    ${use && html`<${Chart} title="Memory" at=${s.at} format=${bytes} unit=${1024} lines=${[{ name: 'resident', values: s.memory_bytes, look: 'one' }]} />`}
     <${Chart} title="In flight" at=${s.at} format=${withUnit} least=${1} lines=${[{ name: 'calls', values: s.in_flight, look: 'one' }]} />
   </div>${s.why && html`<p class="muted note">Expected figures are not shown: ${s.why}.</p>`}`
 }
@@ -46,7 +47,7 @@ function Replicas({ detail }) {
   const known = new Map((detail.status ? detail.status.replicas || [] : []).map(r => [r.id, r]))
   const ids = [...new Set([...known.keys(), ...seen.keys()])]
   if (!ids.length) return null
-  return html`<section class="panel" aria-labelledby="replicas"><h2 id="replicas">Replicas</h2><div class="wide" tabindex="0" role="region" aria-labelledby="replicas"><table>
+  return html`<section class="panel" aria-labelledby="replicas"><h2 id="replicas">Replicas</h2><div class="wide" tabindex="0" role="group" aria-labelledby="replicas"><table>
     <thead><tr><th scope="col">Replica</th><th scope="col">State</th><th scope="col">Breaker</th><th scope="col" class="n">Requests</th><th scope="col" class="n">p99</th>
       <th scope="col" class="n">Errors</th><th scope="col" class="n">CPU</th><th scope="col" class="n">Memory</th><th scope="col" class="n">Restarts</th><th scope="col">Note</th></tr></thead>
     <tbody>${ids.map(id => {
@@ -63,16 +64,10 @@ const size = s => plural(s.replicas, 'replica') + (s.cores ? ' of ' + cores(s.co
 function Decisions({ all }) {
   if (!all) return null
   return html`<section class="panel" aria-labelledby="decisions"><h2 id="decisions">Autoscaler</h2>
-    ${all.length === 0 ? html`<p class="muted">It has decided nothing yet; it looks every 15 seconds.</p>` : html`<div class="wide" tabindex="0" role="region" aria-labelledby="decisions"><table>
+    ${all.length === 0 ? html`<p class="muted">It has decided nothing yet; it looks every 15 seconds.</p>` : html`<div class="wide" tabindex="0" role="group" aria-labelledby="decisions"><table>
     <thead><tr><th scope="col">At</th><th scope="col">Decision</th><th scope="col">Why</th><th scope="col" class="n">Requests</th><th scope="col" class="n">CPU</th></tr></thead>
-    <tbody>${all.slice(0, 12).map(d => html`<tr key=${d.at}><td class="n">${clock(d.at)}</td><td>${JSON.stringify(d.from) === JSON.stringify(d.to) ? 'stay at ' + size(d.to) : size(d.from) + ' → ' + size(d.to)}${d.dryRun ? ' (dry run)' : ''}</td>
+    <tbody>${all.slice(0, 12).map(d => html`<tr key=${d.at}><td>${clock(d.at)}</td><td>${JSON.stringify(d.from) === JSON.stringify(d.to) ? 'stay at ' + size(d.to) : size(d.from) + ' → ' + size(d.to)}${d.dryRun ? ' (dry run)' : ''}</td>
       <td class="wrap">${d.error || d.why}</td><td class="n">${rate(d.requests)}</td><td class="n">${percent(d.cpu)}</td></tr>`)}</tbody></table></div>`}</section>`
-}
-
-export function EventList({ events }) {
-  return html`<ol class="events">${events.map(e => html`<li key=${e.id} class=${e.bad ? 'bad' : ''}>
-    <time datetime=${new Date(e.at).toISOString()}>${clock(e.at)}</time><span class=${'tag ' + e.kind}>${e.kind}</span>
-    <span class="what">${e.service ? html`<${Link} href=${nodePath(e.service)}>${e.replica || e.service}<//> ` : ''}${e.what}${e.why ? html`<span class="muted"> · ${e.why}</span>` : ''}</span></li>`)}</ol>`
 }
 
 const Stat = ({ name, value, note }) => html`<div class="tile"><dt>${name}</dt><dd>${value}${note && html`<small>${note}</small>`}</dd></div>`
@@ -96,7 +91,7 @@ function Routes({ frame, beat, range }) {
   const [route, setRoute] = useState('')
   const busiest = [...frame.routes].sort((a, b) => b.rate - a.rate)
   const shown = route || (busiest[0] && busiest[0].route) || ''
-  return html`<section class="panel" aria-labelledby="routes"><h2 id="routes">Routes</h2><div class="wide" tabindex="0" role="region" aria-labelledby="routes"><table>
+  return html`<section class="panel" aria-labelledby="routes"><h2 id="routes">Routes</h2><div class="wide" tabindex="0" role="group" aria-labelledby="routes"><table>
     <thead><tr><th scope="col">Route</th><th scope="col">To</th><th scope="col" class="n">Requests</th><th scope="col" class="n">Errors</th><th scope="col" class="n">p50</th><th scope="col" class="n">Expected</th><th scope="col" class="n">p99</th><th scope="col" class="n">Expected</th></tr></thead>
     <tbody>${frame.routes.map(r => html`<tr key=${r.route} class=${r.route === shown ? 'chosen' : ''}><th scope="row"><button type="button" class="link" aria-pressed=${r.route === shown} onClick=${() => setRoute(r.route)}>${r.route}</button></th>
       <td>${r.service ? html`<${Link} href=${nodePath(r.service)}>${r.service}<//>` : '–'}</td><td class="n">${rate(r.rate)}</td><td class="n">${percent(r.errors)}</td>
@@ -119,10 +114,12 @@ export function NodeView({ id, store }) {
   return html`
     <div class="head"><div><p class="crumb"><${Link} href="/">Map<//> <span aria-hidden="true">/</span> ${kindWord[node.kind]}${node.layer ? ' · ' + node.layer : ''}</p>
       <h1>${node.name} ${n && html`<${Health} health=${n.health} />`}</h1>${n && n.why && n.health !== 'ok' && html`<p class="why">${n.why}</p>`}
-      ${chain(detail.callers, 'Called by')}${chain(detail.callees, 'Calls')}</div>
+      ${chain(detail.callers, 'Called by')}${chain(detail.callees, 'Calls')}
+      ${(node.kind === 'service' || id === '@gateway') && html`<p class="chain">${store.features.logs && node.kind === 'service' && html`<${Link} href=${'/logs?query=' + encodeURIComponent('service=' + id)}>Logs<//> `}
+        ${store.features.traces && html`<${Link} href=${'/traces?service=' + encodeURIComponent(id.replace('@', ''))}>Traces<//>`}</p>`}</div>
       ${!store_ && html`<${Ranges} value=${range} set=${setRange} />`}</div>
     ${n ? html`<${Stats} node=${node} n=${n} />` : html`<p class="muted">Nothing is measured of it.</p>`}
-    ${n && !store_ && html`<section class="panel" aria-label="Charts"><${Charts} query=${'node=' + encodeURIComponent(id)} range=${range} beat=${beat} use=${node.kind !== 'clients' && node.kind !== 'external'}
+    ${n && !store_ && html`<section class="panel" aria-labelledby="charts"><h2 class="hidden" id="charts">Charts</h2><${Charts} query=${'node=' + encodeURIComponent(id)} range=${range} beat=${beat} use=${node.kind !== 'clients' && node.kind !== 'external'}
       limit=${n.limit_cores ? { name: 'limit', value: n.limit_cores } : null} /></section>`}
     ${id === '@gateway' && html`<${Routes} frame=${frame} beat=${beat} range=${range} />`}
     ${node.kind === 'service' && detail.status && html`<${Actions} detail=${detail} writable=${store.writable} />`}

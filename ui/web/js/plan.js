@@ -34,9 +34,9 @@ function usePrediction(question) {
   return state
 }
 
-function Slider({ name, value, min, max, step, show, set, unchanged }) {
-  return html`<label class=${'slider' + (unchanged ? '' : ' changed')}><span class="what">${name}</span><output>${show(value)}</output>
-    <input type="range" min=${min} max=${max} step=${step} value=${value} aria-valuetext=${show(value)} onInput=${e => set(Number(e.target.value))} /></label>`
+function Slider({ name, value, min, max, step, show, text, set, unchanged }) {
+  return html`<label class=${'slider' + (unchanged ? '' : ' changed')}><span class="what">${name}</span><output>${text || show(value)}</output>
+    <input type="range" min=${min} max=${max} step=${step} value=${value} aria-valuetext=${text || show(value)} onInput=${e => set(Number(e.target.value))} /></label>`
 }
 
 // The rate goes by a power, so that small ones can be set as finely as large ones.
@@ -59,10 +59,11 @@ function Summary({ p }) {
   const p99 = plan => lat(plan, q => Math.max(...q.routes.map(r => r.p99_ns)) / 1e6)
   const use = plan => plan.services.filter(s => s.service !== 'client').reduce((s, v) => s + v.cpu, 0)
   const limit = v => (v > 1e8 ? 'no end' : rate(v))
+  const knee = v => (v > 0 ? limit(v) : 'no load keeps the SLOs')
   const rows = [
     ['Mean latency', mean, v => (known(v) ? time(v) : 'saturated'), true],
     ['p99 of the slowest route', p99, v => (known(v) ? time(v) : 'saturated'), true],
-    ['Knee', q => q.knee.throughput, limit, false],
+    ['Knee', q => q.knee.throughput, knee, false],
     ['Holds at most', q => q.saturation.throughput, limit, false],
     ['CPU, cores', use, cores, true],
   ]
@@ -79,7 +80,7 @@ function Summary({ p }) {
 const trustWord = { good: 'good', fair: 'right in size', poor: 'a hint', none: 'not predicted' }
 
 function Trust({ plan }) {
-  return html`<section class="panel" aria-labelledby="trust"><h2 id="trust">How far to trust it</h2><div class="wide" tabindex="0" role="region" aria-labelledby="trust"><table><thead><tr><th scope="col">Figure</th><th scope="col">Trust</th><th scope="col">Method</th><th scope="col">Why no further</th></tr></thead>
+  return html`<section class="panel" aria-labelledby="trust"><h2 id="trust">How far to trust it</h2><div class="wide" tabindex="0" role="group" aria-labelledby="trust"><table><thead><tr><th scope="col">Figure</th><th scope="col">Trust</th><th scope="col">Method</th><th scope="col">Why no further</th></tr></thead>
     <tbody>${plan.claims.map(c => html`<tr><th scope="row">${c.what}</th><td><span class=${'trust ' + c.trust}>${trustWord[c.trust]}</span></td><td class="wrap">${c.method}</td><td class="wrap muted">${(c.why || []).join('; ')}</td></tr>`)}</tbody></table></div>
     ${(plan.notes || []).length > 0 && html`<ul class="notes muted">${plan.notes.map(n => html`<li>${n}</li>`)}</ul>`}</section>`
 }
@@ -107,12 +108,12 @@ export function PlanView() {
   const whole = Object.values(mix).reduce((s, v) => s + v, 0)
   const touched = Object.values(asked).some(v => (typeof v === 'object' ? Object.keys(v).length : v))
   const busy = new Map(p.after.plan.services.map(s => [s.service, s]))
-  return html`<div class="head"><h1>Plan and what-if</h1><button type="button" disabled=${!touched} onClick=${() => setAsked({})}>As it runs</button></div>
+  return html`<div class="head"><h1>Plan and what-if</h1><button type="button" disabled=${!touched} onClick=${() => setAsked({})}>Reset</button></div>
   ${error && html`<p class="error" role="alert">${error}</p>`}
   <div class="plan">
     <section class="panel controls" aria-label="What if">
       <h2>Load</h2>
-      <${Slider} name="All requests" min=${1} max=${1000} step=${1} value=${toPosition(at, top)} show=${v => rate(Math.max(0.1, threeDigits(toRate(v, top))))} unchanged=${!asked.rate} set=${v => change({ rate: Math.max(0.1, threeDigits(toRate(v, top))) })} />
+      <${Slider} name="All requests" min=${1} max=${1000} step=${1} value=${toPosition(at, top)} show=${v => rate(Math.max(0.1, threeDigits(toRate(v, top))))} unchanged=${!asked.rate} text=${rate(at)} set=${v => change({ rate: Math.max(0.1, threeDigits(toRate(v, top))) })} />
       ${routes.length > 1 && html`<h2>Mix</h2>${routes.slice(0, 12).map(r => html`<${Slider} key=${r} name=${r} min=${0} max=${100} step=${1} value=${Math.round(100 * mix[r] / whole)} unchanged=${!asked.mix} show=${v => v + ' %'}
         set=${v => { // the others keep their proportions
           const others = 1 - mix[r] / whole
@@ -135,12 +136,12 @@ export function PlanView() {
         <span class="keys"><span class="key"><span class="swatch two" aria-hidden="true"></span>as it runs</span>${p.changed && html`<span class="key"><span class="swatch one" aria-hidden="true"></span>changed</span>`}</span>
         <div class="group" role="group" aria-label="Figure">${[['mean_ms', 'mean'], ['p99_ms', 'p99']].map(([k, n]) => html`<button type="button" aria-pressed=${which === k} onClick=${() => setWhich(k)}>${n}</button>`)}</div></div>
         <${Curve} p=${p} which=${which} />
-        <div class="wide" tabindex="0" role="region" aria-label="Before and after"><${Summary} p=${p} /></div>
+        <div class="wide" tabindex="0" role="group" aria-label="Before and after"><${Summary} p=${p} /></div>
         <p class="muted note">Reckoned by the plan in ${time(p.took_ms)}.</p></section>
-      <section class="panel" aria-labelledby="routes"><h2 id="routes">Routes</h2><div class="wide" tabindex="0" role="region" aria-labelledby="routes"><table><thead><tr><th scope="col">Route</th><th scope="col" class="n">Requests</th><th scope="col" class="n">Mean</th><th scope="col" class="n">p50</th><th scope="col" class="n">p95</th><th scope="col" class="n">p99</th></tr></thead>
+      <section class="panel" aria-labelledby="routes"><h2 id="routes">Routes</h2><div class="wide" tabindex="0" role="group" aria-labelledby="routes"><table><thead><tr><th scope="col">Route</th><th scope="col" class="n">Requests</th><th scope="col" class="n">Mean</th><th scope="col" class="n">p50</th><th scope="col" class="n">p95</th><th scope="col" class="n">p99</th></tr></thead>
         <tbody>${p.after.plan.routes.map(r => html`<tr key=${r.route}><th scope="row">${r.route}</th><td class="n">${rate(r.rate)}</td><td class="n">${latency(ms(r.mean_ns))}</td><td class="n">${latency(ms(r.p50_ns))}</td><td class="n">${latency(ms(r.p95_ns))}</td><td class="n">${latency(ms(r.p99_ns))}</td></tr>`)}</tbody></table></div></section>
-      ${(p.after.plan.changes || []).length > 0 && html`<section class="panel" aria-labelledby="changes"><h2 id="changes">What one change would do</h2><div class="wide" tabindex="0" role="region" aria-labelledby="changes"><table><thead><tr><th scope="col">Change</th><th scope="col" class="n">Knee</th><th scope="col" class="n">Gain</th><th scope="col" class="n">Mean</th><th scope="col" class="n">p99</th></tr></thead>
-        <tbody>${p.after.plan.changes.map(c => html`<tr><th scope="row">${c.what}</th><td class="n">${c.knee > 1e8 ? 'no end' : rate(c.knee)}</td><td class="n">${Math.abs(c.gain) < 0.005 ? 'none' : (c.gain > 0 ? '+' : '−') + percent(Math.abs(c.gain))}</td><td class="n">${latency(ms(c.mean_ns))}</td><td class="n">${latency(ms(c.p99_ns))}</td></tr>`)}</tbody></table></div></section>`}
+      ${(p.after.plan.changes || []).length > 0 && html`<section class="panel" aria-labelledby="changes"><h2 id="changes">What one change would do</h2><div class="wide" tabindex="0" role="group" aria-labelledby="changes"><table><thead><tr><th scope="col">Change</th><th scope="col" class="n">Knee</th><th scope="col" class="n">Gain</th><th scope="col" class="n">Mean</th><th scope="col" class="n">p99</th></tr></thead>
+        <tbody>${p.after.plan.changes.map(c => html`<tr><th scope="row">${c.what}</th><td class="n">${c.knee > 1e8 ? 'no end' : c.knee > 0 ? rate(c.knee) : 'none'}</td><td class="n">${Math.abs(c.gain) < 0.005 ? 'none' : (c.gain > 0 ? '+' : '−') + percent(Math.abs(c.gain))}</td><td class="n">${latency(ms(c.mean_ns))}</td><td class="n">${latency(ms(c.p99_ns))}</td></tr>`)}</tbody></table></div></section>`}
       <${Trust} plan=${p.after.plan} />
     </div>
   </div>`

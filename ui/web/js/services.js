@@ -35,14 +35,14 @@ export function ServicesView({ store }) {
   })
   const sort = i => setOrder(o => ({ column: i, down: o.column === i ? !o.down : !columns[i].text }))
   return html`<h1 class="hidden">${frame.system} as a table</h1><${Tiles} frame=${frame} />
-  <section class="panel" aria-labelledby="nodes"><h2 id="nodes">Nodes</h2><div class="wide" tabindex="0" role="region" aria-labelledby="nodes"><table class="sortable">
+  <section class="panel" aria-labelledby="nodes"><h2 id="nodes">Nodes</h2><div class="wide" tabindex="0" role="group" aria-labelledby="nodes"><table class="sortable">
     <thead><tr>${columns.map((c, i) => html`<th scope="col" class=${c.text ? '' : 'n'} aria-sort=${order.column === i ? (order.down ? 'descending' : 'ascending') : undefined}>
       <button type="button" class="link" onClick=${() => sort(i)}>${c.name}${order.column === i ? (order.down ? ' ↓' : ' ↑') : ''}</button></th>`)}<th scope="col">Last minute</th></tr></thead>
     <tbody>${rows.map(({ node, n }) => html`<tr key=${node.id}><th scope="row"><${Link} href=${nodePath(node.id)}>${node.name}<//></th><td>${kindWord[node.kind]}</td><td><${Health} health=${n.health} why=${n.why} /></td>
       <td class="n">${rate(n.rate)}</td><td class="n">${latency(n.p50_ms)}</td><td class="n">${latency(n.p99_ms)}</td><td class="n">${percent(n.errors)}</td><td class="n">${number(n.in_flight)}</td>
       <td class="n">${n.wanted ? n.ready + '/' + n.wanted : '–'}</td><td class="n">${n.cores === undefined ? '–' : cores(n.cores)}</td><td class="n muted">${n.expected ? cores(n.expected.cores) : '–'}</td><td class="n">${bytes(n.memory_bytes)}</td>
       <td><${Spark} values=${store.trail.get(node.id) || []} /></td></tr>`)}</tbody></table></div></section>
-  <section class="panel" aria-labelledby="calls"><h2 id="calls">Calls</h2><div class="wide" tabindex="0" role="region" aria-labelledby="calls"><table>
+  <section class="panel" aria-labelledby="calls"><h2 id="calls">Calls</h2><div class="wide" tabindex="0" role="group" aria-labelledby="calls"><table>
     <thead><tr><th scope="col">From</th><th scope="col">To</th><th scope="col" class="n">Requests</th><th scope="col" class="n">p50</th><th scope="col" class="n">p99</th><th scope="col" class="n">Errors</th></tr></thead>
     <tbody>${map.edges.map(e => {
       const c = frame.edges[e.from + '>' + e.to] || {}

@@ -12,6 +12,7 @@ export const state = {
   timeline: [],
   writable: false,
   loadTests: false,
+  features: { logs: false, traces: false, alerts: false },
   loadPoints: [],
   trail: new Map(), // the last minute of each node's rate, for sparklines
 }
@@ -74,6 +75,7 @@ export function connect() {
     state.timeline = hello.timeline
     state.writable = hello.writable
     state.loadTests = hello.load_tests
+    state.features = { logs: hello.logs, traces: hello.traces, alerts: hello.alerts }
     take(hello.frame)
     changed()
   })

@@ -1,7 +1,7 @@
 // Everything that happened, on one line of time: deploys, scalings, faults, canaries.
 import { html, useState } from './dom.js'
 import { useWidth } from './chart.js'
-import { EventList } from './node.js'
+import { EventList } from './events.js'
 import { clock, date, plural } from './format.js'
 
 const kinds = ['deploy', 'scaling', 'replica', 'fault']
