@@ -21,7 +21,7 @@ type ViewStep struct {
 	Duration time.Duration `json:"duration"`
 }
 
-// View returns a trace with its critical path; nil if it is not there.
+// NewView returns the spans of a trace with their critical path; nil if there are none.
 func NewView(spans []*Span) *View {
 	if len(spans) == 0 {
 		return nil
