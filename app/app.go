@@ -379,6 +379,11 @@ func (a *App) Info() control.Info {
 // Status is the system's state, with rates and latencies over the last window.
 func (a *App) Status(window time.Duration) (observe.Status, error) { return a.observer.Status(window) }
 
+// Present is Status without trends.
+func (a *App) Present(window time.Duration) (observe.Status, error) {
+	return a.observer.Present(window)
+}
+
 // Replicas is what the orchestrator knows of each service.
 func (a *App) Replicas() []orchestrate.ServiceStatus { return a.orch.Status() }
 

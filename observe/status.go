@@ -113,13 +113,20 @@ type ReplicaStatus struct {
 // Status returns the present: the state of the last sample, and rates and latencies over the given time before it.
 // Trends reach back a minute whatever the window. A window that is longer than the history is cut to it.
 func (o *Observer) Status(window time.Duration) (Status, error) {
+	return o.status(window, TrendLength)
+}
+
+// Present is Status without trends, which are most of its cost: for who asks every second about a large system.
+func (o *Observer) Present(window time.Duration) (Status, error) { return o.status(window, 0) }
+
+func (o *Observer) status(window time.Duration, trendLength int) (Status, error) {
 	o.mu.Lock()
 	last, first := o.last, o.first
 	var items, trend []stored
 	if last != nil {
 		items = o.history.between(last.At.Add(-window), last.At)
 		fine := o.history.fine.all()
-		trend = fine[max(0, len(fine)-TrendLength):]
+		trend = fine[max(0, len(fine)-trendLength):]
 	}
 	o.mu.Unlock()
 	if last == nil {

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"net/http/httptest"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -139,5 +140,32 @@ func TestNaturalOrder(t *testing.T) {
 		if compareNatural(names[i-1], names[i]) >= 0 || compareNatural(names[i], names[i-1]) <= 0 || compareNatural(names[i], names[i]) != 0 {
 			t.Errorf("%s and %s", names[i-1], names[i])
 		}
+	}
+}
+
+// Present is Status but for the trends.
+func TestPresent(t *testing.T) {
+	o := newTestObserver(t, Config{System: "shop"})
+	sample := shopSample()
+	for i := range 11 {
+		o.Observe(sample(i))
+	}
+	whole, err1 := o.Status(5 * time.Second)
+	present, err2 := o.Present(5 * time.Second)
+	if err1 != nil || err2 != nil {
+		t.Fatal(err1, err2)
+	}
+	none := Trend{Rate: []float64{}, P99: []time.Duration{}}
+	whole.Total.Trend = none
+	for i := range whole.Services {
+		whole.Services[i].Trend = none
+	}
+	for _, calls := range [][]CallStatus{whole.Routes, whole.Edges} {
+		for i := range calls {
+			calls[i].Trend = none
+		}
+	}
+	if !reflect.DeepEqual(whole, present) {
+		t.Errorf("present is\n%+v\nwant\n%+v", present, whole)
 	}
 }

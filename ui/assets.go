@@ -23,7 +23,7 @@ var contentTypes = map[string]string{
 }
 
 // views are the paths of the page; what follows a slash at the end is up to it.
-var views = []string{"/", "/plan", "/load", "/timeline", "/slos", "/services", "/logs", "/traces", "/node/", "/trace/"}
+var views = []string{"/", "/plan", "/load", "/timeline", "/slos", "/services", "/log", "/trace", "/node/", "/trace/"}
 
 // assets are the files of the page, below a path that changes with their contents, so that browsers keep them for good.
 type assets struct {

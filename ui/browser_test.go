@@ -206,6 +206,7 @@ func served(t *testing.T, f *fakeSystem, change func(*Config)) string {
 	t.Helper()
 	s := newServer(t, f, func(c *Config) {
 		c.Control = scaler(t, f)
+		c.Features = func() Features { return Features{Logs: true, Traces: true, Alerts: true} }
 		if change != nil {
 			change(c)
 		}
@@ -229,7 +230,7 @@ func served(t *testing.T, f *fakeSystem, change func(*Config)) string {
 			}
 		}
 	})
-	server := httptest.NewServer(s)
+	server := httptest.NewServer(others(s))
 	t.Cleanup(func() {
 		cancel()
 		server.CloseClientConnections()
@@ -272,7 +273,10 @@ func TestEveryViewInABrowser(t *testing.T) {
 		{"queue", "/node/queues.mail", `document.querySelector('.tiles')`},
 		{"plan", "/plan", `document.querySelector('.curve path.line') && document.querySelector('.trust')`},
 		{"load", "/load", `document.querySelector('form')`},
-		{"slos", "/slos", `document.querySelector('.meter')`},
+		{"slos", "/slos", `document.querySelector('.meter') && document.querySelector('.alerts .firing')`},
+		{"logs", "/log?query=service%3Dcatalog", `document.querySelectorAll('.log').length === 30 && document.querySelector('.bar.error')`},
+		{"traces", "/trace", `document.querySelectorAll('tbody tr').length === 20`},
+		{"trace", "/trace/00000000000000000000000000000001", `document.querySelectorAll('.spans tbody tr').length === 5`},
 		{"timeline", "/timeline", `document.querySelector('.tickmark')`},
 	}
 	for _, look := range []struct {

@@ -152,8 +152,8 @@ func (f *fakeSystem) wanted(name string) int {
 func (f *fakeSystem) State() string                      { return "serving" }
 func (f *fakeSystem) Topology() *topology.System         { return f.sys }
 func (f *fakeSystem) Planned() (*topology.System, error) { return f.sys, nil }
-func (f *fakeSystem) Status(w time.Duration) (observe.Status, error) {
-	return f.observer.Status(w)
+func (f *fakeSystem) Present(w time.Duration) (observe.Status, error) {
+	return f.observer.Present(w)
 }
 func (f *fakeSystem) Window(from, to time.Time) (*observe.Window, error) {
 	return f.observer.Window(from, to)

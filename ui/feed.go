@@ -97,7 +97,7 @@ func (f *feed) since(seq int64) (frames []*Frame, more <-chan struct{}, whole bo
 func (f *feed) make(now time.Time) *Frame {
 	s := f.server.cfg.System
 	sys := s.Topology()
-	st, err := s.Status(frameWindow)
+	st, err := s.Present(frameWindow)
 	if err != nil {
 		f.server.cfg.Log.Error("the page's figures", "error", err)
 	}

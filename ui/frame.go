@@ -211,6 +211,8 @@ func troubleOfCalls(c Calls) string {
 // healthOf says how a service is, and the most pressing reason.
 func healthOf(n NodeFigures, message string) (Health, string) {
 	switch {
+	case n.Wanted > 0 && n.Ready == 0 && message == "" && slices.Contains(n.Replicas, "starting"):
+		return Warning, "its replicas are starting"
 	case n.Wanted > 0 && n.Ready == 0:
 		return Failing, cmp.Or(message, "no replica is ready")
 	case n.Errors >= manyErrors:

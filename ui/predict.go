@@ -200,7 +200,7 @@ func (s *Server) usualLoad(sys *topology.System) (plan.Load, error) {
 	if !errors.Is(err, plan.ErrNoWorkload) {
 		return plan.Load{}, refusedf("%w", err)
 	}
-	st, err := s.cfg.System.Status(time.Minute)
+	st, err := s.cfg.System.Present(time.Minute)
 	if err != nil {
 		return plan.Load{}, err
 	}

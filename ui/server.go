@@ -190,7 +190,7 @@ func (s *Server) node(id string) (*NodeDetail, error) {
 	if k := slices.IndexFunc(all, func(r orchestrate.ServiceStatus) bool { return r.Service == id }); k >= 0 {
 		d.Status = &all[k]
 	}
-	st, err := s.cfg.System.Status(frameWindow)
+	st, err := s.cfg.System.Present(frameWindow)
 	if err != nil {
 		return nil, err
 	}

@@ -20,8 +20,8 @@ type System interface {
 	Topology() *topology.System
 	// Planned is the same with the calibration beside the file, if there is one.
 	Planned() (*topology.System, error)
-	// Status is the system's state, with rates and latencies over the last window.
-	Status(window time.Duration) (observe.Status, error)
+	// Present is the system's state, with rates and latencies over the last window, and no trends.
+	Present(window time.Duration) (observe.Status, error)
 	// Window is everything that was observed between two instants.
 	Window(from, to time.Time) (*observe.Window, error)
 	// Replicas is what the orchestrator knows of each service.

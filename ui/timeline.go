@@ -69,11 +69,11 @@ func kindOf(what string) (kind EventKind, bad bool) {
 	switch {
 	case has("canary"):
 		return KindDeploy, has("rolled back")
-	case has("reload", "replac", "restored", "built"):
+	case has("reload", "replac", "restarting", "restored", "built"):
 		return KindDeploy, has("failed", "gave up")
 	case has("scaled", "limits"):
 		return KindScaling, false
-	case has("exited", "killed", "unready", "lost", "fail", "crash", "gave up", "giving up", "cut short", "cannot", "not start"):
+	case has("exited", "killed", "unready", "lost", "fail", "crash", "gave up", "giving up", "not ready", "never ready", "not alive", "cut short", "cannot", "not start"):
 		return KindFault, true
 	}
 	return KindReplica, false

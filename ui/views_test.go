@@ -57,6 +57,7 @@ func TestHealthOfServices(t *testing.T) {
 		"busy":             {NodeFigures{Wanted: 1, Ready: 1, Calls: Calls{Rate: 5}}, "", OK, ""},
 		"scaled to zero":   {NodeFigures{}, "", Idle, ""},
 		"none ready":       {NodeFigures{Wanted: 2}, "", Failing, "no replica is ready"},
+		"starting":         {NodeFigures{Wanted: 2, Replicas: []string{"starting", "starting"}}, "", Warning, "its replicas are starting"},
 		"none, and why":    {NodeFigures{Wanted: 2}, "exit status 1", Failing, "exit status 1"},
 		"one missing":      {NodeFigures{Wanted: 2, Ready: 1}, "", Warning, "1 of 2 replicas ready"},
 		"few errors":       {NodeFigures{Wanted: 1, Ready: 1, Calls: Calls{Rate: 5, Errors: 0.02}}, "", Warning, "2 % of the calls fail"},

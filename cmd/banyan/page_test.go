@@ -185,8 +185,8 @@ func pageInBrowser(t *testing.T, base, page string) {
 		{"/plan", `document.querySelector('h1')`},
 		{"/load", `document.body.innerText.includes('What was found') || document.querySelector('form')`},
 		{"/slos", `document.querySelector('#alerts')`},
-		{"/logs", `document.querySelectorAll('.log').length > 0`},
-		{"/traces", `document.querySelector('tbody a')`},
+		{"/log", `document.querySelectorAll('.log').length > 0`},
+		{"/trace", `document.querySelector('tbody a')`},
 		{"/timeline", `document.querySelectorAll('.events li').length > 2`},
 	} {
 		if err := chromedp.Do(ctx, chromedp.Navigate(base+view.path)); err != nil {

@@ -1,7 +1,7 @@
 package layout
 
 // settle is how often the ranks are aligned with their neighbours.
-const settle = 16
+const settle = 26
 
 // place gives each vertex its height: near those that it is linked to, in order, and at a distance from its neighbours.
 func (d *drawing) place(m Metrics) {
@@ -23,7 +23,7 @@ func (d *drawing) place(m Metrics) {
 	for i := range settle {
 		for k := range d.ranks {
 			switch {
-			case i >= settle-4: // at the end both sides count
+			case i >= settle-14: // at the end both sides count
 				d.align(d.ranks[k], m, true, true)
 			case i%2 == 0:
 				d.align(d.ranks[k], m, true, false)

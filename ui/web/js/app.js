@@ -19,8 +19,8 @@ const views = [
   { path: '/plan', name: 'Plan', view: PlanView },
   { path: '/load', name: 'Load test', view: LoadView },
   { path: '/slos', name: 'SLOs', view: SLOView },
-  { path: '/logs', name: 'Logs', view: LogsView, needs: 'logs' },
-  { path: '/traces', name: 'Traces', view: TracesView, needs: 'traces' },
+  { path: '/log', name: 'Logs', view: LogsView, needs: 'logs' },
+  { path: '/trace', name: 'Traces', view: TracesView, needs: 'traces' },
   { path: '/timeline', name: 'Timeline', view: TimelineView },
 ]
 
@@ -66,7 +66,7 @@ function App() {
         <span>${system}</span>
       <//>
       <nav aria-label="Views">
-        ${shown.map(v => html`<${Link} href=${v.path} aria-current=${v === current || (isNode && v.path === '/') || (trace && v.path === '/traces') ? 'page' : undefined}>${v.name}<//>`)}
+        ${shown.map(v => html`<${Link} href=${v.path} aria-current=${v === current || (isNode && v.path === '/') || (trace && v.path === '/trace') ? 'page' : undefined}>${v.name}<//>`)}
       </nav>
       <div class="right">
         ${store.frame && html`<span class="up muted">up ${span(store.frame.up_s)}</span>`}

@@ -82,7 +82,7 @@ export function LogsView() {
   const submit = e => {
     e.preventDefault()
     setQuery(typed)
-    history.replaceState(null, '', '/logs' + (typed ? '?query=' + encodeURIComponent(typed) : ''))
+    history.replaceState(null, '', '/log' + (typed ? '?query=' + encodeURIComponent(typed) : ''))
   }
   return html`<div class="head"><h1>Logs</h1><span class="muted">${found.asked ? date(found.to) : ''}</span></div>
     <section class="panel" aria-label="Logs">

@@ -70,7 +70,7 @@ function Decisions({ all }) {
       <td class="wrap">${d.error || d.why}</td><td class="n">${rate(d.requests)}</td><td class="n">${percent(d.cpu)}</td></tr>`)}</tbody></table></div>`}</section>`
 }
 
-const Stat = ({ name, value, note }) => html`<div class="tile"><dt>${name}</dt><dd>${value}${note && html`<small>${note}</small>`}</dd></div>`
+const Stat = ({ name, value, note, below }) => html`<div class="tile"><dt>${name}</dt><dd>${value}${note && html`<small>${note}</small>`}${below && html`<small class="below">${below}</small>`}</dd></div>`
 
 function Stats({ node, n }) {
   if (n.store) {
@@ -79,9 +79,9 @@ function Stats({ node, n }) {
     return html`<dl class="tiles"><${Stat} name="In" value=${rate(s.in_rate)} /><${Stat} name="Out" value=${rate(s.out_rate)} /><${Stat} name="Waiting" value=${number(s.waiting || 0)} />
       <${Stat} name="In flight" value=${number(s.in_flight || 0)} /><${Stat} name="Dead" value=${number(s.dead || 0)} /><${Stat} name="Oldest" value=${s.oldest_age_ns ? span(s.oldest_age_ns / 1e9) : '–'} /></dl>`
   }
-  return html`<dl class="tiles"><${Stat} name="Requests" value=${rate(n.rate)} note=${n.expected && n.expected.rate ? ' expected ' + rate(n.expected.rate) : ''} />
+  return html`<dl class="tiles"><${Stat} name="Requests" value=${rate(n.rate)} below=${n.expected && n.expected.rate ? 'expected ' + rate(n.expected.rate) : ''} />
     <${Stat} name="p50" value=${latency(n.p50_ms)} /><${Stat} name="p99" value=${latency(n.p99_ms)} /><${Stat} name="Errors" value=${percent(n.errors)} />
-    ${node.kind !== 'clients' && html`<${Stat} name="CPU" value=${cores(n.cores || 0)} note=${(n.limit_cores ? ' of ' + cores(n.limit_cores) : '') + (n.expected ? ' expected ' + cores(n.expected.cores) : '')} />`}
+    ${node.kind !== 'clients' && html`<${Stat} name="CPU" value=${cores(n.cores || 0)} note=${n.limit_cores ? ' of ' + cores(n.limit_cores) : ''} below=${n.expected ? 'expected ' + cores(n.expected.cores) : ''} />`}
     ${n.wanted ? html`<${Stat} name="Replicas" value=${n.ready} note=${' of ' + n.wanted} />` : ''}
     ${n.throttled > 0 && html`<${Stat} name="Held back" value=${percent(n.throttled)} />`}</dl>`
 }
@@ -115,8 +115,8 @@ export function NodeView({ id, store }) {
     <div class="head"><div><p class="crumb"><${Link} href="/">Map<//> <span aria-hidden="true">/</span> ${kindWord[node.kind]}${node.layer ? ' · ' + node.layer : ''}</p>
       <h1>${node.name} ${n && html`<${Health} health=${n.health} />`}</h1>${n && n.why && n.health !== 'ok' && html`<p class="why">${n.why}</p>`}
       ${chain(detail.callers, 'Called by')}${chain(detail.callees, 'Calls')}
-      ${(node.kind === 'service' || id === '@gateway') && html`<p class="chain">${store.features.logs && node.kind === 'service' && html`<${Link} href=${'/logs?query=' + encodeURIComponent('service=' + id)}>Logs<//> `}
-        ${store.features.traces && html`<${Link} href=${'/traces?service=' + encodeURIComponent(id.replace('@', ''))}>Traces<//>`}</p>`}</div>
+      ${(node.kind === 'service' || id === '@gateway') && html`<p class="chain">${store.features.logs && node.kind === 'service' && html`<${Link} href=${'/log?query=' + encodeURIComponent('service=' + id)}>Logs<//> `}
+        ${store.features.traces && html`<${Link} href=${'/trace?service=' + encodeURIComponent(id.replace('@', ''))}>Traces<//>`}</p>`}</div>
       ${!store_ && html`<${Ranges} value=${range} set=${setRange} />`}</div>
     ${n ? html`<${Stats} node=${node} n=${n} />` : html`<p class="muted">Nothing is measured of it.</p>`}
     ${n && !store_ && html`<section class="panel" aria-labelledby="charts"><h2 class="hidden" id="charts">Charts</h2><${Charts} query=${'node=' + encodeURIComponent(id)} range=${range} beat=${beat} use=${node.kind !== 'clients' && node.kind !== 'external'}

@@ -76,7 +76,7 @@ export function connect() {
     state.writable = hello.writable
     state.loadTests = hello.load_tests
     state.features = { logs: hello.logs, traces: hello.traces, alerts: hello.alerts }
-    take(hello.frame)
+    take({ ...hello.frame, events: [] }) // the time-line has them
     changed()
   })
   source.addEventListener('frame', e => {

@@ -57,7 +57,7 @@ function rowsOf(spans) {
 
 export function TraceView({ id }) {
   const { value: v, error } = useFetched('/traces/trace/' + encodeURIComponent(id), '')
-  if (error) return html`<h1>Trace</h1><p class="error" role="alert">${error}</p><p><${Link} href="/traces">All traces<//></p>`
+  if (error) return html`<h1>Trace</h1><p class="error" role="alert">${error}</p><p><${Link} href="/trace">All traces<//></p>`
   if (!v) return html`<p class="empty">Reading the trace.</p>`
   const rows = rowsOf(v.spans)
   const begin = Math.min(...v.spans.map(s => s.start))
@@ -66,9 +66,9 @@ export function TraceView({ id }) {
   for (const p of v.critical_path || []) own.set(p.span_id, (own.get(p.span_id) || 0) + p.duration)
   const share = at => 100 * at / (end - begin)
   const root = rows[0].s
-  return html`<div class="head"><div><p class="crumb"><${Link} href="/traces">Traces<//> <span aria-hidden="true">/</span> ${id.slice(0, 16)}</p><h1>${root.service} ${root.name}</h1>
+  return html`<div class="head"><div><p class="crumb"><${Link} href="/trace">Traces<//> <span aria-hidden="true">/</span> ${id.slice(0, 16)}</p><h1>${root.service} ${root.name}</h1>
       <p class="muted">${date(begin / 1e6)} ${clock(begin / 1e6)} · ${time((end - begin) / 1e6)} · ${plural(v.spans.length, 'span')}${root.kept ? ' · kept for: ' + root.kept : ''}</p></div>
-      <${Link} class="button" href=${'/logs?query=' + encodeURIComponent('trace_id=' + id)}>Logs<//></div>
+      <${Link} class="button" href=${'/log?query=' + encodeURIComponent('trace_id=' + id)}>Logs<//></div>
     <section class="panel" aria-label="Spans"><p class="keys"><span class="key"><span class="swatch" aria-hidden="true"></span>on the critical path</span><span class="key"><span class="swatch pale" aria-hidden="true"></span>beside it</span></p>
       <div class="wide" tabindex="0" role="group" aria-label="Spans over time"><table class="spans"><thead><tr><th scope="col">Span</th><th scope="col" class="n">Took</th><th scope="col" class="n">Critical</th><th scope="col">When</th></tr></thead>
       <tbody>${rows.map(({ s, depth }) => html`<tr key=${s.span_id}><th scope="row"><span class="indent" style=${{ paddingLeft: Math.min(depth, 12) * 14 + 'px' }}><${Link} href=${nodePath(s.service === 'gateway' ? '@gateway' : s.service)}>${s.service}<//> ${s.name}${s.error ? html` <span class="worse">failed${s.message ? ': ' + s.message : ''}</span>` : ''}</span></th>
