@@ -23,16 +23,15 @@ type fakeSystem struct {
 	observer *observe.Observer
 	start    time.Time
 
-	mu        sync.Mutex
-	now       time.Time
-	calls     map[[3]string]*observe.CallCounters // route, from, to
-	cpu       map[string]time.Duration
-	scaled    map[string]int
-	events    []orchestrate.Event
-	decisions []autoscale.Decision
-	stored    int64
-	broken    string // a service whose calls fail and whose replica is gone
-	rng       *rand.Rand
+	mu     sync.Mutex
+	now    time.Time
+	calls  map[[3]string]*observe.CallCounters // route, from, to
+	cpu    map[string]time.Duration
+	scaled map[string]int
+	events []orchestrate.Event
+	stored int64
+	broken string // a service whose calls fail and whose replica is gone
+	rng    *rand.Rand
 }
 
 var _ System = (*fakeSystem)(nil)

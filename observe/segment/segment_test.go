@@ -394,7 +394,7 @@ func TestRetention(t *testing.T) {
 		}
 	}
 	stop()
-	s, stop = running(t, cfg)
+	_, stop = running(t, cfg)
 	stop() // Run begins with retention
 	s, err := Open(Config{Dir: "store", FS: fs})
 	if err != nil {
