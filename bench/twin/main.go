@@ -96,7 +96,10 @@ func run(ctx context.Context, o options) (code int, err error) {
 	page := report(all)
 	fmt.Println(page)
 	if o.page != "" {
-		if err := os.WriteFile(filepath.Join(b.root, o.page), []byte(page), 0o644); err != nil {
+		if !filepath.IsAbs(o.page) {
+			o.page = filepath.Join(b.root, o.page)
+		}
+		if err := os.WriteFile(o.page, []byte(page), 0o644); err != nil {
 			return failed, err
 		}
 	}
