@@ -26,7 +26,8 @@ import (
 // TestPage runs a system and asks its page for everything that it offers: over HTTP, over the control socket, in a browser.
 func TestPage(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t, smallSystem)
+	// The plan is told what a request costs, so that it has something to show.
+	p := newPlace(t, strings.Replace(smallSystem, "    limits: {cpu: 1, memory: 128MiB}\n", "    limits: {cpu: 1, memory: 128MiB}\n    work: {cpu: 1ms}\n", 1))
 	out := p.must("up", "--detach")
 	if !strings.Contains(out, "page on http://127.0.0.1:") || strings.Contains(out, "token=") {
 		t.Errorf("up says of the page (the token is none of a log's business): %s", out)
@@ -182,7 +183,7 @@ func pageInBrowser(t *testing.T, base, page string) {
 		{"/services", `document.querySelectorAll('tbody tr').length > 4`},
 		{"/node/back", `document.querySelectorAll('.charts svg').length === 6`},
 		{"/node/%40gateway", `document.querySelectorAll('.charts svg').length > 6`},
-		{"/plan", `document.querySelector('h1')`},
+		{"/plan", `document.querySelector('.curve path.line')`},
 		{"/load", `document.body.innerText.includes('What was found') || document.querySelector('form')`},
 		{"/slos", `document.querySelector('#alerts')`},
 		{"/log", `document.querySelectorAll('.log').length > 0`},
