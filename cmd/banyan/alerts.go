@@ -268,16 +268,10 @@ for how long: before a change of a threshold wakes anybody.`,
 
 func (c *cli) printReplays(all []rules.Replay, now time.Time) {
 	for _, r := range all {
-		fired := 0
-		for _, f := range r.Fired {
-			if f.Labels.Get("severity") != "none" {
-				fired++
-			}
+		if r.Labels.Get("severity") == "none" { // the watchdog's always fires
+			continue
 		}
-		if fired == 0 && r.Pending == 0 && len(r.Fired) > 0 {
-			continue // the watchdog
-		}
-		fmt.Fprintf(c.out, "%s would have fired %s (%d evaluations, %d times pending only)\n", r.Title(), times(fired), r.Steps, r.Pending)
+		fmt.Fprintf(c.out, "%s would %s (%d evaluations, %d times pending only)\n", r.Title(), firedText(len(r.Fired)), r.Steps, r.Pending)
 		for _, f := range r.Fired {
 			end, length := "now", now.Sub(f.From)
 			if !f.To.IsZero() {
@@ -288,12 +282,12 @@ func (c *cli) printReplays(all []rules.Replay, now time.Time) {
 	}
 }
 
-func times(n int) string {
+func firedText(n int) string {
 	switch n {
 	case 0:
-		return "never"
+		return "never have fired"
 	case 1:
-		return "once"
+		return "have fired once"
 	}
-	return fmt.Sprintf("%d times", n)
+	return fmt.Sprintf("have fired %d times", n)
 }

@@ -190,8 +190,11 @@ func (m *Monitor) Replace(objectives []slo.Objective) error {
 func (m *Monitor) Mux() *http.ServeMux { return m.mux }
 
 // Handler serves the mux. Run waits for requests that are under way before it closes the store, and refuses those that come
-// later.
-func (m *Monitor) Handler() http.Handler { return m.requests.wrap(m.mux) }
+// later. What changes something is refused to web pages of other sites, whose visitors' browsers reach addresses that the
+// sites do not.
+func (m *Monitor) Handler() http.Handler {
+	return m.requests.wrap(http.NewCrossOriginProtection().Handler(m.mux))
+}
 
 // Store of the metrics.
 func (m *Monitor) Store() *metrics.Store { return m.store }

@@ -209,6 +209,15 @@ func TestMonitor(t *testing.T) {
 	if d, err := c.Destinations(ctx); err != nil || len(d) < 2 {
 		t.Errorf("destinations %+v, %v", d, err)
 	}
+	// A web page of another site cannot write.
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, server.URL+"/api/v1/write", strings.NewReader(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Origin", "http://evil.example.com")
+	if resp, err := http.DefaultClient.Do(req); err != nil || resp.StatusCode != http.StatusForbidden {
+		t.Errorf("a write from another site: %v, %v", resp, err)
+	}
 	for _, path := range []string{"/monitor/metrics", "/monitor/rules.yml", "/api/v1/rules", "/api/v1/targets"} {
 		resp, err := http.Get(server.URL + path)
 		if err != nil {

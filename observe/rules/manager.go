@@ -194,6 +194,11 @@ func (m *Manager) instant(ctx context.Context, query string, at time.Time) (prom
 	}
 	switch v := res.Value.(type) {
 	case promql.Vector:
+		for i := range v { // histograms go back to the engine's pool
+			if v[i].H != nil {
+				v[i].H = v[i].H.Copy()
+			}
+		}
 		return v, nil
 	case promql.Scalar:
 		return promql.Vector{{T: v.T, F: v.V, Metric: labels.EmptyLabels()}}, nil

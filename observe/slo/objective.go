@@ -67,12 +67,12 @@ func (o Objective) Bad(function, window string) string {
 	if o.Limit == 0 {
 		return fmt.Sprintf("sum(%s(banyan_gateway_requests_total{route=%q,%s}[%s]))", function, o.Route, failed, window)
 	}
-	// le is written as OpenMetrics does: 1.0, not 1.
-	le := strconv.FormatFloat(o.Limit.Seconds(), 'f', -1, 64)
-	if !strings.Contains(le, ".") {
-		le += ".0"
+	limit := strconv.FormatFloat(o.Limit.Seconds(), 'f', -1, 64)
+	le := fmt.Sprintf("le=%q", limit)
+	if !strings.Contains(limit, ".") { // Prometheus 3 and OpenMetrics write 1.0, Prometheus 2 writes 1
+		le = fmt.Sprintf("le=~%q", limit+"([.]0)?")
 	}
-	return fmt.Sprintf(`(sum(%[1]s(banyan_gateway_request_duration_seconds_count{route=%[2]q}[%[4]s])) - sum(%[1]s(banyan_gateway_request_duration_seconds_bucket{route=%[2]q,le=%[3]q}[%[4]s])))`,
+	return fmt.Sprintf(`(sum(%[1]s(banyan_gateway_request_duration_seconds_count{route=%[2]q}[%[4]s])) - sum(%[1]s(banyan_gateway_request_duration_seconds_bucket{route=%[2]q,%[3]s}[%[4]s])))`,
 		function, o.Route, le, window)
 }
 

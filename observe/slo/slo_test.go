@@ -52,6 +52,15 @@ func TestObjectives(t *testing.T) {
 	}
 }
 
+// The bucket of a limit is found however its bound is written.
+func TestBucketOfALimit(t *testing.T) {
+	for limit, want := range map[time.Duration]string{200 * time.Millisecond: `le="0.2"`, time.Second: `le=~"1([.]0)?"`, 1500 * time.Millisecond: `le="1.5"`} {
+		if got := (slo.Objective{Route: "home", Limit: limit}).Bad("rate", "5m"); !strings.Contains(got, want) {
+			t.Errorf("%v: %s: want %s", limit, got, want)
+		}
+	}
+}
+
 // The table of the SRE workbook, and what becomes of it for other windows and targets.
 func TestBurns(t *testing.T) {
 	text := func(o slo.Objective) string {
