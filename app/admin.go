@@ -20,7 +20,8 @@ func (a *App) serveMetrics(ctx context.Context) error {
 		t.mount(mux)
 	}
 	mux.Handle("/", a.rest())
-	srv := &http.Server{Handler: ownNames(a.metrics.Addr(), mux), ReadHeaderTimeout: 10 * time.Second}
+	// Nor do pages of other sites change anything: a browser says where a request comes from.
+	srv := &http.Server{Handler: ownNames(a.metrics.Addr(), http.NewCrossOriginProtection().Handler(mux)), ReadHeaderTimeout: 10 * time.Second}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
