@@ -191,7 +191,7 @@ func TestBadSystems(t *testing.T) {
 		code           int
 		want           []string
 	}{
-		{"exits at once", service("run: [SELF], env: {BANYAN_TEST_SERVICE: exits}, health: {ready: {deadline: 2s}}"), 1, []string{"web", "exit", "3", "no licence found"}},
+		{"exits at once", service("run: [SELF], env: {BANYAN_TEST_SERVICE: exits}, health: {ready: {deadline: 20s}}"), 1, []string{"web", "exit", "3", "no licence found"}},
 		{"never ready", service("run: [SELF], env: {BANYAN_TEST_SERVICE: never}, health: {ready: {path: /healthz, deadline: 1s}}"), 1, []string{"web", "ready"}},
 		{"wrong port", service("run: [SELF], env: {BANYAN_TEST_SERVICE: wrong-port}, health: {ready: {path: /healthz, deadline: 1s}}"), 1, []string{"web", "PORT"}},
 		{"missing binary", service("run: ./no-such-program"), 1, []string{"web", "no-such-program"}},
