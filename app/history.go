@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -77,14 +78,8 @@ func (a *App) learnFrom(service string, step time.Duration) []float64 {
 		rates = series.Steps(step, now, n)
 	}
 	recorded := a.recorded(service, step).Steps(step, now, n)
-	if len(recorded) > len(rates) {
-		rates, recorded = recorded, rates
-		for i, v := range recorded { // the file's, where nothing was recorded
-			if at := len(rates) - len(recorded) + i; math.IsNaN(rates[at]) {
-				rates[at] = v
-			}
-		}
-		return rates
+	if missing := len(recorded) - len(rates); missing > 0 { // before the file begins
+		rates = append(slices.Repeat([]float64{math.NaN()}, missing), rates...)
 	}
 	for i, v := range recorded {
 		if !math.IsNaN(v) {
