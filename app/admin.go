@@ -3,6 +3,8 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -19,9 +21,15 @@ func (a *App) serveMetrics(ctx context.Context) error {
 	if t := a.telemetry.Load(); t != nil {
 		t.mount(mux)
 	}
+	if !a.KeepsLogs() {
+		mux.Handle("/logs/", notKept("logs"))
+	}
+	if !a.KeepsTraces() {
+		mux.Handle("/traces/", notKept("traces"))
+	}
 	mux.Handle("/", a.rest())
 	// Nor do pages of other sites change anything: a browser says where a request comes from.
-	srv := &http.Server{Handler: ownNames(a.metrics.Addr(), http.NewCrossOriginProtection().Handler(mux)), ReadHeaderTimeout: 10 * time.Second}
+	srv := &http.Server{Handler: ownNames(a.metrics.Addr(), http.NewCrossOriginProtection().Handler(timely(mux))), ReadHeaderTimeout: 10 * time.Second}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -35,6 +43,48 @@ func (a *App) serveMetrics(ctx context.Context) error {
 	}
 	<-done
 	return nil
+}
+
+// notKept answers in the place of what is off, or could not be opened.
+func notKept(what string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusNotFound)
+		fmt.Fprintf(w, "{\"error\":\"this system keeps no %s: see '%s' in its file, and its log\"}\n", what, what)
+	})
+}
+
+// bodyTime is how long a client may take to send a request's body. Few of those who send records are read at once, and one that stopped must
+// not keep the others out.
+const bodyTime = time.Minute
+
+// timely bounds how long bodies may take; what the answer takes is another matter.
+func timely(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			control := http.NewResponseController(w)
+			if err := control.SetReadDeadline(time.Now().Add(bodyTime)); err == nil {
+				// The server goes on by the request that it knows: it must find its own body there.
+				r = r.WithContext(r.Context())
+				r.Body = &timelyBody{r.Body, control}
+			}
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// timelyBody lifts the bound once all has been read.
+type timelyBody struct {
+	io.ReadCloser
+	control *http.ResponseController
+}
+
+func (b *timelyBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		_ = b.control.SetReadDeadline(time.Time{}) // it could be set
+	}
+	return n, err
 }
 
 // rest answers what nothing else on the admin address does: Prometheus's API where it has the path, and the page.

@@ -75,20 +75,21 @@ type Page interface {
 
 // App is a system that runs on this machine. New prepares it, Run runs it.
 type App struct {
-	cfg      Config
-	system   atomic.Pointer[topology.System] // what runs; Reload replaces it
-	reload   sync.Mutex                      // held by Reload
-	gateway  *gateway.Gateway
-	caches   map[string]*cache.Server // the embedded ones
-	bus      atomic.Pointer[bus.Bus]  // nil: there is none, or not yet
-	tables   atomic.Pointer[store.Store]
-	orch     *orchestrate.Orchestrator
-	canaries canaryJournal
-	observer *observe.Observer
-	pulses   *observe.Pulses
-	scaler   *autoscale.Controller // nil where no service is scaled
-	page     Page                  // nil: none
-	metrics  net.Listener
+	cfg          Config
+	system       atomic.Pointer[topology.System] // what runs; Reload replaces it
+	reload       sync.Mutex                      // held by Reload
+	gateway      *gateway.Gateway
+	caches       map[string]cache.Nodes    // the embedded ones
+	bus          atomic.Pointer[bus.Nodes] // nil: there is none, or not yet
+	tables       atomic.Pointer[store.Store]
+	tableHistory tableHistory
+	orch         *orchestrate.Orchestrator
+	canaries     canaryJournal
+	observer     *observe.Observer
+	pulses       *observe.Pulses
+	scaler       *autoscale.Controller // nil where no service is scaled
+	page         Page                  // nil: none
+	metrics      net.Listener
 	// monitoring is the configuration of monitor, nil where nothing is kept; monitor is nil then too, or if it could not be
 	// opened.
 	monitoring *monitor.Config
@@ -141,7 +142,7 @@ func New(cfg Config) (*App, error) {
 	a.orch, err = orchestrate.New(orchestrate.Config{
 		System: ownServices(cfg.System), Root: cfg.System.Dir, Dir: cfg.Dir, Log: cfg.Log, Balancer: balancer{a.gateway, cfg.System.Zone},
 		Env: func(service, replica string) []string {
-			env := append(environ(a.system.Load(), service, a.gateway.EdgeURL, a.cacheURL), a.busEnviron(service)...)
+			env := append(environ(a.system.Load(), service, a.gateway.EdgeURL, a.cacheURL, a.cacheAddresses), a.busEnviron(service)...)
 			return append(append(env, a.tablesEnviron(service)...), a.telemetryEnviron(service, replica)...)
 		},
 		Output: a.output,
@@ -303,7 +304,15 @@ func (a *App) serve(ctx context.Context, socket net.Listener) error {
 	}
 
 	var inner errgroup.Group
-	inner.Go(func() error { return a.guard("orchestrate", a.runServices(ctx)) })
+	inner.Go(func() error {
+		if err := a.guard("bus", stopped(ctx, a.awaitBus(ctx))); err != nil || ctx.Err() != nil {
+			return err
+		}
+		if err := a.guard("caches", stopped(ctx, a.awaitCaches(ctx))); err != nil || ctx.Err() != nil {
+			return err
+		}
+		return a.guard("orchestrate", a.runServices(ctx))
+	})
 	inner.Go(func() error { return a.announce(ctx) })
 	inner.Go(func() error { return a.guard("autoscale", a.runAutoscaler(ctx)) })
 	err := inner.Wait()
@@ -361,7 +370,7 @@ func (a *App) endpoints() (all []string) {
 		all = append(all, "tcp "+t.Name+" on "+a.gateway.TCPAddr(t.Name).String())
 	}
 	for _, name := range a.cacheNames() {
-		all = append(all, "cache "+name+" on "+a.cacheURL(name)+keptText(a.caches[name].Persists()))
+		all = append(all, "cache "+name+" on "+a.cacheURL(name)+clusterText(a.cfg.System.Caches[name])+keptText(a.caches[name].Persists()))
 	}
 	return slices.Concat(all, a.busEndpoints(), a.tableEndpoints(), a.telemetryEndpoints())
 }

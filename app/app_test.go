@@ -43,8 +43,8 @@ func TestUnsupportedNamesEveryBlock(t *testing.T) {
 	if err := Unsupported(parse(t, twoServices)); err != nil {
 		t.Errorf("services alone: %v", err)
 	}
-	err := Unsupported(parse(t, twoServices+"tables: {t: {key: id}}\nfunctions: {f: {run: x, on: {every: 1m}}}\nqueues: {q: {}, r: {durability: replicated}}\ncaches: {c: {}}\ntopics: {k: {engine: kafka, url: \"kafka://k\"}}\n"))
-	for _, want := range []string{"functions: not supported yet", "tables.t: the name of a table has 3 characters or more", "queues.r: durability replicated: not supported yet", "topics.k: engine kafka: not supported yet"} {
+	err := Unsupported(parse(t, twoServices+"tables: {t: {key: id}}\nfunctions: {f: {run: x, on: {every: 1m}}}\nqueues: {q: {}, r: {durability: replicated, consumers: {web: 1}, push: {web: /x}, inbox: 1h}}\ncaches: {c: {}}\n"))
+	for _, want := range []string{"functions: not supported yet", "tables.t: the name of a table has 3 characters or more", "queues.r.inbox: not supported yet"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: want %s", err, want)
 		}
@@ -58,8 +58,10 @@ func TestEnvironNamesWhatIsUsed(t *testing.T) {
 	text := strings.Replace(twoServices, "uses: [word-list]", "uses: [word-list, caches.products, caches.sessions]", 1) +
 		"caches: {products: {}, sessions: {}}\n"
 	got := environ(parse(t, text), "web", func(from, to string) string { return "http://" + from + "." + to },
-		func(name string) string { return "redis://" + name })
-	want := []string{"WORD_LIST_URL=http://web.word-list", "REDIS_URL=redis://products", "PRODUCTS_REDIS_URL=redis://products", "SESSIONS_REDIS_URL=redis://sessions"}
+		func(name string) string { return "redis://" + name },
+		func(name string) []string { return map[string][]string{"products": {"a:1", "b:2"}}[name] })
+	want := []string{"WORD_LIST_URL=http://web.word-list", "REDIS_URL=redis://products", "REDIS_NODES=a:1,b:2", "PRODUCTS_REDIS_URL=redis://products",
+		"PRODUCTS_REDIS_NODES=a:1,b:2", "SESSIONS_REDIS_URL=redis://sessions"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}

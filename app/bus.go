@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,28 +21,59 @@ import (
 
 // unsupportedBus says which queues and topics of a valid file can't be run.
 func unsupportedBus(sys *topology.System) (parts []string) {
+	several := busNodes(sys) > 1
 	for _, name := range slices.Sorted(maps.Keys(sys.Queues)) {
-		if q := sys.Queues[name]; q.Durability == string(broker.Replicated) && q.Engine == "embedded" {
-			parts = append(parts, "queues."+name+": durability replicated: not supported yet; durable is what one node can do")
+		if q := sys.Queues[name]; several && q.Engine == "embedded" && q.Inbox > 0 {
+			parts = append(parts, "queues."+name+".inbox: not supported yet beside 'durability: replicated'")
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(sys.Topics)) {
-		switch t := sys.Topics[name]; {
-		case t.Engine == "kafka":
-			parts = append(parts, "topics."+name+": engine kafka: not supported yet")
-		case t.Durability == string(broker.Replicated) && t.Engine == "embedded":
-			parts = append(parts, "topics."+name+": durability replicated: not supported yet; durable is what one node can do")
+		if t := sys.Topics[name]; several && t.Inbox > 0 {
+			parts = append(parts, "topics."+name+".inbox: not supported yet beside 'durability: replicated'")
 		}
 	}
 	return parts
+}
+
+// busNodes is how many nodes the queues and topics of a file take: three if one of them is to be replicated.
+func busNodes(sys *topology.System) int {
+	for _, q := range sys.Queues {
+		if q.Engine == "embedded" && q.Durability == string(broker.Replicated) {
+			return 3
+		}
+	}
+	for _, t := range sys.Topics {
+		if t.Engine == "embedded" && t.Durability == string(broker.Replicated) {
+			return 3
+		}
+	}
+	return 1
+}
+
+// busReady bounds how long the nodes of the bus may take to come together; they need a few seconds.
+const busReady = time.Minute
+
+// awaitBus waits until the queues serve, so that services find them do.
+func (a *App) awaitBus(ctx context.Context) error {
+	b := a.bus.Load()
+	if b == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, busReady)
+	defer cancel()
+	return b.Ready(ctx)
 }
 
 // openBus reads what the queues and topics hold, and opens their addresses, if the file has any.
 func (a *App) openBus() error {
 	sys := a.cfg.System
 	queues, topics := bus.FromFile(sys)
-	if a.cfg.GatewayOnly || len(queues)+len(topics) == 0 {
+	if a.cfg.GatewayOnly || len(queues)+len(topics)+len(sys.Sagas) == 0 {
 		return nil
+	}
+	sagas, err := bus.SagasFromFile(sys)
+	if err != nil {
+		return err
 	}
 	dir := filepath.Join(a.cfg.Dir, "data", "bus")
 	secret, err := webhookSecret(dir)
@@ -48,31 +81,53 @@ func (a *App) openBus() error {
 		return err
 	}
 	for name, q := range queues {
-		q.Push = a.pushes("queues."+name, sys.Queues[name].Push, sys.Queues[name].Consumers)
+		q.Push = a.pushes("queues."+name, sys.Queues[name].Push, sys.Queues[name].Consumers, sys.Queues[name].Inbox.Std())
 		queues[name] = q
 	}
 	for name, t := range topics {
-		t.Push = a.pushes("topics."+name, sys.Topics[name].Push, sys.Topics[name].Consumers)
+		if from := sys.Topics[name].From; from != nil {
+			t.From = a.outbox(from.Table)
+		}
+		t.Push = a.pushes("topics."+name, sys.Topics[name].Push, sys.Topics[name].Consumers, sys.Topics[name].Inbox.Std())
 		topics[name] = t
 	}
-	b, err := bus.New(bus.Config{Dir: dir, Queues: queues, Topics: topics, Secret: secret, Log: a.cfg.Log})
+	b, err := bus.NewNodes(bus.Config{Dir: dir, Queues: queues, Topics: topics, Sagas: sagas, ServiceURL: a.sagaCalls(sys), Secret: secret, Log: a.cfg.Log}, busNodes(sys))
 	if err != nil {
 		return err
 	}
 	if err := b.Listen(); err != nil {
 		return err
 	}
-	a.bus.Store(b)
+	a.bus.Store(&b)
 	return nil
+}
+
+// sagaCalls says where sagas call a service: at the gateway, while a replica is ready, so that no attempt is used up while
+// none is; or where one that is scaled to zero wakes by the call.
+func (a *App) sagaCalls(sys *topology.System) func(saga, service string) string {
+	ready := map[string]func() int{}
+	for _, v := range sys.Sagas {
+		for _, service := range v.Calls() {
+			ready[service] = remembered(time.Second, func() int { return a.readyReplicas(service) })
+		}
+	}
+	return func(saga, service string) string {
+		s := a.system.Load().Services[service]
+		asleep := s != nil && s.Replicas.Min == 0
+		if count := ready[service]; count == nil || count() == 0 && !asleep {
+			return ""
+		}
+		return a.gateway.EdgeURL("sagas."+saga, service)
+	}
 }
 
 // pushes says whom a queue or topic pushes to: the service's replicas, by the gateway, as many deliveries at once as all
 // replicas handle together.
-func (a *App) pushes(from string, paths map[string]string, consumers map[string]int) (all []bus.Push) {
+func (a *App) pushes(from string, paths map[string]string, consumers map[string]int, inbox time.Duration) (all []bus.Push) {
 	for service, path := range paths {
 		replicas := remembered(time.Second, func() int { return a.readyReplicas(service) })
 		all = append(all, bus.Push{
-			Name: service,
+			Name: service, Inbox: inbox,
 			URL: func() string {
 				if url := a.gateway.EdgeURL(from, service); url != "" {
 					return url + path
@@ -91,6 +146,21 @@ func (a *App) pushes(from string, paths map[string]string, consumers map[string]
 		})
 	}
 	return all
+}
+
+// outbox has the changes of a table get into a topic.
+func (a *App) outbox(table string) *bus.Outbox {
+	return &bus.Outbox{Table: table, Changes: func(ctx context.Context, behind uint64, limit int) (all []bus.Change, err error) {
+		s := a.tables.Load()
+		if s == nil {
+			return nil, nil // not yet
+		}
+		changes, err := s.Changes(ctx, table, behind, limit)
+		for _, c := range changes {
+			all = append(all, bus.Change{Sequence: c.Sequence, At: c.At, Kind: c.Kind, Key: c.Key, Record: c.Record})
+		}
+		return all, err
+	}}
 }
 
 func (a *App) readyReplicas(service string) (n int) {
@@ -155,17 +225,73 @@ func (a *App) busEndpoints() (all []string) {
 	if b == nil {
 		return nil
 	}
-	all = append(all, "queues and topics on "+b.NATSURL()+" and "+b.HTTPURL())
+	sys := a.system.Load()
+	what := "queues and topics"
+	if len(sys.Sagas) > 0 {
+		what = "queues, topics and sagas"
+	}
+	if n := len(*b); n > 1 {
+		what += fmt.Sprintf(" of %d nodes", n)
+	}
+	all = append(all, what+" on "+b.NATSURL()+" and "+b.HTTPURL())
 	for _, s := range b.Broker().Status() {
 		if s.Declared && s.Durability != broker.Durable {
 			all = append(all, "queue "+s.Name+" is "+s.Label)
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(sys.Topics)) {
+		if engine := sys.Topics[name].Engine; engine != "embedded" {
+			all = append(all, "topic "+name+" is at "+engine)
+		}
+	}
 	return all
 }
 
+// kafkaEnviron is what a service finds of a topic of Kafka, in the words of Kafka's clients: where the brokers are, how to say who one is,
+// and what the topic is called there (ORDERS_KAFKA_TOPIC).
+func kafkaEnviron(name, text string, path func(string) string) []string {
+	u, err := topology.ParseKafkaURL(text)
+	if err != nil {
+		return nil // the file was checked
+	}
+	protocol := "PLAINTEXT"
+	if u.TLS {
+		protocol = "SSL"
+	}
+	if u.Topic == "" {
+		u.Topic = name
+	}
+	env := []string{strings.TrimSuffix(VariableOf(name), "_URL") + "_KAFKA_TOPIC=" + u.Topic, "KAFKA_BOOTSTRAP_SERVERS=" + strings.Join(u.Brokers, ",")}
+	if u.SASL != "" {
+		protocol = "SASL_" + protocol
+		if u.PasswordEnv != "" {
+			u.Password = os.Getenv(u.PasswordEnv)
+		}
+		env = append(env, "KAFKA_SASL_MECHANISM="+strings.ToUpper(u.SASL), "KAFKA_SASL_USERNAME="+u.User, "KAFKA_SASL_PASSWORD="+u.Password)
+	}
+	for _, f := range []struct{ variable, file string }{{"CA", u.CA}, {"CERTIFICATE", u.Cert}, {"KEY", u.Key}} {
+		if f.file != "" {
+			env = append(env, "KAFKA_SSL_"+f.variable+"_LOCATION="+path(f.file))
+		}
+	}
+	return append(env, "KAFKA_SECURITY_PROTOCOL="+protocol)
+}
+
+// firstOfEach leaves out variables that stand there already.
+func firstOfEach(env []string) (out []string) {
+	seen := map[string]bool{}
+	for _, v := range env {
+		name, _, _ := strings.Cut(v, "=")
+		if !seen[name] {
+			out = append(out, v)
+		}
+		seen[name] = true
+	}
+	return out
+}
+
 // busEnviron is what a service finds in its environment of the queues and topics that it uses or handles: NATS_URL, BUS_URL, the
-// URL of each (PAYMENTS_QUEUE_URL, ORDER_PLACED_TOPIC_URL), and, where messages are pushed to it, the secret that they are signed
+// URL of each (PAYMENTS_QUEUE_URL, ORDER_PLACED_TOPIC_URL, and CHECKOUT_SAGA_URL of a saga), of topics of Kafka where that is, and, where messages are pushed to it, the secret that they are signed
 // with.
 func (a *App) busEnviron(service string) (env []string) {
 	sys := a.system.Load()
@@ -175,9 +301,12 @@ func (a *App) busEnviron(service string) (env []string) {
 	}
 	b := a.bus.Load()
 	natsURL, pushed := "", false
+	var kafka []string
 	add := func(kind, name, engine, url string) {
-		if engine == "embedded" && b != nil {
+		if b != nil && (engine == "embedded" || kind == "topic") {
 			env = append(env, VariableOf(name+"-"+kind)+"="+b.HTTPURL()+"/"+kind+"s/"+name)
+		}
+		if engine == "embedded" && b != nil {
 			url = b.NATSURL()
 		}
 		if natsURL == "" && engine != "kafka" {
@@ -195,9 +324,18 @@ func (a *App) busEnviron(service string) (env []string) {
 		t := sys.Topics[name]
 		if slices.Contains(svc.Uses, "topics."+name) || t.Consumers[service] > 0 {
 			add("topic", name, t.Engine, t.URL)
+			if t.Engine == "kafka" {
+				kafka = append(kafka, kafkaEnviron(name, t.URL, sys.Path)...)
+			}
 			pushed = pushed || t.Push[service] != ""
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(sys.Sagas)) {
+		if b != nil && slices.Contains(svc.Uses, "sagas."+name) {
+			env = append(env, VariableOf(name+"-saga")+"="+b.HTTPURL()+"/sagas/"+name)
+		}
+	}
+	env = append(env, firstOfEach(kafka)...)
 	if natsURL != "" {
 		env = append(env, "NATS_URL="+natsURL)
 	}

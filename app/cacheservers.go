@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"time"
 
 	"github.com/banyanhq/banyan/app/control"
 	"github.com/banyanhq/banyan/cache"
@@ -18,8 +20,8 @@ import (
 const cacheLoops = 4
 
 // newCacheServers prepares the caches of the file that are embedded.
-func newCacheServers(sys *topology.System, stateDir string, log *slog.Logger) (map[string]*cache.Server, error) {
-	servers := map[string]*cache.Server{}
+func newCacheServers(sys *topology.System, stateDir string, log *slog.Logger) (map[string]cache.Nodes, error) {
+	servers := map[string]cache.Nodes{}
 	for name, v := range sys.Caches {
 		if v.Engine != "embedded" {
 			continue
@@ -28,10 +30,14 @@ func newCacheServers(sys *topology.System, stateDir string, log *slog.Logger) (m
 		if err != nil {
 			return nil, err
 		}
-		s, err := cache.New(cache.Config{
-			Listen: "127.0.0.1:0", Memory: int64(v.Memory), TTL: v.TTL.Std(), Loops: min(cacheLoops, runtime.GOMAXPROCS(0)), Log: log.With("cache", name),
+		loops := min(cacheLoops, runtime.GOMAXPROCS(0))
+		if v.Nodes > 1 {
+			loops = 1
+		}
+		s, err := cache.NewNodes(cache.Config{
+			Listen: "127.0.0.1:0", Memory: int64(v.NodeMemory()), TTL: v.TTL.Std(), Loops: loops, Log: log.With("cache", name),
 			Persist: CachePersist(sys, name, stateDir), Origins: origins,
-		})
+		}, cache.Shape{Nodes: v.Nodes, Replicas: v.Replicas, HotReads: v.HotReads.Std(), Dir: filepath.Join(stateDir, "data", "caches", name)})
 		if err != nil {
 			return nil, fmt.Errorf("caches.%s: %w", name, err)
 		}
@@ -101,10 +107,44 @@ func (a *App) cacheURL(name string) string {
 		return v.URL
 	}
 	if s := a.caches[name]; s != nil {
-		return "redis://" + s.Addr().String()
+		return "redis://" + s.Addresses()[0]
 	}
 	return ""
 }
+
+// cacheAddresses are those of all nodes of a cache; nil where it is no cluster.
+func (a *App) cacheAddresses(name string) []string {
+	if s := a.caches[name]; len(s) > 1 {
+		return s.Addresses()
+	}
+	return nil
+}
+
+// clusterText says that a cache runs on several nodes.
+func clusterText(v *topology.Cache) string {
+	switch {
+	case v.Nodes <= 1:
+		return ""
+	case v.Replicas == 0:
+		return fmt.Sprintf(", a cluster of %d nodes", v.Nodes)
+	}
+	return fmt.Sprintf(", a cluster of %d nodes with %d of them as replicas", v.Nodes, v.Nodes-v.Primaries())
+}
+
+// awaitCaches waits until the caches serve, so that services find them do.
+func (a *App) awaitCaches(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, cachesReady)
+	defer cancel()
+	for _, name := range a.cacheNames() {
+		if err := a.caches[name].Ready(ctx); err != nil {
+			return fmt.Errorf("caches.%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// cachesReady bounds how long the nodes of caches may take to come together; they need about a second.
+const cachesReady = time.Minute
 
 // cacheNames are the embedded caches in order.
 func (a *App) cacheNames() (names []string) {
@@ -121,27 +161,34 @@ func (a *App) CacheServers() []control.CacheServerStatus {
 	for _, name := range a.cacheNames() {
 		s := a.caches[name]
 		st := s.Stats()
-		all = append(all, control.CacheServerStatus{Cache: name, Address: s.Addr().String(), HitRatio: st.HitRatio(), Stats: st})
+		all = append(all, control.CacheServerStatus{Cache: name, Address: s.Addresses()[0], HitRatio: st.HitRatio(), Stats: st, Nodes: s.Status(),
+			Hot: s.Hot(hotShown), Curve: s.Curve()})
 	}
 	return all
 }
 
-// cacheHits is the share of lookups, by cache, that found their key between two readings.
-func cacheHits(before, after []control.CacheServerStatus) map[string]float64 {
+// hotShown is how many hot keys of each cache a status has.
+const hotShown = 3
+
+// cacheCounts are, by cache, the share of lookups that found their key between two readings, and the commands of a share of the time
+// between them.
+func cacheCounts(before, after []control.CacheServerStatus, share float64) (ratios, commands map[string]float64) {
 	was := map[string]cache.Stats{}
 	for _, c := range before {
 		was[c.Cache] = c.Stats
 	}
-	var ratios map[string]float64
+	ratios, commands = map[string]float64{}, map[string]float64{}
 	for _, c := range after {
 		hits, misses := c.Hits-was[c.Cache].Hits, c.Misses-was[c.Cache].Misses
-		if hits < 0 || misses < 0 || hits+misses == 0 { // the counters began anew, or there was nothing to count
+		if hits < 0 || misses < 0 || c.Commands < was[c.Cache].Commands { // the counters began anew
 			continue
 		}
-		if ratios == nil {
-			ratios = map[string]float64{}
+		if hits+misses > 0 {
+			ratios[c.Cache] = float64(hits) / float64(hits+misses)
 		}
-		ratios[c.Cache] = float64(hits) / float64(hits+misses)
+		if n := c.Commands - was[c.Cache].Commands; n > 0 {
+			commands[c.Cache] = float64(n) * share
+		}
 	}
-	return ratios
+	return ratios, commands
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/banyanhq/banyan/atomicfile"
 	"github.com/banyanhq/banyan/load"
 	"github.com/banyanhq/banyan/plan"
 	"github.com/banyanhq/banyan/queueing"
@@ -42,6 +43,7 @@ func WriteCalibration(file string, c *plan.Calibrated) error {
 		fmt.Fprintf(&b, "    %q: %.5g\n", route, k.Rates[route])
 	}
 	writeVariation(&b, k)
+	writeTables(&b, c.Tables)
 	fmt.Fprintln(&b, "demands:")
 	for _, route := range slices.Sorted(maps.Keys(c.Demands)) {
 		fmt.Fprintf(&b, "  %q:\n", route)
@@ -49,10 +51,30 @@ func WriteCalibration(file string, c *plan.Calibrated) error {
 			fmt.Fprintf(&b, "    %s: {%s}\n", svc, demandText(c.Demands[route][svc]))
 		}
 	}
-	if err := writeFile(file, b.Bytes()); err != nil {
+	if err := atomicfile.Replace(file, b.Bytes(), 0o644); err != nil {
 		return fmt.Errorf("writing the calibration: %w", err)
 	}
 	return nil
+}
+
+// writeTables writes what operations on tables cost.
+func writeTables(b *bytes.Buffer, tables map[string]*topology.Table) {
+	if len(tables) > 0 {
+		fmt.Fprintln(b, "tables:")
+	}
+	for _, name := range slices.Sorted(maps.Keys(tables)) {
+		t := tables[name]
+		var costs []string
+		for _, c := range []struct {
+			key  string
+			cost *topology.Cost
+		}{{"read", t.Read}, {"write", t.Write}, {"follow", t.Follow}} {
+			if c.cost != nil {
+				costs = append(costs, fmt.Sprintf("%s: {cpu: %s, delay: %s}", c.key, c.cost.CPU, c.cost.Delay))
+			}
+		}
+		fmt.Fprintf(b, "  %s: {%s}\n", name, strings.Join(append(costs, "fsync: "+t.Fsync.String()), ", "))
+	}
 }
 
 // writeVariation writes what was found besides demands.
@@ -89,6 +111,9 @@ func writeVariation(b *bytes.Buffer, k *topology.Calibration) {
 // demandText writes a demand as a YAML flow map, without what is nothing.
 func demandText(d *topology.Demand) string {
 	text := fmt.Sprintf("visits: %.5g", d.Visits)
+	if d.Writes != nil {
+		text += fmt.Sprintf(", writes: %.4g%%", 100*float64(*d.Writes))
+	}
 	for _, f := range []struct {
 		key string
 		d   topology.Duration

@@ -41,6 +41,10 @@ func Measure(ctx context.Context, stateDir string, sys *topology.System, cfg loa
 	if err != nil {
 		return nil, err
 	}
+	tablesBefore, err := client.TableUsage(ctx)
+	if err != nil {
+		return nil, err
+	}
 	cfg.Target, cfg.Workload, cfg.Dir = "http://"+info.Address, sys.Workload, sys.Dir
 	result, err := load.Run(ctx, cfg)
 	if err != nil {
@@ -79,9 +83,22 @@ func Measure(ctx context.Context, stateDir string, sys *topology.System, cfg loa
 	if err != nil {
 		return nil, err
 	}
-	run.Measurement.CacheHits = cacheHits(storedBefore, stored)
+	run.Measurement.CacheHits, run.Measurement.CacheCommands = cacheCounts(storedBefore, stored, measuredShare(result.Warmup, result.Duration))
+	tables, err := client.TableUsage(late)
+	if err != nil {
+		return nil, err
+	}
+	run.Measurement.Tables = tableMeasurements(sys, tablesBefore, tables, result.Warmup, result.Duration)
 	run.Measurement.Pulses = pulseSteps(pulses, sys.Routes)
 	return run, nil
+}
+
+// measuredShare is the share of what was counted since before the warm-up that belongs to the measurement: the warm-up's rate is taken to go on.
+func measuredShare(warmup, length time.Duration) float64 {
+	if length <= 0 {
+		return 0
+	}
+	return length.Seconds() / (warmup + length).Seconds()
 }
 
 // pulseSteps turns readings into differences; routes are named in the order of the file.

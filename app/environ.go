@@ -7,8 +7,10 @@ import (
 )
 
 // environ returns what a service finds in its environment beside what the orchestrator gives every replica: the URL of
-// each service that it uses, and of each cache; that of the first cache is REDIS_URL as well.
-func environ(sys *topology.System, service string, edgeURL func(from, to string) string, cacheURL func(name string) string) []string {
+// each service that it uses, and of each cache; that of the first cache is REDIS_URL as well. Of a cache that is a cluster the
+// URL is that of one node, by which clients find the others, and all addresses stand in a variable that ends with _NODES.
+func environ(sys *topology.System, service string, edgeURL func(from, to string) string, cacheURL func(name string) string,
+	cacheNodes func(name string) []string) []string {
 	svc := sys.Services[service]
 	if svc == nil {
 		return nil
@@ -24,11 +26,17 @@ func environ(sys *topology.System, service string, edgeURL func(from, to string)
 			continue
 		}
 		if url := cacheURL(name); url != "" {
-			if first {
-				env = append(env, "REDIS_URL="+url)
+			prefixes := []string{"REDIS", strings.TrimSuffix(VariableOf(name+"-redis"), "_URL")}
+			if !first {
+				prefixes = prefixes[1:]
 			}
 			first = false
-			env = append(env, VariableOf(name+"-redis")+"="+url)
+			for _, p := range prefixes {
+				env = append(env, p+"_URL="+url)
+				if nodes := cacheNodes(name); len(nodes) > 0 {
+					env = append(env, p+"_NODES="+strings.Join(nodes, ","))
+				}
+			}
 		}
 	}
 	return env

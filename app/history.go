@@ -16,6 +16,7 @@ import (
 	"github.com/banyanhq/banyan/autoscale/replay"
 	"github.com/banyanhq/banyan/forecast"
 	"github.com/banyanhq/banyan/observe"
+	"github.com/banyanhq/banyan/policy"
 	"github.com/banyanhq/banyan/topology"
 )
 
@@ -26,7 +27,7 @@ const leastHistory = time.Hour
 const maxHistory = 31 * 24 * time.Hour
 
 // ScaleHistory is the recorded rate of a service's requests, all runs in the state directory together, and how many
-// requests a second one replica takes at its target. What was not recorded is missing in it.
+// requests a second one replica holds: more than it takes at its target. What was not recorded is missing in it.
 func ScaleHistory(dir string, sys *topology.System, service string) (replay.Trace, float64, error) {
 	svc := sys.Services[service]
 	switch {
@@ -50,11 +51,11 @@ func ScaleHistory(dir string, sys *topology.System, service string) (replay.Trac
 	if w.Covered < leastHistory {
 		return replay.Trace{}, 0, fmt.Errorf("%v were recorded of %s: a policy is proved on an hour at least, better on days", w.Covered.Round(time.Second), sys.Name)
 	}
-	each := eachOf(w, svc, service)
+	each, busy := policy.Takes(svc.Scale.Target, costOf(w, svc, service))
 	if each == 0 {
 		return replay.Trace{}, 0, errors.New("what one replica takes is not known: that wants a target of requests, or one of CPU and traffic that cost some")
 	}
-	return replay.Trace{Step: autoscale.Interval, Rates: ratesOf(w, service, autoscale.Interval)}, each, nil
+	return replay.Trace{Step: autoscale.Interval, Rates: ratesOf(w, service, autoscale.Interval)}, each / busy, nil
 }
 
 const (
@@ -110,7 +111,7 @@ func readSeries(name string) (forecast.Series, error) {
 	}
 	defer f.Close() // nothing was written
 	var in io.Reader = f
-	if strings.HasSuffix(name, ".gz") {
+	if strings.HasSuffix(name, ".gz") { // here, for it is what is unpacked that is bounded
 		if in, err = gzip.NewReader(f); err != nil {
 			return forecast.Series{}, fmt.Errorf("%s: %w", name, err)
 		}
@@ -154,27 +155,21 @@ func ratesOf(w *observe.Window, service string, step time.Duration) []float64 {
 	return rates
 }
 
-// eachOf is how many requests a second one replica takes at the tightest of its targets.
-func eachOf(w *observe.Window, svc *topology.Service, service string) float64 {
-	each := math.Inf(1)
-	if t := float64(svc.Scale.Target.Requests); t > 0 {
-		each = t
-	}
+// costOf one request a second, as a share of a replica's CPU; 0: not known.
+func costOf(w *observe.Window, svc *topology.Service, service string) float64 {
 	requests := int64(0)
 	for _, e := range w.Edges {
 		if e.To == service {
 			requests += e.Requests
 		}
 	}
-	if use, ok := w.Service(service); ok && svc.Scale.Target.CPU > 0 && requests > 0 && use.CPU > 0 {
-		cores := float64(svc.Limits.CPU)
-		if cores == 0 {
-			cores = 1
-		}
-		each = math.Min(each, float64(svc.Scale.Target.CPU)*cores/(use.CPU.Seconds()/float64(requests)))
-	}
-	if math.IsInf(each, 1) {
+	use, ok := w.Service(service)
+	if !ok || requests == 0 {
 		return 0
 	}
-	return each
+	cores := float64(svc.Limits.CPU)
+	if cores == 0 {
+		cores = 1
+	}
+	return use.CPU.Seconds() / float64(requests) / cores
 }

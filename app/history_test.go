@@ -68,9 +68,9 @@ func TestScaleHistory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Half a core, of which 60 % are to be used, at 10 ms for each request.
-	if math.Abs(each-30) > 0.5 {
-		t.Errorf("one replica takes %v/s at its target, want 30", each)
+	// Half a core at 10 ms for each request, of which 60 % are to be used.
+	if math.Abs(each-50) > 0.5 {
+		t.Errorf("one replica holds %v/s, want 50", each)
 	}
 	if n := len(trace.Rates); n < seconds/15-2 || math.Abs(trace.Rates[10]-20) > 0.1 || math.Abs(trace.Rates[n-5]-40) > 0.1 {
 		t.Errorf("%d steps, %v and %v", n, trace.Rates[10], trace.Rates[n-5])

@@ -54,6 +54,9 @@ func Measurement(sys *topology.System, client ClientSide, during, idle *observe.
 	}
 	for _, s := range during.Services {
 		sm := plan.ServiceMeasurement{CPU: s.Cores, Replicas: s.Running}
+		if during.Covered > 0 {
+			sm.Waited = s.Waited.Seconds() / during.Covered.Seconds()
+		}
 		if svc := sys.Services[s.Service]; svc != nil {
 			sm.Limit = float64(svc.Limits.CPU)
 		}

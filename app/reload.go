@@ -65,7 +65,7 @@ func (a *App) restart() string {
 // reloadable are the fields that a running system goes by anew, or does not go by at all. All others, and whatever is
 // added to the vocabulary, take a restart.
 var (
-	reloadableSystem = []string{"version", "machine", "layers", "services", "routes", "access_log", "http_cache", "slos", "workload",
+	reloadableSystem = []string{"version", "machine", "layers", "services", "routes", "access_log", "connections", "http_cache", "slos", "workload",
 		"growth", "prices", "demands", "calibration"}
 	reloadableService = []string{"layer", "contract", "concurrency", "inbound", "backends", "work"}
 )
@@ -126,6 +126,9 @@ func changes(old, now *topology.System) []string {
 	}
 	if !reflect.DeepEqual(old.AccessLog, now.AccessLog) {
 		out = append(out, "access log changed")
+	}
+	if !reflect.DeepEqual(old.Connections, now.Connections) {
+		out = append(out, "bounds on connections changed")
 	}
 	order := func(sys *topology.System) (names []string) {
 		for _, r := range sys.Routes {

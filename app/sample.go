@@ -1,6 +1,7 @@
 package app
 
 import (
+	"os"
 	"time"
 
 	"github.com/banyanhq/banyan/gateway"
@@ -26,11 +27,15 @@ func (a *App) sample() observe.Sample {
 	a.addCalls(&s)
 	a.addReplicas(&s)
 	a.addBackends(&s)
+	if t := a.tables.Load(); t != nil {
+		a.tableHistory.add(t.Sums(s.At))
+	}
 	var err error
 	if s.Machine, err = observe.ReadMachine(); err != nil {
 		a.cfg.Log.Debug("reading the machine's counters", "error", err)
 	}
 	self, err := observe.ProcSelf()
+	self.Waited = orchestrate.Waited(os.Getpid())
 	if err != nil {
 		a.cfg.Log.Debug("reading this process's counters", "error", err)
 	}
@@ -108,7 +113,7 @@ func addCounters(to *observe.CallCounters, c observe.CallCounters) {
 func (a *App) addReplicas(s *observe.Sample) {
 	for _, u := range a.orch.Usage() {
 		s.Processes = append(s.Processes, observe.ProcessCounters{
-			Service: u.Service, Replica: u.Replica, CPU: u.CPU, Throttled: u.Throttled, Memory: int64(u.Memory),
+			Service: u.Service, Replica: u.Replica, CPU: u.CPU, Throttled: u.Throttled, Waited: u.Waited, Memory: int64(u.Memory),
 		})
 	}
 	for _, svc := range a.orch.Status() {
@@ -153,10 +158,7 @@ func (a *App) addBackends(s *observe.Sample) {
 
 // pulse reads the two counters that say what requests cost.
 func (a *App) pulse() observe.Pulse {
-	p := observe.Pulse{Requests: a.gateway.Requests()}
-	for _, u := range a.orch.Usage() {
-		p.CPU += u.CPU
-	}
+	p := observe.Pulse{Requests: a.gateway.Requests(), CPU: a.orch.CPU()}
 	if self, err := observe.ProcSelf(); err == nil {
 		p.CPU += self.CPU
 	}

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/banyanhq/banyan/atomicfile"
 	"github.com/banyanhq/banyan/load"
 	"github.com/banyanhq/banyan/plan"
 )
@@ -44,7 +45,7 @@ func SaveRun(stateDir string, run *Run) (string, error) {
 		return "", fmt.Errorf("saving the run: %w", err)
 	}
 	path := filepath.Join(dir, run.Name+".json")
-	if err := writeFile(path, data); err != nil {
+	if err := atomicfile.Replace(path, data, 0o644); err != nil {
 		return "", fmt.Errorf("saving the run: %w", err)
 	}
 	names, err := runNames(stateDir)
@@ -98,21 +99,6 @@ func runNames(stateDir string) ([]string, error) {
 	}
 	slices.Sort(names)
 	return names, nil
-}
-
-// writeFile replaces a file as a whole: a reader, or a crash, sees the old or the new one.
-func writeFile(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }
 
 // WaitGone waits until a process has ended.

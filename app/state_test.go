@@ -21,7 +21,7 @@ func TestWaitGone(t *testing.T) {
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	long, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	long, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := WaitGone(long, cmd.Process.Pid); err != nil {
 		t.Errorf("ended, and nobody asked: %v", err)

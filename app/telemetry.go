@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -34,8 +35,8 @@ func TracesDir(stateDir string) string { return filepath.Join(stateDir, "data", 
 
 // telemetry is where the system's logs and traces go.
 type telemetry struct {
-	logs   *logs.Logs
-	traces *traces.Traces
+	logs   *logs.Logs     // nil: they are off
+	traces *traces.Traces // likewise
 	otlp   *otlp.Receiver
 	grpc   net.Listener
 	syslog *syslog.Server // nil: none is received
@@ -45,7 +46,8 @@ type telemetry struct {
 // openTelemetry opens the records and their addresses. A system whose records cannot be read runs without: they must not keep it from
 // serving.
 func (a *App) openTelemetry() error {
-	if a.cfg.GatewayOnly {
+	sys := a.cfg.System
+	if a.cfg.GatewayOnly || logsOff(sys) && tracesOff(sys) {
 		return nil
 	}
 	t := &telemetry{}
@@ -62,16 +64,23 @@ func (a *App) openTelemetry() error {
 	return nil
 }
 
+func logsOff(sys *topology.System) bool   { return sys.Logs != nil && sys.Logs.Off }
+func tracesOff(sys *topology.System) bool { return sys.Traces != nil && sys.Traces.Off }
+
 func (t *telemetry) openStores(cfg Config) (err error) {
-	if t.logs, err = logs.Open(logsConfig(cfg.System, cfg)); err != nil {
-		return err
+	if !logsOff(cfg.System) {
+		if t.logs, err = logs.Open(logsConfig(cfg.System, cfg)); err != nil {
+			return err
+		}
 	}
-	t.traces, err = traces.Open(tracesConfig(cfg.System, cfg))
+	if !tracesOff(cfg.System) {
+		t.traces, err = traces.Open(tracesConfig(cfg.System, cfg))
+	}
 	return err
 }
 
 func (t *telemetry) openAddresses(cfg Config) (err error) {
-	if l := cfg.System.Logs; l != nil {
+	if l := cfg.System.Logs; l != nil && t.logs != nil {
 		if l.Syslog != "" {
 			if t.syslog, err = syslog.Listen(t.logs, l.Syslog, cfg.Log); err != nil {
 				return err
@@ -84,7 +93,14 @@ func (t *telemetry) openAddresses(cfg Config) (err error) {
 	if t.grpc, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		return fmt.Errorf("opening the address of OTLP: %w", err)
 	}
-	t.otlp = otlp.New(otlp.Receiver{Logs: t.logs.Export, Traces: t.traces.Export, BadRequest: t.logs.BadRequest})
+	var r otlp.Receiver
+	if t.logs != nil {
+		r.Logs, r.BadRequest = t.logs.Export, t.logs.BadRequest
+	}
+	if t.traces != nil {
+		r.Traces = t.traces.Export
+	}
+	t.otlp = otlp.New(r)
 	return nil
 }
 
@@ -157,9 +173,13 @@ func (t *telemetry) run(ctx context.Context, g *gateway.Gateway) error {
 	server := grpc.NewServer(grpc.MaxRecvMsgSize(otlp.MaxBody))
 	t.otlp.Register(server)
 	var group errgroup.Group
-	group.Go(func() error { return t.logs.Run(ctx) })
-	group.Go(func() error { return t.traces.Run(ctx) })
-	group.Go(func() error { return watchGateway(ctx, g, t.traces) })
+	if t.logs != nil {
+		group.Go(func() error { return t.logs.Run(ctx) })
+	}
+	if t.traces != nil {
+		group.Go(func() error { return t.traces.Run(ctx) })
+		group.Go(func() error { return watchGateway(ctx, g, t.traces) })
+	}
 	if t.syslog != nil {
 		group.Go(func() error { return t.syslog.Run(ctx) })
 	}
@@ -180,17 +200,29 @@ func (t *telemetry) run(ctx context.Context, g *gateway.Gateway) error {
 // mount serves the protocols of logs and traces.
 func (t *telemetry) mount(mux *http.ServeMux) {
 	t.otlp.Mount(mux)
-	l := loki.New(t.logs)
-	mux.Handle("/loki/", l)
-	mux.Handle("/ready", l)
-	mux.Handle("/elastic/", http.StripPrefix("/elastic", elastic.New(t.logs)))
-	mux.Handle("/jaeger/", http.StripPrefix("/jaeger", t.traces.Jaeger()))
-	mux.Handle("/logs/", t.logs.Handler("/logs"))
-	mux.Handle("/traces/", t.traces.Handler("/traces"))
+	if t.logs != nil {
+		l := loki.New(t.logs)
+		mux.Handle("/loki/", l)
+		mux.Handle("/ready", l)
+		mux.Handle("/elastic/", http.StripPrefix("/elastic", elastic.New(t.logs)))
+		mux.Handle("/logs/", t.logs.Handler("/logs"))
+	}
+	if t.traces != nil {
+		mux.Handle("/jaeger/", http.StripPrefix("/jaeger", t.traces.Jaeger()))
+		mux.Handle("/traces/", t.traces.Handler("/traces"))
+	}
 }
 
-// KeepsTelemetry reports whether logs and traces are kept.
-func (a *App) KeepsTelemetry() bool { return a.telemetry.Load() != nil }
+// KeepsLogs and KeepsTraces report whether they are kept.
+func (a *App) KeepsLogs() bool {
+	t := a.telemetry.Load()
+	return t != nil && t.logs != nil
+}
+
+func (a *App) KeepsTraces() bool {
+	t := a.telemetry.Load()
+	return t != nil && t.traces != nil
+}
 
 // telemetryURL is where services send logs and traces, empty if nowhere.
 func (a *App) telemetryURL() string {
@@ -206,9 +238,16 @@ func (a *App) telemetryEndpoints() []string {
 	if url == "" {
 		return nil
 	}
+	what, from := []string{}, []string{}
+	if a.KeepsLogs() {
+		what, from = append(what, "logs"), append(from, "Loki on "+url, "Elasticsearch on "+url+"/elastic")
+	}
+	if a.KeepsTraces() {
+		what, from = append(what, "traces"), append(from, "Jaeger on "+url+"/jaeger")
+	}
 	all := []string{
-		"logs and traces: OTLP on " + url + " and grpc " + a.telemetry.Load().grpc.Addr().String(),
-		"for Grafana: Loki on " + url + ", Jaeger on " + url + "/jaeger, Elasticsearch on " + url + "/elastic",
+		strings.Join(what, " and ") + ": OTLP on " + url + " and grpc " + a.telemetry.Load().grpc.Addr().String(),
+		"for Grafana: " + strings.Join(from, ", "),
 	}
 	if s := a.telemetry.Load().syslog; s != nil {
 		all = append(all, "syslog on "+s.Addr().String()+" (udp and tcp)")
@@ -222,16 +261,23 @@ func (a *App) telemetryEnviron(service, replica string) []string {
 	if url == "" || os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" {
 		return nil
 	}
-	return []string{
+	env := []string{
 		"OTEL_EXPORTER_OTLP_ENDPOINT=" + url, "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
 		"OTEL_SERVICE_NAME=" + service, "OTEL_RESOURCE_ATTRIBUTES=service.instance.id=" + replica,
 	}
+	if !a.KeepsLogs() {
+		env = append(env, "OTEL_LOGS_EXPORTER=none")
+	}
+	if !a.KeepsTraces() {
+		env = append(env, "OTEL_TRACES_EXPORTER=none")
+	}
+	return env
 }
 
 // output is what gets a replica's lines besides its log file.
 func (a *App) output(service, replica string) orchestrate.Output {
-	if t := a.telemetry.Load(); t != nil {
-		return t.logs.Source(service, replica)
+	if a.KeepsLogs() {
+		return a.telemetry.Load().logs.Source(service, replica)
 	}
 	return nil
 }
@@ -243,8 +289,12 @@ func (telemetryCollector) Describe(chan<- *prometheus.Desc) {}
 
 func (c telemetryCollector) Collect(ch chan<- prometheus.Metric) {
 	if t := c.app.telemetry.Load(); t != nil {
-		t.logs.Collector().Collect(ch)
-		t.traces.Collector().Collect(ch)
+		if t.logs != nil {
+			t.logs.Collector().Collect(ch)
+		}
+		if t.traces != nil {
+			t.traces.Collector().Collect(ch)
+		}
 	}
 }
 
@@ -273,14 +323,14 @@ func watchGateway(ctx context.Context, g *gateway.Gateway, t *traces.Traces) err
 	}
 }
 
-// outerSpan is a request as the gateway saw it.
+// outerSpan is a request as the gateway saw it. Services pass the request's id on, so that all calls for a request share it.
 func outerSpan(e *gateway.Ended) traces.Outer {
 	attrs := map[string]string{"http.request.method": e.Method, "url.path": e.Path, "http.response.status_code": fmt.Sprint(e.Status), "banyan.route": e.Route, "banyan.request_id": e.RequestID}
 	if e.Attempts > 1 {
 		attrs["banyan.attempts"] = fmt.Sprint(e.Attempts)
 	}
 	s := &traces.Span{
-		TraceID: e.TraceID, SpanID: traces.SpanIDOf(e.RequestID + e.From), Service: traces.Gateway, Name: e.Route, Kind: "server", Start: e.Start.UnixNano(),
+		TraceID: e.TraceID, SpanID: traces.SpanIDOf(fmt.Sprint(e.RequestID, " ", e.From, " ", e.To, " ", e.Start.UnixNano())), Service: traces.Gateway, Name: e.Route, Kind: "server", Start: e.Start.UnixNano(),
 		Duration: int64(e.Took), Error: e.Status >= 500 || e.Error != "", Message: cmp.Or(e.Detail, e.Error), Attrs: attrs,
 	}
 	for _, try := range e.Tries {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/banyanhq/banyan/app/control"
+	"github.com/banyanhq/banyan/gateway"
 	"github.com/banyanhq/banyan/gateway/peerlink"
 	"github.com/banyanhq/banyan/orchestrate"
 	"github.com/banyanhq/banyan/policy"
@@ -46,9 +47,18 @@ func (j *canaryJournal) list() []orchestrate.Event {
 	return slices.Clone(j.events)
 }
 
-// Events are the latest things that happened to services, replicas and canaries, oldest first.
+// Events are the latest things that happened to services, replicas and canaries, and the alerts that began and ended, oldest first.
 func (a *App) Events() []orchestrate.Event {
 	all := append(a.orch.Events(), a.canaries.list()...)
+	if m := a.monitor.Load(); m != nil {
+		for _, t := range m.Turns() {
+			e := orchestrate.Event{Time: t.At, Service: t.Service, What: "alert fires", Why: fmt.Sprintf("%s (%s): %s", t.Name, t.Severity, t.Summary)}
+			if t.Ended {
+				e.What = "alert ended"
+			}
+			all = append(all, e)
+		}
+	}
 	slices.SortStableFunc(all, func(x, y orchestrate.Event) int { return x.Time.Compare(y.Time) })
 	return all
 }
@@ -64,6 +74,9 @@ func (a *App) Canaries() []control.CanaryStatus {
 	}
 	return all
 }
+
+// Connections counts the connections of clients, by listener of the gateway.
+func (a *App) Connections() []gateway.ConnectionStats { return a.gateway.Connections() }
 
 // Gateways says how it stands with the other gateways of the system.
 func (a *App) Gateways() []peerlink.Peer {

@@ -342,12 +342,12 @@ func TestLapse(t *testing.T) {
 	}
 }
 
-// A forecast that starts from a history is used from the first decision on; without one it is not.
+// What a history says of the forecast is known from the first decision on; without one nothing is.
 func TestHistory(t *testing.T) {
 	rate := func(at time.Duration) float64 {
 		return 300 + 250*math.Sin(2*math.Pi*at.Hours())
 	}
-	used := func(history func(string, time.Duration) []float64) (used bool) {
+	proved := func(history func(string, time.Duration) []float64) (proved bool) {
 		synctest.Test(t, func(t *testing.T) {
 			p := newPlant(t, 6, time.Minute, rate)
 			c, err := New(Config{Fleet: p, System: web(1, 30, topology.Scale{Predict: true, Target: topology.ScaleTarget{Requests: 50}}), History: history})
@@ -360,11 +360,11 @@ func TestHistory(t *testing.T) {
 			synctest.Wait()
 			all, _ := c.Decisions("web")
 			last := all[len(all)-1]
-			used = last.Outlook != nil && last.Outlook.Used
+			proved = last.Outlook != nil && last.Outlook.Skill > 0 && last.Sides != nil && last.Sides.Proof > 0
 			cancel()
 			synctest.Wait()
 		})
-		return used
+		return proved
 	}
 	history := func(_ string, step time.Duration) []float64 {
 		rates := make([]float64, 24*time.Hour/step)
@@ -373,11 +373,11 @@ func TestHistory(t *testing.T) {
 		}
 		return rates
 	}
-	if used(nil) {
-		t.Error("without a history the forecast counts after three decisions")
+	if proved(nil) {
+		t.Error("without a history something is proved after three decisions")
 	}
-	if !used(history) {
-		t.Error("with a history of a day it does not count")
+	if !proved(history) {
+		t.Error("with a history of a day nothing is")
 	}
 }
 

@@ -29,6 +29,8 @@ type Decision struct {
 	DryRun   bool      `json:"dryRun,omitempty"`
 	Error    string    `json:"error,omitempty"`
 	Reactive int       `json:"reactive"` // what the policy without forecast, schedule and bursts would have chosen, in units
+	// Sides of a service whose file says 'predict', once it is known what a replica takes.
+	Sides *Sides `json:"sides,omitempty"`
 	// What it went by: of the interval before.
 	Ready    int     `json:"ready"`
 	Requests float64 `json:"requests"` // that arrived
@@ -46,7 +48,18 @@ type Outlook struct {
 	StartUp time.Duration `json:"startUp"` // that was measured; 0: none was
 	Skill   float64       `json:"skill"`   // over the last value
 	Model   string        `json:"model"`
-	Used    bool          `json:"used"` // false while it has not shown skill
+	Used    bool          `json:"used"` // the predictive side was followed
+}
+
+// Sides are the policy that reacts and the one that forecasts, of which one is followed.
+type Sides struct {
+	Followed   string `json:"followed"` // reactive or predictive
+	Because    string `json:"because"`
+	Predictive int    `json:"predictive"` // what that side would have chosen, in units; 'reactive' has the other's
+	// Saved is what the predictive side would have saved of late in replica-hours (of units), each that was missing being
+	// priced; Proof is what it has to save, or to lose, to be followed or left for it.
+	Saved float64 `json:"savedReplicaHours"`
+	Proof float64 `json:"proofReplicaHours"`
 }
 
 // service is what the Controller knows of one. The scaler reckons in units: a replica with as much CPU as 'vertical' has
@@ -107,11 +120,15 @@ func newService(name string, svc *topology.Service, prices *topology.Prices, cor
 	if afford, ok := affordable(svc, prices, s.unit); ok && afford < most {
 		most, s.budgeted = max(afford, svc.Replicas.Min), true
 	}
-	ahead, err := forecast.NewPredictor(forecast.PredictorConfig{Step: s.interval, Far: farthest})
-	if err != nil {
-		return nil, fmt.Errorf("scaling %s: %w", name, err)
+	cfg := policy.ServiceConfig{Scale: *svc.Scale, Min: svc.Replicas.Min, Max: most, Interval: s.interval}
+	if svc.Scale.Predict {
+		ahead, err := forecast.NewPredictor(forecast.PredictorConfig{Step: s.interval, Far: farthest})
+		if err != nil {
+			return nil, fmt.Errorf("scaling %s: %w", name, err)
+		}
+		cfg.Ahead = ahead
 	}
-	s.scaler = policy.NewServiceScaler(*svc.Scale, svc.Replicas.Min, most, s.interval, ahead)
+	s.scaler = policy.NewServiceScaler(cfg)
 	return s, nil
 }
 
@@ -171,7 +188,11 @@ func (s *service) decide(now time.Time, r Reading) Decision {
 		s.sizeMemory(now, r, &d)
 		if by.Outlook.Ready {
 			d.Outlook = &Outlook{Until: by.Outlook.Until, Beyond: by.Outlook.Beyond, StartUp: r.StartUp,
-				Skill: by.Outlook.Skill, Model: by.Outlook.Model, Used: by.OutlookUsed}
+				Skill: by.Outlook.Skill, Model: by.Outlook.Model, Used: by.Insured && by.Sides.Followed == policy.SidePredictive}
+		}
+		if by.Insured {
+			d.Sides = &Sides{Followed: by.Sides.Followed.String(), Because: by.Sides.Proof.String(), Predictive: by.Sides.Asked[policy.SidePredictive],
+				Saved: by.Sides.Lead, Proof: by.Sides.Needed}
 		}
 	}
 	s.before, s.at = r, now

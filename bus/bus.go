@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -22,6 +24,11 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/banyanhq/banyan/bus/broker"
+	"github.com/banyanhq/banyan/bus/inbox"
+	"github.com/banyanhq/banyan/bus/journal"
+	"github.com/banyanhq/banyan/bus/schema"
+	"github.com/banyanhq/banyan/policy/workqueue"
+	"github.com/banyanhq/banyan/topology"
 )
 
 // Config of a Bus.
@@ -33,6 +40,13 @@ type Config struct {
 	// Queues and Topics by name. A name is of lower case letters, digits and hyphens, and stands for one of them.
 	Queues map[string]Queue
 	Topics map[string]Topic
+	// Sagas that can be started. Their queues and topics must be among those above.
+	Sagas []Saga
+	// ServiceURL is where a saga calls a service; asked for before each call. Empty: nowhere now. It must know each service that
+	// the sagas call.
+	ServiceURL func(saga, service string) string
+	// Cluster has it be one of several nodes. Nil: it stands alone.
+	Cluster *Cluster
 	// Token that clients of both addresses must give. Empty: none.
 	Token string
 	// MaxMessage bounds headers and body of a message. Default 1 MiB, at most 8 MiB.
@@ -41,6 +55,8 @@ type Config struct {
 	MaxClients int
 	// Secret signs what is pushed to services. At least 24 bytes where there is a Push.
 	Secret []byte
+	// Room is how many bytes are free of the disk of a folder, and how many it has. Default: as the system says.
+	Room func(dir string) (free, total uint64, err error)
 	// Log of what operators should know. Default: none.
 	Log *slog.Logger
 }
@@ -53,11 +69,27 @@ type Queue struct {
 
 // Topic of a Config.
 type Topic struct {
-	// Retain is how long events are kept. Default 24h.
+	// Engine that has the events: nats or kafka, at URL; empty: the embedded server. Schemas and changes of tables take that.
+	Engine, URL string
+	// Partitions of a topic of Kafka that is not there yet. Default 1.
+	Partitions int
+	// Path finds the files that URL names. Nil: they are found as they are named.
+	Path func(string) string
+	// Retain is how long events are kept; of another engine's topic that is there already, how long they must be. Not of Kafka. Default 24h.
 	Retain time.Duration
 	// Durability of its events. Default: durable.
 	Durability broker.Durability
 	Push       []Push
+	// Limits of the deliveries to single consumer groups, by name, of those pushed to and those that fetch by HTTP.
+	Limits map[string]workqueue.Limit
+	// Filters say which events single consumer groups get, by name, as Limits; the others count as handled.
+	Filters map[string]*topology.EventFilter
+	// From has it consist of the changes of a table. Nil: of what clients publish.
+	From *Outbox
+	// SchemaFile has the schema of its events, JSON Schema or Protobuf. Empty: the one that was registered, if any.
+	SchemaFile string
+	// Compatibility of a new schema with the one before. Default: backward.
+	Compatibility schema.Level
 }
 
 // Push has messages posted to a service.
@@ -68,6 +100,9 @@ type Push struct {
 	URL func() string
 	// Concurrency is how many deliveries may be under way at once; asked for before each, 0 stops them for now. Default 1.
 	Concurrency func() int
+	// Inbox is for how long the ids of messages are remembered that it has taken: one with the same id is then acknowledged
+	// without being posted. 0: not at all.
+	Inbox time.Duration
 }
 
 var namePattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$`)
@@ -94,6 +129,9 @@ func (c *Config) validate() error {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	if c.Room == nil {
+		c.Room = journal.Room
+	}
 	pushes := 0
 	for name, q := range c.Queues {
 		if !namePattern.MatchString(name) {
@@ -108,48 +146,103 @@ func (c *Config) validate() error {
 		if !namePattern.MatchString(name) {
 			return fmt.Errorf("topic %q: expected a name of lower case letters, digits and hyphens", name)
 		}
-		if t.Durability == broker.Replicated {
-			return fmt.Errorf("topic %s: durability replicated: not supported yet, for it takes several nodes; durable is what one node can do", name)
+		if t.external() {
+			if err := t.validateExternal(); err != nil {
+				return fmt.Errorf("topic %s: %w", name, err)
+			}
+		}
+		if t.From != nil && t.SchemaFile != "" {
+			return fmt.Errorf("topic %s: it has a schema, and consists of the changes of a table, whose form is given", name)
+		}
+		if t.Compatibility != "" && !t.Compatibility.Valid() {
+			return fmt.Errorf("topic %s: compatibility %q: expected backward, forward, full or none", name, t.Compatibility)
+		}
+		if t.Durability == broker.Replicated && c.Cluster == nil {
+			return fmt.Errorf("topic %s: durability replicated takes several nodes; durable is what one can do", name)
 		}
 		pushes += len(t.Push)
+	}
+	for _, s := range c.Sagas {
+		_, queue := c.Queues[s.Queue]
+		t, topic := c.Topics[s.Topic]
+		if topic && t.external() {
+			return fmt.Errorf("the saga %s is started by %s, and sagas know the topics of the embedded engine only", s.Name, s.Topic)
+		}
+		if s.Queue != "" && !queue || s.Topic != "" && !topic {
+			return fmt.Errorf("the saga %s is started by %s%s, which is not there", s.Name, s.Queue, s.Topic)
+		}
 	}
 	if pushes > 0 && len(c.Secret) < 24 {
 		return errors.New("what is pushed must be signed: a secret of at least 24 bytes is missing")
 	}
-	return nil
+	return c.validateCluster()
 }
 
 // Bus is a running bus. New, Listen and Run are called in this order, once.
 type Bus struct {
-	cfg    Config
-	broker *broker.Broker
-	nats   *server.Server
-	http   net.Listener
-	leaf   leaf
-	front  *natsFront
-	ended  chan struct{} // closed when the front's connection has ended for good; nil: it never began
-	conn   *nats.Conn
-	js     jetstream.JetStream
+	cfg      Config
+	broker   atomic.Pointer[broker.Broker] // of a node that doesn't lead, one that is closed
+	nats     *server.Server
+	http     net.Listener
+	leaf     leaf
+	front    *natsFront      // nil: it never began, or the one of several nodes that leads has it
+	toLeader *http.Transport // of requests that another node answers; nil: there are no others
+	conn     *nats.Conn
+	js       jetstream.JetStream
+	sagas    atomic.Pointer[sagas] // nil: there are none, or another node runs them
+	tight    atomic.Bool           // the disk has no room for events
+	// unwritable are the topics of the embedded server that could not be written to, by name.
+	unwritable sync.Map
+	external   map[string]*external
+	limits     map[groupName]*groupLimit
+
+	inbox   *inbox.Inbox // nil: nobody has one
+	schemas *schema.Registry
+	refused map[string]*atomic.Uint64 // events without their topic's schema, by topic
 }
 
 // New checks the configuration, and reads what is stored.
 func New(cfg Config) (*Bus, error) {
-	if err := cfg.validate(); err != nil {
+	if err := errors.Join(cfg.validate(), cfg.checkDir()); err != nil {
 		return nil, fmt.Errorf("bus: %w", err)
 	}
-	queues := map[string]broker.QueueConfig{}
-	for name, q := range cfg.Queues {
-		queues[name] = q.QueueConfig
+	bus := &Bus{cfg: cfg, limits: groupLimits(cfg.Topics)}
+	open := broker.Open
+	if cfg.Cluster != nil {
+		open = broker.Elsewhere // until it leads
+		bus.toLeader = &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute, TLSClientConfig: cfg.Cluster.TLS, TLSHandshakeTimeout: handshakePatience}
 	}
-	b, err := broker.Open(broker.Config{Dir: filepath.Join(cfg.Dir, "queues"), Queues: queues, MaxMessage: cfg.MaxMessage, Log: cfg.Log})
+	bus.external = bus.externals()
+	queues, err := open(bus.brokerConfig())
 	if err != nil {
 		return nil, fmt.Errorf("bus: %w", err)
 	}
-	return &Bus{cfg: cfg, broker: b}, nil
+	bus.broker.Store(queues)
+	err = errors.Join(bus.openSchemas(), bus.openInbox())
+	if err == nil && cfg.Cluster == nil {
+		err = bus.openSagas(nil)
+	}
+	if err != nil {
+		bus.Close()
+		return nil, fmt.Errorf("bus: %w", err)
+	}
+	return bus, nil
 }
 
-// Broker is what holds the queues.
-func (b *Bus) Broker() *broker.Broker { return b.broker }
+func (b *Bus) brokerConfig() broker.Config {
+	queues := map[string]broker.QueueConfig{}
+	for name, q := range b.cfg.Queues {
+		queues[name] = q.QueueConfig
+	}
+	cfg := broker.Config{Dir: filepath.Join(b.cfg.Dir, "queues"), Queues: queues, MaxMessage: b.cfg.MaxMessage, Log: b.cfg.Log}
+	if b.cfg.Cluster != nil {
+		cfg.Replicated, cfg.SegmentBytes = true, journalRoom
+	}
+	return cfg
+}
+
+// Broker is what holds the queues. That of a node that does not lead holds nothing, and is closed.
+func (b *Bus) Broker() *broker.Broker { return b.broker.Load() }
 
 // Listen opens both addresses and makes the topics. On failure everything is closed, and the Bus is of no more use.
 func (b *Bus) Listen() error {
@@ -165,24 +258,19 @@ func (b *Bus) listen() (err error) {
 	if b.http, err = net.Listen("tcp", b.cfg.HTTP); err != nil {
 		return fmt.Errorf("opening the HTTP address: %w", err)
 	}
+	if c := b.cfg.Cluster; c != nil && c.TLS != nil {
+		b.http = tlsOrPlain{b.http, c.TLS}
+	}
 	if b.nats, b.leaf, err = startServer(b.cfg); err != nil {
 		return err
 	}
 	if err := b.mapQueues(); err != nil {
 		return err
 	}
-	b.front = newNATSFront(b)
-	if err := b.front.connect(); err != nil {
-		return err
-	}
-	b.ended = make(chan struct{})
-	go func() {
-		defer close(b.ended)
-		b.front.run()
-	}()
-	// Whoever is told the address is not to find nobody there.
-	if err := b.front.wire.Load().await(30 * time.Second); err != nil {
-		return err
+	if b.cfg.Cluster == nil {
+		if b.front, err = openFront(b, b.Broker()); err != nil {
+			return err
+		}
 	}
 	options := []nats.Option{nats.InProcessServer(b.nats), nats.Name("banyan topics"), nats.MaxReconnects(-1)}
 	if b.cfg.Token != "" {
@@ -194,17 +282,26 @@ func (b *Bus) listen() (err error) {
 	if b.js, err = jetstream.New(b.conn); err != nil {
 		return err
 	}
-	return b.makeTopics()
+	if b.cfg.Cluster != nil {
+		return nil // the node that leads makes the topics
+	}
+	return b.makeTopics(context.Background())
 }
 
 // Close lets go of everything, for a Bus that does not Run.
 func (b *Bus) Close() {
+	b.closeSagas()
+	for _, e := range b.external {
+		e.close()
+	}
 	if b.conn != nil {
 		b.conn.Close()
 	}
-	if b.ended != nil {
+	if b.front != nil {
 		b.front.close()
-		<-b.ended
+	}
+	if b.toLeader != nil {
+		b.toLeader.CloseIdleConnections()
 	}
 	if b.nats != nil {
 		b.nats.Shutdown()
@@ -213,7 +310,12 @@ func (b *Bus) Close() {
 	if b.http != nil {
 		b.http.Close()
 	}
-	if err := b.broker.Close(); err != nil {
+	if b.inbox != nil {
+		if err := b.inbox.Close(); err != nil {
+			b.cfg.Log.Error("closing the inboxes", "error", err)
+		}
+	}
+	if err := b.Broker().Close(); err != nil {
 		b.cfg.Log.Error("closing the queues", "error", err)
 	}
 }
@@ -233,16 +335,19 @@ func (b *Bus) Run(ctx context.Context) error {
 		}
 		return nil
 	})
-	group.Go(func() error {
-		<-b.ended
-		if ctx.Err() != nil {
-			return nil
+	if b.cfg.Cluster != nil {
+		group.Go(func() error { b.campaign(ctx); return nil })
+	} else {
+		group.Go(func() error { return b.serve(ctx, b.front) })
+		if s := b.sagas.Load(); s != nil {
+			group.Go(func() error { return s.run(ctx) })
 		}
-		return errors.New("the queues can't connect to the NATS server any more")
-	})
-	group.Go(func() error { b.front.mind(ctx); return nil })
-	for _, p := range b.pushers() {
-		group.Go(func() error { p.run(ctx); return nil })
+	}
+	group.Go(func() error { b.mindRoom(ctx); return nil })
+	for _, e := range b.external {
+		if t := b.cfg.Topics[e.name]; t.Engine == engineKafka || len(t.Push) > 0 {
+			group.Go(func() error { e.reach(ctx); return nil })
+		}
 	}
 	group.Go(func() error {
 		<-ctx.Done()
@@ -253,8 +358,30 @@ func (b *Bus) Run(ctx context.Context) error {
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = web.Close()
 		}
-		b.front.close()
 		return err
+	})
+	return group.Wait()
+}
+
+// serve serves NATS clients and pushes, until ctx ends or the front can't go on.
+func (b *Bus) serve(ctx context.Context, front *natsFront) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { front.mind(ctx); return nil })
+	for _, p := range b.pushers() {
+		group.Go(func() error { p.run(ctx); return nil })
+	}
+	for name, t := range b.cfg.Topics {
+		if t.From != nil {
+			group.Go(func() error { (&outbox{bus: b, topic: name, from: t.From}).run(ctx); return nil })
+		}
+	}
+	group.Go(func() error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-front.ended:
+			return errors.New("the queues can't connect to the NATS server any more")
+		}
 	})
 	return group.Wait()
 }
@@ -267,6 +394,9 @@ func (b *Bus) Secret() []byte { return b.cfg.Secret }
 
 // HTTPURL is where HTTP clients reach it.
 func (b *Bus) HTTPURL() string { return "http://" + b.http.Addr().String() }
+
+// ownConnections are those in memory, of queues and of topics, which the server counts among its clients.
+const ownConnections = 2
 
 // leaf is where the queues join the server, and by which password.
 type leaf struct{ address, password string }
@@ -287,13 +417,15 @@ func startServer(cfg Config) (*server.Server, leaf, error) {
 		n = server.RANDOM_PORT
 	}
 	joining := leaf{password: rand.Text()}
-	s, err := server.NewServer(&server.Options{
+	options := &server.Options{
 		ServerName: "banyan", Host: host, Port: n, NoSigs: true, NoLog: true, JetStream: true, StoreDir: filepath.Join(cfg.Dir, "topics"),
-		SyncAlways: cfg.syncAlways(), SyncInterval: broker.SyncEvery, MaxPayload: int32(cfg.MaxMessage), MaxConn: cfg.MaxClients,
+		SyncAlways: cfg.syncAlways(), SyncInterval: broker.SyncEvery, MaxPayload: int32(cfg.MaxMessage), MaxConn: cfg.MaxClients + ownConnections,
 		MaxSubs: 20000, Authorization: cfg.Token, WriteDeadline: 10 * time.Second, DisableShortFirstPing: true,
 		LeafNode: server.LeafNodeOpts{Host: "127.0.0.1", Port: server.RANDOM_PORT, Username: leafUser, Password: joining.password, NoAdvertise: true,
 			Compression: server.CompressionOpts{Mode: server.CompressionOff}},
-	})
+	}
+	cfg.Cluster.join(options)
+	s, err := server.NewServer(options)
 	if err != nil {
 		return nil, leaf{}, fmt.Errorf("preparing the NATS server: %w", err)
 	}
@@ -314,12 +446,17 @@ func startServer(cfg Config) (*server.Server, leaf, error) {
 
 // syncAlways reports whether events must be on disk before they are acknowledged: one setting for all streams.
 func (c Config) syncAlways() bool {
+	if c.Cluster != nil {
+		return true
+	}
+	relaxed := false
 	for _, t := range c.Topics {
-		if t.Durability != broker.Relaxed {
+		if !t.external() && t.Durability != broker.Relaxed {
 			return true
 		}
+		relaxed = relaxed || !t.external()
 	}
-	return len(c.Topics) == 0
+	return !relaxed
 }
 
 // apiPrefix is where requests of JetStream's API arrive that are about queues.
@@ -329,7 +466,11 @@ const apiPrefix = "_BUS.JS."
 // come first, so that they are found first.
 func (b *Bus) mapQueues() error {
 	account := b.nats.GlobalAccount()
-	maps := [][2]string{{"queues.>", "queues.>"}, {"topics.>", "topics.>"}, {"$JS.ACK.>", "$JS.ACK.>"}, {"_INBOX.>", "_INBOX.>"}, {"$JS.API.STREAM.NAMES", apiPrefix + "STREAM.NAMES"}}
+	pairs := [][2]string{{"queues.>", "queues.>"}, {"$JS.ACK.>", "$JS.ACK.>"}, {"_INBOX.>", "_INBOX.>"}}
+	for _, t := range b.embeddedTopics() {
+		pairs = append(pairs, b.topicMaps(t)...)
+	}
+	pairs = append(pairs, [2]string{"topics.>", "topics.>"}, [2]string{"$JS.API.STREAM.NAMES", apiPrefix + "STREAM.NAMES"})
 	for _, q := range b.queueNames() {
 		for _, m := range [][2]string{
 			{"STREAM.*." + q, "STREAM.$1." + q},
@@ -341,10 +482,10 @@ func (b *Bus) mapQueues() error {
 			{"CONSUMER.DURABLE.CREATE." + q + ".*", "CONSUMER.DURABLE.CREATE." + q + ".$1"},
 			{"DIRECT.GET." + q, "DIRECT.GET." + q},
 		} {
-			maps = append(maps, [2]string{"$JS.API." + m[0], apiPrefix + m[1]})
+			pairs = append(pairs, [2]string{"$JS.API." + m[0], apiPrefix + m[1]})
 		}
 	}
-	for _, m := range maps {
+	for _, m := range pairs {
 		if err := account.AddMapping(m[0], m[1]); err != nil {
 			return fmt.Errorf("mapping %s: %w", m[0], err)
 		}
@@ -365,11 +506,26 @@ func (b *Bus) queueNames() []string {
 type natsLog struct{ log *slog.Logger }
 
 func (l natsLog) Noticef(f string, v ...any) { l.log.Debug(fmt.Sprintf(f, v...)) }
-func (l natsLog) Warnf(f string, v ...any)   { l.log.Warn(fmt.Sprintf(f, v...)) }
-func (l natsLog) Fatalf(f string, v ...any)  { l.log.Error(fmt.Sprintf(f, v...)) }
-func (l natsLog) Errorf(f string, v ...any)  { l.log.Warn(fmt.Sprintf(f, v...)) }
-func (l natsLog) Debugf(f string, v ...any)  {}
-func (l natsLog) Tracef(f string, v ...any)  {}
+func (l natsLog) Warnf(f string, v ...any) {
+	text := fmt.Sprintf(f, v...)
+	l.log.Log(context.Background(), warning(text), text)
+}
+func (l natsLog) Fatalf(f string, v ...any) { l.log.Error(fmt.Sprintf(f, v...)) }
+func (l natsLog) Errorf(f string, v ...any) { l.Warnf(f, v...) }
+func (l natsLog) Debugf(f string, v ...any) {}
+func (l natsLog) Tracef(f string, v ...any) {}
+
+// warning is the level of a warning of the server: that nodes of a cluster have not met yet is what each start is like, and what is
+// checked of certificates says transport.Certificates.
+func warning(text string) slog.Level {
+	for _, usual := range []string{"Error trying to connect to", "Waiting for routing", "JetStream has not established contact", "Metalayer blocking snapshot",
+		"TLS certificate chain and hostname of solicited routes will not be verified"} {
+		if strings.HasPrefix(text, usual) {
+			return slog.LevelDebug
+		}
+	}
+	return slog.LevelWarn
+}
 
 // splitSubject returns the name and the key that stand in queues.NAME.KEY.
 func splitSubject(subject string) (name, key string) {

@@ -62,6 +62,9 @@ func cloudEventOf(headers []broker.Header, body []byte) (e cloudEvent, ok bool, 
 	return e, true, e.check()
 }
 
+// eventID is what the specification has unique: source and id together.
+func eventID(e cloudEvent) string { return e.Source + " " + e.ID }
+
 // check says which required attribute is missing or wrong.
 func (e cloudEvent) check() error {
 	for _, required := range []struct{ name, value string }{{"id", e.ID}, {"source", e.Source}, {"type", e.Type}} {

@@ -11,5 +11,9 @@
 // consumers, of connections. What JetStream knows and a queue does not is refused by name, not ignored. It never
 // drops a message to make room for another.
 //
+// Several nodes keep queues and topics together (Cluster): every message is on most of three disks before it is acknowledged, one
+// node at a time serves the queues, and any node takes requests. A node that was taken for dead and comes back hands nothing out
+// and stores nothing.
+//
 // New checks and allocates, Listen opens the addresses, Run owns every goroutine and waits for all of them.
 package bus

@@ -58,6 +58,10 @@ func (f *natsFront) streamNames(in inbound) {
 			names = append(names, q)
 		}
 	}
+	if f.bus.cfg.Cluster != nil {
+		go func() { f.answerNames(in, ask, append(names, f.bus.namesOfCluster(ask.Subject)...)) }() // it asks other nodes
+		return
+	}
 	if info, err := f.bus.nats.JszAccount(&server.JSzOptions{Account: server.DEFAULT_GLOBAL_ACCOUNT, Streams: true, Config: true}); err == nil {
 		for _, s := range info.Streams {
 			if ask.Subject == "" || s.Config != nil && slices.ContainsFunc(s.Config.Subjects, func(own string) bool { return server.SubjectsCollide(own, ask.Subject) }) {
@@ -65,6 +69,10 @@ func (f *natsFront) streamNames(in inbound) {
 			}
 		}
 	}
+	f.answerNames(in, ask, names)
+}
+
+func (f *natsFront) answerNames(in inbound, ask server.JSApiStreamNamesRequest, names []string) {
 	slices.Sort(names)
 	total := len(names)
 	names = names[min(max(ask.Offset, 0), total):]
@@ -79,7 +87,7 @@ func matches(asked, own string) bool {
 }
 
 func (f *natsFront) streamInfo(in inbound, queue string) {
-	s, err := f.bus.broker.QueueStatus(queue)
+	s, err := f.broker.QueueStatus(queue)
 	if err != nil {
 		f.refuse(in, err)
 		return
@@ -88,7 +96,7 @@ func (f *natsFront) streamInfo(in inbound, queue string) {
 	f.answer(in.reply, server.JSApiStreamInfoResponse{ApiResponse: server.ApiResponse{Type: server.JSApiStreamInfoResponseType}, StreamInfo: &server.StreamInfo{
 		Created: f.begun, TimeStamp: time.Now(),
 		Config: server.StreamConfig{Name: queue, Description: "a queue of Banyan; " + s.Label, Subjects: []string{"queues." + queue, "queues." + queue + ".>"},
-			Retention: server.WorkQueuePolicy, Discard: server.DiscardNew, Storage: server.FileStorage, Replicas: 1, MaxConsumers: -1,
+			Retention: server.WorkQueuePolicy, Discard: server.DiscardNew, Storage: server.FileStorage, Replicas: f.bus.cfg.Cluster.replicas(), MaxConsumers: -1,
 			MaxMsgs: unbounded(int64(s.Rules.MaxMessages)), MaxBytes: unbounded(s.Rules.MaxBytes), MaxAge: s.Rules.TTL, MaxMsgsPer: -1,
 			MaxMsgSize: int32(f.bus.cfg.MaxMessage), Duplicates: s.Rules.Dedupe},
 		State: server.StreamState{Msgs: uint64(held), Bytes: uint64(s.Bytes), LastSeq: s.NextSeq - 1},
@@ -112,7 +120,7 @@ func (f *natsFront) describe(s broker.Status, consumer string) *server.ConsumerI
 }
 
 func (f *natsFront) consumerInfo(in inbound, queue, consumer string) {
-	s, err := f.bus.broker.QueueStatus(queue)
+	s, err := f.broker.QueueStatus(queue)
 	if err != nil {
 		f.refuse(in, err)
 		return
@@ -127,7 +135,7 @@ func (f *natsFront) consumerCreate(in inbound, queue, name string) {
 	if err != nil {
 		err = fmt.Errorf("%w: %w", broker.ErrInvalid, err)
 	}
-	s, found := f.bus.broker.QueueStatus(queue)
+	s, found := f.broker.QueueStatus(queue)
 	for _, e := range []error{err, found, agree(s, ask.Config)} {
 		if e != nil {
 			f.refuse(in, e)

@@ -1,7 +1,6 @@
 package bus
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,32 +15,50 @@ import (
 
 	"github.com/banyanhq/banyan/bus/broker"
 	"github.com/banyanhq/banyan/bus/journal"
+	"github.com/banyanhq/banyan/bus/schema"
+	"github.com/banyanhq/banyan/bus/streamlog"
 	"github.com/banyanhq/banyan/policy/workqueue"
 )
 
 // natsFront answers NATS clients for the queues.
 type natsFront struct {
-	bus   *Bus
-	begun time.Time
-	wire  atomic.Pointer[wire]
+	bus    *Bus
+	broker *broker.Broker
+	begun  time.Time
+	wires  atomic.Pointer[wires]
+	ended  chan struct{} // closed when its connections have ended for good
 
 	mu     sync.Mutex
 	pulls  map[*natsPull]struct{}
 	closed bool
 }
 
-// natsPull is a request for messages that is not answered in full yet.
-type natsPull struct {
-	pull      *broker.Pull
-	reply     string
-	ends      time.Time // zero: never
-	status    string    // that tells the end
-	heartbeat time.Duration
+// wires are the connections to the server: by one in memory comes what is published to queues, and go the answers to it; by the other
+// one comes and goes the rest, in the order in which it was said. They are the same one where the server has no place for the first.
+type wires struct{ published, leaf *wire }
 
-	mu     sync.Mutex
-	sent   time.Time // when anything was last sent
-	looked time.Time // when it was last made sure that its client is there
-	left   int
+// run reads and writes until one of them ends, which ends the other.
+func (w *wires) run() {
+	var group sync.WaitGroup
+	defer group.Wait()
+	if w.published != w.leaf {
+		group.Go(func() {
+			w.published.run()
+			w.close()
+		})
+	}
+	w.leaf.run()
+	w.close()
+}
+
+func (w *wires) close() {
+	w.published.conn.Close()
+	w.leaf.conn.Close()
+}
+
+// await returns when the server knows what was subscribed to.
+func (w *wires) await(limit time.Duration) error {
+	return errors.Join(w.published.await(limit), w.leaf.await(limit))
 }
 
 const (
@@ -55,11 +72,25 @@ const (
 	lookEvery = 5 * time.Second
 )
 
-func newNATSFront(b *Bus) *natsFront {
-	return &natsFront{bus: b, begun: time.Now(), pulls: map[*natsPull]struct{}{}}
+// openFront has NATS clients find the queues of a broker. It is closed by close.
+func openFront(b *Bus, queues *broker.Broker) (*natsFront, error) {
+	f := &natsFront{bus: b, broker: queues, begun: time.Now(), ended: make(chan struct{}), pulls: map[*natsPull]struct{}{}}
+	if err := f.connect(); err != nil {
+		return nil, err
+	}
+	go func() {
+		defer close(f.ended)
+		f.run()
+	}()
+	// Whoever is told the address is not to find nobody there.
+	if err := f.wires.Load().await(30 * time.Second); err != nil {
+		f.close()
+		return nil, err
+	}
+	return f, nil
 }
 
-// connect opens the connection to the server and asks for what concerns queues.
+// connect opens the connections to the server and asks for what concerns queues.
 func (f *natsFront) connect() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -70,17 +101,32 @@ func (f *natsFront) connect() error {
 	if err != nil {
 		return fmt.Errorf("connecting to the NATS server: %w", err)
 	}
-	w, err := newWire(raw, leafUser, f.bus.leaf.password, f.handle)
+	w, err := newLeafWire(raw, leafUser, f.bus.leaf.password, f.handle)
 	if err != nil {
 		return err
 	}
-	w.subscribe("queues.>")
+	published := w
+	if f.bus.nats.NumClients() < f.bus.cfg.MaxClients+ownConnections { // which clients may have used up; a leaf is not among them
+		memory, err := f.bus.nats.InProcessConn()
+		if err != nil {
+			raw.Close()
+			return fmt.Errorf("connecting to the NATS server: %w", err)
+		}
+		if published, err = newClientWire(memory, f.bus.cfg.Token, f.publish); err != nil {
+			return err
+		}
+		published.subscribe("queues.>")
+		published.subscribed()
+	} else {
+		w.subscribe("queues.>")
+	}
+	w.subscribe(toCheckPrefix + ">")
 	w.subscribe(apiPrefix + ">")
 	for _, q := range f.bus.queueNames() {
 		w.subscribe("$JS.ACK." + q + ".>")
 	}
 	w.subscribed()
-	f.wire.Store(w)
+	f.wires.Store(&wires{published, w})
 	return nil
 }
 
@@ -88,45 +134,49 @@ func (f *natsFront) connect() error {
 // answered then was not acknowledged either, and a new connection goes on.
 func (f *natsFront) run() {
 	for {
-		w := f.wire.Load()
+		w := f.wires.Load()
 		w.run()
 		if err := f.connect(); err != nil {
 			return
 		}
-		f.bus.cfg.Log.Warn("the connection of the queues to the NATS server was made anew", "because", w.failure())
+		f.bus.cfg.Log.Warn("the connections of the queues to the NATS server were made anew", "because", errors.Join(w.published.failure(), w.leaf.failure()))
 	}
 }
 
+// close returns when nothing is answered any more.
 func (f *natsFront) close() {
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.closed = true
-	f.wire.Load().conn.Close()
+	f.wires.Load().close()
+	f.mu.Unlock()
+	<-f.ended
 }
 
 // send publishes a message; while there is no connection it is lost, as with any client that is not acknowledged.
 func (f *natsFront) send(subject, reply, status string, headers []broker.Header, body []byte) {
-	f.wire.Load().publish(subject, reply, status, headers, body)
+	f.wires.Load().leaf.publish(subject, reply, status, headers, body)
 }
 
-// handle is called for each message that comes in, in turn; it must not block.
+// handle is called for each message that comes in by the leaf's connection, in turn; it must not block.
 func (f *natsFront) handle(in inbound) {
 	switch {
 	case strings.HasPrefix(in.subject, "queues."):
 		f.publish(in)
 	case strings.HasPrefix(in.subject, apiPrefix):
 		f.api(in)
+	case strings.HasPrefix(in.subject, toCheckPrefix):
+		f.check(in)
 	case strings.HasPrefix(in.subject, "$JS.ACK."):
 		f.ack(in)
 	}
 }
 
-// publish stores a message and answers as JetStream does.
+// publish stores a message and answers as JetStream does. It is called for each that comes in, in turn; it must not block.
 func (f *natsFront) publish(in inbound) {
 	name, key := splitSubject(in.subject)
 	m, err := messageOf(in, name, key)
 	if err == nil {
-		err = f.bus.broker.Publish(name, m, func(p broker.Published, err error) { f.published(in.reply, name, p, err) })
+		err = f.broker.Publish(name, m, func(p broker.Published, err error) { f.published(in.reply, name, p, err) })
 	}
 	if err != nil {
 		f.published(in.reply, name, broker.Published{}, err)
@@ -138,7 +188,12 @@ func (f *natsFront) published(reply, queue string, p broker.Published, err error
 		return
 	}
 	if err != nil {
-		f.answer(reply, server.JSPubAckResponse{Error: apiError(err), PubAck: &server.PubAck{Stream: queue}})
+		text, err := json.Marshal(server.JSPubAckResponse{Error: apiError(err), PubAck: &server.PubAck{Stream: queue}})
+		if err != nil {
+			f.bus.cfg.Log.Error("writing an answer", "error", err)
+			return
+		}
+		f.wires.Load().published.publish(reply, "", "", nil, text)
 		return
 	}
 	ack := append(make([]byte, 0, 64), `{"stream":"`...)
@@ -147,7 +202,7 @@ func (f *natsFront) published(reply, queue string, p broker.Published, err error
 	if p.Duplicate {
 		ack = append(ack, `,"duplicate":true`...)
 	}
-	f.send(reply, "", "", nil, append(ack, '}'))
+	f.wires.Load().published.publish(reply, "", "", nil, append(ack, '}'))
 }
 
 func (f *natsFront) answer(reply string, v any) {
@@ -225,13 +280,14 @@ func apiError(err error) *server.ApiError {
 	switch {
 	case errors.Is(err, workqueue.ErrFull), errors.Is(err, journal.ErrFull), errors.Is(err, journal.ErrBacklog):
 		e.Code, e.ErrCode = 503, 10077
-	case errors.Is(err, journal.ErrFailed), errors.Is(err, journal.ErrClosed), errors.Is(err, broker.ErrClosed):
+	case errors.Is(err, journal.ErrFailed), errors.Is(err, journal.ErrClosed), errors.Is(err, broker.ErrClosed), errors.Is(err, streamlog.ErrFailed),
+		errors.Is(err, errUnwritable):
 		e.Code, e.ErrCode = 503, 10008
 	case errors.Is(err, broker.ErrTooLarge):
 		e.Code, e.ErrCode = 400, 10054
 	case errors.Is(err, broker.ErrNoQueue):
 		e.Code, e.ErrCode = 404, 10059
-	case errors.Is(err, broker.ErrInvalid), errors.Is(err, errUnsupported):
+	case errors.Is(err, broker.ErrInvalid), errors.Is(err, errUnsupported), errors.Is(err, schema.ErrMismatch), errors.Is(err, errFed):
 		e.Code, e.ErrCode = 400, 10003
 	case errors.Is(err, workqueue.ErrSettled), errors.Is(err, workqueue.ErrUnknown):
 		e.Code, e.ErrCode = 404, 10037
@@ -256,7 +312,7 @@ func (f *natsFront) ack(in inbound) {
 		done = func(err error) { f.settled(in.reply, err) }
 	}
 	verb, rest, _ := strings.Cut(string(in.body[:min(len(in.body), 4096)]), " ")
-	b := f.bus.broker
+	b := f.broker
 	var err error
 	switch verb {
 	case "", "+ACK", "+OK":
@@ -316,142 +372,3 @@ func (f *natsFront) settled(reply string, err error) {
 }
 
 func oneLine(s string) string { return strings.NewReplacer("\r", " ", "\n", " ").Replace(s) }
-
-// next has a client wait for messages.
-func (f *natsFront) next(in inbound, queue, consumer string) {
-	if in.reply == "" {
-		return
-	}
-	ask := server.JSApiConsumerGetNextRequest{Batch: 1}
-	if body := strings.TrimSpace(string(in.body)); body != "" {
-		if n, err := strconv.Atoi(body); err == nil {
-			ask.Batch = n
-		} else if err := json.Unmarshal([]byte(body), &ask); err != nil {
-			f.send(in.reply, "", "400 Bad Request", nil, nil)
-			return
-		}
-	}
-	if ask.Batch == 0 {
-		ask.Batch = 1
-	}
-	if ask.Batch < 0 || ask.Batch > maxBatch || ask.MaxBytes > 0 || ask.Heartbeat < 0 {
-		f.send(in.reply, "", "400 Bad Request", nil, nil)
-		return
-	}
-	now := time.Now()
-	p := &natsPull{reply: in.reply, heartbeat: ask.Heartbeat, sent: now, looked: now, left: ask.Batch, status: "408 Request Timeout"}
-	switch {
-	case ask.Expires > 0:
-		p.ends = now.Add(ask.Expires)
-	case ask.NoWait:
-		p.ends, p.status = now, "404 No Messages"
-	}
-	account := f.bus.nats.GlobalAccount()
-	p.pull = &broker.Pull{Batch: ask.Batch, Alive: func() bool { return account.SubscriptionInterest(in.reply) },
-		Deliver: func(d broker.Delivery, last bool) { f.deliver(p, consumer, d, last) }}
-	if !f.add(p) {
-		f.send(in.reply, "", "409 Exceeded MaxWaiting", nil, nil)
-		return
-	}
-	if err := f.bus.broker.Pull(queue, p.pull); err != nil {
-		f.forget(p)
-		f.send(in.reply, "", "409 Consumer Deleted", nil, nil)
-	}
-}
-
-// add takes a request among those that wait, if there is room for it.
-func (f *natsFront) add(p *natsPull) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if len(f.pulls) >= maxPulls {
-		for other := range f.pulls {
-			if !other.pull.Alive() {
-				delete(f.pulls, other) // the broker finds out by itself
-			}
-		}
-	}
-	if len(f.pulls) >= maxPulls {
-		return false
-	}
-	f.pulls[p] = struct{}{}
-	return true
-}
-
-func (f *natsFront) forget(p *natsPull) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.pulls, p)
-}
-
-// deliver sends a message. Dead letters say in headers where they come from.
-func (f *natsFront) deliver(p *natsPull, consumer string, d broker.Delivery, last bool) {
-	reply := make([]byte, 0, 96)
-	reply = append(append(append(append(reply, "$JS.ACK."...), d.Queue...), '.'), consumer...)
-	for _, n := range []int64{int64(d.Attempt), int64(d.Seq), int64(d.Seq), int64(d.Meta.Put), int64(d.Pending)} {
-		reply = strconv.AppendInt(append(reply, '.'), n, 10)
-	}
-	headers := d.Headers
-	if d.Meta.Origin != "" {
-		headers = append(headers, deadHeaders(d.Meta)...)
-	}
-	p.mu.Lock()
-	p.sent = time.Now()
-	p.left--
-	p.mu.Unlock()
-	f.send(p.reply, string(reply), "", headers, d.Body)
-	if last {
-		f.forget(p)
-	}
-}
-
-// deadHeaders say what a dead letter died of.
-func deadHeaders(m workqueue.Message) []broker.Header {
-	return []broker.Header{
-		{Name: "Dead-Letter-Queue", Value: m.Origin}, {Name: "Dead-Letter-Seq", Value: strconv.FormatUint(m.OriginSeq, 10)},
-		{Name: "Dead-Letter-Attempts", Value: strconv.Itoa(len(m.History))}, {Name: "Dead-Letter-Reason", Value: oneLine(m.LastReason())},
-	}
-}
-
-// mind ends requests whose time is over, and sends heartbeats.
-func (f *natsFront) mind(ctx context.Context) {
-	tick := time.NewTicker(mindEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-tick.C:
-			f.mindAll(now)
-		}
-	}
-}
-
-func (f *natsFront) mindAll(now time.Time) {
-	var over []*natsPull
-	f.mu.Lock()
-	for p := range f.pulls {
-		p.mu.Lock()
-		switch {
-		case !p.ends.IsZero() && now.After(p.ends):
-			over = append(over, p)
-		case now.Sub(p.looked) > lookEvery:
-			if p.looked = now; !p.pull.Alive() {
-				over = append(over, p)
-			}
-		case p.heartbeat > 0 && now.Sub(p.sent) >= p.heartbeat:
-			p.sent = now
-			f.send(p.reply, "", "100 Idle Heartbeat", nil, nil)
-		}
-		p.mu.Unlock()
-	}
-	for _, p := range over {
-		delete(f.pulls, p)
-	}
-	f.mu.Unlock()
-	for _, p := range over {
-		f.bus.broker.Cancel(p.pull)
-		if p.left > 0 {
-			f.send(p.reply, "", p.status, []broker.Header{{Name: "Nats-Pending-Messages", Value: strconv.Itoa(p.left)}, {Name: "Nats-Pending-Bytes", Value: "0"}}, nil)
-		}
-	}
-}

@@ -13,8 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/banyanhq/banyan/bus/broker"
 	"github.com/banyanhq/banyan/policy/workqueue"
 )
@@ -28,6 +26,8 @@ type pusher struct {
 	wait  time.Duration // that one delivery may take
 	serve func(ctx context.Context)
 	http  *http.Client
+
+	handling handling
 }
 
 // topicBackoff spaces out the deliveries of an event that a service does not take. They go on as long as the topic retains
@@ -39,9 +39,7 @@ const maxPushed = 1000
 
 func (b *Bus) pushers() (all []*pusher) {
 	add := func(kind, name string, to Push, wait time.Duration, serve func(*pusher) func(context.Context)) {
-		transport := &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Minute, MaxResponseHeaderBytes: 64 << 10}
-		p := &pusher{bus: b, kind: kind, name: name, to: to, wait: wait, http: &http.Client{Transport: transport,
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+		p := &pusher{bus: b, kind: kind, name: name, to: to, wait: wait, http: serviceClient(64)}
 		p.serve = serve(p)
 		all = append(all, p)
 	}
@@ -60,6 +58,14 @@ func (b *Bus) pushers() (all []*pusher) {
 		}
 	}
 	return all
+}
+
+// serviceClient posts to services: it keeps so many idle connections to each, and follows no redirects.
+func serviceClient(idle int) *http.Client {
+	return &http.Client{
+		Transport:     &http.Transport{MaxIdleConnsPerHost: idle, IdleConnTimeout: time.Minute, MaxResponseHeaderBytes: 64 << 10},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 }
 
 // run serves until ctx ends and what is under way has ended.
@@ -125,7 +131,7 @@ func (p *pusher) serveQueue(ctx context.Context) {
 		if n == 0 {
 			return
 		}
-		got, err := p.bus.broker.Receive(ctx, p.name, n)
+		got, err := p.bus.Broker().Receive(ctx, p.name, p.to.Name, n)
 		if err != nil {
 			return // the broker is closed
 		}
@@ -147,8 +153,8 @@ func (p *pusher) pushMessage(ctx context.Context, d broker.Delivery) {
 		headers = append(slices.Clone(headers), deadHeaders(d.Meta)...)
 	}
 	id := fmt.Sprintf("%s-%d", d.Queue, d.Seq)
-	out := p.post(ctx, id, d.Attempt, d.Meta.Key, headers, d.Body)
-	b := p.bus.broker
+	out := p.once(ctx, orElse(d.Meta.ID, id), func() outcome { return p.post(ctx, id, d.Attempt, d.Meta.Key, headers, d.Body) })
+	b := p.bus.Broker()
 	var err error
 	switch {
 	case out.taken:
@@ -166,76 +172,73 @@ func (p *pusher) pushMessage(ctx context.Context, d broker.Delivery) {
 func (p *pusher) serveTopic(ctx context.Context) {
 	s := places{freed: make(chan struct{}, 1)}
 	defer s.group.Wait()
+	said, at := "", time.Time{}
 	for ctx.Err() == nil {
 		c, err := p.bus.group(ctx, p.name, p.to.Name, maxPushed)
 		if err == nil {
 			err = p.drainTopic(ctx, c, &s)
 		}
-		if err != nil && ctx.Err() == nil {
-			p.bus.cfg.Log.Warn("pushing a topic's events", "topic", p.name, "to", p.to.Name, "error", err)
-			select {
-			case <-time.After(time.Second):
-			case <-ctx.Done():
-			}
+		if err == nil || ctx.Err() != nil {
+			continue
 		}
+		if said != err.Error() || time.Since(at) > time.Minute { // an engine may be out of reach for long
+			said, at = err.Error(), time.Now()
+			p.bus.cfg.Log.Warn("pushing a topic's events", "topic", p.name, "to", p.to.Name, "error", err)
+		}
+		pause(ctx, time.Second)
 	}
 }
 
-func (p *pusher) drainTopic(ctx context.Context, c jetstream.Consumer, s *places) error {
+func (p *pusher) drainTopic(ctx context.Context, c eventGroup, s *places) error {
+	limit := p.bus.limitOf(p.name, p.to.Name)
 	for {
 		n := s.take(ctx, p.limit)
 		if n == 0 {
 			return nil
 		}
-		waiting, cancel := context.WithTimeout(ctx, 5*time.Second)
-		batch, err := c.Fetch(n, jetstream.FetchContext(waiting))
-		if err != nil {
-			cancel()
-			s.give(n)
-			return err
+		allowed := limit.await(ctx, n)
+		s.give(n - allowed)
+		if n = allowed; n == 0 {
+			return nil
 		}
-		for m := range batch.Messages() {
+		waiting, cancel := context.WithTimeout(ctx, 5*time.Second)
+		err := c.each(waiting, n, func(e event) {
 			n--
 			s.group.Add(1)
 			go func() {
 				defer s.group.Done()
 				defer s.give(1)
-				p.pushEvent(ctx, m)
+				p.pushEvent(ctx, e)
 			}()
-		}
+		})
 		cancel()
 		s.give(n)
+		limit.give(n)
+		if err != nil {
+			return err
+		}
 	}
 }
 
-func (p *pusher) pushEvent(ctx context.Context, m jetstream.Msg) {
-	meta, err := m.Metadata()
-	if err != nil {
-		return
+func (p *pusher) pushEvent(ctx context.Context, e event) {
+	id := fmt.Sprintf("%s-%d", p.name, e.offset)
+	if e.partition != nil {
+		id = fmt.Sprintf("%s-%d-%d", p.name, *e.partition, e.offset)
 	}
-	var headers []broker.Header
-	for name, values := range m.Headers() {
-		for _, v := range values {
-			headers = append(headers, broker.Header{Name: name, Value: v})
-		}
-	}
-	_, key := splitSubject(m.Subject())
-	out := p.post(ctx, fmt.Sprintf("%s-%d", p.name, meta.Sequence.Stream), int(meta.NumDelivered), key, headers, m.Data())
+	out := p.once(ctx, orElse(e.id, id), func() outcome { return p.post(ctx, id, e.attempt, string(e.key), e.headers, e.body) })
+	s := settlement{verb: "nack"}
 	switch {
 	case out.taken:
-		err = m.Ack()
+		s.verb = "ack"
 	case ctx.Err() != nil:
-		err = m.Nak()
 	default:
-		delay := out.delay
-		if delay < 0 {
-			delay = topicBackoff.After(int(meta.NumDelivered), float64(meta.Sequence.Stream%97)/97)
+		if s.delay = out.delay; s.delay < 0 {
+			s.delay = topicBackoff.After(e.attempt, float64(e.offset%97)/97)
 		}
-		p.bus.cfg.Log.Debug("an event was not taken", "topic", p.name, "to", p.to.Name, "offset", meta.Sequence.Stream, "reason", out.reason, "again_in", delay)
-		err = m.NakWithDelay(delay)
+		p.bus.cfg.Log.Debug("an event was not taken", "topic", p.name, "to", p.to.Name, "offset", e.offset, "reason", out.reason, "again_in", s.delay)
 	}
-	if err != nil && ctx.Err() == nil {
-		p.bus.cfg.Log.Warn("settling a pushed event", "topic", p.name, "offset", meta.Sequence.Stream, "error", err)
+	if err := e.settle(s); err != nil && ctx.Err() == nil {
+		p.bus.cfg.Log.Warn("settling a pushed event", "topic", p.name, "offset", e.offset, "error", err)
 	}
 }
 
@@ -261,7 +264,7 @@ func (p *pusher) post(ctx context.Context, id string, attempt int, key string, h
 		return failed(err.Error())
 	}
 	for _, h := range headers {
-		if pushable(h.Name) {
+		if pushable(h.Name) && !strings.ContainsFunc(h.Value, control) {
 			r.Header.Add(h.Name, h.Value)
 		}
 	}
@@ -274,7 +277,7 @@ func (p *pusher) post(ctx context.Context, id string, attempt int, key string, h
 	r.Header.Set("Webhook-Signature", signature)
 	r.Header.Set("Banyan-"+strings.ToUpper(p.kind[:1])+p.kind[1:], p.name)
 	r.Header.Set("Banyan-Attempt", strconv.Itoa(attempt))
-	if key != "" && !strings.ContainsAny(key, "\r\n\x00") {
+	if key != "" && !strings.ContainsFunc(key, control) {
 		r.Header.Set(headerKey, key)
 	}
 	r.Header.Set("Idempotency-Key", id)
@@ -297,6 +300,9 @@ func (p *pusher) post(ctx context.Context, id string, attempt int, key string, h
 	}
 	return out
 }
+
+// control reports whether HTTP takes a character in no header.
+func control(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
 
 // pushable reports whether a stored header goes with a delivery: those that mean something to HTTP itself do not.
 func pushable(name string) bool {

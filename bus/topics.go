@@ -2,17 +2,15 @@ package bus
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"mime"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/banyanhq/banyan/bus/broker"
@@ -30,16 +28,17 @@ const (
 )
 
 // makeTopics makes the streams of the topics, or brings them up to date. Streams of topics that are gone are left alone.
-func (b *Bus) makeTopics() error {
-	for name, t := range b.cfg.Topics {
-		retain := t.Retain
-		if retain <= 0 {
-			retain = 24 * time.Hour
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+func (b *Bus) makeTopics(ctx context.Context) error {
+	if err := b.makeOutboxes(ctx); err != nil {
+		return err
+	}
+	for _, name := range b.embeddedTopics() {
+		retain := b.cfg.Topics[name].retain()
+		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 		_, err := b.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
-			Name: name, Description: "a topic of Banyan", Subjects: []string{"topics." + name, "topics." + name + ".>"}, Retention: jetstream.LimitsPolicy,
+			Name: name, Description: "a topic of Banyan", Subjects: topicSubjects(name), SubjectTransform: checkedTransform, Retention: jetstream.LimitsPolicy,
 			Storage: jetstream.FileStorage, MaxAge: retain, Duplicates: min(topicDedupe, retain), AllowMsgTTL: true, AllowDirect: true,
+			Replicas: b.cfg.Cluster.replicas(), MaxMsgSize: b.cfg.Cluster.topicMessage(b.cfg.MaxMessage),
 		})
 		cancel()
 		if err != nil {
@@ -51,13 +50,23 @@ func (b *Bus) makeTopics() error {
 
 // TopicStatus says what a topic holds.
 type TopicStatus struct {
-	Name   string        `json:"name"`
-	Label  string        `json:"label"`
-	Events uint64        `json:"events"`
-	Bytes  uint64        `json:"bytes"`
+	Name string `json:"name"`
+	// Engine that has the events: nats or kafka; empty: the embedded one.
+	Engine string `json:"engine,omitempty"`
+	Label  string `json:"label"`
+	Events uint64 `json:"events"`
+	// Bytes of the events; 0 where the engine does not say.
+	Bytes uint64 `json:"bytes"`
+	// First and Last are the offsets of a topic that has not several partitions.
 	First  uint64        `json:"first_offset"`
 	Last   uint64        `json:"last_offset"`
 	Groups []GroupStatus `json:"groups"`
+	// Partitions of a topic of Kafka.
+	Partitions []PartitionStatus `json:"partitions,omitempty"`
+	// Error says why nothing is known of a topic whose engine is out of reach.
+	Error string `json:"error,omitempty"`
+	// Schema is the version of the schema that events must have. 0: none.
+	Schema int `json:"schema_version,omitempty"`
 }
 
 // GroupStatus says how far a consumer group is behind.
@@ -67,36 +76,51 @@ type GroupStatus struct {
 	InFlight int    `json:"in_flight"`
 }
 
+// PartitionStatus says what a partition holds: the offsets from First up to the one before End.
+type PartitionStatus struct {
+	Partition int32  `json:"partition"`
+	First     uint64 `json:"first_offset"`
+	End       uint64 `json:"end_offset"`
+}
+
 // Topics says what each topic holds, by name.
 func (b *Bus) Topics(ctx context.Context) ([]TopicStatus, error) {
 	ctx, cancel := context.WithTimeout(ctx, topicCall)
 	defer cancel()
 	all := []TopicStatus{}
 	for name, t := range b.cfg.Topics {
-		s, err := b.js.Stream(ctx, name)
-		if err != nil {
-			return nil, fmt.Errorf("looking at the topic %s: %w", name, err)
+		st, err := b.topicStatus(ctx, name)
+		switch {
+		case err != nil && t.external():
+			st = TopicStatus{Name: name, Error: err.Error(), Groups: []GroupStatus{}} // the others are still of use
+		case err != nil:
+			return nil, err
 		}
-		state := s.CachedInfo().State
-		st := TopicStatus{Name: name, Label: b.topicLabel(t), Events: state.Msgs, Bytes: state.Bytes, First: state.FirstSeq, Last: state.LastSeq, Groups: []GroupStatus{}}
-		groups := s.ListConsumers(ctx)
-		for c := range groups.Info() {
-			if c.Config.Durable != "" {
-				st.Groups = append(st.Groups, GroupStatus{Name: c.Name, Lag: c.NumPending, InFlight: c.NumAckPending})
-			}
+		if t.external() {
+			st.Engine = t.Engine
 		}
-		if err := groups.Err(); err != nil {
-			return nil, fmt.Errorf("looking at the groups of the topic %s: %w", name, err)
-		}
+		_, st.Schema = b.schemas.Latest(name)
+		slices.SortFunc(st.Groups, func(x, y GroupStatus) int { return strings.Compare(x.Name, y.Name) })
 		all = append(all, st)
 	}
 	slices.SortFunc(all, func(x, y TopicStatus) int { return strings.Compare(x.Name, y.Name) })
 	return all, nil
 }
 
+func (b *Bus) topicStatus(ctx context.Context, name string) (TopicStatus, error) {
+	log, err := b.log(ctx, name)
+	if err != nil {
+		return TopicStatus{}, err
+	}
+	return log.status(ctx)
+}
+
 // topicLabel says what can be lost: what the server really does, which is one thing for all topics.
-func (b *Bus) topicLabel(t Topic) string {
-	if b.cfg.syncAlways() {
+func (b *Bus) topicLabel(replicas int) string {
+	switch {
+	case replicas > 1:
+		return broker.Replicated.Label()
+	case b.cfg.syncAlways():
 		return broker.Durable.Label()
 	}
 	return broker.Relaxed.Label()
@@ -138,33 +162,44 @@ func (b *Bus) postEvent(w http.ResponseWriter, r *http.Request) error {
 	id := r.Header.Get("Idempotency-Key")
 	if isEvent {
 		key = orElse(key, event.PartitionKey)
-		id = orElse(id, event.Source+" "+event.ID) // what the specification has unique together
+		id = orElse(id, eventID(event))
 	}
-	msg := &nats.Msg{Subject: "topics." + name, Data: body, Header: nats.Header{}}
-	if key != "" {
-		if !validKey(key) {
-			return fmt.Errorf("%w: key %q: expected letters, digits and any of - _ = / + : @, parted by dots", errBadRequest, key)
-		}
-		msg.Subject += "." + key
+	if err := b.checkKey(name, key); err != nil {
+		return err
 	}
-	for _, h := range headers {
-		msg.Header[h.Name] = append(msg.Header[h.Name], h.Value)
-	}
-	options := []jetstream.PublishOpt{}
-	if id != "" {
-		options = append(options, jetstream.WithMsgID(id))
+	if err := b.checkEvent(name, headers, body); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), topicCall)
 	defer cancel()
-	ack, err := b.js.PublishMsg(ctx, msg, options...)
+	log, err := b.log(ctx, name)
 	if err != nil {
-		return fmt.Errorf("storing the event: %w", err)
+		return err
+	}
+	place, err := log.publish(ctx, newEvent{id: id, key: key, headers: headers, body: body})
+	if err != nil {
+		if reason := b.roomFor(name); reason != nil {
+			return fmt.Errorf("%w: %w", reason, err)
+		}
+		return err
 	}
 	status := http.StatusCreated
-	if ack.Duplicate {
+	if place.Duplicate != nil && *place.Duplicate {
 		status = http.StatusOK
 	}
-	reply(w, status, map[string]any{"offset": ack.Sequence, "duplicate": ack.Duplicate})
+	reply(w, status, place)
+	return nil
+}
+
+// checkKey refuses a key that an event of a topic can't have: Kafka takes any text, streams of NATS what can stand in a subject.
+func (b *Bus) checkKey(topic, key string) error {
+	switch {
+	case key == "" || validKey(key):
+	case b.cfg.Topics[topic].Engine != engineKafka:
+		return fmt.Errorf("%w: key %.60q: expected letters, digits and any of - _ = / + : @, parted by dots", errBadRequest, key)
+	case len(key) > 256 || !utf8.ValidString(key):
+		return fmt.Errorf("%w: key %.60q: expected a text of up to 256 bytes", errBadRequest, key)
+	}
 	return nil
 }
 
@@ -182,12 +217,15 @@ func validKey(key string) bool {
 
 // eventJSON is an event as HTTP clients see it.
 type eventJSON struct {
-	Offset  uint64            `json:"offset"`
-	Time    time.Time         `json:"time"`
-	Receipt string            `json:"receipt,omitempty"`
-	Attempt uint64            `json:"attempt,omitempty"`
-	Key     string            `json:"key,omitempty"`
-	Headers map[string]string `json:"headers,omitempty"`
+	Offset    uint64    `json:"offset"`
+	Partition *int32    `json:"partition,omitempty"`
+	Time      time.Time `json:"time"`
+	Receipt   string    `json:"receipt,omitempty"`
+	Attempt   uint64    `json:"attempt,omitempty"`
+	Key       string    `json:"key,omitempty"`
+	// KeyBase64 is the key where that is not text.
+	KeyBase64 []byte            `json:"key_base64,omitempty"`
+	Headers   map[string]string `json:"headers,omitempty"`
 	messageBody
 }
 
@@ -196,26 +234,36 @@ type messageBody struct {
 	BodyBase64 []byte  `json:"body_base64,omitempty"`
 }
 
-func describeEvent(m jetstream.Msg, receipt bool) (eventJSON, error) {
-	meta, err := m.Metadata()
-	if err != nil {
-		return eventJSON{}, err
+func describeEvent(e event) eventJSON {
+	j := eventJSON{Offset: e.offset, Partition: e.partition, Time: e.time, Receipt: e.receipt}
+	if e.receipt != "" {
+		j.Attempt = uint64(e.attempt)
 	}
-	_, key := splitSubject(m.Subject())
-	e := eventJSON{Offset: meta.Sequence.Stream, Time: meta.Timestamp.UTC(), Key: key}
-	for name, values := range m.Headers() {
-		if e.Headers == nil {
-			e.Headers = map[string]string{}
+	if utf8.Valid(e.key) {
+		j.Key = string(e.key)
+	} else {
+		j.KeyBase64 = e.key
+	}
+	for _, h := range e.headers {
+		if j.Headers == nil {
+			j.Headers = map[string]string{}
 		}
-		e.Headers[name] = values[0]
+		if _, twice := j.Headers[h.Name]; !twice {
+			j.Headers[h.Name] = h.Value
+		}
 	}
 	var body Message
-	body.setBody(m.Data())
-	e.messageBody = messageBody{body.Body, body.BodyBase64}
-	if receipt {
-		e.Attempt, e.Receipt = meta.NumDelivered, base64.RawURLEncoding.EncodeToString([]byte(m.Reply()))
+	body.setBody(e.body)
+	j.messageBody = messageBody{body.Body, body.BodyBase64}
+	return j
+}
+
+func describeEvents(events []event) []eventJSON {
+	all := make([]eventJSON, len(events))
+	for i, e := range events {
+		all[i] = describeEvent(e)
 	}
-	return e, nil
+	return all
 }
 
 // getEvents replays a topic: from an offset ('from'), from an instant ('since'), or what is new ('from' left out: from the
@@ -227,44 +275,47 @@ func (b *Bus) getEvents(w http.ResponseWriter, r *http.Request) error {
 	}
 	q := query{r: r}
 	most, wait, since := max(q.number("max", 100, maxReceive), 1), q.duration("wait", 0, maxWait), q.instant("since")
-	cfg := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, InactiveThreshold: 2 * time.Minute}
-	from := orElse(r.Header.Get("Last-Event-ID"), r.URL.Query().Get("from"))
-	switch n, err := strconv.ParseUint(from, 10, 64); {
-	case from == "new":
-		cfg.DeliverPolicy = jetstream.DeliverNewPolicy
-	case from != "" && err != nil:
-		q.fail("from", from, "an offset, or new")
-	case from != "":
-		if r.Header.Get("Last-Event-ID") != "" {
-			n++ // that one it has
-		}
-		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, max(n, 1)
-	case !since.IsZero():
-		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &since
-	}
 	if q.err != nil {
 		return q.err
 	}
-	if key := r.URL.Query().Get("key"); key != "" {
-		if !validKey(key) {
-			return fmt.Errorf("%w: key %q", errBadRequest, key)
-		}
-		cfg.FilterSubjects = []string{"topics." + name + "." + key}
+	last := r.Header.Get("Last-Event-ID")
+	from := replayFrom{place: orElse(last, r.URL.Query().Get("from")), after: last != "", since: since, key: r.URL.Query().Get("key")}
+	if from.place == "new" {
+		from.place, from.isNew = "", true
 	}
-	consumer, err := b.js.OrderedConsumer(r.Context(), name, cfg)
-	if err != nil {
-		return fmt.Errorf("reading the topic %s: %w", name, err)
+	if err := b.checkKey(name, from.key); err != nil {
+		return err
 	}
-	if accepts(r, "text/event-stream") {
-		return b.streamEvents(w, r, consumer)
-	}
-	events, err := fetch(r.Context(), consumer, most, wait, false)
+	filter, err := filterOf(r)
 	if err != nil {
 		return err
 	}
-	answer := map[string]any{"events": events}
-	if len(events) > 0 {
-		answer["next"] = events[len(events)-1].Offset + 1
+	log, err := b.log(r.Context(), name)
+	if err != nil {
+		return err
+	}
+	reader, err := log.replay(r.Context(), from)
+	if err != nil {
+		return err
+	}
+	defer reader.close()
+	if filter != nil {
+		reader = &filteredReader{eventReader: reader, filter: filter}
+	}
+	if accepts(r, "text/event-stream") {
+		out := newEventStream(w)
+		reader.stream(r.Context(), func(e event) bool { return out.send("event", e.place, describeEvent(e)) }, out.alive)
+		return nil
+	}
+	events, err := reader.fetch(r.Context(), most, wait)
+	if err != nil {
+		return err
+	}
+	answer := map[string]any{"events": describeEvents(events)}
+	if next := reader.next(); next != nil {
+		answer["next"] = next
+	} else if len(events) > 0 {
+		answer["next"] = events[len(events)-1].offset + 1
 	}
 	reply(w, http.StatusOK, answer)
 	return nil
@@ -279,66 +330,20 @@ func accepts(r *http.Request, want string) bool {
 	return false
 }
 
-// fetch returns up to most events; it waits for the first one.
-func fetch(ctx context.Context, c jetstream.Consumer, most int, wait time.Duration, receipts bool) ([]eventJSON, error) {
-	batch, err := c.FetchNoWait(most)
-	events := []eventJSON{}
-	for rounds := 0; err == nil && rounds < 2; rounds++ {
-		for m := range batch.Messages() {
-			e, err := describeEvent(m, receipts)
-			if err != nil {
-				return nil, err
-			}
-			events = append(events, e)
-		}
-		if err = batch.Error(); err != nil || len(events) > 0 || wait < time.Second {
-			break
-		}
-		batch, err = c.Fetch(1, jetstream.FetchMaxWait(wait))
-	}
-	if err != nil && !errors.Is(err, nats.ErrTimeout) && !errors.Is(err, jetstream.ErrNoMessages) && ctx.Err() == nil {
-		return nil, fmt.Errorf("reading events: %w", err)
-	}
-	return events, nil
-}
-
-func (b *Bus) streamEvents(w http.ResponseWriter, r *http.Request, c jetstream.Consumer) error {
-	messages, err := c.Messages(jetstream.PullMaxMessages(100))
-	if err != nil {
-		return fmt.Errorf("reading events: %w", err)
-	}
-	defer messages.Stop()
-	out := newEventStream(w)
-	for r.Context().Err() == nil && out.err == nil {
-		ctx, cancel := context.WithTimeout(r.Context(), 15*time.Second)
-		m, err := messages.Next(jetstream.NextContext(ctx))
-		cancel()
-		switch {
-		case err == nil:
-			e, err := describeEvent(m, false)
-			if err != nil || !out.send("event", strconv.FormatUint(e.Offset, 10), e) {
-				return nil
-			}
-		case errors.Is(err, context.DeadlineExceeded):
-			out.alive()
-		default:
-			return nil
-		}
-	}
-	return nil
-}
-
-// group returns the durable consumer of a group, which begins at the first event that the topic still has.
-func (b *Bus) group(ctx context.Context, topic, group string, inFlight int) (jetstream.Consumer, error) {
+// group returns a consumer group, which begins at the first event that the topic still has.
+func (b *Bus) group(ctx context.Context, topic, group string, inFlight int) (eventGroup, error) {
 	if !namePattern.MatchString(group) {
 		return nil, fmt.Errorf("%w: group %q: expected a name of lower case letters, digits and hyphens", errBadRequest, group)
 	}
-	c, err := b.js.CreateOrUpdateConsumer(ctx, topic, jetstream.ConsumerConfig{Durable: group, AckPolicy: jetstream.AckExplicitPolicy, AckWait: groupAckWait,
-		MaxDeliver: -1, MaxAckPending: inFlight, DeliverPolicy: jetstream.DeliverAllPolicy})
+	log, err := b.log(ctx, topic)
 	if err != nil {
-		return nil, fmt.Errorf("making the group %s of the topic %s: %w", group, topic, err)
+		return nil, err
 	}
-	return c, nil
+	g, err := log.group(ctx, group, inFlight)
+	if filter := b.cfg.Topics[topic].Filters[group]; err == nil && filter != nil {
+		return filteredGroup{g, filter}, nil
+	}
+	return g, err
 }
 
 // groupInFlight bounds the events of a group that are not settled, for those who fetch them by HTTP.
@@ -364,11 +369,20 @@ func (b *Bus) getGroupEvents(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	events, err := fetch(r.Context(), c, most, wait, true)
+	// Who asks for what the limit has no room for waits as if there was nothing.
+	limit, begun := b.limitOf(name, r.PathValue("group")), time.Now()
+	ctx, cancel := context.WithTimeout(r.Context(), wait)
+	allowed := limit.await(ctx, most)
+	cancel()
+	events := []event{}
+	if allowed > 0 {
+		events, err = c.fetch(r.Context(), allowed, wait-time.Since(begun))
+		limit.give(allowed - len(events))
+	}
 	if err != nil {
 		return err
 	}
-	reply(w, http.StatusOK, map[string]any{"events": events})
+	reply(w, http.StatusOK, map[string]any{"events": describeEvents(events)})
 	return nil
 }
 
@@ -378,30 +392,22 @@ func (b *Bus) settleEvent(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	subject, err := base64.RawURLEncoding.DecodeString(r.PathValue("receipt"))
-	if err != nil || !strings.HasPrefix(string(subject), "$JS.ACK."+name+"."+r.PathValue("group")+".") || !validKey(strings.ReplaceAll(string(subject), "$", "")) {
-		return fmt.Errorf("%w: not a receipt of this group", errBadRequest)
-	}
 	q := query{r: r}
-	delay := q.duration("delay", 0, 24*time.Hour)
+	s := settlement{verb: r.PathValue("verb"), delay: q.duration("delay", 0, 24*time.Hour)}
 	if q.err != nil {
 		return q.err
 	}
-	var text string
-	switch verb := r.PathValue("verb"); verb {
-	case "ack":
-		text = "+ACK"
-	case "nack":
-		text = fmt.Sprintf(`-NAK {"delay": %d}`, delay)
-	case "extend":
-		text = "+WPI"
-	default:
-		return fmt.Errorf("%w: %q: expected ack, nack or extend", errBadRequest, verb)
+	if !slices.Contains([]string{"ack", "nack", "extend"}, s.verb) {
+		return fmt.Errorf("%w: %q: expected ack, nack or extend", errBadRequest, s.verb)
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), topicCall)
 	defer cancel()
-	if _, err := b.conn.RequestWithContext(ctx, string(subject), []byte(text)); err != nil {
-		return fmt.Errorf("settling the event: %w", err)
+	log, err := b.log(ctx, name)
+	if err != nil {
+		return err
+	}
+	if err := log.settle(ctx, r.PathValue("group"), r.PathValue("receipt"), s); err != nil {
+		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/textproto"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,11 +18,12 @@ import (
 	"github.com/banyanhq/banyan/bus/broker"
 )
 
-// wire is a connection to the embedded server as a leaf node has it. A client may not send a message whose reply is an
-// acknowledgement of JetStream, which is by what client libraries know how to settle a message; a leaf node may. What waits
-// goes out in one piece.
+// wire is a connection to the embedded server, as a client has it or as a leaf node has it. A client may not send a message whose
+// reply is an acknowledgement of JetStream, which is by what client libraries know how to settle a message; a leaf node may. What
+// waits goes out in one piece.
 type wire struct {
 	conn    net.Conn
+	speaks  dialect
 	handle  func(inbound)
 	written chan struct{} // closed when the writer has ended
 	pong    chan struct{} // closed with the first answer to a ping
@@ -31,6 +33,19 @@ type wire struct {
 	err    error
 	wakeUp chan struct{}
 }
+
+// dialect is what the protocol of one kind of connection calls things.
+type dialect struct {
+	subscribe               string // with room for the subject
+	publish, publishHeaders string
+	message, messageHeaders string
+	numbered                bool // the number of its subscription stands behind a message's subject
+}
+
+var (
+	leafDialect   = dialect{"LS+ %s\r\n", "LMSG ", "HMSG ", "LMSG", "HMSG", false}
+	clientDialect = dialect{"SUB %s 1\r\n", "PUB ", "HPUB ", "MSG", "HMSG", true}
+)
 
 // inbound is a message that came in. Its bytes are its own.
 type inbound struct {
@@ -43,17 +58,30 @@ type inbound struct {
 // maxControl bounds a line of the protocol.
 const maxControl = 64 << 10
 
-// newWire greets the server. Handle is called for each message, by run.
-func newWire(conn net.Conn, user, password string, handle func(inbound)) (*wire, error) {
-	text, err := json.Marshal(map[string]any{"user": user, "pass": password, "server_id": "banyan-queues", "name": "banyan-queues", "headers": true})
+// newLeafWire greets the server as a leaf node. Handle is called for each message, by run.
+func newLeafWire(conn net.Conn, user, password string, handle func(inbound)) (*wire, error) {
+	return newWire(conn, leafDialect, map[string]any{"user": user, "pass": password, "server_id": "banyan-queues", "name": "banyan-queues", "headers": true}, handle)
+}
+
+// newClientWire greets the server as a client, who has subscribed to one subject at most.
+func newClientWire(conn net.Conn, token string, handle func(inbound)) (*wire, error) {
+	greeting := map[string]any{"name": "banyan queues", "lang": "go", "version": "1", "protocol": 1, "verbose": false, "pedantic": false, "echo": false, "headers": true}
+	if token != "" {
+		greeting["auth_token"] = token
+	}
+	return newWire(conn, clientDialect, greeting, handle)
+}
+
+func newWire(conn net.Conn, speaks dialect, greeting map[string]any, handle func(inbound)) (*wire, error) {
+	text, err := json.Marshal(greeting)
 	if err != nil {
 		return nil, err
 	}
-	return &wire{conn: conn, handle: handle, written: make(chan struct{}), pong: make(chan struct{}), wakeUp: make(chan struct{}, 1), out: fmt.Appendf(nil, "CONNECT %s\r\n", text)}, nil
+	return &wire{conn: conn, speaks: speaks, handle: handle, written: make(chan struct{}), pong: make(chan struct{}), wakeUp: make(chan struct{}, 1), out: fmt.Appendf(nil, "CONNECT %s\r\n", text)}, nil
 }
 
 // subscribe asks for a subject.
-func (w *wire) subscribe(subject string) { w.add(fmt.Appendf(nil, "LS+ %s\r\n", subject)) }
+func (w *wire) subscribe(subject string) { w.add(fmt.Appendf(nil, w.speaks.subscribe, subject)) }
 
 // subscribed has the server say when it knows all subscriptions so far: await.
 func (w *wire) subscribed() { w.add([]byte("PING\r\n")) }
@@ -79,16 +107,16 @@ func (w *wire) publish(subject, reply, status string, headers []broker.Header, b
 	if w.err != nil {
 		return
 	}
-	verb := "LMSG "
-	if status != "" || len(headers) > 0 {
-		verb = "HMSG "
+	verb, bare := w.speaks.publish, status == "" && len(headers) == 0
+	if !bare {
+		verb = w.speaks.publishHeaders
 	}
 	w.out = append(append(w.out, verb...), subject...)
 	if reply != "" {
 		w.out = append(append(w.out, ' '), reply...)
 	}
 	w.out = append(w.out, ' ')
-	if verb == "LMSG " {
+	if bare {
 		w.out = strconv.AppendInt(w.out, int64(len(body)), 10)
 		w.out = append(w.out, "\r\n"...)
 	} else {
@@ -203,8 +231,8 @@ func (w *wire) read() error {
 		}
 		verb, rest, _ := bytes.Cut(bytes.TrimRight(line, "\r\n"), []byte(" "))
 		switch string(verb) {
-		case "LMSG", "HMSG":
-			in, err := readMessage(r, string(rest), verb[0] == 'H')
+		case w.speaks.message, w.speaks.messageHeaders:
+			in, err := readMessage(r, string(rest), verb[0] == 'H', w.speaks.numbered)
 			if err != nil {
 				return err
 			}
@@ -224,10 +252,14 @@ func (w *wire) read() error {
 
 var errProtocol = errors.New("the NATS server sent a line that is not understood")
 
-// readMessage reads what follows the verb: subject, a reply perhaps, the headers' length perhaps, the length. Where there are
-// queue groups, a sign says whether a reply stands before them.
-func readMessage(r *bufio.Reader, line string, hasHeaders bool) (inbound, error) {
-	fields := strings.Fields(line)
+// readMessage reads what follows the verb: subject, the subscription's number perhaps, a reply perhaps, the headers' length perhaps, the
+// length. Where there are queue groups, a sign says whether a reply stands before them.
+func readMessage(r *bufio.Reader, line string, hasHeaders, numbered bool) (inbound, error) {
+	var room [8]string
+	fields := appendFields(room[:0], line)
+	if numbered && len(fields) > 1 {
+		fields = slices.Delete(fields, 1, 2)
+	}
 	numbers := 1
 	if hasHeaders {
 		numbers = 2
@@ -259,6 +291,17 @@ func readMessage(r *bufio.Reader, line string, hasHeaders bool) (inbound, error)
 	in.headers = readHeaders(data[:head])
 	in.body = data[head:total]
 	return in, nil
+}
+
+// appendFields adds what stands between the spaces of a line.
+func appendFields(dst []string, line string) []string {
+	for line != "" {
+		var field string
+		if field, line, _ = strings.Cut(line, " "); field != "" {
+			dst = append(dst, field)
+		}
+	}
+	return dst
 }
 
 // readHeaders reads the lines "Name: value" behind the first line. What is not such a line is left out.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -28,7 +29,11 @@ func script(t *testing.T, addr, text string) {
 		switch name, command, _ := strings.Cut(line, ": "); {
 		case line == "" || strings.HasPrefix(line, "#"):
 		case strings.HasPrefix(line, "> "):
-			if want := line[2:]; strings.TrimSpace(got) != want {
+			want := line[2:]
+			if seconds, ok := strings.CutPrefix(want, "about "); ok && isLeft(got, seconds) {
+				continue
+			}
+			if strings.TrimSpace(got) != want {
 				t.Fatalf("line %d: answered %s, want %s", i+1, got, want)
 			}
 		case strings.HasSuffix(line, ">"):
@@ -39,6 +44,13 @@ func script(t *testing.T, addr, text string) {
 			got = client(name).doLine(command)
 		}
 	}
+}
+
+// isLeft reports whether an answer says what is left of so many seconds a moment after they began, on a busy machine.
+func isLeft(answer, seconds string) bool {
+	got, err1 := strconv.Atoi(strings.TrimSpace(answer))
+	all, err2 := strconv.Atoi(seconds)
+	return err1 == nil && err2 == nil && got <= all && got > 0 && got >= all-60
 }
 
 func TestTransactions(t *testing.T) {
@@ -155,7 +167,7 @@ func blocked(s *Server) (n int) {
 
 func waitFor(t *testing.T, true func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !true(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !true(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("it does not come to that")
 		}
@@ -417,6 +429,43 @@ func residentKiB(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return resident * os.Getpagesize() / 1024
+}
+
+// Commands with very many keys, and patterns that are made for it, hold nobody up; a transaction may not grow for ever.
+func TestNobodyIsHeldUp(t *testing.T) {
+	s := startServer(t, Config{})
+	c := dial(t, s.Addr().String())
+	keys := make([]string, 150_000)
+	for i := range keys {
+		keys[i] = fmt.Sprint("k", i)
+	}
+	if got := c.do(append([]string{"watch"}, keys...)...); got != "OK" {
+		t.Error("WATCH:", got)
+	}
+	c.doLine("unwatch")
+	if got := c.do(append(append([]string{"blpop"}, keys...), "0.001")...); got != "nil*" {
+		t.Error("BLPOP:", got)
+	}
+	name := strings.Repeat("a", 1<<22)
+	c.do("set", name, "v")
+	if got := c.do("keys", "*"+name[:1<<21]+"b"); got != "[]" {
+		t.Errorf("KEYS: %.100s", got)
+	}
+	if got := c.do("keys", "*"+name[:1]); got != `["`+name+`"]` {
+		t.Errorf("KEYS of a pattern that matches: %.100s", got)
+	}
+	c.doLine("config set client-query-buffer-limit 1mb")
+	c.doLine("multi")
+	value := strings.Repeat("v", 10_000)
+	for range 200 { // until it is closed
+		if _, err := fmt.Fprintf(c, "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$%d\r\n%s\r\n", len(value), value); err != nil {
+			break
+		}
+	}
+	got, _ := io.ReadAll(c.r)
+	if n := strings.Count(string(got), "+QUEUED"); n > 110 {
+		t.Errorf("%d commands were queued before the client was closed", n)
+	}
 }
 
 // A client that asks for more than it reads is not carried out further; a subscriber that does not read is closed.

@@ -20,6 +20,7 @@ type call struct {
 	v3   bool // the answer is of version 3
 
 	failed bool   // the answer is an error
+	alone  bool   // nothing came before or behind it, of what was read
 	after  []byte // what the client is sent behind the answer
 	block  *waiting
 }

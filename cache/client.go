@@ -32,8 +32,12 @@ type client struct {
 	noEvict bool
 	noTouch bool
 	silent  silence
-	parser  *resp.Parser // of a command of which a part is there
-	partial []byte       // that part, and what came behind it
+
+	asking   bool         // the next command may be of a slot that is on its way here
+	readonly bool         // a replica may answer
+	epoch    uint64       // of the map that the client may know: see sharding.admit
+	parser   *resp.Parser // of a command of which a part is there
+	partial  []byte       // that part, and what came behind it
 
 	unsent    []byte // what the socket did not take; the loop's alone
 	backlog   int    // how much that was lately

@@ -192,7 +192,7 @@ func TestGoClient(t *testing.T) {
 
 func goClient(t *testing.T, protocol int) {
 	s := startServer(t, Config{Password: "secret"})
-	c := redis.NewClient(&redis.Options{Addr: s.Addr().String(), Password: "secret", Protocol: protocol, ClientName: "test"})
+	c := redis.NewClient(&redis.Options{Addr: s.Addr().String(), Password: "secret", Protocol: protocol, ClientName: "test", DialTimeout: time.Minute, ReadTimeout: time.Minute})
 	defer c.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()

@@ -110,7 +110,7 @@ func (k *call) commandDocs() {
 func (c *command) group() string {
 	for _, g := range strings.Fields(c.groups) {
 		switch g {
-		case "string", "hash", "list", "set", "bitmap", "connection":
+		case "string", "hash", "list", "set", "bitmap", "stream", "connection":
 			return g
 		case "keyspace":
 			return "generic"

@@ -59,6 +59,10 @@ func (k *call) ping() {
 }
 
 func (k *call) selectDB() {
+	if k.s.sharding != nil && k.arg(1) != "0" {
+		k.fail("ERR SELECT is not allowed in cluster mode")
+		return
+	}
 	if n, ok := k.dbArg(1, errNotInt); ok {
 		k.c.db = n
 		k.ok()
@@ -154,7 +158,7 @@ func (k *call) hello() {
 	k.text("id")
 	k.int64(k.c.id)
 	k.text("mode")
-	k.text("standalone")
+	k.text(k.s.mode())
 	k.text("role")
 	k.text("master")
 	k.text("modules")
@@ -170,6 +174,7 @@ func (k *call) reset() {
 		k.s.stopMonitor(c)
 	}
 	c.name, c.db, c.v3, c.silent, c.noEvict, c.noTouch = "", 0, false, answers, false, false
+	c.asking, c.readonly = false, false
 	k.s.acl.welcome(c)
 	k.simple("RESET")
 }
@@ -326,16 +331,16 @@ func (k *call) clientList() {
 		}
 		want = func(c *client) bool { return c.kind() == kind }
 	case k.is(2, "ID") && len(k.args) > 3:
-		var ids []int64
+		ids := map[int64]bool{}
 		for i := 3; i < len(k.args); i++ {
 			id, ok := resp.ParseInt(k.args[i])
 			if !ok || id < 1 {
 				k.fail("ERR Invalid client ID")
 				return
 			}
-			ids = append(ids, id)
+			ids[id] = true
 		}
-		want = func(c *client) bool { return slices.Contains(ids, c.id) }
+		want = func(c *client) bool { return ids[c.id] }
 	default:
 		k.syntax()
 		return

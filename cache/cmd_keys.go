@@ -389,6 +389,8 @@ func (k *call) objectEncoding() {
 		k.text("quicklist")
 	case keyspace.SortedSet:
 		k.text("skiplist")
+	case keyspace.StreamKind:
+		k.text("stream")
 	default:
 		k.text("hashtable")
 	}

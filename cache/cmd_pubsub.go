@@ -14,7 +14,7 @@ var pubsubCommands = []command{
 	{name: "punsubscribe", arity: -1, flags: "pubsub in_pubsub", run: func(k *call) { k.unsubscribe(patterns) }},
 	{name: "ssubscribe", arity: -2, flags: "pubsub in_pubsub", run: func(k *call) { k.subscribe(shards) }},
 	{name: "sunsubscribe", arity: -1, flags: "pubsub in_pubsub", run: func(k *call) { k.unsubscribe(shards) }},
-	{name: "publish", arity: 3, flags: "pubsub fast", run: func(k *call) { k.int(k.s.publish(channels, k.arg(1), k.args[2])) }},
+	{name: "publish", arity: 3, flags: "pubsub fast", run: (*call).publish},
 	{name: "spublish", arity: 3, flags: "pubsub fast", run: func(k *call) { k.int(k.s.publish(shards, k.arg(1), k.args[2])) }},
 	{name: "pubsub", arity: -2, subs: []command{
 		{name: "channels", arity: -2, flags: "pubsub", run: func(k *call) { k.pubsubChannels(channels) }},
@@ -181,6 +181,13 @@ func (s *Server) publish(kind int, channel string, message []byte) (n int) {
 		}
 	}
 	return n
+}
+
+func (k *call) publish() {
+	k.int(k.s.publish(channels, k.arg(1), k.args[2]))
+	if k.s.sharding != nil {
+		k.s.sharding.broadcast(k.args[1], k.args[2])
+	}
 }
 
 func (k *call) pubsubChannels(kind int) {

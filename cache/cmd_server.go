@@ -71,13 +71,6 @@ func (k *call) time() {
 	k.text(strconv.FormatInt(int64(now.Nanosecond()/1000), 10))
 }
 
-func (k *call) role() {
-	k.array(3)
-	k.text("master")
-	k.int(0)
-	k.array(0)
-}
-
 // startMonitor has the client be told of every command.
 func (k *call) startMonitor() {
 	if !k.c.monitor {

@@ -12,7 +12,7 @@ var trafficCommands = []command{
 const mostHot = 256
 
 // hotKeys answers with the keys that get most of the requests, up to ten or as many as are asked for: database, key,
-// requests a second, share of all.
+// requests a second, share of all, how many other nodes may have a copy of it.
 func (k *call) hotKeys() {
 	n := 10
 	if len(k.args) > 2 {
@@ -30,14 +30,15 @@ func (k *call) hotKeys() {
 		}
 		n = int(asked)
 	}
-	hot := k.s.store.Hot(n)
+	hot := k.s.hotKeys(n)
 	k.array(len(hot))
 	for _, h := range hot {
-		k.array(4)
+		k.array(5)
 		k.int(h.DB)
-		k.bulk(h.Key)
+		k.text(h.Key)
 		k.text(strconv.FormatFloat(h.PerSecond, 'f', 1, 64))
 		k.text(strconv.FormatFloat(h.Share, 'f', 4, 64))
+		k.int(h.Copies)
 	}
 }
 

@@ -20,6 +20,7 @@ type transaction struct {
 	broken  bool // a command could not be queued
 	dirty   bool // a key that is watched has changed
 	queued  []queued
+	bytes   int // of what is queued
 	watched []watchKey
 }
 
@@ -45,15 +46,27 @@ func (k *call) multi() {
 	k.ok()
 }
 
-// queue keeps a command for EXEC.
+// queue keeps a command for EXEC. What a client may have queued is bounded as one command is: beyond that it is closed, as Redis does.
 func (k *call) queue() {
+	tx := k.c.tx
 	q := queued{cmd: k.cmd, args: make([][]byte, len(k.args))}
+	for _, a := range k.args {
+		tx.bytes += len(a) + queuedArg
+	}
+	if tx.bytes > k.s.set.queryLimit {
+		k.s.cfg.Log.Warn("closing a client whose transaction is too long", "client", k.c.from.String(), "bytes", tx.bytes)
+		k.c.closing = true
+		return
+	}
 	for i, a := range k.args {
 		q.args[i] = bytes.Clone(a)
 	}
-	k.c.tx.queued = append(k.c.tx.queued, q)
+	tx.queued = append(tx.queued, q)
 	k.simple("QUEUED")
 }
+
+// queuedArg is about what an argument takes beside its bytes.
+const queuedArg = 40
 
 func (k *call) exec() {
 	c := k.c
@@ -124,7 +137,7 @@ func (k *call) watch() {
 	for _, key := range k.args[1:] {
 		k.db.Find(key) // one that has expired is gone before it is watched
 		w := watchKey{k.c.db, string(key)}
-		if !slices.Contains(tx.watched, w) {
+		if !slices.Contains(k.s.watched[w], k.c) { // few watch a key, and one may watch many
 			tx.watched = append(tx.watched, w)
 			k.s.watched[w] = append(k.s.watched[w], k.c)
 		}
@@ -179,10 +192,18 @@ func (s *Server) flushed(db int) {
 			}
 		}
 	}
+	for at := range s.waiting {
+		if at.db == db {
+			s.disturb(at)
+		}
+	}
 	for _, l := range s.loads {
 		l.overtaken = true
 	}
 	clear(s.missing)
+	if s.sharding != nil {
+		s.sharding.tellAllHolders()
+	}
 	s.invalidateAll()
 }
 

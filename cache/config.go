@@ -34,6 +34,8 @@ type Config struct {
 	Origins []Origin
 	// Persist says what is kept on disk. Default: nothing.
 	Persist Persist
+	// Cluster that the server is a node of. Default: none.
+	Cluster *Cluster
 	// Log of what operators should know. Default: none.
 	Log *slog.Logger
 }
@@ -49,6 +51,9 @@ func (c *Config) validate() error {
 		return errors.New("memory, ttl, loops and clients: want no negative numbers")
 	}
 	if err := c.Persist.validate(); err != nil {
+		return err
+	}
+	if err := c.validateCluster(); err != nil {
 		return err
 	}
 	if c.Eviction == "" {

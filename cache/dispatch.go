@@ -30,6 +30,7 @@ func (s *Server) batch(c *client, p *resp.Parser, data []byte) (rest []byte, did
 	c.heard = now.Unix()
 	s.current, k.c = k, c
 	s.count.in += int64(len(data))
+	first := true
 	for len(data) > 0 && !c.closing && !c.killed {
 		lim := &s.limits
 		if !c.known {
@@ -54,6 +55,8 @@ func (s *Server) batch(c *client, p *resp.Parser, data []byte) (rest []byte, did
 			continue
 		}
 		k.args = p.Args
+		k.alone = first && len(data) == 0
+		first = false
 		at = k.carryOut(at)
 		if k.block != nil {
 			did.blocked, did.until = true, k.block.until
@@ -66,6 +69,9 @@ func (s *Server) batch(c *client, p *resp.Parser, data []byte) (rest []byte, did
 		}
 	}
 	s.current = nil
+	if s.sharding != nil {
+		s.sharding.collect()
+	}
 	s.count.out += int64(len(k.out))
 	did.kicked = len(c.l.kicked) > 0
 	if s.keep != nil {
@@ -179,6 +185,11 @@ func (k *call) refuse() string {
 	if cmd.write && s.keep != nil && s.keep.broken != nil {
 		return s.keep.refused()
 	}
+	if s.sharding != nil {
+		if reason := k.route(); reason != "" {
+			return reason
+		}
+	}
 	if cmd.grows && s.set.memory > 0 && s.store.Over(0) && !s.store.Evict(0) && !s.store.CanEvict() {
 		return "OOM command not allowed when used memory > 'maxmemory'."
 	}
@@ -231,7 +242,13 @@ func (s *Server) keyChanged(db int, key []byte, by *client) {
 	if len(s.watched) > 0 {
 		s.breakWatches(db, key)
 	}
+	if len(s.waiting) > 0 {
+		s.disturb(watchKey{db, string(key)})
+	}
 	if s.track.any() {
 		s.invalidate(key, by)
+	}
+	if s.sharding != nil {
+		s.sharding.touched(key)
 	}
 }

@@ -7,6 +7,10 @@
 // other. Memory is kept within its budget, and what has to go is told by policy.TinyLFU. What a client can make the server
 // keep for it is bounded: commands, answers that it does not read, connections.
 //
+// With Config.Cluster it is a node of a cluster: package cluster says who owns which slot, and the sharding_*.go files answer by
+// that (route), hand slots over (move), have replicas follow (copies, follow), come back with what was kept on disk (keep), answer for
+// hot keys of others (hot) and have each key loaded by its own node (origin).
+//
 // What it never does: it is not durable, unless it is told to keep a file.
 //
 // A connection belongs to one of a few event loops, which read, parse and write side by side. Commands are carried out

@@ -46,7 +46,7 @@ var infoSections = []struct {
 	{"CPU", true, (*Server).infoCPU},
 	{"Commandstats", false, (*Server).infoCommands},
 	{"Errorstats", true, (*Server).infoErrors},
-	{"Cluster", true, func(_ *Server, b *strings.Builder) { b.WriteString("cluster_enabled:0\r\n") }},
+	{"Cluster", true, (*Server).infoCluster},
 	{"Origins", true, (*Server).infoOrigins},
 	{"Keyspace", true, (*Server).infoKeyspace},
 }
@@ -76,7 +76,7 @@ func (k *call) info() {
 
 func (s *Server) infoServer(b *strings.Builder) {
 	up := int64(s.elapsed().Seconds())
-	fmt.Fprintf(b, "redis_version:%s\r\nserver_name:banyan\r\nredis_mode:standalone\r\nos:%s\r\narch_bits:64\r\nprocess_id:%d\r\n", redisVersion, runtime.GOOS, os.Getpid())
+	fmt.Fprintf(b, "redis_version:%s\r\nserver_name:banyan\r\nredis_mode:%s\r\nos:%s\r\narch_bits:64\r\nprocess_id:%d\r\n", redisVersion, s.mode(), runtime.GOOS, os.Getpid())
 	fmt.Fprintf(b, "run_id:%s\r\ntcp_port:%s\r\nserver_time_usec:%d\r\n", s.runID, parameters["port"].get(s), time.Now().UnixMicro())
 	fmt.Fprintf(b, "uptime_in_seconds:%d\r\nuptime_in_days:%d\r\nio_threads:%d\r\n", up, up/86400, s.cfg.Loops)
 }
@@ -123,10 +123,6 @@ func (s *Server) infoStats(b *strings.Builder) {
 		s.store.Expired, s.store.Evicted, s.store.Hits, s.store.Misses)
 	fmt.Fprintf(b, "pubsub_channels:%d\r\npubsub_patterns:%d\r\npubsubshard_channels:%d\r\n", len(s.hub[channels]), len(s.hub[patterns]), len(s.hub[shards]))
 	fmt.Fprintf(b, "tracking_total_keys:%d\r\nslowlog_len:%d\r\ntotal_error_replies:%d\r\nacl_access_denied:%d\r\n", len(s.track.keys), len(s.slowlog.entries), c.errors, c.denied)
-}
-
-func (s *Server) infoReplication(b *strings.Builder) {
-	fmt.Fprintf(b, "role:master\r\nconnected_slaves:0\r\nmaster_replid:%s\r\nmaster_repl_offset:0\r\n", s.runID)
 }
 
 func (s *Server) infoCommands(b *strings.Builder) {

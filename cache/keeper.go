@@ -83,6 +83,15 @@ type keeper struct {
 	log   *slog.Logger
 	tell  func() // tells those who wait that durable has moved on, or that there is no hope
 
+	// Of a node of a cluster, whose replicas get the store's notes as well:
+	before        func()            // is called before they are taken, or copied
+	anew          func()            // is called when a file begins that must say all
+	shared        func() bool       // reports whether they are written down for others too
+	restored      bool              // a file was read, and is as it was left
+	followed      keyspace.Followed // what it says
+	followedKnown bool
+	cut           bool // the file was damaged
+
 	syncing sync.Mutex // held while the append file is synced, or replaced
 	writing sync.Mutex // held while it is written to; guards file and spare
 	file    *persist.Log
@@ -108,7 +117,8 @@ type keeper struct {
 // openKeeper opens the folder and loads what is there into the store, which is empty.
 func openKeeper(cfg Persist, mu *sync.Mutex, store *keyspace.Store, log *slog.Logger) (*keeper, error) {
 	k := &keeper{
-		cfg: cfg, dir: cfg.dir, mu: mu, store: store, log: log, policy: cfg.Append, tell: func() {}, work: make(chan struct{}, 1),
+		cfg: cfg, dir: cfg.dir, mu: mu, store: store, log: log, policy: cfg.Append, tell: func() {}, before: func() {}, anew: func() {},
+		shared: func() bool { return false }, work: make(chan struct{}, 1),
 		commit: make(chan struct{}, 1), pause: time.Sleep,
 	}
 	if k.dir == nil {
@@ -126,6 +136,9 @@ func openKeeper(cfg Persist, mu *sync.Mutex, store *keyspace.Store, log *slog.Lo
 
 // appends reports whether there is an append file.
 func (k *keeper) appends() bool { return k.cfg.Append != appendOff }
+
+// takes reports whether the keeper takes what the store writes down; nil does not.
+func (k *keeper) takes() bool { return k != nil && (k.appends() || k.copying) }
 
 func (k *keeper) unlock() error {
 	if f, ok := k.dir.(*disk.Folder); ok {
@@ -160,6 +173,7 @@ func wake(c chan<- struct{}) {
 
 // take takes what the store has noted. Both writing and the server's lock are held.
 func (k *keeper) take() (payload []byte, at int64) {
+	k.before()
 	if k.copying {
 		k.copyNotes()
 	}
@@ -266,7 +280,7 @@ func (k *keeper) run(ctx context.Context) error {
 			k.mu.Lock()
 			policy := k.policy
 			k.mu.Unlock()
-			if policy == appendSecond {
+			if policy != appendNo { // with always, what no client waits for: a replica's changes
 				k.sync()
 			}
 			k.schedule(time.Now())

@@ -159,10 +159,12 @@ func (k *keeper) endDump() {
 
 func (k *keeper) endCopy() {
 	k.endDump()
-	k.copying, k.next, k.copied = false, nil, 0
-	if !k.appends() {
-		k.store.WriteDown(false)
+	if k.copying && !k.appends() { // nobody takes them any more, but for those with whom they are shared
+		k.before()
+		k.store.TakeNotes(nil)
 	}
+	k.copying, k.next, k.copied = false, nil, 0
+	k.store.WriteDown(k.appends() || k.shared())
 }
 
 func (k *keeper) copyPieces(ctx context.Context, file *persist.Log, follow bool) error {
@@ -173,6 +175,11 @@ func (k *keeper) copyPieces(ctx context.Context, file *persist.Log, follow bool)
 		began := time.Now()
 		if dump == nil {
 			k.store.WriteDown(true)
+			k.before()
+			if !k.appends() {
+				k.store.TakeNotes(nil) // they are in the dump
+			}
+			k.anew()
 			dump, k.dumping, k.copying, k.copied = k.store.NewDump(), true, true, len(k.store.Noted(0))
 		}
 		if dump.Spoiled() {
@@ -206,6 +213,7 @@ func (k *keeper) copyPieces(ctx context.Context, file *persist.Log, follow bool)
 
 // noted returns all changes that the new file does not have yet.
 func (k *keeper) noted() []byte {
+	k.before()
 	k.copyNotes()
 	if !k.appends() { // nobody else takes them
 		k.store.TakeNotes(nil)

@@ -28,6 +28,7 @@ func (k *keeper) load() error {
 		return err
 	}
 	if file != nil {
+		k.restored = whole && !k.cut
 		k.log.Info("restored", "file", k.dir.Path(name), "keys", k.keys(), "bytes", report.Bytes, "took", time.Since(began).Round(time.Millisecond))
 		if report.Torn > 0 {
 			k.log.Warn("the end had not been written whole when the cache ended: cut off", "file", k.dir.Path(name), "bytes", report.Torn)
@@ -78,6 +79,7 @@ func (k *keeper) open(name string) (file *persist.Log, report persist.Report, wh
 		return nil, report, false, fmt.Errorf("%w. Restore the file from a copy, or move it away to begin without it, or start once with --repair, "+
 			"which keeps what comes before and leaves the file as it was in %s", err, name+damaged)
 	}
+	k.cut = true
 	k.log.Warn("a damaged file is cut off", "file", damage.Path, "at", damage.At, "why", damage.Why, "later entries lost", damage.Later)
 	if err := persist.Cut(k.dir, name, name+damaged, damage.At); err != nil {
 		return nil, report, false, err
@@ -104,5 +106,6 @@ func (k *keeper) read(name string, part bool) (file *persist.Log, report persist
 		}
 		return nil
 	})
+	k.followed, k.followedKnown = replay.Followed()
 	return file, report, replay.Whole(), err
 }

@@ -29,6 +29,8 @@ func contents(s *keyspace.Store) string {
 					parts = []string{string(e.Bytes())}
 				case keyspace.List:
 					e.Items().Range(0, e.Items().Len(), func(_ int, v []byte) bool { parts = append(parts, string(v)); return true })
+				case keyspace.StreamKind:
+					parts = []string{string(s.DB(i).AppendKey(nil, e.Key()))}
 				case keyspace.SortedSet:
 					e.Ranking().Range(0, e.Ranking().Len(), false, func(m []byte, score float64) bool {
 						parts = append(parts, fmt.Sprint(string(m), "=", score))
@@ -79,7 +81,15 @@ func (k *kept) change(rng *rand.Rand) {
 	defer k.mu.Unlock()
 	db := k.store.DB(rng.IntN(2))
 	key, value := fmt.Append(nil, "key", rng.IntN(12)), fmt.Append(nil, "value", rng.IntN(1000))
-	switch rng.IntN(8) {
+	switch rng.IntN(9) {
+	case 8:
+		if st, err := db.MakeStream(key); err == nil {
+			st.Append(keyspace.StreamID{MS: st.Last().MS + 1}, [][]byte{[]byte("f"), value})
+			st.MakeGroup([]byte("g"), keyspace.StreamID{}, -1)
+			g, _ := st.Group([]byte("g"))
+			c, _ := g.MakeConsumer([]byte("c"), 1)
+			g.Deliver(c, st.Last(), 1, 1)
+		}
 	case 0, 1:
 		db.SetString(key, value, int64(rng.IntN(2)*2_000_000))
 	case 2:

@@ -183,7 +183,7 @@ func (s *Server) keepLoaded(l *load, got loaded) {
 	key, db := []byte(l.at.key), s.store.DB(l.at.db)
 	e, there := db.Find(key)
 	switch {
-	case got.err != nil || there && e.Kind() != keyspace.String:
+	case got.err != nil || there && e.Kind() != keyspace.String || !s.sharding.mayKeep(key):
 		return
 	case got.missing:
 		if there {

@@ -128,6 +128,9 @@ func (l *loop) Accepted(fd int, from netip.AddrPort) {
 		c.id = s.nextID
 		s.acl.welcome(c)
 		s.clients[c.id] = c
+		if s.sharding != nil {
+			c.epoch = s.sharding.m.Epoch
+		}
 	}
 	s.mu.Unlock()
 	if full {

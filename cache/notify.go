@@ -21,11 +21,12 @@ const (
 	classSortedSet
 	classExpired
 	classEvicted
+	classStream
 
-	classAll = classGeneric | classString | classList | classSet | classHash | classSortedSet | classExpired | classEvicted
+	classAll = classGeneric | classString | classList | classSet | classHash | classSortedSet | classExpired | classEvicted | classStream
 )
 
-const classLetters = "KEg$lshzxe"
+const classLetters = "KEg$lshzxet"
 
 // parseNotify reads the value of notify-keyspace-events.
 func parseNotify(s string) (uint32, bool) {

@@ -51,7 +51,7 @@ func TestRestartAfterRandomCommands(t *testing.T) {
 			}
 			var args []string
 			for _, word := range strings.Split(grammar[rng.IntN(len(grammar))], "_") {
-				args = append(args, draw(rng, word))
+				args = append(args, draw(rng, word, i))
 			}
 			if name := strings.ToLower(args[0]); name == "subscribe" || name == "select" || name == "discard" {
 				continue

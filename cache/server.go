@@ -25,6 +25,7 @@ type Server struct {
 	runID    string
 	freeing  sync.WaitGroup // memory that is being given back
 	keep     *keeper        // nil: nothing is kept on disk
+	sharding *sharding      // nil: it is not of a cluster
 	origins  []*origin
 	outside  sync.WaitGroup  // requests to origins
 	away     context.Context // of them
@@ -91,7 +92,7 @@ func New(cfg Config) (*Server, error) {
 	s.resetCounters()
 	s.acl = newACL(s.registry, cfg.Password)
 	var err error
-	s.store, err = keyspace.New(keyspace.Config{Databases: cfg.Databases, Gone: s.gone})
+	s.store, err = keyspace.New(keyspace.Config{Databases: cfg.Databases, Gone: s.gone, CountSlots: cfg.Cluster != nil})
 	if err != nil {
 		return nil, fmt.Errorf("making the keyspace: %w", err)
 	}
@@ -120,6 +121,9 @@ func (s *Server) Listen() error {
 		return errors.Join(err, l.Close())
 	}
 	s.listener = l.(*net.TCPListener)
+	if err := s.openCluster(); err != nil {
+		return errors.Join(fmt.Errorf("joining the cluster: %w", err), l.Close())
+	}
 	return nil
 }
 
@@ -136,6 +140,9 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		s.mu.Lock()
 		s.closed = true
 		err = errors.Join(err, s.store.Close())
+		if s.sharding != nil {
+			err = errors.Join(err, s.sharding.hot.close())
+		}
 		s.mu.Unlock()
 	}()
 	defer s.listener.Close()
@@ -159,6 +166,12 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		})
 	}
 	group.Go(func() error { return s.keepFiles(ctx) })
+	if s.sharding != nil {
+		group.Go(func() error {
+			defer stop()
+			return s.sharding.run(ctx)
+		})
+	}
 	<-ctx.Done()
 	for _, l := range s.loops {
 		l.stop()
@@ -197,8 +210,14 @@ func (s *Server) tick() (busy bool) {
 			break
 		}
 	}
+	if len(s.ready) > 0 { // what they wait for is gone
+		s.serveWaiting()
+	}
 	if len(s.behind) > 0 {
 		s.sendBehind(false)
+	}
+	if s.sharding != nil {
+		s.sharding.collect()
 	}
 	s.count.peak = max(s.count.peak, s.store.Used())
 	s.sampled.take(now, &s.count)

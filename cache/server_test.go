@@ -83,6 +83,17 @@ func (c *conn) do(args ...string) string {
 // doLine is do for words without spaces.
 func (c *conn) doLine(line string) string { c.t.Helper(); return c.do(strings.Fields(line)...) }
 
+// doText is doLine for a command that answers with text.
+func (c *conn) doText(line string) string {
+	c.t.Helper()
+	c.send(strings.Fields(line)...)
+	v, err := readAnswer(c.r)
+	if err != nil {
+		c.t.Fatal("reading an answer: ", err)
+	}
+	return v.text
+}
+
 func (c *conn) read() string {
 	c.t.Helper()
 	v, err := readAnswer(c.r)

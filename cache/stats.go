@@ -57,8 +57,8 @@ func (s Stats) HitRatio() float64 {
 	return float64(s.Hits) / float64(s.Hits+s.Misses)
 }
 
-// Collector makes metrics of servers, by the names of the caches.
-type Collector map[string]*Server
+// Collector makes metrics of servers, by the names of the caches. A cluster counts as one.
+type Collector map[string]Nodes
 
 var _ prometheus.Collector = Collector{}
 

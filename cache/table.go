@@ -63,7 +63,7 @@ func (c *command) categories() []string {
 
 // aclCategories are all that there are.
 var aclCategories = []string{
-	"keyspace", "read", "write", "set", "sortedset", "list", "hash", "string", "bitmap", "pubsub", "admin", "fast", "slow",
+	"keyspace", "read", "write", "set", "sortedset", "list", "hash", "string", "bitmap", "stream", "pubsub", "admin", "fast", "slow",
 	"blocking", "dangerous", "connection", "transaction",
 }
 
@@ -95,8 +95,8 @@ type registry struct {
 func newRegistry() *registry {
 	r := &registry{byName: map[string]*command{}}
 	for _, part := range [][]command{
-		stringCommands, bitCommands, bitFieldCommands, keyCommands, hashCommands, setCommands, listCommands, sortedSetCommands,
-		transactionCommands, pubsubCommands, connectionCommands, serverCommands, persistCommands, tagCommands, trafficCommands,
+		stringCommands, bitCommands, bitFieldCommands, keyCommands, hashCommands, setCommands, listCommands, sortedSetCommands, streamCommands,
+		transactionCommands, pubsubCommands, connectionCommands, serverCommands, persistCommands, tagCommands, trafficCommands, clusterCommands,
 	} {
 		for i := range part {
 			c := part[i] // a copy: servers share nothing

@@ -21,6 +21,9 @@ type waiting struct {
 	keys  []watchKey
 	until int64 // milliseconds since 1970; 0: for ever
 	try   func(k *call, key []byte) bool
+	// errors end the wait as well: the key that is waited for has become another, or is gone.
+	errors bool
+	give   func(k *call) // answers when the time is up; nil: with nothing
 }
 
 // timeout parses how long to wait, and returns until when: 0 for ever.
@@ -60,8 +63,8 @@ func (k *call) orWait(may bool, keys [][]byte, until int64, try func(k *call, ke
 	}
 	for _, key := range keys {
 		at := watchKey{k.c.db, string(key)}
-		if slices.Contains(w.keys, at) {
-			continue
+		if all := k.s.waiting[at]; len(all) > 0 && all[len(all)-1] == w {
+			continue // the key was named before
 		}
 		w.keys = append(w.keys, at)
 		k.s.waiting[at] = append(k.s.waiting[at], w)
@@ -85,6 +88,16 @@ func (k *call) signalIn(db int, key []byte) {
 	}
 }
 
+// disturb has those who wait for a key look at it who end their wait when it is gone. The key may have changed, or be about to.
+func (s *Server) disturb(at watchKey) {
+	for _, w := range s.waiting[at] {
+		if w.errors {
+			s.ready = append(s.ready, at)
+			return
+		}
+	}
+}
+
 // serveWaiting gives those who wait what has come, first come first served.
 func (s *Server) serveWaiting() {
 	for len(s.ready) > 0 {
@@ -92,7 +105,7 @@ func (s *Server) serveWaiting() {
 		s.ready = s.ready[1:]
 		for _, w := range slices.Clone(s.waiting[at]) {
 			k := call{s: s, c: w.c, db: s.store.DB(at.db), cmd: w.cmd, args: w.args, v3: w.c.v3}
-			if w.try(&k, []byte(at.key)) && !k.failed {
+			if w.try(&k, []byte(at.key)) && (!k.failed || w.errors) {
 				s.wake(w, k.out)
 			}
 		}
@@ -137,7 +150,11 @@ func (s *Server) expireWaiting(now time.Time) (next int64) {
 	}
 	for _, w := range over {
 		k := call{s: s, c: w.c, cmd: w.cmd, v3: w.c.v3}
-		k.timedOut()
+		if w.give != nil {
+			w.give(&k)
+		} else {
+			k.timedOut()
+		}
 		s.wake(w, k.out)
 	}
 	return next

@@ -16,7 +16,7 @@ import (
 // whether the command is done, or waits.
 func (k *call) viaOrigin() (taken bool) {
 	if k.cmd.name == "get" || k.cmd.name == "mget" {
-		return k.loadMissing()
+		return k.readElsewhere() || k.loadMissing()
 	}
 	if !k.cmd.write {
 		return false
@@ -54,7 +54,7 @@ func (k *call) viaOrigin() (taken bool) {
 func (k *call) unwritable(o *origin, key []byte) string {
 	name := strings.ToUpper(k.cmd.full)
 	for _, kind := range strings.Fields(k.cmd.groups) {
-		if slices.Contains([]string{"hash", "list", "set", "sortedset"}, kind) {
+		if slices.Contains([]string{"hash", "list", "set", "sortedset", "stream"}, kind) {
 			return "ERR " + name + " is not supported on keys that are written to an origin: they are strings"
 		}
 	}
@@ -138,6 +138,8 @@ func (s *Server) endThrough(t *through, keys []watchKey) {
 		}
 		k.fail("ORIGINERR " + t.err.Error())
 		s.noteError(k.out)
+	} else if reason := k.stillHere(); reason != "" { // the client repeats it where the key is now
+		k.fail(reason)
 	} else {
 		k.cmd.run(&k)
 		for _, at := range keys {
@@ -309,6 +311,7 @@ func (s *Server) sentBehind(at watchKey, p *pending, err error) {
 func (s *Server) closeOrigins() {
 	if len(s.origins) == 0 {
 		s.recall()
+		s.outside.Wait()
 		return
 	}
 	s.mu.Lock()

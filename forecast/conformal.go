@@ -20,14 +20,16 @@ const (
 // conformal puts quantiles around a forecast by what it got wrong. An error is divided by a scale that holds the square
 // root of the forecast as well as the forecast (counting noise and noise in proportion), both fitted as it goes, and by
 // how restless the series has been of late. A quantile of the next error is one of the scores so obtained, and an
-// offset that moves after each step so that in the long run the stated share is covered whatever the errors'
-// distribution: adaptive conformal inference (Gibbs and Candes 2021) in its form of quantile tracking (Angelopoulos,
-// Candes and Tibshirani 2023).
+// offset by how many more misses there were in all than the level allows, so that in the long run the stated share is
+// covered whatever the errors' distribution: the error integration of conformal PID control (Angelopoulos, Candes and
+// Tibshirani, NeurIPS 2023), for each horizon and each level with a gain of its own. What is integrated is a number of misses,
+// not a sum of steps of the bound: steps that were taken while the errors were small would be undone by one while they are
+// large.
 type conformal struct {
 	ring   []float32 // scores, in the order in which they came once full from first
 	sorted []float32
 	first  int
-	offset [len(levels)]float64
+	excess [len(levels)]float64 // misses beyond those that a level allows
 	// normal equations of error^2/m = a + b m
 	s0, s1, s2, t0, t1 float64
 	a, b               float64
@@ -43,7 +45,7 @@ type conformal struct {
 type bounds struct {
 	mean, floored, scale float64
 	upper                [len(levels)]float64
-	valid, sure          bool
+	valid, counted, sure bool
 }
 
 func newConformal(h int) conformal {
@@ -63,7 +65,7 @@ func (c *conformal) observe(y float64) float64 {
 	w := math.Max(1/scaleMemory, 1/float64(c.n))
 	c.long += w * (math.Abs(r) - c.long)
 	c.restless += math.Max(restlessRate, 1/float64(c.n)) * (math.Abs(r) - c.restless)
-	if b.sure {
+	if b.counted {
 		c.adapt(y, &b)
 	}
 	if c.n > minScores {
@@ -72,19 +74,29 @@ func (c *conformal) observe(y float64) float64 {
 	return r
 }
 
-// gain of the adaptive quantiles: what one miss of the quantile p moves it by is gain * p spreads of the scores, what one
-// hit does gain * (1-p).
-const gain = 0.02
+// The gain of a level is such that an excess of misses is worked off within adaptSteps, or three horizons if that is more (what
+// is learned comes a horizon late), whatever the level: misses of a high one are rare, so that each says more. One miss
+// makes further ones mostRarer times as rare at most. Over T steps the share that is covered is then off by a few misses
+// in T, not by the square root of T.
+const (
+	adaptSteps = 100.0
+	mostRarer  = 4.0
+)
 
 func (c *conformal) adapt(y float64, b *bounds) {
-	spread := c.spread()
 	for i, p := range levels {
+		c.excess[i] -= 1 - p
 		if y > b.upper[i] {
-			c.offset[i] += gain * p * spread
-		} else {
-			c.offset[i] -= gain * (1 - p) * spread
+			c.excess[i]++
 		}
 	}
+}
+
+// offset of a level in scores.
+func (c *conformal) offset(i int) float64 {
+	memory := math.Max(adaptSteps, 3*float64(len(c.pending)))
+	tail := c.spread() / math.Log(0.5/0.05) // in which misses become e times as rare, if the tail is exponential
+	return tail * math.Min(1/((1-levels[i])*memory), math.Log(mostRarer)) * c.excess[i]
 }
 
 // spread is the distance between the middle and the upper scores.
@@ -155,12 +167,17 @@ func (c *conformal) score(level float64) float64 {
 	return float64(c.sorted[n-1])
 }
 
-// tail is the score at a high level, at least that of an exponential tail above the score at 0.9 while there are too few
-// scores to have seen it.
+// tail is the score at a level, with what is not known yet. Before there are minScores it is at least that of a Laplace
+// distribution of the errors' deviation. At a high level it is at least that of an exponential tail above the score at 0.9
+// while there are too few scores to have seen it: of such a tail whose mean is known from k excesses alone, so that misses
+// are foretold by a Lomax distribution.
 func (c *conformal) tail(level float64) float64 {
 	v := c.score(level)
 	n := float64(len(c.sorted))
-	if level <= 0.9 || n*(1-level) > 3 || n < minScores {
+	if n < minScores {
+		return math.Max(v, math.Log(0.5/(1-level))/math.Sqrt2)
+	}
+	if level <= 0.9 || n*(1-level) > 3 {
 		return v
 	}
 	base := c.score(0.9)
@@ -172,12 +189,12 @@ func (c *conformal) tail(level float64) float64 {
 	if k == 0 {
 		return v
 	}
-	return math.Max(v, base+excess/k*math.Log(0.1/(1-level)))
+	return math.Max(v, base+excess*(math.Pow(0.1/(1-level), 1/k)-1))
 }
 
 // predict puts bounds around a forecast.
 func (c *conformal) predict(mean, level float64) {
-	b := bounds{mean: mean, floored: math.Max(mean, 0.1*level), valid: true, sure: len(c.sorted) >= minScores}
+	b := bounds{mean: mean, floored: math.Max(mean, 0.1*level), valid: true, counted: c.n >= minScores, sure: len(c.sorted) >= minScores}
 	m := b.floored
 	variance := c.a*m + c.b*m*m
 	if c.n < minScores {
@@ -188,7 +205,7 @@ func (c *conformal) predict(mean, level float64) {
 		b.scale *= min(max(0.5+0.5*c.restless/c.long, leastRestless), mostRestless)
 	}
 	for i := range levels {
-		b.upper[i] = math.Max(0, mean+b.scale*(c.tail(levels[i])+c.offset[i]))
+		b.upper[i] = math.Max(0, mean+b.scale*(c.tail(levels[i])+c.offset(i)))
 		if i > 0 {
 			b.upper[i] = math.Max(b.upper[i], b.upper[i-1])
 		}

@@ -10,7 +10,7 @@
 // of 0.99 is exceeded in about one step of a hundred, whatever the traffic is like.
 //
 // Seasons (a day, a week, any other period) are found in the data. Values that are missing (NaN) are masked, and so are
-// outages: a hole in yesterday's traffic is not forecast for today. After a change of regime the models that learned
+// outages and single values a hundred times all others: a hole in yesterday's traffic is not forecast for today. After a change of regime the models that learned
 // the old one are made to forget it.
 //
 // An update costs a constant amount of work for each horizon (finding seasons costs n log n, each n/8 updates) and a

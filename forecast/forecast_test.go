@@ -314,3 +314,34 @@ func BenchmarkObserve(b *testing.B) {
 		i++
 	}
 }
+
+// One absurd value teaches nothing; what lasts is the new truth.
+func TestAbsurdValuesAreMasked(t *testing.T) {
+	f, err := New(Config{Step: time.Minute, Horizons: []int{1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mean := func() float64 {
+		at, err := f.At(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return at.Mean
+	}
+	for i := range 2000 {
+		y := 1000 + 300*math.Sin(float64(i)/40)
+		if i%700 == 699 {
+			y = 1e9
+		}
+		f.Observe(y)
+		if m := mean(); i > 100 && !(m > 500 && m < 2000) {
+			t.Fatalf("step %d: forecast %v of values around 1000", i, m)
+		}
+	}
+	for range 60 {
+		f.Observe(1e9)
+	}
+	if m := mean(); !(m > 5e8) {
+		t.Errorf("after an hour at 1e9: forecast %v", m)
+	}
+}

@@ -53,6 +53,8 @@ type Forecaster struct {
 	heads   []head
 	regime  cusum
 	outage  outage
+	surge   surge
+	masked  bool    // the latest value was none that is believed
 	peak    float64 // of the values, decaying: no model goes far beyond it
 }
 
@@ -94,6 +96,7 @@ func New(cfg Config) (*Forecaster, error) {
 // Observe takes the value of the next step; NaN, a negative value or one above MaxValue is missing.
 func (f *Forecaster) Observe(y float64) {
 	missing := !valid(y)
+	f.masked = missing
 	if f.history.len() == 0 {
 		if !missing {
 			f.peak = y
@@ -102,10 +105,10 @@ func (f *Forecaster) Observe(y float64) {
 		return
 	}
 	expected := f.heads[0].nextMean()
-	if !missing && f.outage.silent(y, expected, f.models[3].predict(1, f)) {
+	if !missing && (f.surge.absurd(y, f.peak) || f.outage.silent(y, expected, f.models[3].predict(1, f))) {
 		missing = true
 	}
-	if missing {
+	if f.masked = missing; missing {
 		f.take(f.fill(expected))
 		return
 	}
@@ -162,6 +165,10 @@ func (f *Forecaster) At(h int) (Forecast, error) {
 	}
 	return out, nil
 }
+
+// Masked says whether the latest value was none, or was taken for a fault of whoever measured it (an outage, or a hundred
+// times all others).
+func (f *Forecaster) Masked() bool { return f.masked }
 
 // Quantile returns the value that the one h steps ahead stays below with probability p. Below 0.5 nothing is calibrated.
 func (f *Forecaster) Quantile(h int, p float64) (float64, error) {

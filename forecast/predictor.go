@@ -76,7 +76,7 @@ func (p *Predictor) Observe(rate float64) { p.forecaster.Observe(rate) }
 
 // Outlook of someone to whom a start takes so long.
 func (p *Predictor) Outlook(start time.Duration) stats.Outlook {
-	var o stats.Outlook
+	o := stats.Outlook{Masked: p.forecaster.Masked()}
 	near := steps(start, p.step)
 	reached := false
 	for _, h := range p.horizons {

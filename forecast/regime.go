@@ -47,3 +47,26 @@ func (o *outage) silent(y, expected, level float64) bool {
 	o.masked++
 	return true
 }
+
+// surge finds values so far beyond all that was seen that they are more likely a fault of whoever measured them: one would
+// be in the seasons, the level and the regression for days. Like an outage they are masked, and when they last they are the
+// new truth.
+type surge struct {
+	masked int
+}
+
+const (
+	surgeFactor = 100 // times the largest value seen
+	surgeLeast  = 20  // that value: below it a multiple says little
+	surgeMost   = 5   // steps that are masked
+)
+
+// absurd says whether a value is to be taken as missing.
+func (s *surge) absurd(y, peak float64) bool {
+	if peak < surgeLeast || y <= surgeFactor*peak {
+		s.masked = 0
+		return false
+	}
+	s.masked++
+	return s.masked <= surgeMost
+}

@@ -2,6 +2,7 @@ package forecast
 
 import (
 	"bufio"
+	"compress/gzip"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -92,9 +93,18 @@ func between(rates []float64, at float64) float64 {
 // 'minute', 'hour'). A header that speaks of a rate (rate, rps, per second) says that the values are rates. step is
 // that of the file where it has no times, or zero to infer it from them. Steps without a row are missing; a second row
 // of a step is added to it where the values are counts, and replaces it where they are rates; both are noted. Time that
-// goes back is an error, as is what is no number; negative values count as missing.
+// goes back is an error, as is what is no number; negative values and those above MaxValue count as missing. What begins as
+// gzip does is unpacked.
 func ReadCSV(r io.Reader, step time.Duration) (Series, error) {
-	in := csv.NewReader(bufio.NewReader(r))
+	text := bufio.NewReader(r)
+	if magic, _ := text.Peek(2); string(magic) == "\x1f\x8b" { // what can't be read is told by the reader of rows
+		z, err := gzip.NewReader(text)
+		if err != nil {
+			return Series{}, fmt.Errorf("reading it as gzip: %w", err)
+		}
+		text = bufio.NewReader(z)
+	}
+	in := csv.NewReader(text)
 	in.FieldsPerRecord, in.ReuseRecord, in.TrimLeadingSpace = -1, true, true
 	p := reading{step: step, last: math.Inf(-1)}
 	for line := 1; ; line++ {
@@ -123,7 +133,7 @@ type reading struct {
 	times    []float64 // none when there is one column
 	values   []float64
 	last     float64
-	negative int
+	absurd   int // values that are negative or beyond MaxValue
 }
 
 func (p *reading) row(row []string) error {
@@ -151,8 +161,8 @@ func (p *reading) row(row []string) error {
 	if err != nil {
 		return err
 	}
-	if v < 0 || math.IsInf(v, 0) {
-		p.negative++
+	if v < 0 || v > MaxValue {
+		p.absurd++
 		v = math.NaN()
 	}
 	p.values = append(p.values, v)
@@ -225,8 +235,11 @@ func (p *reading) series() (Series, error) {
 		return Series{}, errors.New("reading the series: it has no values")
 	}
 	s := Series{Step: p.step, Rate: p.rate, Values: p.values}
-	if p.negative > 0 {
-		s.Notes = append(s.Notes, fmt.Sprintf("%d negative or infinite values are taken as missing", p.negative))
+	if p.absurd > 0 {
+		s.Notes = append(s.Notes, fmt.Sprintf("%d values are negative or above %.0e: taken as missing", p.absurd, MaxValue))
+	}
+	if !slices.ContainsFunc(p.values, valid) {
+		return Series{}, errors.New("reading the series: none of its values is known")
 	}
 	if len(p.times) > 0 {
 		if err := p.place(&s); err != nil {
@@ -234,7 +247,7 @@ func (p *reading) series() (Series, error) {
 		}
 	}
 	if s.Step <= 0 {
-		return Series{}, errors.New("reading the series: it has no times: say how long a step is")
+		return Series{}, errors.New("reading the series: it has no times: say how long a step is (--step 1m)")
 	}
 	return s, nil
 }
@@ -244,7 +257,7 @@ func (p *reading) place(s *Series) error {
 	if s.Step <= 0 {
 		s.Step = time.Duration(medianGap(p.times) * 1e9).Round(time.Millisecond)
 		if s.Step <= 0 {
-			return errors.New("reading the series: all its rows have one time: say how long a step is")
+			return errors.New("reading the series: all its rows have one time: say how long a step is (--step 1m)")
 		}
 	}
 	step, first := s.Step.Seconds(), p.times[0]

@@ -24,7 +24,7 @@ func TestReadCSV(t *testing.T) {
 		{name: "a gap", text: "0,1\n10,2\n20,3\n40,5\n", want: Series{Step: 10 * time.Second, Values: []float64{1, 2, 3, nan, 5}, Notes: []string{"1 of 5 steps are missing"}}},
 		{name: "counts of one step", text: "t,n\n0,1\n1,2\n1,3\n2,4\n", want: Series{Step: time.Second, Values: []float64{1, 5, 4}, Notes: []string{"1 rows are of a step that another row is of"}}},
 		{name: "what is missing", text: "0,1\n1,NaN\n2,-4\n3,\n4,1\n", want: Series{Step: time.Second, Values: []float64{1, nan, nan, nan, 1},
-			Notes: []string{"1 negative or infinite values are taken as missing", "3 of 5 steps are missing"}}},
+			Notes: []string{"1 values are negative or above 1e+15: taken as missing", "3 of 5 steps are missing"}}},
 		{name: "empty", text: "", wrong: "no values"},
 		{name: "a header alone", text: "time,requests\n", wrong: "no values"},
 		{name: "time goes back", text: "0,1\n2,1\n1,1\n", wrong: "line 3: time goes back"},

@@ -347,12 +347,15 @@ func appendQuotable(b []byte, s string) []byte {
 // meter counts what is written of an answer's body. It stands for the server's writer in all that the gateway asks of it.
 type meter struct {
 	http.ResponseWriter
-	n int64
+	n    int64
+	bare bool // it answers a HEAD: of what is written nothing is sent
 }
 
 func (m *meter) Write(p []byte) (int, error) {
 	n, err := m.ResponseWriter.Write(p)
-	m.n += int64(n)
+	if !m.bare {
+		m.n += int64(n)
+	}
 	return n, err
 }
 

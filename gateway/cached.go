@@ -171,7 +171,7 @@ func (c *call) fromCache() (int, fault) {
 	r := c.r.WithContext(c.ctx)
 	r.Header = c.header // what backends see is what answers vary by
 	var own fetched
-	res := c.target.zone.Serve(c.w, r, c.fetcher(&own))
+	res := c.serveKept(r, c.fetcher(&own))
 	own.Lock()
 	defer own.Unlock()
 	if s := own.call; s != nil && res.Fetched {
@@ -193,6 +193,20 @@ func (c *call) fromCache() (int, fault) {
 		return res.Status, fault{kind: clientClosed, detail: "the client went away"}
 	}
 	return res.Status, fault{kind: responseIncomplete, detail: fmt.Sprintf("the answer broke off: %v", res.Err)}
+}
+
+// serveKept has the cache answer, compressed where the route asks for it.
+func (c *call) serveKept(r *http.Request, fetch httpcache.Fetch) httpcache.Result {
+	cfg := c.target.compress
+	if cfg == nil {
+		return c.target.zone.Serve(c.w, r, fetch)
+	}
+	p := &packer{ResponseWriter: c.w, r: r, cfg: cfg}
+	res := c.target.zone.Serve(p, r, fetch)
+	if res.Status != 0 && res.Err == nil && p.end() != nil {
+		res.Err = httpcache.ErrClient
+	}
+	return res
 }
 
 // fetcher returns how the cache asks the backends on behalf of the call. It uses nothing of the call that changes, for
@@ -223,7 +237,7 @@ func (c *call) fetch() fault {
 	defer c.timer.Stop()
 	c.aim(c)
 	c.enter(true)
-	if f := c.admit(c); f.kind != noFault {
+	if f := c.admit(); f.kind != noFault {
 		_, f = c.refuse(f)
 		return f
 	}

@@ -10,7 +10,7 @@ import (
 // quickHits reports whether hits on the target may be answered before the request is prepared for a backend: nothing that
 // the route asks for looks at more of it than the cache does.
 func (t *target) quickHits() bool {
-	return t.zone != nil && t.edge == nil && t.lane != nil && t.rules == nil && t.limit == nil && t.sticky == nil
+	return t.zone != nil && t.edge == nil && t.lane != nil && t.rules == nil && t.limit == nil && t.sticky == nil && t.compress == nil
 }
 
 // rewritten reports whether backends get other values of a field than clients send, so that answers that vary by it need
@@ -40,7 +40,7 @@ func (g *Gateway) serveHit(w http.ResponseWriter, r *http.Request, to *target) b
 	to.traffic.inFlight.Add(1)
 	c.requestID = hitID(&c, r.Header)
 	w.Header()[headerRequestID] = []string{c.requestID}
-	writeWithin(w, c.timeout())
+	g.writeWithin(w, c.timeout())
 	res := found.Serve(w)
 	var f fault
 	if errors.Is(res.Err, httpcache.ErrClient) {

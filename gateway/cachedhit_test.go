@@ -88,7 +88,7 @@ func TestEarlyHitsAreLikeOthers(t *testing.T) {
 // await waits until a condition holds that others are about to make true.
 func await(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !holds(); runtime.Gosched() {
+	for deadline := time.Now().Add(time.Minute); !holds(); runtime.Gosched() {
 		if time.Now().After(deadline) {
 			t.Fatalf("never: %s", what)
 		}

@@ -38,6 +38,16 @@ func (g *Gateway) Collector() prometheus.Collector {
 			desc("backend_connections", "Connections open to the replica.", "service", "backend"),
 			desc("backend_requests_total", "Tries that the replica was given.", "service", "backend"),
 			desc("backend_failures_total", "Tries that count against the replica.", "service", "backend"),
+			desc("backend_breaker_opened_total", "How often a breaker of the replica has opened.", "service", "backend"),
+			desc("backend_ejections_total", "How often the replica was left alone because it was worse than its peers.", "service", "backend"),
+		},
+		verdicts: desc("retry_verdicts_total", "What was decided about tries that failed.", "service", "verdict"),
+		service: []*prometheus.Desc{
+			desc("waiting_requests", "Requests that wait for a replica.", "service"),
+			desc("retry_budget_allowed", "Retries that the budget allows of the last ten seconds.", "service"),
+			desc("retry_budget_spent", "Retries of the last ten seconds, on all gateways that share the budget.", "service"),
+			desc("adaptive_limit", "Requests that the adaptive bound lets in at once; 0 where there is none.", "service"),
+			desc("adaptive_in_flight", "Requests within the adaptive bound.", "service"),
 		},
 		calmed:    desc("http2_calmed_total", "HTTP/2 connections that were ended because their frames cost more than they brought, by what they sent too much of.", "reason"),
 		malformed: desc("malformed_requests_total", "What came over HTTP/1 and was refused before it was a request, by the status of the refusal.", "code"),
@@ -48,6 +58,14 @@ func (g *Gateway) Collector() prometheus.Collector {
 			desc("tcp_failed_total", "TCP connections for which no replica could be connected to.", "name", "service"),
 			desc("tcp_received_bytes_total", "Bytes from clients, of TCP connections that have ended.", "name", "service"),
 			desc("tcp_sent_bytes_total", "Bytes to clients, of TCP connections that have ended.", "name", "service"),
+		},
+		conns: []*prometheus.Desc{
+			desc("connections", "Connections of clients over HTTP that are open.", "listener"),
+			desc("connections_max", "Connections of clients that may be open at once; 0: no bound.", "listener"),
+			desc("connections_refused_total", "Connections refused since as many were open as may be.", "listener"),
+			desc("connections_denied_total", "Connections refused since their client had as many as one may have.", "listener"),
+			desc("connections_evicted_total", "Connections on which no request was under way that were closed for others.", "listener"),
+			desc("accept_failures_total", "Attempts to accept a connection that failed, for want of file descriptors or memory.", "listener"),
 		},
 		peer: []*prometheus.Desc{
 			desc("peer_hears", "Whether another gateway of the system is told what this one spends.", "peer"),
@@ -140,10 +158,13 @@ type collector struct {
 	cache       cacheFamily
 	canary      [2]*prometheus.Desc
 	backend     []*prometheus.Desc
+	service     []*prometheus.Desc
+	verdicts    *prometheus.Desc
 	tcp         []*prometheus.Desc
 	calmed      *prometheus.Desc
 	malformed   *prometheus.Desc
 	peer        []*prometheus.Desc
+	conns       []*prometheus.Desc
 }
 
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
@@ -153,11 +174,12 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range c.canary {
 		ch <- d
 	}
-	for _, d := range slices.Concat(c.backend, c.tcp, c.peer) {
+	for _, d := range slices.Concat(c.backend, c.service, c.tcp, c.peer, c.conns) {
 		ch <- d
 	}
 	ch <- c.calmed
 	ch <- c.malformed
+	ch <- c.verdicts
 }
 
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
@@ -200,13 +222,21 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		if b.Ejected {
 			ejected = 1
 		}
-		values := []float64{up, states[b.Breaker], ejected, float64(b.InFlight), float64(b.Connections), float64(b.Requests), float64(b.Failures)}
+		values := []float64{up, states[b.Breaker], ejected, float64(b.InFlight), float64(b.Connections), float64(b.Requests), float64(b.Failures), float64(b.Opened), float64(b.Ejections)}
 		for i, v := range values {
 			kind := prometheus.GaugeValue
 			if i >= 5 {
 				kind = prometheus.CounterValue
 			}
 			ch <- prometheus.MustNewConstMetric(c.backend[i], kind, v, b.Service, b.ID)
+		}
+	}
+	for _, d := range s.Services {
+		for i, v := range []float64{float64(d.Waiting), d.RetriesAllowed, float64(d.RetriesSpent), float64(d.Bound), float64(d.Within)} {
+			ch <- prometheus.MustNewConstMetric(c.service[i], prometheus.GaugeValue, v, d.Service)
+		}
+		for verdict, n := range d.Verdicts {
+			ch <- prometheus.MustNewConstMetric(c.verdicts, prometheus.CounterValue, float64(n), d.Service, verdict)
 		}
 	}
 	for _, t := range s.TCP {
@@ -216,6 +246,15 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 				kind = prometheus.GaugeValue
 			}
 			ch <- prometheus.MustNewConstMetric(c.tcp[i], kind, float64(v), t.Name, t.Service)
+		}
+	}
+	for _, l := range s.Connections {
+		for i, v := range []int64{l.Open, l.Max, l.Refused, l.Denied, l.Closed, l.Failed} {
+			kind := prometheus.GaugeValue
+			if i >= 2 {
+				kind = prometheus.CounterValue
+			}
+			ch <- prometheus.MustNewConstMetric(c.conns[i], kind, float64(v), l.Listener)
 		}
 	}
 	for _, why := range h2guard.Reasons {

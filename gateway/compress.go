@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -84,26 +85,43 @@ func compressible(cfg *topology.Compress, contentType string) bool {
 	return false
 }
 
-// compress makes an answer one that is compressed, where the route asks for it and the client takes it.
+// compress makes an answer one that is compressed, where the route asks for it and the client takes it. What the cache
+// fetches is kept as it is, and compressed for each client.
 func (c *call) compress(res *http.Response) {
-	cfg, h := c.target.compress, res.Header
-	if cfg == nil || c.target.zone != nil || c.grpc || res.StatusCode < 200 || !compressible(cfg, h.Get("Content-Type")) && res.StatusCode != http.StatusNotModified {
+	cfg := c.target.compress
+	if cfg == nil || c.grpc || c.outer != nil {
 		return
 	}
-	if !hasToken(h["Vary"], "Accept-Encoding") && !hasToken(h["Vary"], "*") {
-		h.Add("Vary", "Accept-Encoding")
-	}
-	switch {
-	case c.r.Method == http.MethodHead, res.StatusCode == http.StatusNoContent, res.StatusCode == http.StatusPartialContent,
-		res.StatusCode == http.StatusNotModified, res.ContentLength == 0, res.ContentLength > 0 && res.ContentLength < int64(cfg.MinSize),
-		len(h["Content-Encoding"]) > 0, len(h["Content-Range"]) > 0, hasToken(h["Cache-Control"], "no-transform"):
-		return
-	}
-	name := negotiate(c.r.Header["Accept-Encoding"], cfg.Encodings)
+	name := encode(cfg, c.r, res.StatusCode, res.Header, res.ContentLength)
 	if name == "" {
 		return
 	}
 	flush := res.ContentLength < 0 // it may come bit by bit
+	res.ContentLength = -1
+	pool := encoders[name]
+	z := &compressed{source: res.Body, pool: pool, enc: pool.Get().(encoder), flush: flush}
+	z.enc.Reset(&z.out)
+	res.Body = z
+}
+
+// encode decides how the answer to a request is compressed, and makes its head say so; empty: not at all. A length below 0 is
+// not known. The values of h may be others' too, so they are replaced and never changed.
+func encode(cfg *topology.Compress, r *http.Request, status int, h http.Header, length int64) (name string) {
+	if status < 200 || !compressible(cfg, h.Get("Content-Type")) && status != http.StatusNotModified {
+		return ""
+	}
+	if !hasToken(h["Vary"], "Accept-Encoding") && !hasToken(h["Vary"], "*") {
+		h["Vary"] = append(slices.Clip(h["Vary"]), "Accept-Encoding")
+	}
+	switch {
+	case r.Method == http.MethodHead, status == http.StatusNoContent, status == http.StatusPartialContent, status == http.StatusNotModified,
+		length == 0, length > 0 && length < int64(cfg.MinSize),
+		len(h["Content-Encoding"]) > 0, len(h["Content-Range"]) > 0, hasToken(h["Cache-Control"], "no-transform"):
+		return ""
+	}
+	if name = negotiate(r.Header["Accept-Encoding"], cfg.Encodings); name == "" {
+		return ""
+	}
 	h["Content-Encoding"] = []string{name}
 	for _, key := range [...]string{"Content-Length", "Accept-Ranges", "Content-Md5", "Content-Digest", "Digest"} {
 		delete(h, key) // they are about the bytes as they were
@@ -111,11 +129,71 @@ func (c *call) compress(res *http.Response) {
 	if tag := h["Etag"]; len(tag) == 1 && !strings.HasPrefix(tag[0], "W/") {
 		h["Etag"] = []string{"W/" + tag[0]} // equal in meaning, not in bytes (RFC 9110, 8.8.1)
 	}
-	res.ContentLength = -1
-	pool := encoders[name]
-	z := &compressed{source: res.Body, pool: pool, enc: pool.Get().(encoder), flush: flush}
-	z.enc.Reset(&z.out)
-	res.Body = z
+	return name
+}
+
+// packer compresses an answer of the cache's as it is written. It belongs to one goroutine.
+type packer struct {
+	http.ResponseWriter
+	r      *http.Request
+	cfg    *topology.Compress
+	headed bool
+	pool   *sync.Pool
+	enc    encoder // nil: it is passed on as it is
+}
+
+func (p *packer) WriteHeader(status int) {
+	if status >= 200 && !p.headed {
+		p.headed = true
+		h := p.Header()
+		length, err := strconv.ParseInt(h.Get("Content-Length"), 10, 64)
+		if err != nil {
+			length = -1
+		}
+		if name := encode(p.cfg, p.r, status, h, length); name != "" {
+			p.pool = encoders[name]
+			p.enc = p.pool.Get().(encoder)
+			p.enc.Reset(p.ResponseWriter)
+		}
+	}
+	p.ResponseWriter.WriteHeader(status)
+}
+
+func (p *packer) Write(b []byte) (int, error) {
+	if !p.headed {
+		p.WriteHeader(http.StatusOK)
+	}
+	if p.enc == nil {
+		return p.ResponseWriter.Write(b)
+	}
+	return p.enc.Write(b)
+}
+
+// FlushError passes on what was written, which costs a little in size. http.ResponseController calls it.
+func (p *packer) FlushError() error {
+	if p.enc != nil {
+		if err := p.enc.Flush(); err != nil {
+			return err
+		}
+	}
+	return http.NewResponseController(p.ResponseWriter).Flush()
+}
+
+// Unwrap lets http.ResponseController find what the writer behind can do.
+func (p *packer) Unwrap() http.ResponseWriter { return p.ResponseWriter }
+
+// end writes what is left of an answer that is whole.
+func (p *packer) end() error {
+	if p.enc == nil {
+		return nil
+	}
+	if err := p.enc.Close(); err != nil {
+		return err
+	}
+	p.enc.Reset(nil)
+	p.pool.Put(p.enc)
+	p.enc = nil
+	return nil
 }
 
 // compressed is the body of an answer that is compressed as it is read. It belongs to one goroutine at a time but for

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/andybalholm/brotli"
@@ -141,5 +142,52 @@ func TestCompressedEventsAreFlushed(t *testing.T) {
 			t.Fatal(err)
 		}
 		next <- struct{}{}
+	}
+}
+
+// What the cache keeps is kept once, as it came, and compressed for each client that takes it so.
+func TestCompressedFromTheCache(t *testing.T) {
+	long := strings.Repeat("the same again and again, ", 10000)
+	sys := cachedShop(topology.HTTPCache{})
+	sys.Routes[1].Compress = &topology.Compress{Encodings: []string{"zstd", "br", "gzip"}, Types: []string{"text/*"}, MinSize: 100}
+	r := start(t, Config{System: sys})
+	var asked atomic.Int64
+	r.serve("catalog", func(w http.ResponseWriter, q *http.Request) {
+		asked.Add(1)
+		h := w.Header()
+		h.Set("Content-Type", "text/plain")
+		h.Set("Cache-Control", "max-age=600")
+		h.Set("ETag", `"1"`)
+		body := long
+		if q.URL.Path == "/api/short" {
+			body = "short"
+		}
+		h.Set("Content-Length", fmt.Sprint(len(body)))
+		_, _ = io.WriteString(w, body)
+	})
+	for round := range 2 {
+		for _, accept := range []string{"gzip", "br", "zstd", "identity", "gzip"} {
+			body, _, res := r.fetch("/api/long", "Accept-Encoding: "+accept)
+			got := res.Header.Get("Content-Encoding")
+			if accept == "identity" && (got != "" || body != long || res.Header.Get("ETag") != `"1"`) ||
+				accept != "identity" && (got != accept || unpack(t, got, []byte(body)) != long || res.Header.Get("ETag") != `W/"1"` || len(body) > len(long)/10) {
+				t.Errorf("round %d, %s: %q, %d bytes, ETag %s", round, accept, got, len(body), res.Header.Get("ETag"))
+			}
+			if v := res.Header["Vary"]; len(v) != 1 || v[0] != "Accept-Encoding" {
+				t.Errorf("round %d, %s: Vary %q", round, accept, v)
+			}
+		}
+	}
+	if body, _, res := r.fetch("/api/short", "Accept-Encoding: gzip"); body != "short" || res.Header.Get("Content-Encoding") != "" {
+		t.Errorf("a short one: %q, %q", body, res.Header.Get("Content-Encoding"))
+	}
+	if n := asked.Load(); n > 3 { // one more where the second came while the first was being kept
+		t.Errorf("the backend was asked %d times for two answers", n)
+	}
+	if _, _, res := r.fetch("/api/long", "Accept-Encoding: gzip", `If-None-Match: W/"1"`); res.StatusCode != http.StatusNotModified {
+		t.Errorf("the ETag of a compressed answer is answered %d", res.StatusCode)
+	}
+	if body, _, res := r.fetch("/api/long", "Accept-Encoding: gzip", "Range: bytes=0-2"); res.StatusCode != http.StatusPartialContent || body != "the" || res.Header.Get("Content-Encoding") != "" {
+		t.Errorf("a part: %d, %q", res.StatusCode, body)
 	}
 }

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"cmp"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -32,10 +31,12 @@ type Config struct {
 	// TrustedProxies are the addresses in front of the gateway whose X-Forwarded headers are believed. From all others
 	// these headers are dropped. Default: none.
 	TrustedProxies []netip.Prefix
-	// StateDir is the folder for what outlives the gateway: the local authority of TLS without certificates.
+	// StateDir is the folder for what outlives the gateway: the local authority of TLS without certificates, the secret of
+	// sticky sessions. Default: none.
 	StateDir string
 	// Secret signs the cookies that bind clients to replicas; gateways that share it honour each other's. At least 16
-	// bytes. Default: drawn anew, so that such sessions end with the gateway.
+	// bytes. Default: derived from the secret of the system's gateways; where it has none, kept in StateDir; where there is
+	// none of these, drawn anew, so that such sessions end with the gateway.
 	Secret []byte
 	// Zone that the gateway runs in, for 'locality'. Default: the system's.
 	Zone string
@@ -66,11 +67,7 @@ func (c *Config) setDefaults() error {
 	if c.DrainTimeout == 0 {
 		c.DrainTimeout = 10 * time.Second
 	}
-	if len(c.Secret) == 0 {
-		c.Secret = make([]byte, 32)
-		_, _ = rand.Read(c.Secret) // never fails
-	}
-	if len(c.Secret) < 16 {
+	if n := len(c.Secret); n > 0 && n < 16 {
 		return fmt.Errorf("gateway: Secret of %d bytes: want at least 16", len(c.Secret))
 	}
 	if c.Gateways == 0 {

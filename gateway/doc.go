@@ -16,7 +16,7 @@
 // backends there are), plane.go (a call's walk in the full tier), relay.go and upgrade.go (the answer's way back),
 // upstream.go (connections to backends and what their errors mean), header.go and trace.go (what is added, removed and
 // read), affinity.go (what leads a request to one backend), limit.go (what is let in), stats.go and collector.go (what is
-// counted); fast.go (the fast tier's loops and doors), fast_worker.go (one loop), fast_client.go (a client's connection),
+// counted), connlimit.go and seat.go (how many connections clients may have); fast.go (the fast tier's loops and doors), fast_worker.go (one loop), fast_client.go (a client's connection),
 // fast_exchange.go (a request's walk), fast_try.go (its tries at backends), fast_answer.go (the answer as it comes),
 // fast_pass.go (as it goes on to the client), fast_hit.go (answers from the cache), fast_upstream.go (connections to
 // backends), fast_head.go and fast_answerhead.go (heads), fast_handed.go (connections that the full tier has for a while).
@@ -28,8 +28,8 @@
 //
 // Beside these: accesslog.go, why.go and dryrun.go (what is said of requests, afterwards and in advance), rules.go,
 // route.go, rewrite.go, mirror.go, hedge.go, deadline.go, shed.go (what a route may ask for besides), cached.go with package
-// httpcache, compress.go, grpc.go, http2.go with package h2guard, tls.go with package certs, tcp.go and proxied.go with package
-// proxyproto, health.go (backends that no supervisor checks).
+// httpcache, compress.go, grpc.go, extended.go (WebSocket over HTTP/2), http2.go with package h2guard, tls.go with package certs, tcp.go and proxied.go with package
+// proxyproto, health.go with package readiness (backends that no supervisor checks).
 //
 // What it never does: rewrite bodies other than by compressing them, start or stop backends, or decide anything that
 // package policy could.

@@ -221,6 +221,9 @@ func (r *rehearsal) decide(q Recorded, at time.Duration) fate {
 	if to.hash == nil {
 		return fate{what: name}
 	}
+	if _, ok := c.hashKey(p, *to.hash); !ok { // it goes anywhere, or what the hash is of was not recorded
+		return fate{what: name}
+	}
 	c.aim(p)
 	g, why := to.lane.pool.Pick(&c.search, at)
 	if why != policy.Picked {

@@ -95,6 +95,19 @@ func TestDryRunFollowsHashes(t *testing.T) {
 	}
 }
 
+// What a hash is of may be missing, or was not recorded: any backend is as good then, and nothing is said to have changed.
+func TestDryRunDoesNotGuessHashes(t *testing.T) {
+	hashed := func() *topology.System {
+		sys := shop()
+		sys.Routes[1].Balance, sys.Routes[1].Hash = topology.Maglev, &topology.Hash{Cookie: "user"}
+		sys.Services["catalog"].Replicas.Min = 8
+		return sys
+	}
+	if d := rehearsed(t, hashed(), hashed(), record(100, func(int) string { return "/api/x" }, "")); d.Changed != 0 {
+		t.Errorf("%d of 100 requests move though nothing has changed: %+v", d.Changed, d.Differences)
+	}
+}
+
 func TestReadRecordingOfNone(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                         "no request",

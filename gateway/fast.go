@@ -96,6 +96,7 @@ func (t *fastTier) leastBusy() *worker {
 type door struct {
 	tier   *fastTier
 	side   *side
+	limit  *connLimit
 	edge   *edge // nil: outside
 	tcp    *net.TCPListener
 	handed chan net.Conn
@@ -112,17 +113,17 @@ type door struct {
 	parting   []bool // its connections end with the next answer; those that are idle stay for a while
 }
 
-func (t *fastTier) newDoor(l *net.TCPListener, side *side, e *edge) *door {
+func (t *fastTier) newDoor(l *net.TCPListener, side *side, limit *connLimit, e *edge) *door {
 	n := len(t.workers)
 	return &door{
-		tier: t, side: side, edge: e, tcp: l, handed: make(chan net.Conn), closed: make(chan struct{}),
+		tier: t, side: side, limit: limit, edge: e, tcp: l, handed: make(chan net.Conn), closed: make(chan struct{}),
 		listeners: make([]*reactor.Listener, n), clients: make([]*client, n), draining: make([]bool, n), parting: make([]bool, n),
 	}
 }
 
 // open makes the tier take connections from l; edge is nil where they come from outside.
-func (t *fastTier) open(l *net.TCPListener, side *side, e *edge) *door {
-	d := t.newDoor(l, side, e)
+func (t *fastTier) open(l *net.TCPListener, side *side, limit *connLimit, e *edge) *door {
+	d := t.newDoor(l, side, limit, e)
 	for _, w := range t.workers {
 		w.loop.Post(func() {
 			if d.ending(w) {
@@ -233,7 +234,7 @@ func (a *acceptor) Accepted(fd int, from netip.AddrPort) {
 
 // Failed implements reactor.Acceptor.
 func (a *acceptor) Failed(err error) {
-	a.w.g.cfg.Log.Warn("accepting connections", "error", err)
+	a.d.limit.acceptFailed(err, func() bool { return a.w.closeQuiet(a.d) })
 }
 
 // sockaddr returns an address with a literal IP for the kernel; ok is false where it has to be looked up.

@@ -225,6 +225,9 @@ func (x *exchange) takeHead(rest []byte) bool {
 	res := &x.w.response
 	x.headed, x.status, x.length = true, res.Status, -1
 	x.outcome = policy.OutcomeOf(res.Status)
+	if x.target.tryTimeout > 0 { // from the head on, the time-out of the call counts
+		x.w.loop.Unset(&x.step)
+	}
 	bodyless := x.method == http.MethodHead || res.Status == http.StatusNoContent || res.Status == http.StatusNotModified
 	switch {
 	case bodyless:
@@ -284,7 +287,7 @@ func (x *exchange) relay(res *h1.Response, rest []byte) bool {
 		x.state = holding
 		x.held = x.w.buffer()
 		if x.length < 0 {
-			hold := holdTime
+			hold := x.g.holdTime
 			if x.idempotent && isDocument(res) {
 				hold = x.g.holdDocument
 			}

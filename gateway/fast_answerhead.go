@@ -40,28 +40,12 @@ func hop(k h1.Known) bool {
 	return false
 }
 
-// nominated reports whether the head's Connection names a field.
-func nominated(h *h1.Head, name []byte) (yes bool) {
-	for i := range h.Fields {
-		if h.Fields[i].Known == h1.Connection {
-			h1.Tokens(h.Fields[i].Value, func(token []byte) bool {
-				yes = len(token) == len(name) && equalFold(token, str(name))
-				return !yes
-			})
-			if yes {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // appendFields appends the fields of an answer that concern the client, but for its framing.
 func (x *exchange) appendFields(b []byte, res *h1.Response) (out []byte, id, date bool) {
 	for i := range res.Fields {
 		f := &res.Fields[i]
 		switch {
-		case hop(f.Known), f.Known == h1.ContentLength, res.Nominates && nominated(&res.Head, f.Name):
+		case hop(f.Known), f.Known == h1.ContentLength, res.Nominates && res.Nominated(f.Name):
 			continue
 		case f.Known == h1.RequestID:
 			id = true

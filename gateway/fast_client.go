@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strconv"
 	"syscall"
+	"time"
 
 	h1 "github.com/banyanhq/banyan/gateway/http1"
 	"github.com/banyanhq/banyan/reactor"
@@ -245,14 +246,15 @@ func (c *client) reject(err *h1.Error) {
 	c.write(append(c.w.scratch[:0], "HTTP/1.1 "+status+"\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\nContent-Length: "+
 		strconv.Itoa(len(text))+"\r\n\r\n"+text...), nil, nil)
 	if c.conn.Open() && len(c.out) > 0 {
-		c.w.loop.Set(&c.timer, writeGrace)
+		c.w.loop.Set(&c.timer, c.w.g.writeGrace)
 	}
 }
 
-// leave closes the connection once the last answer is with the kernel. Where bytes of the client are not wanted it is
-// given a moment to read the answer first: closing on bytes that were not received resets the connection.
+// leave closes the connection once the last answer is with the kernel. Where bytes of the client are not wanted, or have come
+// beyond its last request, it is given a moment to read the answer first: closing on bytes that were not received resets the
+// connection, and takes back what the client has not got yet.
 func (c *client) leave() {
-	if !c.unread || c.conn.Ended {
+	if c.conn.Ended || !c.unread && !c.conn.Peek() {
 		c.close()
 		return
 	}
@@ -375,6 +377,9 @@ func (c *client) done() {
 // gone is called when the client's connection is broken, or is to be.
 func (c *client) gone(error) {
 	x := c.x
+	if x != nil {
+		x.resetAtEnd()
+	}
 	c.close()
 	if x != nil {
 		c.x = nil
@@ -387,7 +392,19 @@ func (c *client) close() {
 	if c.conn.Open() {
 		c.conn.Close()
 		c.left()
+		c.door.limit.leave(c.from.Addr())
 	}
+}
+
+// quiet reports whether no request is under way on the connection, and since when: it is idle, or a head has not come whole.
+func (c *client) quiet() (since time.Duration, ok bool) {
+	if c.x != nil || len(c.out) > 0 || c.last || c.lingering || !c.timer.Active() {
+		return 0, false
+	}
+	if c.fresh || len(c.in) > 0 {
+		return c.timer.Due() - c.w.g.headTime, true
+	}
+	return c.timer.Due() - keepIdleTime, true
 }
 
 // left is called once, when the connection is not the worker's any more.

@@ -178,6 +178,10 @@ func (c *client) pending() bool {
 // carry begins the search for a backend, once the request is whole.
 func (x *exchange) carry() {
 	x.enter(true)
+	if f := x.admit(); f.kind != noFault {
+		x.refuse(f)
+		return
+	}
 	if f := x.enterBound(); f.kind != noFault {
 		x.refuse(f)
 		return
@@ -209,7 +213,7 @@ func (x *exchange) refuse(f fault) {
 	x.end(f.code(), f)
 	c.write(b, body, nil)
 	if len(c.out) > 0 {
-		c.w.loop.Set(&c.timer, writeGrace)
+		c.w.loop.Set(&c.timer, c.w.g.writeGrace)
 	}
 	c.done()
 }
@@ -224,6 +228,7 @@ func (x *exchange) end(code int, f fault) {
 	delete(x.w.streams, x)
 	if x.entered {
 		x.leaveBound(x.countsForBound(f))
+		x.leaveDoor(x.countsForBound(f))
 		x.leaveTrace()
 	}
 	path := x.loggedPath()
@@ -285,7 +290,7 @@ func (t *totalTimer) Expired(*reactor.Timer) {
 	case passing:
 		if len(x.c.out) > 0 && !x.graced {
 			x.graced = true
-			x.w.loop.Set(&x.total, writeGrace)
+			x.w.loop.Set(&x.total, x.g.writeGrace)
 			return
 		}
 		if len(x.c.out) > 0 {
@@ -309,6 +314,8 @@ func (t *stepTimer) Expired(*reactor.Timer) {
 		x.refuse(unavailable(x.why))
 	case pausing:
 		x.acquire()
+	case trying:
+		x.failed(lateTry, true)
 	case holding:
 		x.passHeld()
 	case passing:

@@ -29,6 +29,7 @@ type handedConn struct {
 	idle   bool           // the server wants the next request
 	credit int8           // for the client's next life
 	gone   atomic.Bool    // closed, or back
+	seat   seat           // of one that stays
 
 	returns bool // it may come back; set once. Otherwise, as with HTTP/2, reads and answers go on at the same time
 }
@@ -36,19 +37,21 @@ type handedConn struct {
 // handOver gives a connection to the full tier. It runs on the loop and does not wait.
 func (d *door) handOver(w *worker, fd int, c *handedConn) {
 	c.w, c.d, c.returns = w, d, c.left >= 0
+	c.seat = seat{limit: d.limit, conn: c, client: c.from.Addr()}
 	d.open.Add(1)
 	go func() { // it waits for the server to accept
 		f := os.NewFile(uintptr(fd), "client")
 		own, err := net.FileConn(f) // on a descriptor of its own
 		_ = f.Close()
 		if err != nil { // out of descriptors
-			d.open.Done()
+			d.limit.acceptFailed(err, nil)
+			c.leave()
 			return
 		}
 		tcp, ok := own.(*net.TCPConn)
 		if !ok {
 			_ = own.Close()
-			d.open.Done()
+			c.leave()
 			return
 		}
 		c.TCPConn = tcp
@@ -130,14 +133,28 @@ func (c *handedConn) comeBack() {
 	in := append(c.beyond, c.read...)
 	if !c.w.loop.Post(func() { c.w.welcomeBack(c, fd, in) }) {
 		_ = unix.Close(fd)
-		c.d.open.Done()
+		c.leave()
 	}
+}
+
+// leave gives up the connection's place.
+func (c *handedConn) leave() {
+	c.seat.leave()
+	c.d.open.Done()
+}
+
+// seated returns the seat of a connection that stays with the full tier: others are not quiet while they are here.
+func (c *handedConn) seated() *seat {
+	if c.returns && c.left >= 0 {
+		return nil
+	}
+	return &c.seat
 }
 
 // Close closes the connection, unless it is back: then only the server is rid of it.
 func (c *handedConn) Close() error {
 	if !c.gone.Swap(true) {
-		defer c.d.open.Done()
+		defer c.leave()
 	}
 	return c.TCPConn.Close()
 }

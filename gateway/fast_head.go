@@ -124,12 +124,12 @@ func (x *exchange) prepare(r *h1.Request) {
 	b = append(b, "\r\n"...)
 
 	flags, fresh := x.settleIDs(r)
-	agent := false
+	agent, class := false, x.target.priority
 	for i := range r.Fields {
 		f := &r.Fields[i]
 		switch f.Known {
 		case h1.Other:
-			if named(f, headerTimeLeft) || !trusted && (named(f, headerMirror) || forged(str(f.Name))) {
+			if named(f, headerTimeLeft) || class != nil && named(f, class.header) || !trusted && (named(f, headerMirror) || forged(str(f.Name))) {
 				continue
 			}
 		case h1.Cookie, h1.ContentType, h1.Date:
@@ -189,6 +189,9 @@ func (x *exchange) prepare(r *h1.Request) {
 	case x.method == http.MethodPost, x.method == http.MethodPut, x.method == http.MethodPatch:
 		b = append(b, "Content-Length: 0\r\n"...)
 	}
+	if class != nil {
+		b = append(append(append(append(b, class.header...), ": "...), x.classOf(x).String()...), "\r\n"...)
+	}
 	b = append(b, headerTimeLeft+": "...)
 	x.leftAt = len(b)
 	b = append(b, "              \r\n\r\n"...) // tellDeadline writes over the spaces
@@ -235,7 +238,11 @@ const maxTimeLeft = 14
 // tellDeadline puts into the head how much time the try has.
 func (x *exchange) tellDeadline() {
 	field := x.req[x.leftAt:][:maxTimeLeft]
-	n := copy(field, policy.FormatTimeLeft(x.left()))
+	left := x.left()
+	if t := x.target.tryTimeout; t > 0 {
+		left = min(left, t)
+	}
+	n := copy(field, policy.FormatTimeLeft(left))
 	for i := range field[n:] {
 		field[n+i] = ' ' // white space behind a value is no part of it (RFC 9110, 5.5)
 	}

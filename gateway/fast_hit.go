@@ -58,7 +58,7 @@ func (x *exchange) hit(req *h1.Request, head []byte) bool {
 		x.logAccess(code, fault{}, took)
 	}
 	if c := x.c; c.writeStored(b, body) && len(c.out) > 0 {
-		x.w.loop.Set(&c.timer, x.timeout()+writeGrace)
+		x.w.loop.Set(&c.timer, x.timeout()+x.g.writeGrace)
 	}
 	return true
 }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net"
@@ -123,7 +124,7 @@ func TestHandOver(t *testing.T) {
 	c := r.dial(plain + plain + chunked + plain + big + plain)
 	all := make(chan string, 1)
 	go func() {
-		c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		c.SetReadDeadline(time.Now().Add(time.Minute))
 		var b strings.Builder
 		buf := make([]byte, 4096)
 		for strings.Count(b.String(), "HTTP/1.1 200") < 6 || !strings.HasSuffix(b.String(), "GET 0") {
@@ -140,5 +141,42 @@ func TestHandOver(t *testing.T) {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in %q", want, got)
 		}
+	}
+}
+
+// A last answer comes whole, though the client has sent more that nobody reads: closing on that would reset the connection.
+func TestLastAnswersComeWhole(t *testing.T) {
+	if fullTierOnly {
+		t.Skip("Go's server resets the connection")
+	}
+	const size = 200_000
+	r := start(t, Config{})
+	asked, sent := make(chan struct{}), make(chan struct{})
+	r.serve("web", func(w http.ResponseWriter, q *http.Request) {
+		close(asked)
+		<-sent
+		_, _ = w.Write(make([]byte, size))
+	})
+	c, err := net.Dial("tcp", r.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
+	_ = c.(*net.TCPConn).SetReadBuffer(4 << 10)
+	_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+	<-asked
+	_, _ = io.WriteString(c, strings.Repeat("GET / HTTP/1.1\r\nHost: x\r\n\r\n", 1000))
+	close(sent)
+	until(t, "all of the answer is on its way", func() bool { return r.Stats().Routes[0].Requests == 1 })
+	res, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := io.Copy(io.Discard, res.Body); n != size || err != nil {
+		t.Errorf("%d bytes of %d: %v", n, size, err)
+	}
+	if n := r.Stats().Routes[0].Requests; n != 1 {
+		t.Errorf("%d requests were carried", n)
 	}
 }

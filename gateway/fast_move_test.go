@@ -101,3 +101,14 @@ func TestMovedAnswersThatBreakOff(t *testing.T) {
 	until(t, "it is given up", func() bool { return r.Stats().Routes[0].InFlight == 0 })
 	close(gone)
 }
+
+// A place that became free is not for an exchange that has stopped waiting meanwhile, nor for the next one in the same memory.
+func TestLateWakeIsNobodys(t *testing.T) {
+	x := new(exchange)
+	x.woken(1)
+	x.token = 2
+	x.woken(1) // it would look at what it waits for, which is nothing
+	if x.state != 0 || x.attempts != 0 {
+		t.Errorf("state %d after %d attempts", x.state, x.attempts)
+	}
+}

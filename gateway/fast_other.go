@@ -17,8 +17,8 @@ func (*fastTier) stop()                             {}
 func (*fastTier) cutStreams()                       {}
 func (*fastTier) closeIdle(_ *backend, done func()) { done() }
 
-func (*fastTier) open(*net.TCPListener, *side, *edge) *door           { return nil }
-func (*fastTier) openProxied(*net.TCPListener, *side, networks) *door { return nil }
+func (*fastTier) open(*net.TCPListener, *side, *connLimit, *edge) *door           { return nil }
+func (*fastTier) openProxied(*net.TCPListener, *side, *connLimit, networks) *door { return nil }
 
 // door is not there either.
 type door struct{ net.Listener }

@@ -69,7 +69,7 @@ func (x *exchange) write(data []byte, done bool) bool {
 		ok := c.write(b, data, tail)
 		w.free(held)
 		if ok && len(c.out) > 0 && x.headAt != 0 {
-			w.loop.Set(&x.step, x.timeout()+writeGrace)
+			w.loop.Set(&x.step, x.timeout()+w.g.writeGrace)
 		}
 		return ok && c.x == x
 	}
@@ -81,7 +81,7 @@ func (x *exchange) write(data []byte, done bool) bool {
 	x.finish(x.began, x.outcome)
 	x.end(x.status, fault{})
 	if c.write(b, data, tail) && len(c.out) > 0 {
-		w.loop.Set(&c.timer, max(left, 0)+writeGrace)
+		w.loop.Set(&c.timer, max(left, 0)+w.g.writeGrace)
 	}
 	w.free(held)
 	c.done()
@@ -135,6 +135,14 @@ func (x *exchange) broken(f fault, cause error) {
 	x.dropConn()
 	x.finish(x.began, x.outcome)
 	c := x.c
+	x.resetAtEnd()
 	x.end(x.status, f)
 	c.close()
+}
+
+// resetAtEnd has the client's connection be reset when it is closed, where its end would be taken for that of the answer.
+func (x *exchange) resetAtEnd() {
+	if x.headOut && !x.chunked && x.length < 0 {
+		x.c.conn.Reset()
+	}
 }

@@ -13,8 +13,8 @@ import (
 
 // openProxied makes the tier take connections from l that say by the PROXY protocol whose they are. That is read before
 // they come to a loop, each on a goroutine: proxies keep their connections.
-func (t *fastTier) openProxied(l *net.TCPListener, side *side, from networks) *door {
-	d := t.newDoor(l, side, nil)
+func (t *fastTier) openProxied(l *net.TCPListener, side *side, limit *connLimit, from networks) *door {
+	d := t.newDoor(l, side, limit, nil)
 	d.proxied = true
 	d.open.Add(1)
 	go func() {
@@ -31,7 +31,7 @@ func (d *door) acceptProxied(from networks) {
 		case errors.Is(err, net.ErrClosed):
 			return
 		case err != nil:
-			d.tier.g.cfg.Log.Warn("accepting connections", "error", err)
+			d.limit.acceptFailed(err, nil)
 			select {
 			case <-time.After(acceptPause):
 			case <-d.closed:

@@ -75,6 +75,9 @@ func (x *exchange) granted(grant policy.Grant) {
 	x.grant = grant
 	x.began = x.g.now()
 	x.state = trying
+	if t := x.target.tryTimeout; t > 0 {
+		x.w.loop.Set(&x.step, t)
+	}
 	x.send(false)
 }
 
@@ -177,12 +180,12 @@ func (x *exchange) failed(f fault, sent bool) {
 	x.w.loop.Unset(&x.step)
 	x.dropHeld()
 	outcome := policy.Failure
-	if f.kind.ofClient() {
+	if f.blameless() {
 		outcome = policy.Neutral
 	}
 	x.target.lane.pool.Report(x.grant, x.g.now(), outcome)
 	x.finish(x.began, outcome)
-	if outcome == policy.Neutral || f.kind == responseTimeout {
+	if outcome == policy.Neutral || f.kind == responseTimeout && !f.late {
 		x.refuse(f)
 		return
 	}

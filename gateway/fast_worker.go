@@ -81,12 +81,72 @@ func (w *worker) end() {
 	}
 }
 
-// welcome takes a new connection.
+// welcome takes a new connection, if its client may have one more.
 func (w *worker) welcome(d *door, fd int, from netip.AddrPort) {
+	if !d.limit.enter(from.Addr()) {
+		w.turnAway(d, fd)
+		return
+	}
+	w.seat(d, fd, from, len(w.tier.workers))
+}
+
+// seat takes a connection that has been let in. Where there are too many by now, one that is quiet is closed for it: here, or
+// at another of so many workers that are to be asked, or in the full tier.
+func (w *worker) seat(d *door, fd int, from netip.AddrPort, ask int) {
+	if d.limit.crowded() && !w.closeQuiet(d) {
+		if ask > 1 {
+			next := w.tier.workers[(w.number+1)%len(w.tier.workers)]
+			w.nClients.Add(-1)
+			next.nClients.Add(1)
+			if next.loop.Post(func() { next.seat(d, fd, from, ask-1) }) {
+				return
+			}
+			next.nClients.Add(-1)
+			w.nClients.Add(1)
+		} else if !d.limit.closeQuiet() {
+			d.limit.refuse(from.Addr())
+			w.turnAway(d, fd)
+			return
+		}
+	}
 	if c := w.admit(d, fd, from); c != nil {
 		c.fresh, c.credit = true, firstCredit
 		w.loop.Set(&c.timer, w.g.headTime)
 	}
+}
+
+// turnAway refuses a connection with a reset.
+func (w *worker) turnAway(d *door, fd int) {
+	_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}) // or it is closed in the usual way
+	_ = unix.Close(fd)
+	w.nClients.Add(-1)
+	d.open.Done()
+}
+
+// closeQuiet closes the connection here that has been quiet for the longest of those that it looks at, each time the next
+// ones in the ring; false where none of them is.
+func (w *worker) closeQuiet(d *door) bool {
+	c := d.clients[w.number]
+	if c == nil {
+		return false
+	}
+	var best *client
+	var since time.Duration
+	for range looks {
+		if s, ok := c.quiet(); ok && (best == nil || s < since) && !c.conn.Peek() {
+			best, since = c, s
+		}
+		if c = c.next; c == d.clients[w.number] {
+			break
+		}
+	}
+	d.clients[w.number] = c
+	if best == nil {
+		return false
+	}
+	d.limit.closed.Add(1)
+	best.close()
+	return true
 }
 
 // welcomeBack takes a connection that the full tier had, with what was read from it since its last request.
@@ -115,6 +175,7 @@ func (w *worker) admit(d *door, fd int, from netip.AddrPort) *client {
 		}
 		w.nClients.Add(-1)
 		d.open.Done()
+		d.limit.leave(from.Addr())
 		return nil
 	}
 	if !slices.Contains(w.doors, d) {

@@ -78,8 +78,12 @@ type fault struct {
 	detail string        // for people; without anything from inside that a client should not see
 	status int           // 0: the kind's own
 	late   bool          // only the try took too long: another one may do
+	own    bool          // the gateway itself was short of something
 	retry  time.Duration // after which to come again; 0: a second, where that is said at all
 }
+
+// blameless reports whether the fault says nothing about the backend.
+func (f fault) blameless() bool { return f.own || f.kind.ofClient() }
 
 func (f fault) code() int {
 	if f.status != 0 {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -44,7 +45,8 @@ func TestFaultyBackend(t *testing.T) {
 	for name, f := range faults {
 		t.Run(name, func(t *testing.T) {
 			s := eachInbound(shop(), func(in *topology.Inbound) { in.Balance, in.Retry.MinPerSecond = topology.RoundRobin, 100 })
-			r := start(t, Config{System: s})
+			// An answer of unknown length is held until it breaks off, however busy the machine is.
+			r := start(t, Config{System: s}, func(g *Gateway) { g.holdTime, g.holdDocument = time.Minute, time.Minute })
 			_, bad := r.raw("web", f)
 			var posts atomic.Int64
 			r.serve("web", func(w http.ResponseWriter, req *http.Request) {
@@ -82,7 +84,7 @@ func TestFaultyBackend(t *testing.T) {
 // A POST that provably was not sent is tried elsewhere.
 func TestRefusedConnection(t *testing.T) {
 	r := start(t, Config{})
-	r.ready("web", refusing(t))
+	r.ready("web", refusing())
 	r.serve("web", func(w http.ResponseWriter, req *http.Request) {
 		body, _ := io.ReadAll(req.Body)
 		w.Write(body)
@@ -103,7 +105,7 @@ func TestRefusedConnection(t *testing.T) {
 
 func TestAllRefuse(t *testing.T) {
 	r := start(t, Config{})
-	r.ready("web", refusing(t))
+	r.ready("web", refusing())
 	r.wantFault(r.get("/"), 502, "connection_refused")
 	r.wantFault(r.do(r.request("POST", "/", strings.NewReader("x"))), 502, "connection_refused")
 }
@@ -132,17 +134,28 @@ func TestLargeAnswerBreaksOff(t *testing.T) {
 func TestTimeout(t *testing.T) {
 	s := eachInbound(shop(), func(in *topology.Inbound) { in.Timeout = topology.Duration(20 * time.Millisecond) })
 	r := start(t, Config{System: s})
-	cancelled := make(chan struct{}, 10)
+	var arrived, cancelled atomic.Int64
+	asked := int64(0)
 	r.serve("web", func(w http.ResponseWriter, req *http.Request) {
+		arrived.Add(1)
 		io.Copy(io.Discard, req.Body) // or the server does not look for the connection's end
 		<-req.Context().Done()
-		cancelled <- struct{}{}
+		cancelled.Add(1)
 	})
-	r.wantFault(r.get("/"), 504, "http_response_timeout")
-	r.wantFault(r.do(r.request("POST", "/", strings.NewReader("x"))), 504, "http_response_timeout")
-	<-cancelled
-	<-cancelled
-	until(t, "counted", func() bool { s := r.Stats(); return s.Backends[0].Failures == 2 && s.Routes[0].Retries == 0 })
+	for _, method := range []string{"GET", "POST"} {
+		before := arrived.Load()
+		until(t, "the backend has a "+method+" before its time is over", func() bool {
+			var body io.Reader
+			if method == "POST" {
+				body = strings.NewReader("x")
+			}
+			r.wantFault(r.do(r.request(method, "/", body)), 504, "http_response_timeout")
+			asked++
+			return arrived.Load() > before
+		})
+	}
+	until(t, "what the backend has is cancelled", func() bool { return cancelled.Load() == arrived.Load() })
+	until(t, "counted", func() bool { s := r.Stats(); return s.Backends[0].Failures == asked && s.Routes[0].Retries == 0 })
 
 	// The head came in time, the body does not.
 	r.Remove("web", "web-1")
@@ -167,7 +180,7 @@ func TestTimeout(t *testing.T) {
 // A client that does not read must not hold on to a backend.
 func TestClientThatDoesNotRead(t *testing.T) {
 	s := eachInbound(shop(), func(in *topology.Inbound) { in.Timeout = topology.Duration(200 * time.Millisecond) })
-	r := start(t, Config{System: s})
+	r := start(t, Config{System: s}, letsGoSoon)
 	r.serve("web", func(w http.ResponseWriter, req *http.Request) {
 		if req.URL.Path == "/events" {
 			w.Header().Set("Content-Type", "text/event-stream")
@@ -414,5 +427,106 @@ func TestRefusedUntilMoreServe(t *testing.T) {
 		if got := retry("/", 503); got != "600" {
 			t.Errorf("full tier %v: Retry-After %q, want ten minutes at most", full, got)
 		}
+	}
+}
+
+// What a backend sends behind the end of an answer is no answer to anybody: its connection is not used again.
+func TestMoreThanTheAnswer(t *testing.T) {
+	for name, answer := range map[string]string{
+		"length": "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+		"chunks": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+		"middle": "HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n" + strings.Repeat("hello", 4000), // more than is read at first
+		"large":  "HTTP/1.1 200 OK\r\nContent-Length: 40000\r\n\r\n" + strings.Repeat("hello", 8000),
+		"none":   "HTTP/1.1 204 No Content\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := start(t, Config{})
+			var again atomic.Int64
+			r.raw("web", func(n int, head string, c net.Conn) {
+				io.WriteString(c, answer+"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison")
+				if _, err := readHead(c); err == nil {
+					again.Add(1)
+					io.WriteString(c, answer)
+				}
+			})
+			for range 3 {
+				if a := r.get("/"); a.status >= 300 || a.body != "" && !strings.HasPrefix(a.body, "hello") || a.err != nil {
+					t.Errorf("%d %.20q %v", a.status, a.body, a.err)
+				}
+			}
+			if again.Load() > 0 {
+				t.Errorf("a connection with something left over was used again %d times", again.Load())
+			}
+		})
+	}
+}
+
+// Fields that are for one connection only are not passed on where they stand behind the body either (RFC 9110, 6.5.1 and 7.6.1).
+func TestTrailersOfOneConnection(t *testing.T) {
+	r := start(t, Config{})
+	r.raw("web", func(n int, head string, c net.Conn) {
+		io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n5\r\nhello\r\n0\r\n"+
+			"Keep-Alive: timeout=5\r\nX-Sum: 1\r\nProxy-Connection: x\r\n\r\n")
+	})
+	c, err := net.Dial("tcp", r.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+	answer, err := io.ReadAll(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, behind, _ := strings.Cut(string(answer), "\r\n0\r\n")
+	if behind != "X-Sum: 1\r\n\r\n" {
+		t.Errorf("behind the body of %q: %q", answer, behind)
+	}
+}
+
+// A connection that its backend says it will close is not used again, though it is still open.
+func TestConnectionThatIsToClose(t *testing.T) {
+	for name, answer := range map[string]string{
+		"HTTP/1.1":               "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello",
+		"HTTP/1.0":               "HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+		"HTTP/1.0, in two minds": "HTTP/1.0 200 OK\r\nConnection: keep-alive, close\r\nContent-Length: 5\r\n\r\nhello",
+		"HTTP/1.1, after chunks": "HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := start(t, Config{})
+			var again atomic.Int64
+			r.raw("web", func(n int, head string, c net.Conn) {
+				io.WriteString(c, answer)
+				if _, err := readHead(c); err == nil {
+					again.Add(1)
+					io.WriteString(c, answer)
+				}
+			})
+			for range 3 {
+				if a := r.get("/"); a.status != 200 || a.body != "hello" {
+					t.Errorf("%d %q", a.status, a.body)
+				}
+			}
+			if again.Load() > 0 {
+				t.Errorf("it was used again %d times", again.Load())
+			}
+		})
+	}
+}
+
+// To a client of HTTP/1.0 only the end of the connection says where an answer ends, so that one which broke off must end otherwise.
+func TestBrokenAnswerToHTTP10(t *testing.T) {
+	r := start(t, Config{}, func(g *Gateway) { g.holdTime = 0 })
+	r.raw("web", func(n int, head string, c net.Conn) {
+		io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n18000\r\n"+strings.Repeat("x", 0x10000))
+	})
+	c, err := net.Dial("tcp", r.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	io.WriteString(c, "GET / HTTP/1.0\r\nHost: x\r\n\r\n")
+	if got, err := io.ReadAll(c); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("%d bytes, and then %v: it passes for whole", len(got), err)
 	}
 }

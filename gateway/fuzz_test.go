@@ -36,7 +36,7 @@ func exchangeBytes(t *testing.T, r *rig, in []byte, half bool) []byte {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	go func() { // the gateway may have had enough before
 		if _, err := c.Write(in); err == nil && half {
 			_ = c.(*net.TCPConn).CloseWrite()
@@ -149,7 +149,7 @@ func FuzzBackendBytes(f *testing.F) {
 	}
 	var says atomic.Pointer[[]byte]
 	backend := listening(f, func(c *net.TCPConn) {
-		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(time.Minute))
 		if _, err := readHead(c); err == nil {
 			_, _ = c.Write(*says.Load())
 		}

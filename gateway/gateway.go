@@ -39,8 +39,10 @@ type Gateway struct {
 	cacheOf *topology.HTTPCacheStore // that it was made for
 
 	unguarded    bool          // set by a benchmark alone: HTTP/2 without guards
-	holdDocument time.Duration // tests on a busy machine have more
+	holdTime     time.Duration // this and the next: tests on a busy machine have more
+	holdDocument time.Duration
 	headTime     time.Duration // in which a request's head must come whole, and a handshake; tests have less
+	writeGrace   time.Duration // tests have more
 	traces       inFlightTraces
 
 	fast    atomic.Pointer[fastTier] // nil: the full tier carries all
@@ -54,6 +56,9 @@ type Gateway struct {
 	tcp      []*tcpProxy // in the file's order
 	outside  side
 	inner    side
+
+	// The connections of clients: outside in clear, outside over TLS, and of services.
+	plainConns, tlsConns, innerConns *connLimit
 
 	background background
 	peers      peers
@@ -74,10 +79,11 @@ func New(cfg Config) (g *Gateway, err error) {
 		return nil, err
 	}
 	origin := time.Now()
-	g = &Gateway{cfg: cfg, origin: origin, holdDocument: holdDocument, headTime: headTime, failed: make(chan error, 1), now: func() time.Duration { return time.Since(origin) }}
+	g = &Gateway{cfg: cfg, origin: origin, holdTime: holdTime, holdDocument: holdDocument, headTime: headTime, writeGrace: writeGrace, failed: make(chan error, 1), now: func() time.Duration { return time.Since(origin) }}
 	g.realNow = g.now
 	g.access.full = make(chan struct{}, 1)
 	g.memory = newMemory()
+	g.plainConns, g.tlsConns, g.innerConns = g.newConnLimit("outside"), g.newConnLimit("tls"), g.newConnLimit("services")
 	g.streams, g.cutStreams = context.WithCancel(context.Background())
 	if g.secret, err = peerSecret(cfg.System); err != nil {
 		return nil, err
@@ -209,7 +215,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	g.reloading.Lock()
 	g.running = ctx
 	g.startFast()
-	g.serveOn(&g.outside, g.listener, nil, g.serveOutside, g.proxies)
+	g.serveOn(&g.outside, g.plainConns, g.listener, nil, g.serveOutside, g.proxies)
 	g.serveTLS()
 	g.serveTCP()
 	for _, e := range g.table.Load().edges {
@@ -281,7 +287,7 @@ func (g *Gateway) fail(err error) {
 
 // serveEdge answers the calls on an edge, by whatever target the edge has when they come.
 func (g *Gateway) serveEdge(e *edge) {
-	e.server, e.door = g.serveOn(&g.inner, e.listener, e, func(w http.ResponseWriter, r *http.Request) { g.serve(w, r, e.target.Load()) }, nil)
+	e.server, e.door = g.serveOn(&g.inner, g.innerConns, e.listener, e, func(w http.ResponseWriter, r *http.Request) { g.serve(w, r, e.target.Load()) }, nil)
 }
 
 // side is a set of servers that are stopped together: those for requests from outside, or those for calls between
@@ -310,6 +316,7 @@ func (g *Gateway) newServer(side *side, h http.HandlerFunc) *http.Server {
 		Protocols:         clientProtocols(),
 		HTTP2:             http2Config(),
 		ConnState:         side.conns.changed,
+		ConnContext:       withConn,
 		ErrorLog:          slog.NewLogLogger(g.cfg.Log.Handler(), slog.LevelDebug),
 	}
 	g.serveHTTP2(s)
@@ -318,21 +325,23 @@ func (g *Gateway) newServer(side *side, h http.HandlerFunc) *http.Server {
 
 // serveOn answers what comes in at a listener, on an edge or from outside: through the fast tier, which hands to the full
 // tier's server what is not for it, or through the latter alone. Where proxies are given, connections come from them alone.
-func (g *Gateway) serveOn(side *side, l net.Listener, e *edge, h http.HandlerFunc, proxies networks) (*http.Server, *door) {
+func (g *Gateway) serveOn(side *side, limit *connLimit, l net.Listener, e *edge, h http.HandlerFunc, proxies networks) (*http.Server, *door) {
 	s := g.newServer(side, h)
 	var d *door
 	tcp, ok := l.(*net.TCPListener)
 	switch t := g.fast.Load(); {
 	case ok && t != nil:
 		if len(proxies) > 0 {
-			d = t.openProxied(tcp, side, proxies)
+			d = t.openProxied(tcp, side, limit, proxies)
 		} else {
-			d = t.open(tcp, side, e)
+			d = t.open(tcp, side, limit, e)
 		}
 		l = d
 		side.doors = append(side.doors, d)
 	case len(proxies) > 0:
-		l = proxiedListener{l, proxies}
+		l = limitedListener{proxiedListener{l, proxies}, limit}
+	default:
+		l = limitedListener{l, limit}
 	}
 	side.servers = append(side.servers, s)
 	side.serving.Go(func() {
@@ -377,11 +386,22 @@ type connections struct {
 	fresh  map[net.Conn]struct{} // without a byte received yet
 }
 
-// changed follows the life of a connection. One that was taken over is done when its handler says so.
+// changed follows the life of a connection, and what is asked on it. One that was taken over is done when its handler says so.
 func (c *connections) changed(conn net.Conn, state http.ConnState) {
 	if guarded, ok := conn.(interface{ Guarded() net.Conn }); ok {
 		conn = guarded.Guarded()
 	}
+	c.follow(conn, state)
+	if s := seatOf(conn); s != nil {
+		if state == http.StateIdle {
+			s.rest()
+		} else if state != http.StateNew {
+			s.since.Store(0)
+		}
+	}
+}
+
+func (c *connections) follow(conn net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
 		c.open.Add(1)

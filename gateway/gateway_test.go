@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	addresses "github.com/banyanhq/banyan/internal/loopback"
 	"github.com/banyanhq/banyan/topology"
 )
 
@@ -77,6 +78,7 @@ func start(t testing.TB, cfg Config, prepare ...func(*Gateway)) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	g.writeGrace = 20 * time.Second // for a machine that is so busy that an answer is late
 	for _, f := range prepare {
 		f(g)
 	}
@@ -97,9 +99,34 @@ func start(t testing.TB, cfg Config, prepare ...func(*Gateway)) *rig {
 		if err := <-done; err != nil {
 			t.Errorf("Run: %v", err)
 		}
+		r.wantNoConnections()
 	})
 	t.Cleanup(r.stop)
 	return r
+}
+
+// letsGoSoon is for a gateway whose clients do not take their answers.
+func letsGoSoon(g *Gateway) { g.writeGrace = 300 * time.Millisecond }
+
+// wantNoConnections holds the counts of connections against what must be left of them when the gateway has stopped.
+func (r *rig) wantNoConnections() {
+	for _, l := range []*connLimit{r.plainConns, r.tlsConns, r.innerConns} {
+		left := func() (string, bool) {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			return fmt.Sprint(l.open.Load(), " open, by client ", l.clients, ", in the full tier ", len(l.quiet)), l.open.Load() == 0 && len(l.clients)+len(l.quiet) == 0
+		}
+		for deadline := time.Now().Add(time.Minute); ; <-time.After(time.Millisecond) { // those of QUIC are told of it
+			text, none := left()
+			if none {
+				break
+			}
+			if time.Now().After(deadline) {
+				r.t.Errorf("connections are counted that are gone: %s: %s", l.listener, text)
+				break
+			}
+		}
+	}
 }
 
 // serve adds a ready backend that h answers for.
@@ -172,14 +199,7 @@ func readHead(c net.Conn) (string, error) {
 }
 
 // refusing returns an address that nobody listens on.
-func refusing(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
+func refusing() string { return net.JoinHostPort(addresses.Host(), "4711") }
 
 type answer struct {
 	status  int
@@ -245,6 +265,23 @@ func untilWithin(t testing.TB, patience time.Duration, what string, f func() boo
 		if time.Now().After(deadline) {
 			t.Fatalf("never: %s", what)
 		}
+	}
+}
+
+// patiently tries what depends on a time-out that must be over for one thing and not for another with longer and longer ones:
+// the machine may be too busy for the short.
+func patiently(t *testing.T, try func(timeout time.Duration) error) {
+	t.Helper()
+	const shortest, longest = 50 * time.Millisecond, 20 * time.Second
+	for timeout := shortest; ; timeout *= 4 {
+		err := try(timeout)
+		if err == nil {
+			return
+		}
+		if timeout > longest {
+			t.Fatalf("with a time-out of %v: %v", timeout, err)
+		}
+		t.Logf("with a time-out of %v: %v", timeout, err)
 	}
 }
 

@@ -87,8 +87,7 @@ func (h *handshakes) run() {
 		switch {
 		case err == nil:
 			h.pending.Go(func() { h.shake(c) })
-		case !errors.Is(err, net.ErrClosed):
-			h.g.cfg.Log.Warn("accepting connections", "error", err)
+		case !errors.Is(err, net.ErrClosed): // it has been counted, and told
 			select {
 			case <-time.After(acceptPause):
 			case <-h.closing.Done():

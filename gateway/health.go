@@ -2,20 +2,17 @@ package gateway
 
 import (
 	"context"
-	"fmt"
-	"io"
 	"math/rand/v2"
-	"net"
-	"net/http"
 	"sync"
 	"time"
 
+	"github.com/banyanhq/banyan/gateway/readiness"
 	"github.com/banyanhq/banyan/policy"
 	"github.com/banyanhq/banyan/topology"
 )
 
 // Backends of a service that runs elsewhere have no supervisor to check them: the gateway does so itself, by the service's
-// ready check, while it runs. It asks each for its path by HTTP, or connects to it where there is none.
+// ready check (package readiness), while it runs.
 
 const (
 	// checkTick is how often the gateway looks which checks are due.
@@ -35,10 +32,6 @@ type checked struct {
 
 // watch checks the backends of services that run elsewhere until ctx ends.
 func (g *Gateway) watch(ctx context.Context) {
-	client := &http.Client{
-		Transport:     &http.Transport{DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: maxHeader, Protocols: http1()},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
 	known := map[*backend]*checked{}
 	var asking sync.WaitGroup
 	defer asking.Wait()
@@ -59,7 +52,7 @@ func (g *Gateway) watch(ctx context.Context) {
 			}
 			for _, b := range t.services[name].all() {
 				seen[b] = true
-				g.check(ctx, b, known, *check, client, &asking)
+				g.check(ctx, b, known, *check, &asking)
 			}
 		}
 		for b := range known {
@@ -81,10 +74,14 @@ func (s *service) all() (all []*backend) {
 }
 
 // check takes the result of a check that has ended, and begins the next where it is due.
-func (g *Gateway) check(ctx context.Context, b *backend, known map[*backend]*checked, cfg topology.Check, client *http.Client, asking *sync.WaitGroup) {
+func (g *Gateway) check(ctx context.Context, b *backend, known map[*backend]*checked, cfg topology.Check, asking *sync.WaitGroup) {
 	c := known[b]
 	if c == nil {
-		c = &checked{health: policy.NewHealth(policy.HealthConfig{Failures: cfg.Failures, Successes: checkRise}, g.now(), policy.HealthUp)}
+		initial := policy.HealthDown
+		if b.service.isReady(b) {
+			initial = policy.HealthUp
+		}
+		c = &checked{health: policy.NewHealth(policy.HealthConfig{Failures: cfg.Failures, Successes: checkRise}, g.now(), initial)}
 		known[b] = c
 	}
 	if c.result != nil {
@@ -93,9 +90,12 @@ func (g *Gateway) check(ctx context.Context, b *backend, known map[*backend]*che
 			c.result = nil
 			pause := max(cfg.Interval.Std(), checkTick)
 			c.due = g.now() + time.Duration(float64(pause)*(1+checkJitter*(2*rand.Float64()-1)))
-			if state, changed := c.health.Observe(g.now(), passed); changed {
+			state, changed := c.health.Observe(g.now(), passed)
+			if changed {
 				g.cfg.Log.Info("backend", "service", b.service.name, "backend", b.id, "state", state.String())
-				b.service.setReady(b.id, state == policy.HealthUp)
+			}
+			if up := state == policy.HealthUp; up == passed { // whatever the backend was before it was checked
+				b.service.setReady(b.id, up)
 			}
 		default:
 			return
@@ -106,36 +106,13 @@ func (g *Gateway) check(ctx context.Context, b *backend, known map[*backend]*che
 	}
 	result := make(chan bool, 1)
 	c.result = result
-	asking.Go(func() { result <- ask(ctx, client, b.address, cfg) == nil })
+	to := b.service.linked()
+	asking.Go(func() { result <- readiness.Ask(ctx, to.way(), b.address, cfg) == nil })
 }
 
-// ask checks a backend once.
-func ask(ctx context.Context, client *http.Client, address string, cfg topology.Check) error {
-	timeout := cfg.Timeout.Std()
-	if timeout <= 0 {
-		timeout = time.Second
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	if cfg.Path == "" {
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
-		if err != nil {
-			return err
-		}
-		return conn.Close()
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+cfg.Path, nil)
-	if err != nil {
-		return err
-	}
-	res, err := client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	_, _ = io.CopyN(io.Discard, res.Body, discardSize) // what it says does not matter
-	if res.StatusCode < 200 || res.StatusCode > 399 {
-		return fmt.Errorf("answered %d", res.StatusCode)
-	}
-	return nil
+// isReady reports whether the backend may be given requests.
+func (s *service) isReady(b *backend) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return b.ready
 }

@@ -13,8 +13,11 @@ import (
 // errHedged ends a try whose answer is not wanted, because the other copy was faster.
 var errHedged = errors.New("the other copy of the request was faster")
 
-// errTryTimeout ends a try that took too long, while the call has time left.
-var errTryTimeout = errors.New("time-out of the try")
+// errTryTimeout ends a try that took too long, while the call has time left; lateTry is what that means.
+var (
+	errTryTimeout = errors.New("time-out of the try")
+	lateTry       = fault{kind: responseTimeout, late: true, detail: "the backend took longer than a try may"}
+)
 
 // second is a copy of a request that is sent where the first is slow. The first runs on the goroutine of its handler, the
 // second on that of its timer, which the handler waits for.

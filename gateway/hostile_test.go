@@ -13,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+
 	"github.com/banyanhq/banyan/topology"
 )
 
@@ -24,7 +27,7 @@ func (r *rig) dial(text string) net.Conn {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := io.WriteString(c, text); err != nil {
 		r.t.Fatal(err)
 	}
@@ -149,7 +152,7 @@ func TestRefusalDoesNotWaitForTheBody(t *testing.T) {
 // An answer that is given up must not cost the next try its time, however slowly its body comes.
 func TestGivenUpAnswerIsNotWaitedFor(t *testing.T) {
 	s := eachInbound(shop(), func(in *topology.Inbound) {
-		in.Balance, in.Retry.MinPerSecond, in.Timeout = topology.RoundRobin, 100, topology.Duration(5*time.Second)
+		in.Balance, in.Retry.MinPerSecond = topology.RoundRobin, 100
 	})
 	r := start(t, Config{System: s})
 	stalled := make(chan struct{})
@@ -187,7 +190,7 @@ func TestInformationWithoutEnd(t *testing.T) {
 // The same, to a client that does not read.
 func TestInformationThatNobodyReads(t *testing.T) {
 	s := eachInbound(shop(), func(in *topology.Inbound) { in.Timeout = topology.Duration(500 * time.Millisecond) })
-	r := start(t, Config{System: s})
+	r := start(t, Config{System: s}, letsGoSoon)
 	r.raw("web", inform)
 	r.dial("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 	until(t, "given up", func() bool {
@@ -240,6 +243,81 @@ func TestLinesThatAreNotHTTP(t *testing.T) {
 		}
 		if strings.HasPrefix(line, "GET / HTTP/1.1") && strings.Count(string(all), "HTTP/1.1 ") != 2 {
 			t.Errorf("%q: answered %q", line, all)
+		}
+	}
+}
+
+// The authority of a target in absolute form is the request's, whatever Host says (RFC 9112, 3.2.2).
+func TestAbsoluteFormWinsOverHost(t *testing.T) {
+	s := shop()
+	s.Routes[1].Host, s.Routes[1].Path = "inner.example", "/"
+	r := start(t, Config{System: s})
+	say := func(service string) http.HandlerFunc {
+		return func(w http.ResponseWriter, q *http.Request) {
+			fmt.Fprint(w, service, " ", q.Host, " ", q.Header.Get("X-Forwarded-Host"))
+		}
+	}
+	r.serve("web", say("web"))
+	r.serve("catalog", say("catalog"))
+	for request, want := range map[string]string{
+		"GET http://outer.example/ HTTP/1.1\r\nHost: inner.example\r\n\r\n": "web outer.example outer.example",
+		"GET http://inner.example/ HTTP/1.1\r\nHost: outer.example\r\n\r\n": "catalog inner.example inner.example",
+	} {
+		if a := r.raw1(request); a.body != want {
+			t.Errorf("%q: %d %q, want %q", request, a.status, a.body, want)
+		}
+	}
+}
+
+// A target with a fragment would mean one thing to the routes and another to a replica.
+func TestFragmentsAreRefused(t *testing.T) {
+	r := start(t, Config{})
+	r.serve("web", text("web"))
+	if a := r.raw1("GET /private#.png HTTP/1.1\r\nHost: x\r\n\r\n"); a.status != 400 {
+		t.Errorf("HTTP/1.1: %d", a.status)
+	}
+	c := r.dial("")
+	h := newRawH2(t, c)
+	h.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	h.head.Reset()
+	for _, f := range [][2]string{{":method", "GET"}, {":scheme", "http"}, {":path", "/private?x#.png"}, {":authority", "x"}} {
+		_ = h.pack.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]})
+	}
+	_ = h.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: h.head.Bytes(), EndStream: true, EndHeaders: true})
+	for {
+		f, err := h.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if head, ok := f.(*http2.MetaHeadersFrame); ok {
+			if status := head.PseudoValue("status"); status != "400" {
+				t.Errorf("HTTP/2: %s", status)
+			}
+			break
+		}
+	}
+	if n := r.Stats().Backends[0].Requests; n != 0 {
+		t.Errorf("%d requests reached the backend", n)
+	}
+}
+
+// To a client of HTTP/1.0 an answer of unknown length ends with the connection: one that breaks off ends with a reset, or it
+// would be taken for whole.
+func TestBrokenAnswersToHTTP10AreReset(t *testing.T) {
+	r := start(t, Config{})
+	r.raw("web", func(n int, head string, c net.Conn) {
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+		if strings.Contains(head, "/whole") {
+			fmt.Fprintf(c, "%x\r\n%s\r\n0\r\n\r\n", 2*holdSize, strings.Repeat("x", 2*holdSize))
+		} else {
+			fmt.Fprintf(c, "%x\r\n%s", 3*holdSize, strings.Repeat("x", 2*holdSize))
+		}
+	})
+	for _, path := range []string{"/whole", "/broken"} {
+		c := r.dial("GET " + path + " HTTP/1.0\r\n\r\n")
+		all, err := io.ReadAll(c)
+		if (err == nil) != (path == "/whole") || !strings.HasPrefix(string(all), "HTTP/1.0 200 OK\r\n") {
+			t.Errorf("%s: %d bytes, %v", path, len(all), err)
 		}
 	}
 }

@@ -49,8 +49,25 @@ func (g *Gateway) newQUIC(e *encrypted, packets net.PacketConn) *overQUIC {
 			Allow0RTT: false, MaxIdleTimeout: http3Idle, MaxIncomingStreams: maxStreams, MaxIncomingUniStreams: 16,
 			MaxStreamReceiveWindow: streamWindow, MaxConnectionReceiveWindow: connWindow,
 		},
-		Logger: slog.New(slog.DiscardHandler),
+		ConnContext: g.seatQUIC,
+		Logger:      slog.New(slog.DiscardHandler),
 	}}
+}
+
+// seatQUIC gives a connection a place among those over TLS, or closes it. Nothing tells when one over QUIC is quiet, so that it is
+// never closed for another; by itself it ends after http3Idle.
+func (g *Gateway) seatQUIC(ctx context.Context, c *quic.Conn) context.Context {
+	l, client := g.tlsConns, addrPortOf(c.RemoteAddr()).Addr()
+	switch {
+	case !l.enter(client):
+		_ = c.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeExcessiveLoad), errTooMany.Error())
+	case l.crowded() && !l.closeQuiet():
+		l.refuse(client)
+		_ = c.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeExcessiveLoad), "there are too many connections")
+	default:
+		context.AfterFunc(c.Context(), func() { l.leave(client) })
+	}
+	return ctx
 }
 
 // serveQUIC answers until it is stopped. It is called before the outside is stopped.

@@ -2,13 +2,13 @@ package gateway
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
-	"net/http"
 	"reflect"
 	"slices"
 
-	"github.com/banyanhq/banyan/gateway/certs"
+	"github.com/banyanhq/banyan/gateway/readiness"
 	"github.com/banyanhq/banyan/topology"
 )
 
@@ -19,61 +19,39 @@ type link struct {
 	config   *tls.Config // nil: no TLS
 }
 
-// newLinks returns the links to a system's services, by their names.
+// newLinks returns the links to a system's services, by their names. Authorities are read now, with each reload; certificates
+// that Banyan shows are read again when their files change.
 func newLinks(sys *topology.System) (map[string]link, error) {
 	links := make(map[string]link, len(sys.Services))
 	for name, s := range sys.Services {
-		l := link{protocol: s.Protocol, tls: s.TLS}
-		if s.TLS != nil {
-			var err error
-			if l.config, err = clientConfig(sys.Dir, *s.TLS); err != nil {
-				return nil, fmt.Errorf("gateway: service %s: %w", name, err)
-			}
+		w, err := readiness.WayTo(sys.Dir, s)
+		if err != nil {
+			return nil, fmt.Errorf("gateway: service %s: %w", name, err)
 		}
-		links[name] = l
+		links[name] = link{protocol: s.Protocol, tls: s.TLS, config: w.TLS}
 	}
 	return links, nil
 }
 
-// clientConfig returns the TLS that is spoken with replicas. The certificate that Banyan shows is read again when its
-// files change, the authorities with each reload.
-func clientConfig(dir string, t topology.BackendTLS) (*tls.Config, error) {
-	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
-	if t.CA != "" {
-		pool, err := certs.Authorities(resolve(dir, t.CA))
-		if err != nil {
-			return nil, err
-		}
-		c.RootCAs = pool
-	}
-	if t.Cert != "" {
-		pair := certs.Pair{Cert: resolve(dir, t.Cert), Key: resolve(dir, t.Key)}
-		get, err := certs.NewClient(pair)
-		if err != nil {
-			return nil, err
-		}
-		c.GetClientCertificate = get
-	}
-	return c, nil
+// way is the link as package readiness has it.
+func (l link) way() readiness.Way { return readiness.Way{Protocol: l.protocol, TLS: l.config} }
+
+// same reports whether both say the same, the authorities in the files included. A certificate that is shown is read
+// again by itself.
+func (l link) same(o link) bool {
+	return l.protocol == o.protocol && reflect.DeepEqual(l.tls, o.tls) && l.authorities().Equal(o.authorities())
 }
 
-func (l link) same(o link) bool { return l.protocol == o.protocol && reflect.DeepEqual(l.tls, o.tls) }
+// authorities vouch for the replicas; nil: those of the system do, or there is no TLS.
+func (l link) authorities() *x509.CertPool {
+	if l.config == nil {
+		return nil
+	}
+	return l.config.RootCAs
+}
 
 // http2 reports whether the replicas speak HTTP/2.
-func (l link) http2() bool { return l.protocol == topology.H2C || l.protocol == topology.GRPC }
-
-func (l link) protocols() *http.Protocols {
-	p := new(http.Protocols)
-	switch {
-	case !l.http2():
-		p.SetHTTP1(true)
-	case l.config == nil:
-		p.SetUnencryptedHTTP2(true)
-	default:
-		p.SetHTTP2(true)
-	}
-	return p
-}
+func (l link) http2() bool { return l.way().HTTP2() }
 
 func (s *service) linked() link {
 	s.mu.Lock()
@@ -109,9 +87,10 @@ func (c *call) via() string {
 	return "1.1 banyan"
 }
 
-// canUpgrade reports whether both connections can go over to another protocol, which is HTTP/1.1's way.
+// canUpgrade reports whether both connections can go over to another protocol, which is HTTP/1.1's way, and in a tunnel that of
+// HTTP/2 for WebSocket.
 func (c *call) canUpgrade() bool {
-	return c.r.ProtoMajor == 1 && c.target.lane != nil && !c.target.lane.service.linked().http2()
+	return (c.r.ProtoMajor == 1 || c.tunnel() != nil) && c.target.lane != nil && !c.target.lane.service.linked().http2()
 }
 
 // sameListeners refuses what a reload cannot change.

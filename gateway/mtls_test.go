@@ -181,7 +181,7 @@ func TestAuthoritiesOfClientsAreReloaded(t *testing.T) {
 	}
 	url := "https://" + r.TLSAddr().String() + "/"
 	get := func(rt http.RoundTripper) error {
-		res, err := (&http.Client{Transport: rt, Timeout: 20 * time.Second}).Get(url)
+		res, err := (&http.Client{Transport: rt, Timeout: time.Minute}).Get(url)
 		if err == nil {
 			_, err = io.Copy(io.Discard, res.Body)
 			res.Body.Close()
@@ -285,6 +285,38 @@ func TestMutualTLSWithBackends(t *testing.T) {
 	}
 }
 
+// A reload has the authorities of replicas read again, though nothing else has changed.
+func TestAuthoritiesOfReplicasAreReloaded(t *testing.T) {
+	old, now := newAuthority(t, "old"), newAuthority(t, "new")
+	pair := old.leaf("replica.test", time.Hour).pair()
+	backend := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {}))
+	backend.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
+	backend.Config.ErrorLog = log.New(io.Discard, "", 0)
+	backend.StartTLS()
+	defer backend.Close()
+	sys := eachInbound(shop(), func(in *topology.Inbound) { in.Retry = nil })
+	sys.Services["web"].TLS = &topology.BackendTLS{CA: old.root(), ServerName: "replica.test"}
+	r := start(t, Config{System: sys})
+	r.ready("web", backend.Listener.Addr().String())
+	works := func(when string) {
+		t.Helper()
+		if a := r.get("/"); a.status != 200 {
+			t.Fatalf("%s: %d %q", when, a.status, a.body)
+		}
+	}
+	works("before")
+	pem, err := os.ReadFile(now.root())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(old.root(), pem, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	works("before the reload")
+	r.reload(sys)
+	r.wantFault(r.get("/"), 502, "tls_certificate_error")
+}
+
 func TestMinimalVersionOfTLS(t *testing.T) {
 	for least, want := range map[string]map[uint16]bool{
 		"":       {tls.VersionTLS11: false, tls.VersionTLS12: true, tls.VersionTLS13: true},
@@ -356,7 +388,7 @@ func TestUpgradeOverTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	_, _ = io.WriteString(c, "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nearly ")
 	head, err := readHead(c)
 	if err != nil || !strings.HasPrefix(head, "HTTP/1.1 101") {
@@ -383,7 +415,7 @@ func TestUpgradeOverTLS(t *testing.T) {
 // Each event comes when it was sent, and not with the next, whatever the client speaks.
 func TestEventsByEveryProtocol(t *testing.T) {
 	cfg, trust := secured(t, nil)
-	cfg.System = eachInbound(cfg.System, func(in *topology.Inbound) { in.Timeout = topology.Duration(20 * time.Second) })
+	cfg.System = eachInbound(cfg.System, func(in *topology.Inbound) { in.Timeout = topology.Duration(time.Minute) })
 	r := start(t, cfg)
 	next := make(chan string)
 	var over sync.WaitGroup

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -94,6 +95,7 @@ func (g *Gateway) serveOutside(w http.ResponseWriter, r *http.Request) {
 	if g.parting.Load() && r.ProtoMajor <= 2 {
 		w.Header()["Connection"] = []string{"close"} // of which HTTP/2 makes a GOAWAY; HTTP/3 is told in another way
 	}
+	r = asUpgrade(r)
 	if g.answersChallenge(w, r) || g.redirects(w, r) {
 		return
 	}
@@ -110,7 +112,7 @@ func (g *Gateway) serveOutside(w http.ResponseWriter, r *http.Request) {
 
 // serve carries one request to its target and the answer back.
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, to *target) {
-	c := &call{walk: walk{g: g, target: to, rules: to.rules, start: g.now(), idempotent: policy.Idempotent(r.Method)}, w: &meter{ResponseWriter: w}, r: r}
+	c := &call{walk: walk{g: g, target: to, rules: to.rules, start: g.now(), idempotent: policy.Idempotent(r.Method)}, w: &meter{ResponseWriter: w, bare: r.Method == http.MethodHead}, r: r}
 	to.traffic.inFlight.Add(1)
 	code, f := c.run()
 	c.judge(code, f)
@@ -125,7 +127,11 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, to *target) {
 	}
 	if f.kind == clientClosed || f.kind == responseIncomplete && !c.endGRPC(f) {
 		// The only way to tell the client that the answer is not whole. One that is taken to be gone may still read: the server
-		// would end what it has for it as if it were all.
+		// would end what it has for it as if it were all. In HTTP/1.0 that does not do, where the end of the connection may be
+		// that of the answer.
+		if r.ProtoMajor == 1 && r.ProtoMinor == 0 {
+			resetAtEnd(r.Context())
+		}
 		panic(http.ErrAbortHandler)
 	}
 }
@@ -141,6 +147,10 @@ func (c *call) run() (code int, f fault) {
 		return c.refuse(fault{kind: requestError, status: http.StatusNotImplemented, detail: "this is no tunnel: CONNECT is not supported"})
 	case dotSegments(c.r.URL.Path):
 		return c.refuse(fault{kind: requestError, detail: "the path has a segment . or .. in it"})
+	case strings.IndexByte(c.r.RequestURI, '#') >= 0: // one that came over HTTP/1 has been refused before
+		return c.refuse(fault{kind: requestError, detail: "the request's target has a fragment (#) in it"})
+	case c.tunnel() != nil && c.upgrading == "" && c.target.lane != nil:
+		return c.refuse(noUpgrades)
 	}
 	if c.headTooLarge() {
 		return c.refuse(tooLarge)
@@ -175,7 +185,7 @@ func (c *call) run() (code int, f fault) {
 	}
 	c.aim(c)
 	c.enter(c.stream == nil)
-	if f := c.admit(c); f.kind != noFault {
+	if f := c.admit(); f.kind != noFault {
 		return c.refuse(f)
 	}
 	defer func() { c.leaveDoor(c.countsForBound(f)) }()
@@ -232,7 +242,7 @@ func (c *call) carry() (code int, f fault) {
 		}
 		// Nothing of an answer has been passed on, so that there can still be another.
 		outcome := policy.Failure
-		if f.kind.ofClient() {
+		if f.blameless() {
 			outcome = policy.Neutral
 		}
 		lane.pool.Report(c.grant, c.g.now(), outcome)
@@ -337,10 +347,12 @@ func (c *call) refuse(f fault) (int, fault) {
 	if f.kind != clientClosed {
 		f = c.relieved(f)
 		c.closeInfo()
-		c.writeWithin(0)
+		var before time.Duration
 		if c.r.ProtoMajor == 1 && c.kept == nil && c.stream == nil && c.r.ContentLength != 0 {
-			c.readWithin(bodyGrace) // the server reads what is left of the body before it answers
+			before = bodyGrace // the server reads what is left of the body before it answers
+			c.readWithin(before)
 		}
+		c.writeWithin(before)
 		if c.grpc {
 			f.writeGRPC(c.w, c.requestID)
 		} else {
@@ -459,7 +471,7 @@ func (c *call) exchange(out *http.Request, grant policy.Grant) (*http.Response, 
 		return res, fault{}, policy.Try{}
 	}
 	if c.ctx.Err() == nil && errors.Is(context.Cause(out.Context()), errTryTimeout) {
-		return nil, fault{kind: responseTimeout, late: true, detail: "the backend took longer than a try may"}, policy.Try{Sent: true}
+		return nil, lateTry, policy.Try{Sent: true}
 	}
 	f, sent := c.diagnose(err)
 	return nil, f, policy.Try{Sent: sent}
@@ -468,6 +480,7 @@ func (c *call) exchange(out *http.Request, grant policy.Grant) (*http.Response, 
 func (c *call) replay() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(c.kept)), nil }
 
 func (c *call) prepareRequest() {
+	c.hooks.GotConn = asking(c.r.Method)
 	c.hooks.Got1xxResponse = c.passInformational
 	c.out = c.r.WithContext(c.ctx)
 	c.out.Header = c.header

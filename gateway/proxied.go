@@ -60,8 +60,11 @@ func (n networks) identify(c *net.TCPConn) (proxyproto.Header, error) {
 }
 
 func addrPortOf(a net.Addr) netip.AddrPort {
-	if tcp, ok := a.(*net.TCPAddr); ok {
-		return tcp.AddrPort()
+	switch a := a.(type) {
+	case *net.TCPAddr:
+		return a.AddrPort()
+	case *net.UDPAddr:
+		return a.AddrPort()
 	}
 	return netip.AddrPort{}
 }
@@ -94,11 +97,16 @@ type proxiedConn struct {
 	once   sync.Once
 	client netip.AddrPort
 	err    error
+
+	identified func(netip.Addr) error // may refuse the client; nil: nobody is to be told
 }
 
 func (c *proxiedConn) identify() error {
 	c.once.Do(func() {
 		h, err := c.from.identify(c.TCPConn)
+		if err == nil && c.identified != nil {
+			err = c.identified(h.Source.Addr())
+		}
 		if c.client = h.Source; err != nil {
 			// A server answers what it cannot read, but for what a socket fails with.
 			c.err = &net.OpError{Op: "read", Net: "tcp", Source: c.LocalAddr(), Addr: c.TCPConn.RemoteAddr(), Err: err}

@@ -82,6 +82,9 @@ func (c *call) relay(res *http.Response) (f fault, passed bool) {
 		}
 		_ = res.Body.Close()
 	}()
+	if c.tunnel() != nil && res.StatusCode >= 200 && res.StatusCode < 300 { // to the client it would mean that WebSocket begins
+		return notSpoken, false
+	}
 	c.compress(res)
 	switch {
 	case res.StatusCode == http.StatusSwitchingProtocols:
@@ -177,11 +180,11 @@ func (c *call) writeTrailers(res *http.Response, announced int) {
 
 // writeWithin bounds how long the client may take to receive what is written next, and a little longer so that an error
 // can still reach it. The server lifts the bound after each request.
-func (c *call) writeWithin(d time.Duration) { writeWithin(c.w, d) }
+func (c *call) writeWithin(d time.Duration) { c.g.writeWithin(c.w, d) }
 
-func writeWithin(w http.ResponseWriter, d time.Duration) {
+func (g *Gateway) writeWithin(w http.ResponseWriter, d time.Duration) {
 	// It fails only where the next write does.
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(max(d, 0) + writeGrace))
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(max(d, 0) + g.writeGrace))
 }
 
 func (c *call) flush() {
@@ -279,7 +282,7 @@ func (c *call) relayUnknown(res *http.Response) (fault, bool) {
 	h := &held{c: c, res: res, buf: buffers.Get().(*[holdSize]byte)}
 	defer buffers.Put(h.buf)
 	announced := len(res.Trailer)
-	hold := holdTime
+	hold := c.g.holdTime
 	if c.idempotent && document(res) {
 		hold = c.g.holdDocument
 	}

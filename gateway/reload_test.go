@@ -67,6 +67,7 @@ func TestReloadDropsNoRequest(t *testing.T) {
 	if failed.Load() > 0 {
 		t.Errorf("%d of %d requests failed", failed.Load(), sent.Load())
 	}
+	r.settle()
 	for _, s := range r.Stats().Routes {
 		if s.Route == "api" && s.Requests != sent.Load() {
 			t.Errorf("%d requests are counted, %d were sent", s.Requests, sent.Load())

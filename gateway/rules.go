@@ -156,7 +156,7 @@ func (c *call) boundTo(t *target) bool {
 // judge tells a canary how a request has ended, and says what follows from it.
 func (c *call) judge(code int, f fault) {
 	v := c.rules
-	if v == nil || v.canary == nil || f.kind.ofClient() {
+	if v == nil || v.canary == nil || f.blameless() {
 		return
 	}
 	now := c.g.now()

@@ -34,7 +34,9 @@ type service struct {
 	now     func() time.Duration
 	ledger  policy.Ledger // what all lanes spent on retries and hedges
 	place   place
-	relief  atomic.Int64 // when more of it is expected to serve (Expect), by now; 0: nothing was said
+	// verdicts counts what was decided about tries that failed.
+	verdicts [policy.Verdicts]atomic.Int64
+	relief   atomic.Int64 // when more of it is expected to serve (Expect), by now; 0: nothing was said
 
 	mu       sync.Mutex
 	link     link

@@ -48,28 +48,13 @@ func (c *walk) classOf(p parts) policy.Class {
 	return class
 }
 
-// utilization returns how much of what the lane can hold is in use, from 0 up; policy.UnknownUtilization where nothing
-// says what it can hold.
+// utilization returns how much of what the lane can hold is in use; see policy.Pool.
 func (l *lane) utilization() float64 {
-	if l.bound != nil {
-		return float64(l.bound.InFlight()+1) / float64(max(l.bound.Limit(), 1))
-	}
-	var inFlight, limit int64
-	for _, m := range l.pool.Members() {
-		if m.Limit == 0 {
-			return policy.UnknownUtilization
-		}
-		limit += m.Limit
-		inFlight += m.InFlight()
-	}
-	if limit == 0 {
-		return policy.UnknownUtilization
-	}
-	return float64(inFlight+int64(l.service.waiting.len())+1) / float64(limit)
+	return l.pool.Utilization(l.bound, l.service.waiting.len())
 }
 
 // admit refuses what is not worth its place while the service is busy, and what cannot finish in its time.
-func (c *walk) admit(p parts) fault {
+func (c *walk) admit() fault {
 	lane := c.target.lane
 	if c.target.priority != nil && policy.Shed(c.class, lane.utilization(), policy.Draw(binary.BigEndian.Uint64(c.trace[:8]))) {
 		return fault{kind: shed, detail: "the service is busy, and answers what matters more first"}

@@ -30,8 +30,55 @@ type Stats struct {
 	Calls []CallStats `json:"calls"`
 	// Backends by service, then id; only those known now.
 	Backends []BackendStats `json:"backends"`
+	// Services by name: what was decided about their requests.
+	Services []ServiceStats `json:"services,omitempty"`
 	// TCP listeners in the order of the file.
 	TCP []TCPStats `json:"tcp,omitempty"`
+	// Connections of clients over HTTP, by listener.
+	Connections []ConnectionStats `json:"connections,omitempty"`
+}
+
+// ServiceStats counts decisions about the requests to one service, by whatever way they came.
+type ServiceStats struct {
+	Service string `json:"service"`
+	// Waiting for a backend now.
+	Waiting int64 `json:"waiting"`
+	// Verdicts about tries that failed, by name: repeat, final, unsafe, body_gone, exhausted, late, over_budget.
+	Verdicts map[string]int64 `json:"verdicts,omitempty"`
+	// RetriesAllowed are how many retries of the last ten seconds the budget allows, by the most generous policy towards the
+	// service; RetriesSpent are those that there were, on all gateways that share it.
+	RetriesAllowed float64 `json:"retries_allowed"`
+	RetriesSpent   int64   `json:"retries_spent"`
+	// Bound is how many requests 'adaptive' lets in at once now, and Within how many there are; the sums over all policies
+	// towards the service that have one. 0 where none has.
+	Bound  int64 `json:"bound,omitempty"`
+	Within int64 `json:"within,omitempty"`
+}
+
+// verdictNames are the names of policy's verdicts in statistics and metrics.
+var verdictNames = [policy.Verdicts]string{"repeat", "final", "unsafe", "body_gone", "exhausted", "late", "over_budget"}
+
+// decisions returns what was decided about the service's requests.
+func (s *service) decisions() ServiceStats {
+	d := ServiceStats{Service: s.name, Waiting: int64(s.waiting.len()), Verdicts: map[string]int64{}}
+	for v := range s.verdicts {
+		if n := s.verdicts[v].Load(); n > 0 {
+			d.Verdicts[verdictNames[v]] = n
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.lanes {
+		if l.retrier.Enabled() {
+			allowed, spent := l.retrier.Budget().Allowed(s.now())
+			d.RetriesAllowed, d.RetriesSpent = max(d.RetriesAllowed, allowed), spent // of one account
+		}
+		if l.bound != nil {
+			d.Bound += l.bound.Limit()
+			d.Within += l.bound.InFlight()
+		}
+	}
+	return d
 }
 
 // RouteStats counts the requests of one route, as its clients saw them.
@@ -108,6 +155,10 @@ type BackendStats struct {
 	// says that it is at fault.
 	Requests int64 `json:"requests"`
 	Failures int64 `json:"failures"`
+	// Opened is how often its breakers have opened, Ejections how often it was left alone for being worse than its peers; both
+	// since it was last found ready.
+	Opened    int64 `json:"opened,omitempty"`
+	Ejections int64 `json:"ejections,omitempty"`
 	// Latency of the tries.
 	Latency *stats.Histogram `json:"latency"`
 }
@@ -218,10 +269,12 @@ func (g *Gateway) Stats() *Stats {
 	})
 	for _, name := range sortedKeys(t.services) {
 		s.Backends = append(s.Backends, t.services[name].snapshot()...)
+		s.Services = append(s.Services, t.services[name].decisions())
 	}
 	for _, p := range g.tcp {
 		s.TCP = append(s.TCP, p.stats())
 	}
+	s.Connections = g.Connections()
 	return s
 }
 
@@ -243,11 +296,14 @@ func (s *service) snapshot() []BackendStats {
 	for _, id := range sortedKeys(s.backends) {
 		b := s.backends[id]
 		worst, ejected := policy.BreakerClosed, false
+		var opened, ejections int64
 		for _, m := range b.members {
 			ejected = ejected || m.Ejected(s.now())
+			ejections += m.Ejections()
 			if m.Breaker == nil {
 				continue
 			}
+			opened += m.Breaker.Opened()
 			switch state := m.Breaker.State(); {
 			case state == policy.BreakerOpen:
 				worst = state
@@ -258,7 +314,7 @@ func (s *service) snapshot() []BackendStats {
 		all = append(all, BackendStats{
 			Service: s.name, ID: id, Address: b.address, Ready: b.ready, Draining: b.closing.Load(), Breaker: worst.String(), Ejected: ejected,
 			InFlight: b.InFlight(), Connections: b.conns.Load(), Requests: b.requests.Load(), Failures: b.failures.Load(),
-			Latency: b.latency.Snapshot(),
+			Latency: b.latency.Snapshot(), Opened: opened, Ejections: ejections,
 		})
 	}
 	return all

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -80,27 +81,48 @@ func TestAnswerSizes(t *testing.T) {
 }
 
 func TestEventsAreFlushed(t *testing.T) {
-	s := eachInbound(shop(), func(in *topology.Inbound) { in.Timeout = topology.Duration(50 * time.Millisecond) })
-	r := start(t, Config{System: s})
+	patiently(t, func(timeout time.Duration) error {
+		return eventsOutlast(t, eachInbound(shop(), func(in *topology.Inbound) { in.Timeout = topology.Duration(timeout) }), "web", "/", timeout)
+	})
+}
+
+// eventsOutlast has a service send events one by one for longer than the time-out, which counts to the head only. It returns an
+// error where the head did not come in time.
+func eventsOutlast(t *testing.T, sys *topology.System, service, path string, timeout time.Duration) error {
+	t.Helper()
+	r := start(t, Config{System: sys})
+	defer r.stop()
 	next := make(chan string)
-	r.serve("web", func(w http.ResponseWriter, req *http.Request) {
+	over := make(chan struct{})
+	defer close(over)
+	r.serve(service, func(w http.ResponseWriter, req *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
 		w.WriteHeader(200)
 		w.(http.Flusher).Flush()
-		for e := range next {
-			io.WriteString(w, e)
-			w.(http.Flusher).Flush()
+		for {
+			select {
+			case e, more := <-next:
+				if !more {
+					return
+				}
+				io.WriteString(w, e)
+				w.(http.Flusher).Flush()
+			case <-over:
+				return
+			}
 		}
 	})
-	res, err := r.client.Do(r.request("GET", "/", nil))
+	res, err := r.client.Do(r.request("GET", path, nil))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
+	if res.StatusCode == http.StatusGatewayTimeout {
+		return errors.New("the head came too late")
+	}
 	lines := bufio.NewReader(res.Body)
-	start := time.Now()
-	// Longer than the time-out, which counts to the head only.
-	for i := 0; i < 3 || time.Since(start) < 100*time.Millisecond; i++ {
+	begun := time.Now()
+	for i := 0; i < 3 || time.Since(begun) < 2*timeout; i++ {
 		want := fmt.Sprintf("data: %d\n", i)
 		next <- want
 		if got, err := lines.ReadString('\n'); got != want {
@@ -111,6 +133,7 @@ func TestEventsAreFlushed(t *testing.T) {
 	if rest, err := io.ReadAll(lines); len(rest) != 0 || err != nil {
 		t.Errorf("rest %q, %v", rest, err)
 	}
+	return nil
 }
 
 // An answer of unknown length that pauses is not held back for long, whatever its type.
@@ -268,25 +291,25 @@ func upgraded(t *testing.T, r *rig) net.Conn {
 	return c
 }
 
-func echo(r *rig) {
-	r.serve("web", func(w http.ResponseWriter, req *http.Request) {
-		if req.Header.Get("Upgrade") != "echo" || req.Header.Get("Connection") != "Upgrade" {
-			w.WriteHeader(400)
-			return
-		}
-		conn, brw, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			return
-		}
-		defer conn.Close()
-		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\nX-Extra: 1\r\n\r\n")
-		io.Copy(conn, brw)
-	})
+func echo(r *rig) { r.serve("web", echoes) }
+
+// echoes goes over to a protocol of its own, in which it says what it hears.
+func echoes(w http.ResponseWriter, req *http.Request) {
+	if req.Header.Get("Upgrade") != "echo" || req.Header.Get("Connection") != "Upgrade" {
+		w.WriteHeader(400)
+		return
+	}
+	conn, brw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\nX-Extra: 1\r\n\r\n")
+	io.Copy(conn, brw)
 }
 
 func TestUpgrade(t *testing.T) {
-	s := eachInbound(shop(), func(in *topology.Inbound) { in.Timeout = topology.Duration(time.Second) })
-	r := start(t, Config{System: s})
+	r := start(t, Config{})
 	echo(r)
 	c := upgraded(t, r)
 	buf := make([]byte, 6)

@@ -227,7 +227,7 @@ func (g *Gateway) buildEdges(t, old *table) error {
 }
 
 // callersOf says who calls whom by a way of its own: services what they use, and queues and topics whom they push to, under
-// the names queues.NAME and topics.NAME.
+// the names queues.NAME and topics.NAME; sagas what their steps call, under the names sagas.NAME.
 func callersOf(sys *topology.System) map[string][]string {
 	callers := map[string][]string{}
 	for name, s := range sys.Services {
@@ -239,9 +239,10 @@ func callersOf(sys *topology.System) map[string][]string {
 		}
 	}
 	for name, t := range sys.Topics {
-		if t.Engine == "embedded" {
-			callers["topics."+name] = sortedKeys(t.Push)
-		}
+		callers["topics."+name] = sortedKeys(t.Push) // whoever has its events
+	}
+	for name, v := range sys.Sagas {
+		callers["sagas."+name] = v.Calls()
 	}
 	return callers
 }
@@ -269,7 +270,11 @@ func (g *Gateway) direct(t *table, to *target, name string, in topology.Inbound)
 		to.full = true
 	}
 	if in.Sticky != nil {
-		to.sticky = newSticky(name, *in.Sticky, g.cfg.Secret)
+		secret, err := g.cookieSecret()
+		if err != nil {
+			return err
+		}
+		to.sticky = newSticky(name, *in.Sticky, secret)
 	}
 	to.to = name
 	to.tryTimeout = in.TryTimeout.Std()
@@ -283,7 +288,7 @@ func (g *Gateway) direct(t *table, to *target, name string, in topology.Inbound)
 			to.hedger = policy.NewHedger(*cfg, &s.ledger)
 		}
 	}
-	to.full = to.full || to.hedger != nil || to.priority != nil || to.tryTimeout > 0 || in.Admission != nil
+	to.full = to.full || to.hedger != nil
 	var err error
 	to.lane, err = t.lane(s, in)
 	return err
@@ -347,6 +352,7 @@ func (g *Gateway) commit(t, old *table) {
 		s.use(t.lanes[s], int64(t.system.Services[name].Concurrency), t.links[name])
 	}
 	t.shared = t.sharedLimits()
+	g.limitConnections(t.system)
 	g.table.Store(t)
 }
 

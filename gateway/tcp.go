@@ -30,6 +30,8 @@ type tcpProxy struct {
 	cut     context.CancelFunc
 	serving sync.WaitGroup
 
+	failing teller // of accepting
+
 	open, accepted, refused, failed, in, out atomic.Int64
 }
 
@@ -131,7 +133,9 @@ func (p *tcpProxy) accept() {
 		case errors.Is(err, net.ErrClosed):
 			return
 		case err != nil:
-			p.g.cfg.Log.Error("accepting a connection", "tcp", p.cfg.Name, "error", err)
+			if p.failing.due(p.g.realNow()) {
+				p.g.cfg.Log.Warn("connections cannot be accepted; those that are there go on, and it is tried again", "listener", socketTCP+p.cfg.Name, "error", err)
+			}
 			select {
 			case <-time.After(acceptPause):
 			case <-p.ctx.Done():

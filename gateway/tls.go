@@ -141,6 +141,7 @@ func (g *Gateway) listenTLS(sys *topology.System) error {
 	if e.clients = e.listener; len(proxies) > 0 {
 		e.clients = proxiedListener{e.listener, proxies}
 	}
+	e.clients = limitedListener{e.clients, g.tlsConns}
 	g.tls = e
 	return nil
 }

@@ -3,6 +3,7 @@ package gateway
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -17,13 +18,21 @@ func (c *call) upgrade(res *http.Response) (f fault, passed bool) {
 	if !ok || c.upgrading == "" || !strings.EqualFold(upgradeOf(res.Header), c.upgrading) {
 		return fault{kind: protocolError, detail: "the backend went over to another protocol unasked"}, false
 	}
+	t := c.tunnel()
+	if t != nil && res.Header.Get(headerAccept) != t.accept {
+		return fault{kind: protocolError, detail: "the backend answered another key than the one that it was given"}, false
+	}
 	hijacker, ok := c.w.ResponseWriter.(http.Hijacker)
-	if !ok {
+	if !ok && t == nil {
 		return fault{kind: internalError, detail: "this connection cannot be taken over"}, false
 	}
 	c.endless()
 	c.timer.Stop()
 	c.target.lane.pool.Report(c.grant, c.headAt, c.outcome)
+	if t != nil {
+		t.stream(c, res, backend)
+		return fault{}, true
+	}
 	conn, brw, err := hijacker.Hijack()
 	if err != nil {
 		return fault{kind: clientClosed, detail: "the client went away"}, true
@@ -48,23 +57,33 @@ func (c *call) upgrade(res *http.Response) (f fault, passed bool) {
 
 	// The context of a connection that was taken over says no more when the client leaves; from here on it is the end
 	// of either stream that counts, and the gateway's own stop.
+	c.join(brw.Reader, conn, backend, func(bool) { _ = conn.Close() })
+	return fault{}, true
+}
+
+// join copies both directions until both have ended, one has failed, or the gateway stops; then cut, which is told whether it is
+// the last, ends what waits for the client. When it returns, nothing of it goes on.
+func (c *call) join(in io.Reader, out io.Writer, backend io.ReadWriteCloser, cut func(stopping bool)) {
 	joined, end := context.WithCancelCause(context.Background())
 	defer end(errFinished)
 	stop := c.g.stopWith(end)
 	defer stop()
+	ended := make(chan struct{})
 	unhook := context.AfterFunc(joined, func() {
-		_ = conn.Close()
+		defer close(ended)
+		cut(errors.Is(context.Cause(joined), errStopping))
 		_ = backend.Close()
 	})
-	defer unhook()
 	up := make(chan struct{})
 	go func() {
 		defer close(up)
-		pump(joined, backend, brw.Reader, end)
+		pump(joined, backend, in, end)
 	}()
-	pump(joined, conn, backend, end)
+	pump(joined, out, backend, end)
 	<-up
-	return fault{}, true
+	if !unhook() {
+		<-ended
+	}
 }
 
 // lingerTime is how long one direction may go on after the other has ended.

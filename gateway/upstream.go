@@ -8,15 +8,20 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"os"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/banyanhq/banyan/gateway/h1guard"
 )
 
 const (
 	dialTimeout = time.Second
+	// handshakeTimeout bounds the handshake of TLS with a backend.
+	handshakeTimeout = 10 * time.Second
 	// idleTimeout is shorter than the five seconds after which common servers close idle connections, so that a
 	// request that cannot be repeated does not meet a connection that is just being closed.
 	idleTimeout = 4 * time.Second
@@ -28,35 +33,94 @@ const (
 
 // newTransport returns the connections to one backend.
 func newTransport(b *backend) *http.Transport {
-	dialer := &net.Dialer{Timeout: dialTimeout}
-	return &http.Transport{
-		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			conn, err := dialer.DialContext(ctx, network, address)
-			if err != nil {
-				return nil, &dialError{err}
-			}
-			tcp, ok := conn.(*net.TCPConn)
-			if !ok {
-				return conn, nil
-			}
-			b.conns.Add(1)
-			return &upstreamConn{TCPConn: tcp, backend: b}, nil
-		},
-		Protocols:              b.service.link.protocols(),
-		TLSClientConfig:        b.service.link.config,
+	l := b.service.link
+	t := &http.Transport{
+		DialContext:            b.dial,
+		Protocols:              l.way().Protocols(),
+		TLSClientConfig:        l.config,
 		HTTP2:                  http2Config(),
 		DisableCompression:     true,
 		MaxIdleConnsPerHost:    idleConns,
 		IdleConnTimeout:        idleTimeout,
 		ExpectContinueTimeout:  time.Second,
+		TLSHandshakeTimeout:    handshakeTimeout,
 		MaxResponseHeaderBytes: maxHeader,
 	}
+	switch {
+	case l.http2():
+	case l.config == nil:
+		t.DialContext = b.dialGuarded
+	default:
+		t.DialTLSContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+			return b.dialSecure(ctx, network, address, l.config)
+		}
+	}
+	return t
 }
 
-func http1() *http.Protocols {
-	p := new(http.Protocols)
-	p.SetHTTP1(true)
-	return p
+// dial connects to the backend.
+func (b *backend) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	dialer := net.Dialer{Timeout: dialTimeout}
+	conn, err := dialer.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, &dialError{err}
+	}
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return conn, nil
+	}
+	b.conns.Add(1)
+	return &upstreamConn{TCPConn: tcp, backend: b}, nil
+}
+
+// dialGuarded connects to the backend for HTTP/1, whose answers are held to the rules of package http1.
+func (b *backend) dialGuarded(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := b.dial(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return h1guard.Answering(conn, maxHeader), nil
+}
+
+// dialSecure is dialGuarded over TLS.
+func (b *backend) dialSecure(ctx context.Context, network, address string, cfg *tls.Config) (net.Conn, error) {
+	conn, err := b.dial(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	cfg = cfg.Clone()
+	cfg.NextProtos = []string{"http/1.1"}
+	if cfg.ServerName == "" {
+		cfg.ServerName, _, _ = net.SplitHostPort(address) // the dialler has taken it apart
+	}
+	secure := tls.Client(conn, cfg)
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	if err := secure.HandshakeContext(ctx); err != nil {
+		_ = conn.Close()
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = &dialError{err}
+		}
+		return nil, err
+	}
+	return h1guard.Answering(secure, maxHeader), nil
+}
+
+// asking returns the hook that tells the guard of a connection what its backend is asked next.
+func asking(method string) func(httptrace.GotConnInfo) {
+	if method == http.MethodHead {
+		return askingHead
+	}
+	return askingAny
+}
+
+func askingHead(got httptrace.GotConnInfo) { tellGuard(got.Conn, http.MethodHead) }
+func askingAny(got httptrace.GotConnInfo)  { tellGuard(got.Conn, http.MethodGet) }
+
+func tellGuard(c net.Conn, method string) {
+	if a, ok := c.(*h1guard.Answers); ok {
+		a.Ask(method)
+	}
 }
 
 // upstreamConn counts the open connections of its backend.
@@ -96,6 +160,8 @@ func upstreamFault(err error) (f fault, sent bool) {
 		switch {
 		case errors.Is(err, syscall.ECONNREFUSED):
 			return fault{kind: connectionRefused, detail: "the backend refused the connection"}, false
+		case scarce(err):
+			return fault{kind: destinationUnavailable, own: true, detail: "the gateway cannot open one more connection, try again shortly"}, false
 		case errors.As(err, &network) && network.Timeout():
 			return fault{kind: connectionTimeout, detail: "connecting to the backend took too long"}, false
 		}
@@ -115,6 +181,17 @@ func upstreamFault(err error) (f fault, sent bool) {
 		return fault{kind: connectionTerminated, detail: "the connection to the backend broke"}, true
 	}
 	return fault{kind: protocolError, detail: "the backend's answer is not valid HTTP"}, true
+}
+
+// scarce reports whether an error is that this machine, or the process, has no more of what a connection takes: file
+// descriptors, ports, memory. That is no fault of whoever was to be connected to.
+func scarce(err error) bool {
+	for _, e := range [...]error{syscall.EMFILE, syscall.ENFILE, syscall.EADDRNOTAVAIL, syscall.ENOBUFS, syscall.ENOMEM} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // clientBody is the body of a request on its way to a backend. It remembers whether any of it was read, for then it

@@ -143,6 +143,7 @@ func (c *walk) decide(t policy.Try) (pause time.Duration, again bool) {
 	t.Left = c.left()
 	t.Random = rand.Float64()
 	verdict, pause := c.target.lane.retrier.Decide(c.g.now(), t)
+	c.target.lane.service.verdicts[verdict].Add(1)
 	c.judged(verdict, pause)
 	return pause, verdict == policy.Repeat
 }

@@ -63,6 +63,16 @@ type TryDecision struct {
 	// Verdict says what was decided when the try had failed; Pause is the time before the next.
 	Verdict string        `json:"verdict,omitempty"`
 	Pause   time.Duration `json:"pause,omitempty"`
+	// Budget is the service's account of retries when that was decided; nil: it was not asked.
+	Budget *BudgetDecision `json:"budget,omitempty"`
+}
+
+// BudgetDecision is an account of retries at one moment, over the last ten seconds.
+type BudgetDecision struct {
+	// Allowed is how many the share of the requests allows, as far as the service's failures leave it.
+	Allowed float64 `json:"allowed"`
+	// Spent is how many there were, by all gateways that share the account; the one in question is among them if it was granted.
+	Spent int64 `json:"spent"`
 }
 
 // CandidateDecision is what was known of one backend when the choice was made.
@@ -101,6 +111,7 @@ type try struct {
 	verdict    policy.Verdict
 	decided    bool
 	pause      time.Duration
+	budget     BudgetDecision
 }
 
 // memory holds the latest stories.
@@ -199,6 +210,7 @@ func (c *walk) judged(v policy.Verdict, pause time.Duration) {
 	}
 	t := &c.story.tries[len(c.story.tries)-1]
 	t.verdict, t.pause, t.decided = v, pause, true
+	t.budget.Allowed, t.budget.Spent = c.target.lane.retrier.Budget().Allowed(c.g.now())
 }
 
 // remember ends the story of a request. One that did not go well has one even if nothing was noted on its way.
@@ -266,6 +278,9 @@ func (g *Gateway) tell(s *story) Decision {
 		}
 		if t.decided {
 			n.Verdict, n.Pause = t.verdict.String(), t.pause
+			if t.verdict == policy.Repeat || t.verdict == policy.OverBudget {
+				n.Budget = &t.budget
+			}
 		}
 		d.Tries = append(d.Tries, n)
 	}

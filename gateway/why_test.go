@@ -9,7 +9,7 @@ import (
 
 func TestWhyTellsOfEachTry(t *testing.T) {
 	r := start(t, Config{})
-	dead := r.ready("catalog", refusing(t))
+	dead := r.ready("catalog", refusing())
 	alive := r.serve("catalog", text("catalog"))
 	var d Decision
 	until(t, "a request is retried", func() bool {
@@ -26,6 +26,14 @@ func TestWhyTellsOfEachTry(t *testing.T) {
 	}
 	if len(d.Tries) != 2 || d.Tries[0].Backend != dead || d.Tries[0].Verdict != "repeat" || d.Tries[1].Backend != alive {
 		t.Fatalf("the tries: %+v", d.Tries)
+	}
+	if b := d.Tries[0].Budget; b != nil && (b.Spent < 1 || b.Allowed < 0) {
+		t.Errorf("the budget of the first try: %+v", b)
+	}
+	for _, s := range r.Stats().Services {
+		if want := s.Service == "catalog"; (s.Verdicts["repeat"] > 0) != want || (s.RetriesSpent > 0) != want {
+			t.Errorf("what was decided: %+v", s)
+		}
 	}
 	second := d.Tries[1]
 	if second.All != 2 || len(second.Candidates) != 2 || second.Balance != "least-request" || second.After <= 0 {

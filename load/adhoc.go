@@ -80,6 +80,8 @@ func AdHoc(address string, o AdHocOptions) (*topology.Workload, string, error) {
 		return nil, "", fmt.Errorf("address %.200q: %w", address, err)
 	} else if u.Hostname() == "" {
 		return nil, "", fmt.Errorf("address %.200q: want SCHEME://HOST[:PORT]/PATH", u.Redacted())
+	} else if port := u.Port(); port != "" && !isPort(port) {
+		return nil, "", fmt.Errorf("address %.200q: want a port from 1 to 65535", u.Redacted())
 	}
 	if u.User != nil && (p.call == "path" || p.call == "websocket" || p.call == "grpc") { // basic authentication (RFC 7617)
 		password, _ := u.User.Password()

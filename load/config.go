@@ -63,6 +63,7 @@ type Config struct {
 	goroutines bool                  // no event loops, for tests of the other way
 	loops      int                   // how many; 0: as many as the load needs
 	watch      func(*run)            // looks at the run under way now and then; nil: nobody does
+	watchEvery time.Duration         // between two of its looks; 0: watchEvery
 	part       part                  // of the load that this generator sends
 	held       map[string][]byte     // files of the workload that a coordinator has sent; nil: they are read from Dir
 	kept       kept                  // what setup has extracted elsewhere; not nil: setup and teardown are not run here

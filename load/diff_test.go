@@ -194,6 +194,8 @@ func TestCompareEdges(t *testing.T) {
 // How often a comparison is right, by simulated pairs of runs: of equal runs nearly none is called another, and a server that
 // is a tenth slower is found as often as the page says. docs/load.md has the table that -v prints.
 func TestCompareKeepsItsWord(t *testing.T) {
+	t.Parallel()
+	heavy(t)
 	const pairs = 60
 	lognormal := func(rng *rand.Rand, scale float64) func(float64) float64 {
 		return func(float64) float64 { return scale * 0.02 * math.Exp(0.6*rng.NormFloat64()) }

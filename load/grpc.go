@@ -129,15 +129,11 @@ func (c *grpcCaller) do(ctx context.Context, x *exchange) error {
 	x.connected, x.reconnects, x.bytesIn, x.body, x.head = 0, 0, 0, x.body[:0], head{}
 	ctx, cancel := context.WithTimeout(ctx, x.timeout)
 	defer cancel()
-	cc, made, err := c.link.get(ctx)
-	if made {
-		x.connected++
-	}
-	if err != nil {
-		return http2Error(ctx, err)
-	}
 	one := appendMessage(make([]byte, 0, len(x.request)+5), x.request)
-	resp, err := cc.RoundTrip(c.request(ctx, g.path, g.headers, bytes.Repeat(one, g.messages), x.timeout))
+	body := bytes.Repeat(one, g.messages)
+	resp, err := c.link.roundTrip(ctx, x, func() (*http.Request, error) {
+		return c.request(ctx, g.path, g.headers, body, x.timeout), nil
+	})
 	if err != nil {
 		return http2Error(ctx, err)
 	}

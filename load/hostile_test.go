@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -80,6 +81,7 @@ func flood(c net.Conn, text string) {
 func hold(in *bufio.Reader) { _, _ = io.Copy(io.Discard, in) }
 
 func TestBadRedis(t *testing.T) {
+	t.Parallel()
 	for _, x := range []struct {
 		name, answer string
 		endless      bool
@@ -125,6 +127,7 @@ func TestBadRedis(t *testing.T) {
 }
 
 func TestBadTCP(t *testing.T) {
+	t.Parallel()
 	for _, x := range []struct {
 		name, answer string
 		endless      bool
@@ -151,6 +154,7 @@ func TestBadTCP(t *testing.T) {
 }
 
 func TestBadNATS(t *testing.T) {
+	t.Parallel()
 	const info = "INFO {\"headers\":true,\"max_payload\":1000}\r\n"
 	for _, x := range []struct {
 		name, greeting, answer string
@@ -211,6 +215,7 @@ func TestBadNATS(t *testing.T) {
 }
 
 func TestBadWebSocket(t *testing.T) {
+	t.Parallel()
 	for _, x := range []struct {
 		name, handshake, frames string
 		flood                   string
@@ -258,6 +263,7 @@ func TestBadWebSocket(t *testing.T) {
 }
 
 func TestBadDynamoDB(t *testing.T) {
+	t.Parallel()
 	for _, x := range []struct {
 		name, answer string
 		endless      bool
@@ -294,6 +300,7 @@ func TestBadDynamoDB(t *testing.T) {
 }
 
 func TestBadHTTP2AndGRPC(t *testing.T) {
+	t.Parallel()
 	for _, x := range []struct {
 		name, answer string
 		want         Kind
@@ -355,4 +362,37 @@ func TestBadHTTP2AndGRPC(t *testing.T) {
 		wantKind(t, method, badly(t, "grpc://"+target, 0, &topology.Step{GRPC: &topology.GRPCCall{Method: "a.A/" + method, Hex: "00"}}), want)
 	}
 	wantKind(t, "an endless body", badly(t, "h2c://"+s.Listener.Addr().String(), 0, &topology.Step{Path: "/a.A/Endless"}), TooLarge)
+}
+
+// A connection that the server closes to new requests, as nginx does after keepalive_requests, costs none of them: they go
+// over another.
+func TestGoAwayIsNoError(t *testing.T) {
+	t.Parallel()
+	const answer = "\x88\x0f\x10\x10application/grpc\x00\x0bgrpc-status\x010" // 200, by HPACK (RFC 7541)
+	for scheme, step := range map[string]*topology.Step{"h2c": {Path: "/"}, "grpc": {GRPC: &topology.GRPCCall{Method: "a.B/C", Hex: "00"}}} {
+		var conns atomic.Int64
+		addr := scripted(t, func(c net.Conn, in *bufio.Reader) {
+			closing := conns.Add(1) == 1
+			_, _ = io.ReadFull(in, make([]byte, 24))                         // the preface
+			_, _ = io.WriteString(c, "\x00\x00\x00\x04\x00\x00\x00\x00\x00") // SETTINGS
+			for {
+				var frame [9]byte
+				if _, err := io.ReadFull(in, frame[:]); err != nil {
+					return
+				}
+				_, _ = io.CopyN(io.Discard, in, int64(frame[0])<<16|int64(frame[1])<<8|int64(frame[2]))
+				switch {
+				case frame[3] == 4 && frame[4] == 0:
+					_, _ = io.WriteString(c, "\x00\x00\x00\x04\x01\x00\x00\x00\x00")
+				case frame[3] == 1 && closing: // GOAWAY: no request was begun
+					_, _ = io.WriteString(c, "\x00\x00\x08\x07\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00")
+				case frame[3] == 1: // HEADERS, at whose end the stream ends
+					_, _ = c.Write(append([]byte{0, 0, byte(len(answer)), 1, 5}, append(frame[5:9:9], answer...)...))
+				}
+			}
+		})
+		if got := badly(t, scheme+"://"+addr, 0, step); len(got) > 0 || conns.Load() < 2 {
+			t.Errorf("%s: errors %v, %d connections", scheme, got, conns.Load())
+		}
+	}
 }

@@ -131,6 +131,51 @@ func (k *link) get(ctx context.Context) (cc *http.ClientConn, made bool, err err
 	}
 }
 
+// http2Attempts is how many connections in a row may be closed to a request before it counts as failed.
+const http2Attempts = 3
+
+// roundTrip sends a request over the connection of the link. Servers end connections as a matter of course (nginx after
+// keepalive_requests, gRPC servers after a while) and say which requests they will not look at any more (RFC 9113, 6.8): such
+// a one is no error of the target, and goes over a new connection.
+func (k *link) roundTrip(ctx context.Context, x *exchange, request func() (*http.Request, error)) (*http.Response, error) {
+	for attempt := 1; ; attempt++ {
+		cc, made, err := k.get(ctx)
+		if made {
+			x.connected++
+			if attempt > 1 {
+				x.reconnects++
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+		req, err := request()
+		if err != nil {
+			return nil, err
+		}
+		resp, err := cc.RoundTrip(req)
+		if err == nil || attempt == http2Attempts || !unbegun(err) {
+			return resp, err
+		}
+		k.drop(cc)
+	}
+}
+
+// drop has the next request make a new connection.
+func (k *link) drop(cc *http.ClientConn) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.cc == cc {
+		k.cc = nil // it ends with the last of its requests
+	}
+}
+
+// unbegun reports whether net/http says that the server has surely not begun the request.
+func unbegun(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "client conn not usable") || strings.Contains(text, "graceful shutdown GOAWAY")
+}
+
 // Kinds of failure that only HTTP/2 has.
 const (
 	// StreamReset: the server ended the request alone, by RST_STREAM.
@@ -170,24 +215,12 @@ var _ caller = (*http2Caller)(nil)
 
 func (c *http2Caller) close() {} // the connection is not its own
 
-// do translates the request that was built and reads the answer. A request that the server has surely not begun is sent
-// once more by net/http, on the same connection only.
+// do translates the request that was built and reads the answer.
 func (c *http2Caller) do(ctx context.Context, x *exchange) error {
 	x.connected, x.reconnects, x.bytesIn, x.body, x.head = 0, 0, 0, x.body[:0], head{}
 	ctx, cancel := context.WithTimeout(ctx, x.timeout)
 	defer cancel()
-	cc, made, err := c.link.get(ctx)
-	if made {
-		x.connected++
-	}
-	if err != nil {
-		return http2Error(ctx, err)
-	}
-	req, err := c.request(ctx, x)
-	if err != nil {
-		return err
-	}
-	resp, err := cc.RoundTrip(req)
+	resp, err := c.link.roundTrip(ctx, x, func() (*http.Request, error) { return c.request(ctx, x) })
 	if err != nil {
 		return http2Error(ctx, err)
 	}

@@ -328,15 +328,15 @@ func generatorsFault(r *Result, slo []Threshold) string {
 	return fmt.Sprintf("the generator sent 1%% of the requests %s or more late although connections were free; the service times alone hold the SLO", brief(late))
 }
 
-// trickle sends a few requests, evenly, and returns their median latency and whether they kept the SLO's errors.
-func (s *kneeSearch) trickle(ctx context.Context, length time.Duration) (p50 time.Duration, healthy bool, err error) {
-	r, err := s.send(ctx, min(trickleRate, s.cfg.Search.Start), length, 0, func(c *Config) {
+// trickle sends a few requests, evenly, and says whether they kept the SLO's errors.
+func (s *kneeSearch) trickle(ctx context.Context, length time.Duration) (r *Result, healthy bool, err error) {
+	r, err = s.send(ctx, min(trickleRate, s.cfg.Search.Start), length, 0, func(c *Config) {
 		w := *c.Workload
 		w.Arrivals, w.Thresholds = "constant", nil
 		c.Workload = &w
 	})
 	if err != nil {
-		return 0, false, err
+		return nil, false, err
 	}
 	healthy = r.Total.Latency.Count() > 0
 	for _, t := range s.cfg.SLO {
@@ -344,17 +344,27 @@ func (s *kneeSearch) trickle(ctx context.Context, length time.Duration) (p50 tim
 			healthy = healthy && r.Total.ErrorRate() <= max(t.limit, 0)
 		}
 	}
-	return r.Total.Latency.QuantileDuration(0.5), healthy, nil
+	return r, healthy, nil
 }
 
-// rest measures the target at rest.
+// rest measures the target at rest. Where it does not answer even then, there is nothing to search for.
 func (s *kneeSearch) rest(ctx context.Context) (time.Duration, error) {
 	length := max(2*trickleTime, seconds(5/s.cfg.Search.Start))
-	p50, healthy, err := s.trickle(ctx, min(length, 30*time.Second))
-	if err == nil && !healthy && ctx.Err() == nil {
+	r, healthy, err := s.trickle(ctx, min(length, 30*time.Second))
+	if err != nil {
+		return 0, err
+	}
+	if !healthy && ctx.Err() == nil {
+		if t := r.Total; t.Requests > 0 && t.Failed() == t.Requests {
+			var kinds []string
+			for _, k := range sortedByCount(t.Errors) {
+				kinds = append(kinds, fmt.Sprintf("%s: %s", k, count(t.Errors[k])))
+			}
+			return 0, fmt.Errorf("load: all of the %s requests to %s before the search failed (%s)", count(t.Requests), r.Target, strings.Join(kinds, ", "))
+		}
 		s.out.Warnings = append(s.out.Warnings, "even at rest the target does not answer well")
 	}
-	return p50, err
+	return r.Total.Latency.QuantileDuration(0.5), nil
 }
 
 // coolDown waits until the target answers a trickle of requests about as it does at rest.
@@ -363,12 +373,12 @@ func (s *kneeSearch) coolDown(ctx context.Context) (took time.Duration, recovere
 	length := max(trickleTime, min(seconds(3/s.cfg.Search.Start), 10*time.Second))
 	near := max(3*s.out.Base, s.out.Base+2*time.Millisecond)
 	for ctx.Err() == nil {
-		p50, healthy, err := s.trickle(ctx, length)
+		r, healthy, err := s.trickle(ctx, length)
 		if err != nil {
 			return 0, false, err
 		}
 		took = time.Since(begin)
-		if healthy && p50 <= near {
+		if healthy && r.Total.Latency.QuantileDuration(0.5) <= near {
 			return took, true, nil
 		}
 		if took >= s.cfg.CoolDown {

@@ -62,6 +62,7 @@ func searched(t *testing.T, ctx context.Context, h http.Handler, slo string, cha
 }
 
 func TestFindKneeOfASingleServer(t *testing.T) {
+	t.Parallel()
 	if raceEnabled {
 		t.Skip("the race detector sees the same code in TestFindKneeOfErrors, which is shorter")
 	}
@@ -109,6 +110,7 @@ func TestFindKneeOfASingleServer(t *testing.T) {
 }
 
 func TestFindKneeOfErrors(t *testing.T) {
+	t.Parallel()
 	// A target that refuses what is above 80 in any second.
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
@@ -135,6 +137,7 @@ func TestFindKneeOfErrors(t *testing.T) {
 }
 
 func TestFindKneeOfATargetThatDoesNotRecover(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		n, start, dead := 0, time.Now(), false
@@ -157,6 +160,22 @@ func TestFindKneeOfATargetThatDoesNotRecover(t *testing.T) {
 		}
 		if k.Found || !strings.Contains(k.Why, "had not recovered") {
 			t.Errorf("%+v", k)
+		}
+	})
+}
+
+// A target that is down, or answers nothing but errors, is told so before the first probe.
+func TestFindKneeOfATargetThatIsDown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) })
+		_, err := searched(t, t.Context(), h, "p99<100ms,errors<1%", nil)
+		if err == nil || !strings.Contains(err.Error(), "all of the 20 requests to http://shop before the search failed (unexpected status: 20)") || time.Since(start) > 3*time.Second {
+			t.Errorf("after %s: %v", time.Since(start), err)
+		}
+		if _, err := searched(t, t.Context(), h, "p99<100ms", func(c *KneeConfig) { c.Search.Max = 40 }); err != nil {
+			t.Errorf("with errors allowed: %v", err)
 		}
 	})
 }

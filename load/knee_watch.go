@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -12,7 +13,7 @@ const watchEvery = 200 * time.Millisecond
 
 // watching lets Config.watch look at the run now and then.
 func (r *run) watching(ctx context.Context) {
-	tick := time.NewTicker(watchEvery)
+	tick := time.NewTicker(cmp.Or(r.cfg.watchEvery, watchEvery))
 	defer tick.Stop()
 	for {
 		select {

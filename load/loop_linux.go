@@ -335,6 +335,15 @@ func (f *fiber) wake() {
 	}
 }
 
+// rest implements thread. The loop looks for events before the fiber goes on.
+func (f *fiber) rest() {
+	rested := false
+	f.loop.post(func() { rested = true; f.wake() })
+	for !rested {
+		f.park(false)
+	}
+}
+
 // fiberTimer wakes a fiber: from its sleep, or where limit is set from its wait for a connection. A fiber that waits often
 // leaves the timer of its first wait where it is, and looks at the clock again when it comes.
 type fiberTimer struct {

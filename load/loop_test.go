@@ -20,9 +20,11 @@ import (
 	"github.com/banyanhq/banyan/topology"
 )
 
-// Loops and goroutines send the same: the same arrivals, scenarios and values, and nothing is lost where a run is divided.
+// Loops and goroutines send the same: the same arrivals, scenarios and values, and nothing is lost where a run is divided
+// but what is due so near to the end that a slow machine comes to it too late, and says so.
 func TestLoopsSendTheSame(t *testing.T) {
-	paths := func(goroutines bool, lanes int) map[string]int {
+	t.Parallel()
+	paths := func(goroutines bool, lanes int) (sent map[string]int, notStarted int64) {
 		got := make(chan string, 10_000)
 		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			got <- r.URL.String()
@@ -39,30 +41,35 @@ func TestLoopsSendTheSame(t *testing.T) {
 		close(got)
 		all := map[string]int{}
 		for p := range got {
-			all[p]++
+			if strings.HasPrefix(p, "/a/") { // the last second steps may be due after the end
+				all[p]++
+			}
 		}
-		return all
+		return all, res.Scenarios.NotStarted
 	}
-	want := paths(true, 0)
-	if len(want) < 400 {
+	want, wantLate := paths(true, 0)
+	if len(want)+int(wantLate) < 250 {
 		t.Fatalf("%d different requests", len(want))
 	}
 	for lanes := 1; lanes <= 3; lanes++ {
-		got := paths(false, lanes)
-		missing := 0
+		got, late := paths(false, lanes)
+		var missing, added int64
 		for p, n := range want {
-			if got[p] != n && strings.HasPrefix(p, "/a/") { // the last second steps may be due after the end
-				missing++
-			}
+			missing += int64(max(n-got[p], 0))
 		}
-		if missing > 0 {
-			t.Errorf("%d lanes: %d of %d requests differ", lanes, missing, len(want))
+		for p, n := range got {
+			added += int64(max(n-want[p], 0))
+		}
+		if missing > late || added > wantLate {
+			t.Errorf("%d lanes: %d of %d requests are missing and %d are others, where %d and %d came too late",
+				lanes, missing, len(want), added, late, wantLate)
 		}
 	}
 }
 
 // An answer larger than the buffers of the kernel, and a request larger than they are, pass a loop in pieces.
 func TestLoopMovesMuch(t *testing.T) {
+	t.Parallel()
 	large := strings.Repeat("0123456789abcdef", 1<<16)
 	var wrong atomic.Int64
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

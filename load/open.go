@@ -75,8 +75,11 @@ func (l *lane) dispatch(t thread) {
 			break
 		}
 		if late := r.now() - due; r.cfg.MaxLate > 0 && late > r.cfg.MaxLate {
-			r.rec.loseArrival(l, n, due)
-			r.rec.arrived.Add(1)
+			gone := dueBefore(schedule, n, r.now()-r.cfg.MaxLate)
+			l.loseArrivals(schedule, n, n+gone, drawnAtOnce)
+			r.rec.arrived.Add(gone)
+			n += gone - 1
+			t.rest() // or a schedule that nobody can keep would leave no time for anything else
 			continue
 		} else if r.pacer != nil && late > skipLate && !t.sleep(r.pacer.turn(r.now(), due)) {
 			break
@@ -90,10 +93,7 @@ func (l *lane) dispatch(t thread) {
 	}
 	end := min(r.now(), r.end)
 	left := dueBefore(schedule, n, end)
-	for i := n; i < n+left; i++ {
-		due, _ := schedule.At(i)
-		r.rec.loseArrival(l, i, due)
-	}
+	l.loseArrivals(schedule, n, n+left, drawnAtEnd)
 	c.end()
 }
 
@@ -184,8 +184,30 @@ func streamOf(seed uint64, n int64) (uint64, uint64) {
 	return a, mix(a)
 }
 
-// loseArrival counts an arrival that was never started, by the step that it would have begun with.
-func (rec *recorder) loseArrival(l *lane, n int64, due time.Duration) {
+// How many of the arrivals that are lost together are drawn one by one, while requests wait to be sent and after: a rate
+// that no machine can send loses billions.
+const (
+	drawnAtOnce = 1 << 6
+	drawnAtEnd  = 1 << 17
+)
+
+// loseArrivals counts the arrivals from one to before another, which were never started. Of more than can be drawn every
+// k-th is, and counts for k: the sum is exact, what falls to a step or a second is within what chance would do.
+func (l *lane) loseArrivals(s Schedule, from, to, drawn int64) {
+	stride := max((to-from+drawn-1)/drawn, 1)
+	if stride > 1 { // none is to count for others that are not measured
+		rec := l.run.rec
+		from, to = from+dueBefore(s, from, rec.warm), min(to, from+dueBefore(s, from, rec.end))
+	}
+	for n := from; n < to; n += stride {
+		due, _ := s.At(n)
+		l.run.rec.loseArrival(l, n, due, min(stride, to-n))
+	}
+}
+
+// loseArrival counts as many arrivals that were never started as if each were the n-th, by the step that it would have
+// begun with.
+func (rec *recorder) loseArrival(l *lane, n int64, due time.Duration, times int64) {
 	if !rec.measured(due) {
 		return
 	}
@@ -203,20 +225,20 @@ func (rec *recorder) loseArrival(l *lane, n int64, due time.Duration) {
 			break
 		}
 	}
-	rec.lose(max(l.shard, 0), first.id, due, notSent)
-	rec.notStarted(due)
+	rec.lose(max(l.shard, 0), first.id, due, notSent, times)
+	rec.notStarted(due, times)
 }
 
-// notStarted counts a scenario that was due and never begun.
-func (rec *recorder) notStarted(due time.Duration) {
+// notStarted counts scenarios that were due and never begun.
+func (rec *recorder) notStarted(due time.Duration, times int64) {
 	if !rec.measured(due) {
 		return
 	}
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
-	rec.scenarios.NotStarted++
+	rec.scenarios.NotStarted += times
 	if rec.trace != nil {
-		rec.trace.at(due-rec.warm).Offered++
+		rec.trace.at(due - rec.warm).Offered += times
 	}
 }
 

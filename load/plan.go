@@ -180,7 +180,7 @@ func (c *compiler) scenario(name string, s *topology.Scenario) (*scenario, error
 		return nil, err
 	}
 	if len(sc.unknown) > 0 {
-		return nil, fmt.Errorf("unknown variable ${%s}: no earlier step extracts it, no feeder has it, and it is none of user, iteration, uuid, random:A:B, zipf:A:B, pick:A,B",
+		return nil, fmt.Errorf("unknown variable ${%s}: no earlier step extracts it, no feeder has it, and it is none of user, seq, iteration, uuid, random:A:B, zipf:A:B, pick:A,B",
 			strings.Join(sortedKeys(sc.unknown), "}, ${"))
 	}
 	return out, nil

@@ -140,8 +140,8 @@ const (
 	skipped                // it needed a value that an earlier answer did not give
 )
 
-// lose counts a request without an outcome.
-func (r *recorder) lose(shard, step int, intended time.Duration, why lost) {
+// lose counts as many requests without an outcome.
+func (r *recorder) lose(shard, step int, intended time.Duration, why lost, times int64) {
 	if !r.measured(intended) {
 		return
 	}
@@ -150,18 +150,18 @@ func (r *recorder) lose(shard, step int, intended time.Duration, why lost) {
 	c := &sh.steps[step]
 	switch why {
 	case notSent:
-		c.NotSent++
+		c.NotSent += times
 	case unfinished:
-		c.Unfinished++
+		c.Unfinished += times
 	case skipped:
-		c.Skipped++
+		c.Skipped += times
 	}
 	sh.mu.Unlock()
 	if why == skipped {
 		return
 	}
 	r.mu.Lock()
-	r.timeline.at(intended-r.warm).Offered++
+	r.timeline.at(intended - r.warm).Offered += times
 	r.mu.Unlock()
 }
 

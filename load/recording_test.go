@@ -109,6 +109,7 @@ func TestWrongRecordings(t *testing.T) {
 
 // Many shapes and many values stay within their bounds, and what was left out is said.
 func TestRecordingIsBounded(t *testing.T) {
+	t.Parallel()
 	var b strings.Builder
 	for i := range 3 * maxShapes / 2 {
 		b.WriteString(`{"ts":1700000000,"method":"GET","path":"/page-` + number(float64(i)) + `x"}` + "\n")

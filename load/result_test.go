@@ -86,6 +86,7 @@ func TestText(t *testing.T) {
 }
 
 func TestResultRoundTrip(t *testing.T) {
+	t.Parallel()
 	r := sampleResult()
 	data, err := json.Marshal(r)
 	if err != nil {
@@ -194,6 +195,8 @@ func TestAdHoc(t *testing.T) {
 		{address: "http://h/", target: "http://h", path: "/", options: AdHocOptions{Rate: 5, Connections: 3}},
 		{address: "http://h/", options: AdHocOptions{Users: 5, Connections: 3}, err: true},
 		{address: "http://h/", options: AdHocOptions{Users: 5, Rate: 3}, err: true},
+		{address: "http://h:99999", err: true},
+		{address: "http://h:0", err: true},
 		{address: "ftp://h/", err: true},
 		{address: "http://", err: true},
 	}

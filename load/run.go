@@ -47,6 +47,11 @@ func (r *run) stopped() bool {
 	}
 }
 
+// Invalid is an error of what was asked for, found before anything was sent.
+type Invalid struct{ error }
+
+func (e Invalid) Unwrap() error { return e.error }
+
 // Run sends the workload and returns what came of it. No request is begun after the end of its duration; those under
 // way are waited for, at most for their timeout. Where ctx is done before, everything is cut at once, and the result is
 // that of the part that was run, marked as cut short. An error is returned only where nothing was sent: a workload, a
@@ -151,8 +156,13 @@ func (r *run) send(ctx context.Context, thresholds []Threshold) (*Result, error)
 }
 
 // prepare checks and makes all that can be made before the clock runs.
-func prepare(cfg Config) (*run, []Threshold, error) {
-	cfg, err := cfg.withDefaults()
+func prepare(cfg Config) (_ *run, _ []Threshold, err error) {
+	defer func() {
+		if err != nil {
+			err = Invalid{err}
+		}
+	}()
+	cfg, err = cfg.withDefaults()
 	if err != nil {
 		return nil, nil, err
 	}

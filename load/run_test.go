@@ -9,6 +9,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -313,6 +314,7 @@ func TestUsersAreStaggered(t *testing.T) {
 
 // The mix and the weights of steps are kept, and the same seed draws the same.
 func TestMixAndSeed(t *testing.T) {
+	t.Parallel()
 	draw := func(seed uint64) (out []int64) {
 		synctest.Test(t, func(t *testing.T) {
 			w := getWorkload()
@@ -435,6 +437,36 @@ func TestTraceReplayRun(t *testing.T) {
 			t.Errorf("the report has no line for the second minute:\n%s", &text)
 		}
 	})
+}
+
+// A rate that no machine can send is counted to the last arrival, does not hold up the end of the run, and lets it be cut short.
+func TestRateThatNobodyCanSend(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer server.Close()
+	w := getWorkload()
+	w.Rate, w.Duration = 2e9, topology.Duration(200*time.Millisecond)
+	cfg := Config{Target: server.URL, Workload: w, MaxInFlight: 100, Connections: 10}
+	const all = 4e8 - 1 // the last one is due at the end, to the nanosecond
+	for _, catchUp := range []string{"all", "skip"} {
+		for _, goroutines := range []bool{false, true} {
+			cfg.CatchUp, cfg.goroutines = catchUp, goroutines
+			r, err := Run(t.Context(), cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s := r.Total; catchUp == "all" && s.Requests == 0 || s.Requests+s.NotSent != all || r.Timeline.Points[0].Offered != all {
+				t.Errorf("%s, goroutines %t: %d requests and %d not sent, %d offered, want %d in all", catchUp, goroutines, s.Requests, s.NotSent, r.Timeline.Points[0].Offered, int64(all))
+			}
+		}
+	}
+	w.Duration = topology.Duration(2 * time.Minute)
+	ctx, cut := context.WithCancel(t.Context())
+	defer cut()
+	cfg.goroutines, cfg.watch = false, func(*run) { cut() }
+	if r, err := Run(ctx, cfg); err != nil || !r.CutShort {
+		t.Errorf("%v, not cut short", err)
+	}
 }
 
 func TestRunRefuses(t *testing.T) {

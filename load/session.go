@@ -123,7 +123,7 @@ func (s *session) scenario(sc *scenario, due time.Duration) (next time.Duration,
 	case started:
 		s.run.rec.finish(due, last, end)
 	case end == scenarioStopped && !s.run.closed:
-		s.run.rec.notStarted(due)
+		s.run.rec.notStarted(due, 1)
 	}
 	return next, end
 }
@@ -132,7 +132,7 @@ func (s *session) scenario(sc *scenario, due time.Duration) (next time.Duration,
 // did not come to his next request has not been kept from it.
 func (s *session) unsent(st *step, due time.Duration) {
 	if !s.run.closed {
-		s.run.rec.lose(s.shard, st.id, due, notSent)
+		s.run.rec.lose(s.shard, st.id, due, notSent, 1)
 	}
 }
 
@@ -163,7 +163,7 @@ func (s *session) perform(st *step, due time.Duration, started *bool, arrival ti
 		return o, false
 	}
 	if !s.build(st) {
-		rec.lose(s.shard, st.id, due, skipped)
+		rec.lose(s.shard, st.id, due, skipped, 1)
 		return o, false
 	}
 	rec.inFlight.Add(1)
@@ -178,7 +178,7 @@ func (s *session) perform(st *step, due time.Duration, started *bool, arrival ti
 	o.done = s.run.now()
 	rec.inFlight.Add(-1)
 	if err != nil && s.run.ctx.Err() != nil {
-		rec.lose(s.shard, st.id, due, unfinished)
+		rec.lose(s.shard, st.id, due, unfinished, 1)
 		return o, false
 	}
 	o.bytes, o.connects, o.reconnects = s.x.bytesIn, s.x.connected, s.x.reconnects

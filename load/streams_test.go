@@ -93,6 +93,7 @@ func descriptorFile(t *testing.T, file protoreflect.FileDescriptor) string {
 }
 
 func TestGRPCStreams(t *testing.T) {
+	t.Parallel()
 	for _, withReflection := range []bool{true, false} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -150,6 +151,7 @@ var longBase64 = func() string {
 
 // Headers of a NATS step arrive, for requests and for what is published.
 func TestNATSHeaders(t *testing.T) {
+	t.Parallel()
 	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true})
 	if err != nil {
 		t.Fatal(err)

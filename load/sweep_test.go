@@ -13,6 +13,7 @@ import (
 )
 
 func TestSweepOfASingleServer(t *testing.T) {
+	t.Parallel()
 	// 10 ms of pure delay and 2 ms of a single server: contention is that server's share.
 	synctest.Test(t, func(t *testing.T) {
 		q := &queue{service: func() time.Duration { return 2 * time.Millisecond }}

@@ -68,6 +68,28 @@ var protocols = map[string]protocol{
 	"dynamodbs": {port: "443", secure: true, call: "dynamodb"},
 }
 
+// SchemeOf is the scheme of an address, http where it has none; whether that means TLS; and whether one connection carries many
+// requests at once.
+func SchemeOf(address string) (scheme string, secure, streams bool) {
+	scheme, _, found := strings.Cut(address, "://")
+	if !found {
+		scheme = "http"
+	}
+	scheme = strings.ToLower(scheme)
+	p := protocols[scheme]
+	return scheme, p.secure, p.multiplexed(scheme)
+}
+
+// multiplexed reports whether requests share connections, by HTTP/2.
+func (p protocol) multiplexed(scheme string) bool {
+	return p.call == "grpc" || p.call == "path" && scheme != "http" && scheme != "https"
+}
+
+func isPort(text string) bool {
+	n, err := strconv.ParseUint(text, 10, 16)
+	return err == nil && n > 0
+}
+
 // newTarget reads an address and makes what leads there.
 func newTarget(c *Config, address string) (*target, error) {
 	u, err := url.Parse(address)
@@ -94,6 +116,9 @@ func newTarget(c *Config, address string) (*target, error) {
 	if port == "" {
 		return nil, fmt.Errorf("load: target %.200q: give a port", u.Redacted())
 	}
+	if !isPort(port) {
+		return nil, fmt.Errorf("load: target %.200q: want a port from 1 to 65535", u.Redacted())
+	}
 	t := &target{address: address, scheme: u.Scheme, host: u.Host, path: strings.TrimSuffix(u.EscapedPath(), "/"), user: u.User}
 	t.to = &endpoint{addr: net.JoinHostPort(u.Hostname(), port), dial: c.Dial, maxBody: c.MaxBody, open: map[net.Conn]struct{}{}}
 	if p.secure {
@@ -112,12 +137,10 @@ func newTarget(c *Config, address string) (*target, error) {
 		}
 	}
 	t.pool = &pool{limit: c.Connections, make: t.newCaller}
-	switch p.call {
-	case "path", "grpc":
-		if t.scheme != "http" && t.scheme != "https" {
-			t.links = newLinks(t, c.Streams)
-		}
-	case "dynamodb":
+	switch {
+	case p.multiplexed(t.scheme):
+		t.links = newLinks(t, c.Streams)
+	case p.call == "dynamodb":
 		if t.rest, err = newDynamo(t); err != nil {
 			return nil, fmt.Errorf("load: target %s: %w", u.Redacted(), err)
 		}

@@ -221,7 +221,7 @@ func (r *Result) writeGenerator(b *strings.Builder) {
 		}
 		b.WriteString("; ")
 	}
-	fmt.Fprintf(b, "%s connections opened", count(g.Connections))
+	fmt.Fprintf(b, "connections opened: %s", count(g.Connections))
 	if g.Reconnects > 0 {
 		fmt.Fprintf(b, ", %s of them because the server had closed an idle one", count(g.Reconnects))
 	}

@@ -1,6 +1,9 @@
 package load
 
-import "time"
+import (
+	"runtime"
+	"time"
+)
 
 // thread is what a session, or the dispatcher of an open workload, runs on, and how it waits: a goroutine of its own
 // (routine), or a coroutine of an event loop (fiber).
@@ -12,6 +15,8 @@ type thread interface {
 	park(untilStop bool) bool
 	// wake ends a park. A fiber is woken by its own loop alone.
 	wake()
+	// rest lets all others go on that can, and returns.
+	rest()
 }
 
 var (
@@ -41,6 +46,8 @@ func (g *routine) park(untilStop bool) bool {
 		return false
 	}
 }
+
+func (*routine) rest() { runtime.Gosched() }
 
 func (g *routine) wake() {
 	select {

@@ -58,8 +58,11 @@ func (t Threshold) ofWindow(p *Point, length time.Duration) (x float64, words st
 		x = float64(p.Completed) / length.Seconds()
 		return x, number(x) + "/s", true
 	case "errors":
-		if ended == 0 {
+		switch {
+		case ended == 0 && p.Offered == 0:
 			return 0, "", true
+		case ended == 0: // the target has stalled
+			return 1, "nothing ended", t.op[0] == '>'
 		}
 		x = float64(p.Errors) / float64(ended)
 		return x, percent(x), true

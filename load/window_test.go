@@ -57,6 +57,10 @@ func TestThresholdsOverWindows(t *testing.T) {
 	if v := th.Judge(r); v.OK || !strings.Contains(v.Value, "no answer") {
 		t.Errorf("a stalled second: %+v", v)
 	}
+	errors, _ := ParseThreshold("errors[1s] < 50%")
+	if v := errors.Judge(r); v.OK || !strings.Contains(v.Value, "nothing ended in the worst of 24 windows, from 9s on; 1 broken") {
+		t.Errorf("errors in a stalled second: %+v", v)
+	}
 	r.Timeline.Width = 2 * time.Second
 	if v := th.Judge(r); v.OK || !strings.Contains(v.Value, "unknown") {
 		t.Errorf("a timeline that is too coarse: %+v", v)

@@ -52,6 +52,7 @@ func startWorkers(t *testing.T, n int) (addresses []string, end []func()) {
 
 // Three workers send what one generator would: every arrival once, at its instant, with its own values.
 func TestWorkersSendOneSchedule(t *testing.T) {
+	t.Parallel()
 	var mu sync.Mutex
 	seen := map[string]int{}
 	setups := 0
@@ -155,6 +156,7 @@ func TestWorkersProgress(t *testing.T) {
 
 // A worker that is killed in the middle is reported, nothing of it is counted, and the run is no success.
 func TestLostWorker(t *testing.T) {
+	t.Parallel()
 	var hits atomic.Int64
 	reached := make(chan struct{})
 	target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -192,6 +194,7 @@ func TestLostWorker(t *testing.T) {
 
 // When the coordinator is cancelled, all workers are cut, and what they did is reported.
 func TestCancelledWorkers(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var hits, tornDown atomic.Int64
@@ -226,6 +229,7 @@ func TestCancelledWorkers(t *testing.T) {
 }
 
 func TestWorkersRefuse(t *testing.T) {
+	t.Parallel()
 	addresses, end := startWorkers(t, 2)
 	w := getWorkload()
 	w.Rate = 10
@@ -270,6 +274,7 @@ func TestWorkersRefuse(t *testing.T) {
 
 // A message counts once: sent again, or with a letter changed, it is refused; so is a second run.
 func TestReplayedMessage(t *testing.T) {
+	t.Parallel()
 	addresses, _ := startWorkers(t, 1)
 	var last *http.Request
 	var body []byte
@@ -348,6 +353,7 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 
 // A worker whose coordinator has gone is free after its lease.
 func TestSilentCoordinator(t *testing.T) {
+	t.Parallel()
 	w, err := NewWorker(testSecret)
 	if err != nil {
 		t.Fatal(err)

@@ -12,7 +12,10 @@ import (
 
 // The stored form of an interval, in memory and in recordings: a version byte, then varints. Names stand once, in a
 // table at the front, and are referred to by their place in it. Each interval can be read alone.
-const codecVersion = 1
+const (
+	codecVersion  = 2
+	withoutWaited = 1 // said nothing of how long processes waited
+)
 
 // Bounds on what is read: no interval that was written comes near them.
 const (
@@ -87,6 +90,7 @@ func encode(iv *Interval) []byte {
 		e.count(int64(p.Alive))
 		e.count(p.Memory)
 		e.count(p.MemoryMax)
+		e.count(int64(p.Waited))
 	}
 	e.count(int64(iv.Machine.Cores))
 	e.count(int64(iv.Machine.Busy))
@@ -200,7 +204,7 @@ func decodeSpan(b []byte) (start, end time.Time, digits int, rest []byte, err er
 	if len(b) < 2 {
 		return start, end, 0, nil, errInterval
 	}
-	if b[0] != codecVersion {
+	if b[0] != codecVersion && b[0] != withoutWaited {
 		return start, end, 0, nil, fmt.Errorf("interval of format %d: this program reads format %d", b[0], codecVersion)
 	}
 	digits = int(b[1])
@@ -247,6 +251,9 @@ func decode(b []byte) (*Interval, error) {
 	for i := range iv.Processes {
 		iv.Processes[i] = ProcessSums{Service: d.name(), Replica: d.name(), CPU: time.Duration(d.count()),
 			Throttled: time.Duration(d.count()), Alive: time.Duration(d.count()), Memory: d.count(), MemoryMax: d.count()}
+		if b[0] != withoutWaited {
+			iv.Processes[i].Waited = time.Duration(d.count())
+		}
 	}
 	iv.Machine = MachineSums{Cores: int(d.count()), Busy: time.Duration(d.count()), Stolen: time.Duration(d.count()),
 		MemoryUsed: d.count(), MemoryTotal: d.count(), Load1: d.milli()}

@@ -3,6 +3,7 @@ package observe
 import (
 	"bytes"
 	"math/rand/v2"
+	"os"
 	"reflect"
 	"testing"
 	"time"
@@ -75,6 +76,25 @@ func TestCodecRoundTrip(t *testing.T) {
 			!reflect.DeepEqual(c.Latency.Buckets(), e.Latency.Buckets()) || c.Quantile(1) != e.Quantile(1) {
 			t.Errorf("edge %d: got %+v, want %+v", i, c, e)
 		}
+	}
+}
+
+// TestDecodeFormat1 reads what an earlier version recorded of the same system, before waiting was counted.
+func TestDecodeFormat1(t *testing.T) {
+	b, err := os.ReadFile("testdata/interval-format-1.bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := decode(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := someInterval(t)
+	for i := range want.Processes {
+		want.Processes[i].Waited = 0
+	}
+	if !reflect.DeepEqual(got.Processes, want.Processes) || got.Machine != want.Machine {
+		t.Errorf("got %+v\nwant %+v", got.Processes, want.Processes)
 	}
 }
 

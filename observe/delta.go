@@ -255,6 +255,7 @@ func (t *tracker) processSums(s *Sample) []ProcessSums {
 		both.MemoryMax = max(both.MemoryMax, d.MemoryMax)
 		both.CPU += d.CPU
 		both.Throttled += d.Throttled
+		both.Waited += d.Waited
 		both.Alive = min(both.Alive+d.Alive, longest)
 	}
 	return sums
@@ -284,6 +285,7 @@ func (t *tracker) process(p ProcessCounters, s *Sample, length time.Duration) (P
 	switch {
 	case known && p.CPU >= old.v.CPU:
 		d.CPU, d.Throttled, d.Alive = p.CPU-old.v.CPU, max(p.Throttled-old.v.Throttled, 0), s.At.Sub(old.at)
+		d.Waited = max(p.Waited-old.v.Waited, 0)
 	case known && k.started != 0:
 		// The same process cannot have used less than before: the sources differ a little. The higher figure stands.
 		p.CPU = old.v.CPU
@@ -296,7 +298,7 @@ func (t *tracker) process(p ProcessCounters, s *Sample, length time.Duration) (P
 		wholly = s.Machine.Cores <= 0 || p.CPU <= length*time.Duration(s.Machine.Cores)
 	}
 	if wholly {
-		d.CPU, d.Throttled = max(p.CPU, 0), max(p.Throttled, 0)
+		d.CPU, d.Throttled, d.Waited = max(p.CPU, 0), max(p.Throttled, 0), max(p.Waited, 0)
 	}
 	t.processes[k] = seen[ProcessCounters]{s.At, p}
 	return d, true

@@ -89,6 +89,8 @@ type ProcessSums struct {
 	Replica   string        `json:"replica"`
 	CPU       time.Duration `json:"cpu_ns"`
 	Throttled time.Duration `json:"throttled_ns"`
+	// Waited is how long its threads were ready to run and did not, all of them together; recordings of before have none.
+	Waited time.Duration `json:"waited_ns"`
 	// Alive is how long the replica was there; at most the interval, but for one that was missing from samples.
 	Alive time.Duration `json:"alive_ns"`
 	// Memory is its mean while alive, MemoryMax its peak among the samples, in bytes.

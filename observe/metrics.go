@@ -42,14 +42,14 @@ type collector struct {
 	o   *Observer
 	all []*prometheus.Desc
 
-	build                                                    *prometheus.Desc
-	wanted, ready                                            *prometheus.Desc
-	cpu, memory, throttled, cpuLimit, memoryLimit, restarts  *prometheus.Desc
-	up                                                       *prometheus.Desc
-	machineCPU, machineStolen, machineCores, machineUsed     *prometheus.Desc
-	machineMemory, machineLoad                               *prometheus.Desc
-	samples, skipped, historyBytes, historySeconds, recorded *prometheus.Desc
-	recordErrors                                             *prometheus.Desc
+	build                                                           *prometheus.Desc
+	wanted, ready                                                   *prometheus.Desc
+	cpu, memory, throttled, waited, cpuLimit, memoryLimit, restarts *prometheus.Desc
+	up                                                              *prometheus.Desc
+	machineCPU, machineStolen, machineCores, machineUsed            *prometheus.Desc
+	machineMemory, machineLoad                                      *prometheus.Desc
+	samples, skipped, historyBytes, historySeconds, recorded        *prometheus.Desc
+	recordErrors                                                    *prometheus.Desc
 }
 
 func (o *Observer) newCollector() *collector {
@@ -65,6 +65,7 @@ func (o *Observer) newCollector() *collector {
 	c.up = desc("replica_ready", "1 if the replica's state is ready, 0 otherwise.", "service", "replica")
 	c.cpu = desc("replica_cpu_seconds_total", "CPU time used, user and system.", "service", "replica")
 	c.memory = desc("replica_memory_bytes", "Resident memory.", "service", "replica")
+	c.waited = desc("replica_cpu_waiting_seconds_total", "Time for which threads of the replica were ready to run and did not, all of them together.", "service", "replica")
 	c.throttled = desc("replica_cpu_throttled_seconds_total", "Time for which the CPU limit held the replica back.", "service", "replica")
 	c.cpuLimit = desc("replica_cpu_limit_cores", "CPU limit; absent where there is none.", "service", "replica")
 	c.memoryLimit = desc("replica_memory_limit_bytes", "Memory limit; absent where there is none.", "service", "replica")
@@ -133,6 +134,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		if k := (replicaKey{p.Service, p.Replica}); !p.Exited && !shown[k] {
 			shown[k] = true
 			counter(c.cpu, p.CPU.Seconds(), p.Service, p.Replica)
+			counter(c.waited, p.Waited.Seconds(), p.Service, p.Replica)
 			counter(c.throttled, p.Throttled.Seconds(), p.Service, p.Replica)
 			gauge(c.memory, float64(p.Memory), p.Service, p.Replica)
 		}

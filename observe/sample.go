@@ -114,6 +114,8 @@ type ProcessCounters struct {
 	CPU time.Duration `json:"cpu_ns"`
 	// Throttled is how long the CPU limit held the process back, in nanoseconds in JSON.
 	Throttled time.Duration `json:"throttled_ns"`
+	// Waited is how long its threads were ready to run and did not, all of them together, in nanoseconds in JSON.
+	Waited time.Duration `json:"waited_ns"`
 	// Memory resident now, in bytes. Not a counter.
 	Memory int64 `json:"memory_bytes"`
 	// Exited marks the last word on a process that has ended (from its rusage), so that the CPU of its last moments is

@@ -61,7 +61,7 @@ func shopSample() func(i int) Sample {
 				{Service: "web", Replica: "web-2", Address: "127.0.0.1:4002", Breaker: BreakerOpen, Requests: int64(i), Errors: int64(i)}},
 			Processes: []ProcessCounters{
 				{Service: Gateway, Replica: Gateway, CPU: time.Duration(i) * 100 * time.Millisecond, Memory: 50 << 20},
-				{Service: "web", Replica: "web-1", Started: at(-9), CPU: time.Duration(i) * 250 * time.Millisecond, Memory: 20 << 20, Throttled: time.Duration(i) * 50 * time.Millisecond},
+				{Service: "web", Replica: "web-1", Started: at(-9), CPU: time.Duration(i) * 250 * time.Millisecond, Memory: 20 << 20, Throttled: time.Duration(i) * 50 * time.Millisecond, Waited: time.Duration(i) * 20 * time.Millisecond},
 				{Service: "catalog", Replica: "catalog-1", Started: at(-9), CPU: time.Duration(i) * 125 * time.Millisecond, Memory: 10 << 20}}}
 		second := ProcessCounters{Service: "web", Replica: "web-2", Started: at(-9), CPU: time.Duration(i) * 100 * time.Millisecond, Memory: 30 << 20}
 		if i >= 3 {

@@ -66,6 +66,7 @@ func (s *sums) add(iv *Interval) error {
 		total.MemoryMax = max(total.MemoryMax, p.MemoryMax)
 		total.CPU += p.CPU
 		total.Throttled += p.Throttled
+		total.Waited += p.Waited
 		total.Alive += p.Alive
 	}
 	s.machine.Busy += iv.Machine.Busy

@@ -31,6 +31,8 @@ type ServiceUse struct {
 	// CPU time in total, and how long limits held replicas back.
 	CPU       time.Duration `json:"cpu_ns"`
 	Throttled time.Duration `json:"throttled_ns"`
+	// Waited is how long threads were ready to run and did not, all of them together.
+	Waited time.Duration `json:"waited_ns"`
 	// Running is the mean number of replicas that had a process.
 	Running float64 `json:"running"`
 	// Memory in bytes, all replicas together, on average over the window.
@@ -142,6 +144,7 @@ func servicesOf(processes []ProcessSums, covered time.Duration) []ServiceUse {
 		s.Replicas = append(s.Replicas, p)
 		s.CPU += p.CPU
 		s.Throttled += p.Throttled
+		s.Waited += p.Waited
 		s.Cores = ratio(s.CPU, covered)
 		s.Running += ratio(p.Alive, covered)
 		memory += float64(p.Memory) * ratio(p.Alive, covered)

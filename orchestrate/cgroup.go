@@ -187,9 +187,10 @@ func exists(path string) bool {
 
 // cgroup is the control group of one running process and of all that it forks.
 type cgroup struct {
-	mu      sync.Mutex // the manager's Set and Stats are not meant to run at once
+	mu      sync.Mutex // the manager's Set is not meant to run twice at once
 	manager cgroups.Manager
 	paths   map[string]string
+	gauges  *gauges // once they were asked for
 	gone    bool
 }
 
@@ -246,45 +247,35 @@ func (g *cgroup) set(l limits) error {
 	return g.manager.Set(l.resources(g.paths))
 }
 
-// oomKills returns how many processes of the group the kernel killed for want of memory.
-func (g *cgroup) oomKills() uint64 {
-	n, err := g.manager.OOMKillCount()
-	if err != nil {
-		return 0
-	}
-	return n
-}
-
 // usage reads what the group has used.
 func (g *cgroup) usage() (consumption, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.gone {
-		return consumption{}, errCgroupGone
-	}
-	s, err := g.manager.Stats(&cgroups.StatsOptions{Controllers: cgroups.CPU | cgroups.Memory})
-	if err != nil {
+	if err := g.open(); err != nil {
 		return consumption{}, err
 	}
-	// Files that the kernel would drop at once if memory were short are no use of the replica's: the working set, as
-	// the kubelet counts it.
-	memory := s.MemoryStats.Usage.Usage
-	idle, ok := s.MemoryStats.Stats["total_inactive_file"]
-	if !ok {
-		idle = s.MemoryStats.Stats["inactive_file"]
+	return g.gauges.read()
+}
+
+// cpuTime is the CPU time of usage alone.
+func (g *cgroup) cpuTime() (time.Duration, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err := g.open(); err != nil {
+		return 0, err
 	}
-	if idle > memory {
-		idle = memory
+	return g.gauges.cpuTime()
+}
+
+// open opens the gauges of a group that is there, where they are not open. g.mu is held.
+func (g *cgroup) open() (err error) {
+	switch {
+	case g.gone:
+		return errCgroupGone
+	case g.gauges == nil:
+		g.gauges, err = openGauges(g.paths)
 	}
-	t := s.CpuStats.ThrottlingData
-	return consumption{
-		cpu:              time.Duration(s.CpuStats.CpuUsage.TotalUsage),
-		memory:           topology.Bytes(memory - idle),
-		periods:          t.Periods,
-		throttledPeriods: t.ThrottledPeriods,
-		throttled:        time.Duration(t.ThrottledTime),
-		oomKills:         g.oomKills(),
-	}, nil
+	return err
 }
 
 // pids returns the processes in the group.
@@ -318,7 +309,12 @@ func (g *cgroup) destroy() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.gone = true
-	return g.manager.Destroy()
+	var err error
+	if g.gauges != nil {
+		err = g.gauges.close()
+		g.gauges = nil
+	}
+	return errors.Join(err, g.manager.Destroy())
 }
 
 // ownCgroups returns those of the paths that can be this package's, whatever a damaged state file says: everything in

@@ -49,11 +49,17 @@ func TestLimitsAreKeptAndChangedLive(t *testing.T) {
 		after := w.o.Usage()[0]
 		return after.CPU - before.CPU, time.Since(begin), after.ThrottledPeriods - before.ThrottledPeriods
 	}
-	cpu, took, throttled := burn()
-	share := float64(cpu) / float64(took)
-	t.Logf("limit 0.25: used %.2f cores, throttled in %d periods", share, throttled)
-	if throttled == 0 || share > 0.5 {
-		t.Errorf("a limit of 0.25 is not kept: %.2f cores, throttled %d times", share, throttled)
+	eventually(t, "it is throttled", func() bool { // where the machine is busy it may have too little without that
+		cpu, took, throttled := burn()
+		share := float64(cpu) / float64(took)
+		t.Logf("limit 0.25: used %.2f cores, throttled in %d periods", share, throttled)
+		if share > 0.5 {
+			t.Errorf("a limit of 0.25 is not kept: %.2f cores", share)
+		}
+		return throttled > 0
+	})
+	if w.o.Usage()[0].Waited == 0 {
+		t.Error("its threads were held back, and have not waited")
 	}
 
 	zero, memory := topology.CPU(0), topology.Bytes(96<<20)

@@ -283,7 +283,7 @@ func (in *instance) attend(p *process, address string, port int) (everReady bool
 	ctx, cancel := context.WithCancel(p.alive)
 	var checks sync.WaitGroup
 	checks.Go(func() {
-		newProbes(address, in.svc.Health, func(v verdict) {
+		probing := &probes{address: address, root: in.d.root, svc: in.svc, report: func(v verdict) {
 			switch v.kind {
 			case becameReady:
 				everReady = true
@@ -293,7 +293,8 @@ func (in *instance) attend(p *process, address string, port int) (everReady bool
 				}
 			}
 			in.tell(checked{in, v})
-		}).run(ctx)
+		}}
+		probing.run(ctx)
 	})
 	select {
 	case <-p.alive.Done():

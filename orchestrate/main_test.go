@@ -259,7 +259,7 @@ func (b *fakeBalancer) pick() (id, address string, done func(), ok bool) {
 }
 
 // patience is how long anything in these tests may take on a busy machine.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // eventually polls until ok returns true.
 func eventually(t *testing.T, what string, ok func() bool) {

@@ -4,14 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"strings"
 	"sync"
-	"syscall"
 	"time"
 
+	"github.com/banyanhq/banyan/gateway/readiness"
 	"github.com/banyanhq/banyan/policy"
 	"github.com/banyanhq/banyan/topology"
 )
@@ -60,37 +56,23 @@ const (
 // probes runs the checks of one replica.
 type probes struct {
 	address string
-	health  topology.Health
-	client  *http.Client
-	grpc    *http.Client
+	root    string // that the service's files are relative to
+	svc     *topology.Service
 	report  func(verdict)
-}
-
-func newProbes(address string, health topology.Health, report func(verdict)) *probes {
-	return &probes{
-		address: address,
-		health:  health,
-		report:  report,
-		grpc:    newGRPCClient(),
-		client: &http.Client{
-			Transport:     &http.Transport{DisableKeepAlives: true, Proxy: nil, MaxResponseHeaderBytes: 64 << 10},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-	}
 }
 
 // run checks until ctx ends, or until a final verdict: start-up first; then ready and live, each at its own pace.
 func (p *probes) run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if p.health.Startup != nil {
-		if !p.await(ctx, complete(*p.health.Startup)) {
+	if p.svc.Health.Startup != nil {
+		if !p.await(ctx, complete(*p.svc.Health.Startup)) {
 			return
 		}
 	}
 	ready := defaultReady
-	if p.health.Ready != nil {
-		ready = complete(*p.health.Ready)
+	if p.svc.Health.Ready != nil {
+		ready = complete(*p.svc.Health.Ready)
 	}
 	if !p.await(ctx, ready) {
 		return
@@ -98,10 +80,10 @@ func (p *probes) run(ctx context.Context) {
 	p.report(verdict{kind: becameReady})
 
 	var wg sync.WaitGroup
-	if p.health.Live != nil {
+	if p.svc.Health.Live != nil {
 		wg.Go(func() {
 			defer cancel()
-			p.watch(ctx, complete(*p.health.Live), func(state policy.HealthState, err error) (goOn bool) {
+			p.watch(ctx, complete(*p.svc.Health.Live), func(state policy.HealthState, err error) (goOn bool) {
 				p.report(verdict{kind: notAlive, why: err.Error()})
 				return false
 			})
@@ -137,7 +119,7 @@ func (p *probes) await(ctx context.Context, c topology.Check) bool {
 			return true
 		case policy.HealthExpired:
 			why := fmt.Sprintf("not ready within %v: %v", c.Deadline.Std(), lastErr)
-			p.report(verdict{neverCame, why, errors.Is(lastErr, errRefused)})
+			p.report(verdict{neverCame, why, errors.Is(lastErr, readiness.ErrRefused)})
 			return false
 		}
 		wait := min(fastPoll+elapsed/100, c.Interval.Std())
@@ -177,63 +159,12 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// once checks once: an HTTP GET that answers 200 to 399, gRPC's own check, or a TCP connection.
+// once checks once, in the way that the service is called. Its authorities are read for each check, for the gateway reads them
+// again with each reload.
 func (p *probes) once(ctx context.Context, c topology.Check) error {
-	ctx, cancel := context.WithTimeout(ctx, c.Timeout.Std())
-	defer cancel()
-	if c.GRPC {
-		return checkGRPC(ctx, p.grpc, p.address, c.Timeout.Std())
-	}
-	if c.Path == "" {
-		return p.dial(ctx)
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.address+c.Path, nil)
+	way, err := readiness.WayTo(p.root, p.svc)
 	if err != nil {
 		return err
 	}
-	req.Header.Set("User-Agent", "banyan-health-check")
-	resp, err := p.client.Do(req)
-	if err != nil {
-		return fmt.Errorf("GET %s: %w", c.Path, plain(err, c.Timeout.Std()))
-	}
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, 200))
-	_ = resp.Body.Close()
-	if resp.StatusCode < 200 || resp.StatusCode > 399 {
-		line, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
-		if line != "" {
-			return fmt.Errorf("GET %s answered %d: %s", c.Path, resp.StatusCode, line)
-		}
-		return fmt.Errorf("GET %s answered %d", c.Path, resp.StatusCode)
-	}
-	return nil
-}
-
-func (p *probes) dial(ctx context.Context) error {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", p.address)
-	if err != nil {
-		return plain(err, 0)
-	}
-	defer conn.Close()
-	if conn.LocalAddr().String() == conn.RemoteAddr().String() {
-		return errors.New("nothing listens: the connection met itself")
-	}
-	return nil
-}
-
-var errRefused = errors.New("connection refused")
-
-// plain shortens the errors of net to what a person needs.
-func plain(err error, timeout time.Duration) error {
-	var netErr net.Error
-	switch {
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return errRefused
-	case errors.As(err, &netErr) && netErr.Timeout(), errors.Is(err, context.DeadlineExceeded):
-		if timeout > 0 {
-			return fmt.Errorf("no answer within %v", timeout)
-		}
-		return errors.New("no answer in time")
-	}
-	return err
+	return readiness.Ask(ctx, way, p.address, c)
 }

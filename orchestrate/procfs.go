@@ -133,6 +133,34 @@ func readProcStat(pid int) (procStat, bool) {
 	}, true
 }
 
+// maxThreads of a process whose waiting is read; that of more would cost more to read than it tells.
+const maxThreads = 256
+
+// Waited is for how long the threads of processes were ready to run and did not run: the second number of schedstat
+// (Documentation/scheduler/sched-stats.rst), 0 where the kernel does not count it.
+func Waited(pids ...int) (sum time.Duration) {
+	for _, pid := range pids {
+		dir := filepath.Join("/proc", strconv.Itoa(pid), "task")
+		f, err := os.Open(dir)
+		if err != nil {
+			continue
+		}
+		threads, _ := f.Readdirnames(maxThreads)
+		f.Close()
+		for _, thread := range threads {
+			data, err := os.ReadFile(filepath.Join(dir, thread, "schedstat"))
+			if err != nil {
+				continue
+			}
+			if fields := bytes.Fields(data); len(fields) >= 2 {
+				n, _ := strconv.ParseInt(string(fields[1]), 10, 64)
+				sum += time.Duration(n)
+			}
+		}
+	}
+	return sum
+}
+
 func zombie(pid int) bool {
 	s, ok := readProcStat(pid)
 	return !ok || s.state == 'Z' || s.state == 'X'
@@ -165,4 +193,12 @@ func (t processTable) tree(root int) []int {
 		tree = append(tree, t.children[tree[i]]...)
 	}
 	return tree
+}
+
+// cpu is the CPU time of some processes.
+func (t processTable) cpu(pids []int) (sum time.Duration) {
+	for _, pid := range pids {
+		sum += t.stats[pid].cpu
+	}
+	return sum
 }

@@ -319,17 +319,14 @@ func TestUnreadyReplicaGetsNoRequests(t *testing.T) {
 }
 
 func TestWaitReadySaysWhyNot(t *testing.T) {
-	quick := func(s *topology.Service) {
-		s.Health.Ready = testCheck("")
-		s.Health.Ready.Deadline = topology.Duration(400 * time.Millisecond)
-	}
+	quick := func(s *topology.Service) { s.Health.Ready = testCheck("") } // with a deadline of the test's
 	tests := []struct {
 		name, mode string
 		change     func(*topology.Service)
 		want       []string
 	}{
 		{"exits at once", "exit", nil, []string{"services.orders", "orders-0", "exited with code 3", "| cannot open the ledger"}},
-		{"never listens", "never", quick, []string{"not ready within 400ms", "connection refused", "it listens on no port"}},
+		{"never listens", "never", quick, []string{"not ready within ", "connection refused", "it listens on no port"}},
 		{"wrong port", "wrong-port", quick, []string{"it listens on port ", "not on the PORT=", "| listening on 127.0.0.1"}},
 		{"answers badly", "serve", func(s *topology.Service) { quick(s); s.Health.Ready.Path = "/missing" },
 			[]string{"GET /missing answered 404"}},
@@ -348,31 +345,50 @@ func TestWaitReadySaysWhyNot(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			services := one(t, tt.mode)
-			if tt.change != nil {
-				tt.change(services["orders"])
+			try := func(deadline time.Duration) error {
+				services := one(t, tt.mode)
+				if tt.change != nil {
+					tt.change(services["orders"])
+				}
+				if check := services["orders"].Health.Ready; check != nil {
+					check.Deadline = topology.Duration(deadline)
+				}
+				return whyNotReady(t, services)
 			}
-			w := up(t, services, func(c *Config) {
-				for name, mode := range map[string]os.FileMode{"text": 0o755, "plain": 0o644} {
-					if err := os.WriteFile(filepath.Join(c.Root, name), []byte("no program"), mode); err != nil {
-						t.Fatal(err)
+			// A replica on a busy machine may take longer than the deadline to do what it does wrong.
+			for deadline := 400 * time.Millisecond; ; deadline *= 4 {
+				err := try(deadline)
+				said := func(want string) bool { return strings.Contains(err.Error(), want) }
+				if t.Log(err); slices.ContainsFunc(tt.want, func(want string) bool { return !said(want) }) {
+					if deadline < patience/4 {
+						continue
 					}
+					t.Errorf("%q does not say all of %q", err, tt.want)
 				}
-			})
-			ctx, cancel := context.WithTimeout(w.ctx, patience)
-			defer cancel()
-			err := w.o.WaitReady(ctx)
-			if err == nil {
-				t.Fatal("ready")
-			}
-			t.Log(err)
-			for _, want := range tt.want {
-				if !strings.Contains(err.Error(), want) {
-					t.Errorf("%q does not say %q", err, want)
-				}
+				return
 			}
 		})
 	}
+}
+
+// whyNotReady starts services that do not become ready, and returns what is said of that.
+func whyNotReady(t *testing.T, services map[string]*topology.Service) error {
+	t.Helper()
+	w := up(t, services, func(c *Config) {
+		for name, mode := range map[string]os.FileMode{"text": 0o755, "plain": 0o644} {
+			if err := os.WriteFile(filepath.Join(c.Root, name), []byte("no program"), mode); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	defer w.down()
+	ctx, cancel := context.WithTimeout(w.ctx, patience)
+	defer cancel()
+	err := w.o.WaitReady(ctx)
+	if err == nil {
+		t.Fatal("ready")
+	}
+	return err
 }
 
 func TestCrashLoopIsSeen(t *testing.T) {
@@ -413,9 +429,8 @@ func TestGrandchildrenAreKilled(t *testing.T) {
 			child = grandchild(t, w.dir, "orders-0")
 			w.scale("orders", 0)
 			w.settle("orders")
-			if !zombie(child) {
-				t.Error("a grandchild outlives its stopped replica")
-			}
+			// One that is killed has no environment any more, by which it is found, a moment before it is dead.
+			eventually(t, "the stopped replica's grandchild is dead", func() bool { return zombie(child) })
 		})
 	}
 }

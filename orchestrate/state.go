@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/banyanhq/banyan/atomicfile"
 	"github.com/banyanhq/banyan/topology"
 )
 
@@ -135,22 +136,7 @@ func writeJSON(path string, value any) error {
 	if err != nil {
 		return err
 	}
-	file, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(file.Name())
-	_, err = file.Write(append(data, '\n'))
-	if err == nil {
-		err = file.Sync()
-	}
-	if cerr := file.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(file.Name(), path)
-	}
-	return err
+	return atomicfile.Replace(path, append(data, '\n'), 0o600)
 }
 
 // wanted is what of a service's desired state can be changed while it runs.

@@ -20,6 +20,9 @@ type ReplicaUsage struct {
 	ThrottledPeriods uint64 `json:"throttled_periods"`
 	// Throttled is for how long it was held back, summed over its threads' CPUs.
 	Throttled time.Duration `json:"throttled"`
+	// Waited is for how long its threads were ready to run and did not, for want of a processor or of quota, summed over
+	// them.
+	Waited time.Duration `json:"waited"`
 	// OOMKills counts processes that the kernel killed because the replica was at its memory limit.
 	OOMKills uint64 `json:"oom_kills"`
 	// Source is cgroup, proc, or "" while no process runs.
@@ -33,6 +36,7 @@ type consumption struct {
 	periods          uint64
 	throttledPeriods uint64
 	throttled        time.Duration
+	waited           time.Duration
 	oomKills         uint64
 }
 
@@ -44,6 +48,7 @@ func (c consumption) plus(d consumption) consumption {
 		periods:          c.periods + d.periods,
 		throttledPeriods: c.throttledPeriods + d.throttledPeriods,
 		throttled:        c.throttled + d.throttled,
+		waited:           c.waited + d.waited,
 		oomKills:         c.oomKills + d.oomKills,
 	}
 }
@@ -71,6 +76,7 @@ func (m *meter) detach(cpu time.Duration) (final consumption) {
 	defer m.mu.Unlock()
 	if m.group != nil {
 		if c, err := m.group.usage(); err == nil {
+			c.waited = m.last.waited
 			m.last = c
 		}
 	} else {
@@ -92,22 +98,37 @@ func (m *meter) read(table func() processTable) ReplicaUsage {
 	case m.group != nil:
 		source = "cgroup"
 		if c, err := m.group.usage(); err == nil {
+			c.waited = max(Waited(m.group.pids()...), m.last.waited) // a thread that ends takes its waiting with it
 			m.last = c
 		}
 	case m.pid != 0:
 		source = "proc"
-		var c consumption
 		t := table()
-		for _, pid := range t.tree(m.pid) {
-			c.cpu += t.stats[pid].cpu
-			c.memory += topology.Bytes(t.stats[pid].rss)
+		pids := t.tree(m.pid)
+		m.last = consumption{cpu: max(t.cpu(pids), m.last.cpu), waited: max(Waited(pids...), m.last.waited)} // a grandchild that nobody waited for takes its time with it
+		for _, pid := range pids {
+			m.last.memory += topology.Bytes(t.stats[pid].rss)
 		}
-		c.cpu = max(c.cpu, m.last.cpu) // a grandchild that nobody waited for takes its time with it
-		m.last = c
 	}
 	c := m.base.plus(m.last)
 	return ReplicaUsage{
 		Service: m.service, Replica: m.replica, CPU: c.cpu, Memory: c.memory, Periods: c.periods,
-		ThrottledPeriods: c.throttledPeriods, Throttled: c.throttled, OOMKills: c.oomKills, Source: source,
+		ThrottledPeriods: c.throttledPeriods, Throttled: c.throttled, Waited: c.waited, OOMKills: c.oomKills, Source: source,
 	}
+}
+
+// cpu measures the CPU time alone.
+func (m *meter) cpu(table func() processTable) time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.group != nil:
+		if now, err := m.group.cpuTime(); err == nil {
+			m.last.cpu = now
+		}
+	case m.pid != 0:
+		t := table()
+		m.last.cpu = max(t.cpu(t.tree(m.pid)), m.last.cpu)
+	}
+	return m.base.cpu + m.last.cpu
 }

@@ -20,6 +20,8 @@ const (
 	ClassRetry      Class = "retry"      // calls are made again and again
 	ClassSkew       Class = "skew"       // one replica is given, or takes, far more than its peers: hot keys, a slow host
 	ClassQueue      Class = "queue"      // more arrives than leaves
+	ClassLog        Class = "log"        // writes to a table wait for its log to get to the disk
+	ClassHot        Class = "hot"        // one partition key of a table is asked for far more than the others
 )
 
 // Observation is what was observed of a running system over a window, as Bottlenecks wants it. Times are sums over all
@@ -36,6 +38,7 @@ type Observation struct {
 	Routes     []ObservedCalls   `json:"routes"` // From is empty, To the service
 	Edges      []ObservedCalls   `json:"edges"`  // those from outside too, From empty
 	Services   []ObservedService `json:"services"`
+	Tables     []ObservedTable   `json:"tables,omitempty"`
 }
 
 // ObservedCalls is the calls on a route or an edge.
@@ -157,13 +160,18 @@ func Bottlenecks(o *Observation) ([]Finding, error) {
 	if f, ok := o.machine(rest, whole); ok {
 		found = append(found, f)
 	}
+	for i := range o.Tables {
+		found = append(found, o.Tables[i].findings(whole)...)
+	}
 	found = slices.DeleteFunc(found, func(f Finding) bool { return f.Score < leastScore })
 	for i := range found {
 		f := &found[i]
 		f.Score = min(f.Score, 1)
 		f.Mean = seconds(whole / calls)
 		f.Gain = min(time.Duration(float64(f.Gain)/calls), f.Mean)
-		f.Edges, f.Routes = o.reaches(f.Service)
+		if f.Edges, f.Routes = o.reaches(f.Service); isTable(f.Service) {
+			f.Edges, f.Routes = o.reachesTable(f.Service)
+		}
 	}
 	slices.SortStableFunc(found, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(b.Score, a.Score), cmp.Compare(a.Service, b.Service), cmp.Compare(a.Class, b.Class))
@@ -185,6 +193,11 @@ func (o *Observation) check() error {
 	for _, c := range slices.Concat(o.Routes, o.Edges) {
 		if bad(c.Calls, c.Errors, c.Time, c.InFlight) {
 			return fmt.Errorf("bottlenecks: calls from %q to %q: a figure is negative or no number", c.From, c.To)
+		}
+	}
+	for _, t := range o.Tables {
+		if bad(t.Reads, t.Writes, t.ReadTime, t.WriteTime, t.Forces, t.ForceTime, t.HotShare) {
+			return fmt.Errorf("bottlenecks: %s: a figure is negative or no number", t.Table)
 		}
 	}
 	for _, s := range o.Services {

@@ -58,6 +58,7 @@ func (p *Prediction) Simulate(ctx context.Context, sys *topology.System, o Optio
 			to.StdDev = time.Duration(from.Latency.StdDev())
 		}
 	}
+	p.queues(r)
 	p.Method = "simulation, for " + strings.Join(p.Beyond, ", ")
 	for i := range p.Claims {
 		c := &p.Claims[i]
@@ -71,6 +72,41 @@ func (p *Prediction) Simulate(ctx context.Context, sys *topology.System, o Optio
 		}
 	}
 	return true, nil
+}
+
+// QueuePrediction is what becomes of a queue, by simulation.
+type QueuePrediction struct {
+	Queue string `json:"queue"`
+	// Published messages a second, and the mean time after which one is handled; 0 where none was.
+	Published float64       `json:"published_per_second"`
+	Handled   time.Duration `json:"handled_ns,omitempty"`
+	// Backlog is the mean number of messages that wait.
+	Backlog float64 `json:"backlog"`
+	// Again is how many deliveries are repetitions, and Dead, Refused and Expired how many of the messages end so, as shares.
+	Again   float64 `json:"delivered_again,omitempty"`
+	Dead    float64 `json:"dead,omitempty"`
+	Refused float64 `json:"refused,omitempty"`
+	Expired float64 `json:"expired,omitempty"`
+	// Outlook says where it goes if the load stays; empty where too little was simulated to say.
+	Outlook string `json:"outlook,omitempty"`
+}
+
+// queues takes what a simulation says of the queues that have consumers.
+func (p *Prediction) queues(r *simulate.Result) {
+	share := func(n, of int64) float64 { return float64(n) / float64(max(of, 1)) }
+	for i := range r.Blocks {
+		b := &r.Blocks[i]
+		name, isQueue := strings.CutPrefix(b.Block, "queues.")
+		if !isQueue || b.Delivered == 0 && b.Outlook == "" {
+			continue
+		}
+		offered := b.Published + b.Refused
+		p.Queues = append(p.Queues, QueuePrediction{
+			Queue: name, Published: float64(b.Published) / max(r.Duration.Seconds()*float64(r.Replications), 1e-9), Handled: b.Handled.Value, Backlog: b.Backlog.Value,
+			Again: share(b.Redelivered, b.Delivered), Dead: share(b.Dead, offered), Refused: share(b.Refused, offered), Expired: share(b.Expired, offered),
+			Outlook: b.Outlook,
+		})
+	}
 }
 
 // because gives all latencies a reason not to be trusted.

@@ -14,17 +14,51 @@ type CachePrediction struct {
 	Cache string `json:"cache"`
 	// Rate of lookups a second: one for each visit to a service that uses it.
 	Rate float64 `json:"rate"`
-	// HitRatio of the lookups, by Che's approximation: an LRU cache, requests independent of each other, in the long run.
+	// HitRatio of the lookups, by Che's approximation: an LRU cache, requests independent of each other, in the long run. Where the file does not
+	// say which keys are asked for, it is that of the curve from live traffic.
 	HitRatio float64 `json:"hit_ratio"`
+	// Memory that its entries may take, in bytes, and the hit ratio with twice as much: by the curve from live traffic (Live) where there is
+	// one, otherwise by Che's approximation.
+	Memory  float64 `json:"memory_bytes"`
+	Doubled float64 `json:"hit_ratio_doubled"`
+	Live    bool    `json:"live,omitempty"`
+	// LiveHitRatio is that of the curve at the memory that the cache has.
+	LiveHitRatio float64 `json:"live_hit_ratio,omitempty"`
+	// Primaries share the keys of a cache that is a cluster. The busiest has this share of the lookups, for a key is at one of them, and
+	// its core is full at Holds lookups a second of the whole cache. 0: it stands alone, or its keys are not known.
+	Primaries int     `json:"primaries,omitempty"`
+	Busiest   float64 `json:"busiest_share,omitempty"`
+	Holds     float64 `json:"holds,omitempty"`
 }
 
-// cacheStore is a cache of the file whose keys are known.
+// CurvePoint is what share of its lookups a cache would answer with so many bytes of memory.
+type CurvePoint struct{ Memory, HitRatio float64 }
+
+// onCurve is the hit ratio with so much memory: between two points on the line between them. Curves are in order of memory, and not empty.
+func onCurve(curve []CurvePoint, memory float64) float64 {
+	for i, p := range curve {
+		if memory > p.Memory {
+			continue
+		}
+		if i == 0 {
+			return p.HitRatio
+		}
+		was := curve[i-1]
+		return was.HitRatio + (p.HitRatio-was.HitRatio)*(memory-was.Memory)/(p.Memory-was.Memory)
+	}
+	return curve[len(curve)-1].HitRatio
+}
+
+// cacheStore is a cache of the file whose keys are known, or of which a curve from live traffic is.
 type cacheStore struct {
 	name               string
 	users              []string
-	keys               int
+	keys               int // 0: not known
 	skew               float64
 	memory, entry, ttl float64 // bytes, bytes, seconds
+	primaries          int
+	lookup             float64 // seconds of CPU
+	curve              []CurvePoint
 }
 
 // What a file means that leaves it out.
@@ -32,14 +66,19 @@ const (
 	usualSkew   = 0.99
 	usualMemory = 64 << 20
 	usualEntry  = 1 << 10
+	usualLookup = 10e-6 // seconds of CPU, as topology.Cache.Lookup says
 )
 
-func (m *model) addStores(sys *topology.System) {
+func (m *model) addStores(sys *topology.System, o Options) {
 	for name, v := range sys.Caches {
-		if v.Keys == 0 {
+		if v.Keys == 0 && len(o.Curves[name]) == 0 {
 			continue
 		}
-		c := cacheStore{name: name, keys: v.Keys, skew: usualSkew, memory: usualMemory, entry: usualEntry, ttl: v.TTL.Std().Seconds()}
+		c := cacheStore{name: name, keys: v.Keys, skew: usualSkew, memory: usualMemory, entry: usualEntry, ttl: v.TTL.Std().Seconds(),
+			primaries: v.Primaries(), lookup: usualLookup, curve: o.Curves[name]}
+		if v.Lookup != nil && v.Lookup.CPU > 0 {
+			c.lookup = v.Lookup.CPU.Std().Seconds()
+		}
 		if v.Skew != nil {
 			c.skew = *v.Skew
 		}
@@ -67,7 +106,7 @@ func (m *model) addStores(sys *topology.System) {
 // describeCaches predicts the hit ratio of each cache at the rates of the routes.
 func (m *model) describeCaches(p *Prediction, rates map[string]float64) error {
 	for _, c := range m.stores {
-		out := CachePrediction{Cache: c.name}
+		out := CachePrediction{Cache: c.name, Memory: c.memory}
 		for route, rate := range rates {
 			for _, service := range c.users {
 				out.Rate += rate * m.demands[route][service].visits
@@ -76,17 +115,47 @@ func (m *model) describeCaches(p *Prediction, rates map[string]float64) error {
 		if out.Rate <= 0 {
 			continue
 		}
+		if err := c.describe(&out); err != nil {
+			return fmt.Errorf("caches.%s: %w", c.name, err)
+		}
+		p.Caches = append(p.Caches, out)
+	}
+	return nil
+}
+
+// describe predicts the hit ratio at a rate, with twice the memory as well, and what the nodes of a cluster bear.
+func (c *cacheStore) describe(out *CachePrediction) error {
+	if c.keys > 0 {
 		family := topology.KeyFamily{Share: 1, Factors: []topology.KeyFactor{{Count: c.keys, Zipf: c.skew}}}
 		objects, err := queueing.FamilyObjects(factorsOf(&family), false, out.Rate)
 		if err != nil {
-			return fmt.Errorf("caches.%s: %w", c.name, err)
+			return err
 		}
-		uses, err := queueing.SharedCache([]queueing.CacheClass{{Objects: objects, Size: c.entry, TTL: c.ttl}}, c.memory)
-		if err != nil {
-			return fmt.Errorf("caches.%s: %w", c.name, err)
+		for _, of := range []struct {
+			memory float64
+			into   *float64
+		}{{c.memory, &out.HitRatio}, {2 * c.memory, &out.Doubled}} {
+			uses, err := queueing.SharedCache([]queueing.CacheClass{{Objects: objects, Size: c.entry, TTL: c.ttl}}, of.memory)
+			if err != nil {
+				return err
+			}
+			*of.into = uses[0].HitRatio
 		}
-		out.HitRatio = uses[0].HitRatio
-		p.Caches = append(p.Caches, out)
+		if c.primaries > 1 {
+			// The hottest key, and of the others as much as every primary has.
+			hottest := 0.0
+			for _, o := range objects {
+				hottest = max(hottest, o.Rate/out.Rate)
+			}
+			out.Primaries, out.Busiest = c.primaries, hottest+(1-hottest)/float64(c.primaries)
+			out.Holds = 1 / (c.lookup * out.Busiest)
+		}
+	}
+	if len(c.curve) > 0 {
+		out.Live, out.LiveHitRatio, out.Doubled = true, onCurve(c.curve, c.memory), onCurve(c.curve, 2*c.memory)
+		if c.keys == 0 {
+			out.HitRatio = out.LiveHitRatio
+		}
 	}
 	return nil
 }

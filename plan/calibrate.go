@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/banyanhq/banyan/topology"
@@ -18,6 +19,8 @@ const minRequests = 30
 type Calibrated struct {
 	Demands     map[string]map[string]*topology.Demand
 	Calibration *topology.Calibration
+	// Tables with what operations on them cost, by name; the rest of their blocks is the file's, but for one replica.
+	Tables map[string]*topology.Table
 	// Notes on what could not be derived, and what was assumed instead.
 	Notes []string
 }
@@ -57,7 +60,11 @@ func Calibrate(sys *topology.System, m *Measurement) (*Calibrated, error) {
 		return nil, fmt.Errorf("calibrating: no route has %d requests; run 'banyan load' longer or at a higher rate", minRequests)
 	}
 	sort.Strings(c.routes)
+	if d := m.disturbed(); d != "" {
+		c.out.Notes = append(c.out.Notes, d+"; better calibrate anew")
+	}
 	c.countVisits()
+	c.findTables()
 	c.splitCPU()
 	if err := c.regressCPU(); err != nil {
 		return nil, err
@@ -86,16 +93,18 @@ type calibration struct {
 	visits map[string]map[string]float64
 	own    map[string]map[string]float64            // time in the service itself
 	made   map[string]map[string]float64            // calls that the service made
+	asked  map[string]map[string]float64            // commands that the service sent to caches inside of the gateway's process
 	edges  map[string]map[string]map[string]float64 // the same, by whom it called
 	cpu    map[string]map[string]float64
 	error  map[string]map[string]float64 // standard error of cpu, where it is known
+	writes map[string]map[string]float64 // share of a table's operations that write
 	out    *Calibrated
 }
 
 // countVisits fills visits and own. Calls whose route is unknown (a service that does not pass traceparent on) are
 // spread over all routes alike.
 func (c *calibration) countVisits() {
-	c.visits, c.own, c.made = grid(c.routes), grid(c.routes), grid(c.routes)
+	c.visits, c.own, c.made, c.asked = grid(c.routes), grid(c.routes), grid(c.routes), grid(c.routes)
 	c.edges = map[string]map[string]map[string]float64{}
 	var total float64
 	for _, name := range c.routes {
@@ -127,6 +136,32 @@ func (c *calibration) countVisits() {
 			}
 		}
 		c.visits[name][Gateway] = hops
+	}
+	for name, n := range c.m.CacheCommands {
+		c.spreadCommands("caches."+name, n/c.m.Seconds())
+	}
+}
+
+// spreadCommands gives each visit to a service that uses a cache as many commands as any other.
+func (c *calibration) spreadCommands(use string, rate float64) {
+	users := map[string]bool{}
+	var visits float64
+	for svc, v := range c.sys.Services {
+		if users[svc] = slices.Contains(v.Uses, use); users[svc] {
+			for _, route := range c.routes {
+				visits += c.rate(route) * c.visits[route][svc]
+			}
+		}
+	}
+	if visits == 0 {
+		return
+	}
+	for _, route := range c.routes {
+		for svc, v := range c.visits[route] {
+			if users[svc] {
+				c.asked[route][svc] += v * rate / visits
+			}
+		}
 	}
 }
 
@@ -166,7 +201,11 @@ func (c *calibration) splitCPU() {
 		c.out.Calibration.Throughput += c.rate(name)
 		c.out.Calibration.Rates[name] = c.rate(name)
 	}
+	c.splitTables()
 	for svc, sm := range c.m.Services {
+		if isTable(svc) {
+			continue
+		}
 		busy := sm.CPU - sm.Idle
 		if busy < 0 {
 			busy = 0
@@ -252,15 +291,30 @@ func (c *calibration) beats() []beat {
 
 // hop is the CPU time of a bare hop: what the gateway spends on one, which does nothing else.
 func (c *calibration) hop() float64 {
-	var cpu, visits float64
+	var cpu, hops float64
 	for _, route := range c.routes {
 		cpu += c.rate(route) * c.cpu[route][Gateway]
-		visits += c.rate(route) * c.visits[route][Gateway]
+		hops += c.rate(route) * c.hops(route)
 	}
-	if visits == 0 {
+	if hops == 0 {
 		return math.Inf(1)
 	}
-	return cpu / visits
+	return cpu / hops
+}
+
+// hops is how often a request of a route wakes the gateway's process up, in hops. A hop wakes it twice: when it comes and when it is
+// answered. A command to a cache inside of the same process wakes it once, and so does an operation on a table, a write once more when
+// the log has reached the disk; that is not in the CPU time of the operation, which begins when it has been read.
+func (c *calibration) hops(route string) float64 {
+	n := c.visits[route][Gateway]
+	for name := range c.out.Tables {
+		use := "tables." + name
+		n += c.visits[route][use] * (1 + c.writes[route][use]) / 2
+	}
+	for _, commands := range c.asked[route] {
+		n += commands / 2
+	}
+	return n
 }
 
 // findWake finds how much of the CPU time goes into waking up, as a multiple of what is believed of it.
@@ -289,16 +343,23 @@ func (c *calibration) findWake() {
 }
 
 // asleep is the part of a visit's CPU time that goes into waking up at the measured load, and what it would be on an idle
-// machine: for the request, and for the answer to each call that is made.
+// machine: for the request, and for the answer to each call that is made and each command that is sent.
 func (c *calibration) asleep(route, svc string, cpu float64) (now, always float64) {
+	if isTable(svc) { // inside of the gateway's process, whose waking up is the gateway's
+		return 0, 0
+	}
 	i := c.idleShare()
 	if svc == Gateway || svc == Client {
-		now = c.wake * wakeShare(wakeGateway, i) * min(c.hop(), cpu)
+		hop := c.hop()
+		if v := c.visits[route][Gateway]; svc == Gateway && v > 0 {
+			hop *= c.hops(route) / v
+		}
+		now = c.wake * wakeShare(wakeGateway, i) * min(hop, cpu)
 		return now, now / i
 	}
 	wakes := 1.0
 	if v := c.visits[route][svc]; v > 0 {
-		wakes += c.made[route][svc] / v
+		wakes += (c.made[route][svc] + c.asked[route][svc]) / v
 	}
 	some := someIdle(i, c.m.Cores)
 	now = min(c.wake*wakeService*some*c.hop()*wakes, mostWake*cpu)
@@ -317,6 +378,12 @@ func (c *calibration) fitDelays() error {
 				continue
 			}
 			d := &topology.Demand{Visits: v}
+			if isTable(svc) {
+				writes := topology.Percent(c.writes[route][svc])
+				d.Writes = &writes
+				c.put(route, svc, d)
+				continue
+			}
 			cpu := c.cpu[route][svc] / v
 			asleep, always := c.asleep(route, svc, cpu)
 			d.Wake = topology.Duration(seconds(always))
@@ -397,7 +464,7 @@ func (c *calibration) fitSCV(rates map[string]float64) (mean, variance []float64
 	for i, route := range c.routes {
 		hi[i] = 1
 		for svc, d := range c.out.Demands[route] {
-			if svc != Client && d.SCV == nil {
+			if svc != Client && !isTable(svc) && d.SCV == nil {
 				open[i] = append(open[i], d)
 			}
 		}
@@ -462,6 +529,10 @@ func (c *calibration) model() *model {
 		for svc, d := range c.out.Demands[route] {
 			m.demands[route][svc] = demand{visits: d.Visits, cpu: d.CPU.Std().Seconds(), async: d.Async.Std().Seconds(),
 				wake: d.Wake.Std().Seconds(), scv: scvOf(d.SCV), delay: d.Delay.Std().Seconds(), delaySCV: scvOf(d.DelaySCV), calls: d.Calls}
+			if v := c.out.Tables[strings.TrimPrefix(svc, "tables.")]; v != nil && isTable(svc) {
+				m.keepCalibrated(svc, v)
+				m.demands[route][svc] = m.tables[svc].demandOf(demand{visits: d.Visits, writes: float64(*d.Writes)})
+			}
 		}
 	}
 	for svc, sm := range c.m.Services {

@@ -27,7 +27,7 @@ const leastRows = 10
 func (c *calibration) regressCPU() error {
 	c.error = grid(c.routes)
 	for svc := range c.m.Services {
-		if svc == Client {
+		if svc == Client || isTable(svc) {
 			continue
 		}
 		var routes []string
@@ -75,6 +75,9 @@ func (c *calibration) secondsOf(svc string, routes []string) (rows [][]float64, 
 		row := make([]float64, len(routes))
 		for i, r := range routes {
 			row[i] = s.Requests[r] * c.cpu[r][svc]
+		}
+		if svc == Gateway { // whose process has the tables in it
+			cpu -= c.tablesCPU(s.Requests)
 		}
 		rows, used = append(rows, row), append(used, cpu-c.out.Calibration.Idle[svc]*s.Seconds)
 	}

@@ -13,12 +13,13 @@ import (
 // change is one thing to do differently.
 type change struct {
 	what     string
-	service  int     // index of the service, -1 for the machine
-	replicas int     // set to, 0: unchanged
-	cpu      float64 // set to, 0: unchanged
-	places   int     // of a replica, set to, 0: unchanged
-	cores    float64 // set to, 0: unchanged
-	idle     bool    // nothing that is modelled depends on it
+	service  int               // index of the service, -1 for the machine
+	replicas int               // set to, 0: unchanged
+	cpu      float64           // set to, 0: unchanged
+	places   int               // of a replica, set to, 0: unchanged
+	cores    float64           // set to, 0: unchanged
+	idle     bool              // nothing that is modelled depends on it
+	table    func(*tableShape) // does it to a table; nil: it is none, or its nodes are enlarged
 }
 
 // apply makes the change; undo takes it back.
@@ -30,6 +31,16 @@ func (c change) apply(s *steady) (undo func()) {
 	}
 	st := &s.services[c.service]
 	old := *st
+	if c.table != nil {
+		was := st.table.tableShape
+		c.table(&st.table.tableShape)
+		st.replicas = st.table.nodes
+		s.gather()
+		return func() {
+			st.table.tableShape, st.replicas = was, was.nodes
+			s.gather()
+		}
+	}
 	if c.replicas > 0 {
 		st.replicas = c.replicas
 	}
@@ -48,6 +59,12 @@ func (s *steady) changes() []change {
 	var list []change
 	for i, st := range s.services {
 		if st.name == Gateway || st.name == Client {
+			continue
+		}
+		if st.table != nil {
+			if st.visits > 0 {
+				list = append(list, tableChanges(i, &s.services[i])...)
+			}
 			continue
 		}
 		list = append(list, change{what: fmt.Sprintf("%s: %d -> %d replicas", st.name, st.replicas, st.replicas+1), service: i,

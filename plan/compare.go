@@ -23,6 +23,8 @@ type Comparison struct {
 	Hits map[string]Pair `json:"hits,omitempty"`
 	// CacheHits are the hit ratios of caches of the file.
 	CacheHits map[string]Pair `json:"cache_hits,omitempty"`
+	// Tables as in 'uses'.
+	Tables map[string]TableComparison `json:"tables,omitempty"`
 	// Validity says in plain sentences where the model is outside of what it knows.
 	Validity []string `json:"validity"`
 }
@@ -116,8 +118,10 @@ func Compare(p *Prediction, sim *simulate.Result, m *Measurement, calibrated flo
 		}
 	}
 	c.Total = pair(p.Throughput, s.total, total)
+	c.Tables = compareTables(p, sim, m)
+	services := m.apart(func(table string) bool { _, ok := c.Tables["tables."+table]; return ok })
 	for _, svc := range p.Services {
-		if ms, ok := m.Services[svc.Service]; ok {
+		if ms, ok := services[svc.Service]; ok {
 			c.Services[svc.Service] = pair(svc.CPU, s.cpu(svc.Service), ms.CPU)
 		}
 	}
@@ -143,6 +147,9 @@ func validity(p *Prediction, m *Measurement, c *Comparison, calibrated float64) 
 	}
 	if other := m.MachineCPU - knownCPU(m); other > 0.1*m.Cores {
 		say("Processes that are not part of the system used %.2f of %.0f cores during the run: the model does not know them.", other, m.Cores)
+	}
+	if d := m.disturbed(); d != "" {
+		say("During the run %s.", d)
 	}
 	var failed, all int64
 	for _, r := range m.Routes {

@@ -15,6 +15,7 @@ type steady struct {
 	slice        float64 // of the scheduler, see turns.go; 0: cores are shared equally
 	background   float64 // cores used without any request
 	services     []station
+	tables       []*tableStation
 	routes       []pass
 	slos         []promise
 	tail         []*curve // of p99, where an SLO has paid for it
@@ -43,14 +44,24 @@ type station struct {
 	scale      float64 // multiplies the CPU demand
 	visits     float64
 	full, wake float64
-	square     float64 // second moment of the CPU time without waking up
-	own        bool    // a service of the file
-	hops       bool    // the gateway, or the client, which handles hops as that does
-	memory     float64 // bytes of one replica
+	square     float64       // second moment of the CPU time without waking up
+	own        bool          // a service of the file
+	table      *tableStation // nil: it is none
+	spread     float64       // of a table: how many nodes as busy as its busiest one would have all of its work
+	hops       bool          // the gateway, or the client, which handles hops as that does
+	memory     float64       // bytes of one replica
 }
 
 // serving is how many replicas work.
 func (st *station) serving() int { return max(st.replicas-st.gone, 0) }
+
+// alike is how many replicas that are as busy as the busiest one would have all of its work: of a service, as many as work.
+func (st *station) alike() float64 {
+	if st.table != nil {
+		return st.spread
+	}
+	return float64(st.serving())
+}
 
 // pass is a route's way through the services.
 type pass struct {
@@ -95,6 +106,11 @@ func (m *model) compile(sys *topology.System, mix map[string]float64) (*steady, 
 			st.own, st.memory = true, float64(f.Limits.Memory)
 		} else {
 			st.hops = svc.name == Gateway || svc.name == Client
+		}
+		if t := m.tables[svc.name]; t != nil {
+			copied := *t // what a change does to it is undone, and the model is for all mixes
+			st.table, st.spread = &copied, float64(t.nodes)
+			s.tables = append(s.tables, &copied)
 		}
 		s.services = append(s.services, st)
 	}
@@ -153,6 +169,7 @@ func (s *steady) gather() {
 		st := &s.services[i]
 		st.visits, st.full, st.wake, st.square = 0, 0, 0, 0
 	}
+	s.gatherTables()
 	for i := range s.routes {
 		r := &s.routes[i]
 		r.cpu, r.delay, r.delayVar, r.visits = 0, 0, 0, 0

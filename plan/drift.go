@@ -92,7 +92,7 @@ func NewWatch(sys *topology.System, o Options, w WatchOptions) (*Watch, error) {
 		return nil, fmt.Errorf("predicting the calibration's own load: %w", err)
 	}
 	for _, s := range m.services {
-		if s.name == Client || s.name == others || at.visits[s.name] == 0 {
+		if s.name == Client || s.name == others || isTable(s.name) || at.visits[s.name] == 0 {
 			continue
 		}
 		out.charts = append(out.charts, &chart{service: s.name, quantity: WatchCPU, tolerance: math.Log1p(w.Tolerance)})
@@ -134,12 +134,21 @@ func (w *Watch) expect(rates map[string]float64) (*expected, error) {
 	}
 	e := &expected{cpu: map[string]float64{}, visits: map[string]float64{}, own: map[string]float64{}, saturated: p.Saturated}
 	for _, s := range p.Services {
-		e.cpu[s.Service], e.visits[s.Service] = s.CPU, s.Rate
+		e.cpu[s.Service] += s.CPU
+		e.visits[s.Service] = s.Rate
+		if isTable(s.Service) {
+			e.cpu[Gateway] += s.CPU // tables run inside of its process
+		}
 	}
 	for i, r := range p.Routes {
 		stretch := 1.0
 		if cpu := s.routes[i].cpu; cpu > 0 {
-			stretch = max(1, (r.Mean.Seconds()-s.routes[i].delay)/cpu)
+			delay := s.routes[i].delay
+			for _, c := range s.routes[i].at {
+				asked, _ := s.tableWait(&c)
+				delay += c.demand.visits * asked
+			}
+			stretch = max(1, (r.Mean.Seconds()-delay)/cpu)
 		}
 		for svc, d := range w.m.demands[r.Route] {
 			e.own[svc] += r.Rate * d.visits * (d.cpu*stretch + d.delay)

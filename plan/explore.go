@@ -46,7 +46,8 @@ const cacheHits = 0.8
 const mixSteps = 50
 
 // Explore asks the model what Make does not: no retries, each service with 10, 25 and 50 % less CPU time, one replica more and
-// the same CPU in larger replicas, a cache before it that answers four of five calls; and the map of bottlenecks over mix and load.
+// the same CPU in larger replicas, a cache before it that answers four of five calls; tables with more shards and replicas, and with
+// reads that any node answers; and the map of bottlenecks over mix and load.
 func Explore(sys *topology.System, load Load, o Options) (*Exploration, error) {
 	m, err := newModel(sys, load, o)
 	if err != nil {
@@ -86,7 +87,7 @@ func Explore(sys *topology.System, load Load, o Options) (*Exploration, error) {
 	}
 	for i := range s.services {
 		st := &s.services[i]
-		if !st.own || st.visits <= 0 {
+		if !st.own && st.table == nil || st.visits <= 0 {
 			continue
 		}
 		for _, less := range []float64{0.1, 0.25, 0.5} {
@@ -98,6 +99,17 @@ func Explore(sys *topology.System, load Load, o Options) (*Exploration, error) {
 			if err != nil {
 				return nil, err
 			}
+		}
+		if st.table != nil {
+			for _, ch := range tableChanges(i, st) {
+				undo := ch.apply(s)
+				err := add(ch.what)
+				undo()
+				if err != nil {
+					return nil, err
+				}
+			}
+			continue
 		}
 		if err := s.cached(sys, i, func() error { return add(fmt.Sprintf("%s: cache in front, %.0f%% hits", st.name, 100*cacheHits)) }); err != nil {
 			return nil, err
@@ -153,10 +165,12 @@ func (s *steady) cached(sys *topology.System, i int, then func() error) error {
 func shareVia(sys *topology.System, from, through, to string) float64 {
 	all, some := map[string]demand{}, map[string]demand{}
 	expandWork(sys, from, 1, all)
+	addTables(sys, &topology.Route{}, all)
 	if all[to].visits <= 0 || all[through].visits <= 0 {
 		return 0
 	}
 	expandWork(sys, through, all[through].visits, some)
+	addTables(sys, &topology.Route{}, some)
 	return min(1, some[to].visits/all[to].visits)
 }
 

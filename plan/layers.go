@@ -121,17 +121,19 @@ func (s *steady) stayAt(service int, x, burst float64) error {
 		}
 		v := &r.tree[k]
 		d := r.at[v.call].demand
-		cpu, delay, lost := (st.scale*d.cpu+s.woken(&r.at[v.call], idle))/speed, r.slow*d.delay, s.lost[service]
+		asked, askedVar := s.tableWait(&r.at[v.call])
+		cpu, delay, lost := (st.scale*d.cpu+s.woken(&r.at[v.call], idle))/speed, r.slow*d.delay+asked, s.lost[service]
 		stretch := s.stretch + burst
 		below := s.below(r, k, false)
 		one, err := queueing.PSVariance(cpu, d.scv, max(1, stretch))
 		if err != nil {
 			return err
 		}
-		rest := d.delaySCV*delay*delay + below.variance
+		own := d.delaySCV*(delay-asked)*(delay-asked) + askedVar
+		rest := own + below.variance
 		r.stay[k] = stay{mean: cpu*stretch + delay + lost.mean + below.mean, variance: one + rest + lost.variance(), cpu: cpu*stretch + below.cpu}
 		plain := s.below(r, k, true)
-		r.plain[k] = stay{mean: cpu*stretch + delay + plain.mean, variance: one + d.delaySCV*delay*delay + plain.variance, cpu: r.stay[k].cpu}
+		r.plain[k] = stay{mean: cpu*stretch + delay + plain.mean, variance: one + own + plain.variance, cpu: r.stay[k].cpu}
 		if st.places <= 0 {
 			continue
 		}
@@ -170,7 +172,9 @@ func (s *steady) hop(r *pass, x, burst float64) error {
 	r.hop = stay{}
 	hops := 0.0
 	for _, v := range r.tree {
-		hops += v.visits
+		if s.services[v.service].table == nil { // which are asked past the gateway
+			hops += v.visits
+		}
 	}
 	for _, c := range r.at {
 		if s.services[c.service].name != Gateway || hops <= 0 || r.node[c.service] >= 0 {
@@ -212,7 +216,11 @@ func (s *steady) called(r *pass, b branch, plain bool) stay {
 	if plain {
 		t, w = r.plain[b.to], wait{}
 	}
-	return stay{mean: b.n * (t.mean + w.mean + r.hop.mean), variance: b.n * (t.variance + w.variance + r.hop.variance), cpu: b.n * (t.cpu + r.hop.cpu)}
+	hop := r.hop
+	if s.services[r.tree[b.to].service].table != nil {
+		hop = stay{}
+	}
+	return stay{mean: b.n * (t.mean + w.mean + hop.mean), variance: b.n * (t.variance + w.variance + hop.variance), cpu: b.n * (t.cpu + hop.cpu)}
 }
 
 // fork is the time of the calls that a visit makes at the same time: if they were made one after the other, and as they are,

@@ -1,6 +1,9 @@
 package plan
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // The names that stand, beside the services, for what also uses the machine's CPU.
 const (
@@ -44,6 +47,11 @@ type Measurement struct {
 	HitRatios map[string]float64 `json:"hit_ratios,omitempty"`
 	// CacheHits are the shares of lookups that found their key, by cache of the file.
 	CacheHits map[string]float64 `json:"cache_hits,omitempty"`
+	// CacheCommands are the commands that the caches of the file which run inside of Banyan were sent, by cache. Their CPU is
+	// part of the gateway's in Services.
+	CacheCommands map[string]float64 `json:"cache_commands,omitempty"`
+	// Tables of the file that run inside of Banyan, by name. Their CPU is part of the gateway's in Services.
+	Tables map[string]TableMeasurement `json:"tables,omitempty"`
 	// NotSent is the number of requests that were due and never sent.
 	NotSent int64 `json:"not_sent,omitempty"`
 	// Notes of the measurer, such as that the load generator was the bottleneck.
@@ -52,6 +60,32 @@ type Measurement struct {
 
 // Seconds is the length of the interval.
 func (m *Measurement) Seconds() float64 { return m.End.Sub(m.Start).Seconds() }
+
+// Stolen is the mean number of cores that the hypervisor gave to others while this machine wanted to run.
+func (m *Measurement) Stolen() float64 {
+	var stolen, seconds float64
+	for _, s := range m.PerSecond {
+		stolen += s.Stolen
+		seconds += s.Seconds
+	}
+	if seconds == 0 {
+		return 0
+	}
+	return stolen / seconds
+}
+
+// muchStolen is the share of the machine's busy time from which on what the hypervisor took is seen in latencies: it takes a
+// core for milliseconds at a time, and all who were on it wait.
+const muchStolen = 0.015
+
+// disturbed says how much the hypervisor took, where that is much.
+func (m *Measurement) disturbed() string {
+	share := m.Stolen() / max(m.MachineCPU, 1e-9)
+	if share < muchStolen {
+		return ""
+	}
+	return fmt.Sprintf("the host of this virtual machine took %.1f%% of the time for which its processors were to run: latencies include it, and the model does not know it", 100*share)
+}
 
 // RouteMeasurement is what clients saw of a route.
 type RouteMeasurement struct {
@@ -89,6 +123,8 @@ type ServiceMeasurement struct {
 	Limit float64 `json:"limit"`
 	// Throttled is the share of the interval that replicas were held back by their limit.
 	Throttled float64 `json:"throttled"`
+	// Waited is the mean number of threads that were ready to run and did not; 0 where that was not observed.
+	Waited float64 `json:"waited,omitempty"`
 }
 
 // Pulse is one step of a measurement.

@@ -23,6 +23,7 @@ type demand struct {
 	scv             float64
 	delay, delaySCV float64
 	calls           map[string]float64 // that one visit makes, by service, where they were counted
+	writes          float64            // share of visits that write, to a table
 }
 
 // model is a system as the planner sees it.
@@ -35,8 +36,9 @@ type model struct {
 	demands  map[string]map[string]demand
 	services []service // sorted by name; the gateway and the client last
 	caches   []*cachedRoute
-	beyond   []string     // what the system does that only the simulator knows
-	stores   []cacheStore // caches of the file
+	beyond   []string                 // what the system does that only the simulator knows
+	stores   []cacheStore             // caches of the file
+	tables   map[string]*tableStation // that a route of the load asks, as in 'uses'
 	notes    []string
 }
 
@@ -72,7 +74,7 @@ func newModel(sys *topology.System, load Load, o Options) (*model, error) {
 		return nil, ErrNoDemands
 	}
 	m.addServices(sys, o)
-	m.addStores(sys)
+	m.addStores(sys, o)
 	if c := sys.Calibration; c != nil {
 		for name, cores := range c.Idle {
 			m.idle[name] = cores
@@ -82,6 +84,10 @@ func newModel(sys *topology.System, load Load, o Options) (*model, error) {
 	if left := sys.Workload.Unmodelled(); left != "" {
 		m.notes = append(m.notes, left)
 	}
+	if left := sys.UnmodelledSagas(); left != "" {
+		m.notes = append(m.notes, left)
+	}
+	m.noteTables(sys)
 	if err := m.settleCaches(sys, load); err != nil {
 		return nil, err
 	}
@@ -123,6 +129,9 @@ func (m *model) addRoute(sys *topology.System, name string) error {
 				visits: d.Visits, cpu: d.CPU.Std().Seconds(), async: d.Async.Std().Seconds(), wake: d.Wake.Std().Seconds(),
 				scv: scvOf(d.SCV), delay: d.Delay.Std().Seconds(), delaySCV: scvOf(d.DelaySCV), calls: d.Calls,
 			}
+			if err := m.addTable(sys, route, svc, d, demands); err != nil {
+				return fmt.Errorf("demands of %s: %w", name, err)
+			}
 		}
 	} else {
 		silent := expandRoute(sys, route, demands)
@@ -130,11 +139,13 @@ func (m *model) addRoute(sys *topology.System, name string) error {
 			slices.Sort(silent)
 			m.notes = append(m.notes, fmt.Sprintf("%s: nothing is known of the work of %s, counted as none", name, strings.Join(slices.Compact(silent), ", ")))
 		}
+		addTables(sys, route, demands)
 		if blocks := blocksOf(sys, demands); len(blocks) > 0 {
 			m.leaveOut(blocks...)
 			m.notes = append(m.notes, fmt.Sprintf("%s: %s are left out of the prediction; 'banyan simulate' knows them", name, strings.Join(blocks, ", ")))
 		}
 	}
+	m.keepTables(sys, route, demands)
 	if err := m.addCache(sys, route, demands); err != nil {
 		return err
 	}
@@ -217,13 +228,14 @@ func expandWork(sys *topology.System, name string, visits float64, into map[stri
 	return silent
 }
 
-// blocksOf names the caches, tables, queues, topics and functions that the services of a route use.
+// blocksOf names the caches, queues, topics and functions that the services of a route use, and the tables that are no stations.
 func blocksOf(sys *topology.System, visited map[string]demand) []string {
 	var blocks []string
 	for svc := range visited {
 		if f := sys.Services[svc]; f != nil {
 			for _, used := range f.Uses {
-				if sys.Services[used] == nil {
+				_, station := visited[used]
+				if station = station || isTable(used) && callsOf(f, used) <= 0; !station && sys.Services[used] == nil {
 					blocks = append(blocks, used)
 				}
 			}
@@ -271,6 +283,8 @@ func (m *model) addServices(sys *topology.System, o Options) {
 			if c, ok := o.CPU[name]; ok {
 				s.limit = c
 			}
+		} else if t := m.tables[name]; t != nil {
+			s.replicas, s.limit = t.nodes, float64(sys.Tables[strings.TrimPrefix(name, "tables.")].CPU)
 		}
 		m.services = append(m.services, s)
 	}

@@ -51,6 +51,15 @@ func Overlay(sys *topology.System, o Options, r Remedy) ([]byte, error) {
 			fmt.Fprintf(&b, "    limits: {cpu: %s}\n", topology.CPU(size.CPU))
 		}
 	}
+	tables := ""
+	for _, name := range sortedKeys(r.Services) {
+		if isTable(name) {
+			tables += fmt.Sprintf("  %s: {cpu: %s}\n", strings.TrimPrefix(name, "tables."), topology.CPU(r.Services[name].CPU))
+		}
+	}
+	if tables != "" {
+		b.WriteString("tables:\n" + tables)
+	}
 	return []byte(b.String()), nil
 }
 

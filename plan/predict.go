@@ -17,6 +17,8 @@ type Options struct {
 	Replicas map[string]int
 	// CPU overrides the CPU limit of one replica in cores (0: none), by service.
 	CPU map[string]float64
+	// Curves from live traffic, by cache of the file: what share of the lookups it would answer with other amounts of memory, in order of these.
+	Curves map[string][]CurvePoint
 }
 
 // Prediction is what a system is expected to do under a load.
@@ -36,10 +38,14 @@ type Prediction struct {
 	Machine    MachinePrediction   `json:"machine"`
 	// Claims say of each kind of figure by which method it was found and how far it is to be trusted.
 	Claims []Claim `json:"claims"`
+	// Queues are those that were simulated, by name; see Simulate.
+	Queues []QueuePrediction `json:"queues,omitempty"`
 	// Beyond names what the closed form leaves out, or knows too roughly at this load, and the simulator knows; see Simulate.
 	Beyond []string `json:"beyond,omitempty"`
 	// Caches of the file whose keys are known.
 	Caches []CachePrediction `json:"caches,omitempty"`
+	// Tables that the load asks; what their nodes use stands in Services too.
+	Tables []TablePrediction `json:"tables,omitempty"`
 	// Notes on what the prediction leaves out.
 	Notes []string `json:"notes,omitempty"`
 }
@@ -136,7 +142,7 @@ func (s *steady) throttled(x float64) (name string) {
 		if !st.limited(s.cores) || st.serving() == 0 {
 			continue
 		}
-		if used := s.cpuOf(i, x) / (st.limit * float64(st.serving())); used >= most {
+		if used := s.cpuOf(i, x) / (st.limit * st.alike()); used >= most {
 			name, most = st.name, used
 		}
 	}
@@ -168,6 +174,7 @@ func (s *steady) predict(load Load, notes []string) (*Prediction, error) {
 		p.Routes = append(p.Routes, r)
 	}
 	s.describeUse(p, x)
+	s.describeTables(p, x)
 	return p, nil
 }
 
@@ -229,6 +236,9 @@ func (s *steady) describeUse(p *Prediction, x float64) {
 		sp := ServicePrediction{Service: st.name, Replicas: st.replicas, Limit: st.limit, Rate: x * st.visits, CPU: s.cpuOf(i, x), Concurrency: st.places}
 		if st.limit > 0 {
 			sp.Utilisation = sp.CPU / (st.limit * float64(st.replicas))
+			if st.table != nil { // of its busiest node
+				sp.Utilisation = sp.CPU / (st.limit * st.spread)
+			}
 		} else {
 			sp.Utilisation = sp.CPU / s.cores
 		}

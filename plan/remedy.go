@@ -200,7 +200,11 @@ func (g *grower) fit(target float64, bill func() float64) (bool, error) {
 			room = roomWithoutSLO
 		}
 		need := (st.idle + x*(st.full+st.wake*g.asleep(st, idle))) / room
-		if need <= st.limit*float64(st.serving()) {
+		if need <= st.limit*st.alike() {
+			continue
+		}
+		if st.table != nil { // more nodes are another table: its nodes are enlarged
+			st.limit = hundredths(need / st.alike())
 			continue
 		}
 		// A larger limit costs no memory; but no replica uses more than the machine.

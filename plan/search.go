@@ -178,7 +178,7 @@ func (s *steady) mostUsed(x float64) (best float64, by string) {
 			if !st.limited(s.cores) {
 				cores += x * st.wake * s.asleep(st, idle)
 			}
-			if u := cores / (st.limit * float64(max(st.serving(), 1))); u > best {
+			if u := cores / (st.limit * max(st.alike(), 1)); u > best {
 				best, by = u, st.name
 			}
 		}
@@ -204,7 +204,7 @@ func (s *steady) users(x, think float64) (float64, error) {
 
 // alone is the mean time of a request that meets no other.
 func (s *steady) alone() float64 {
-	if s.layered {
+	if s.layered || len(s.tables) > 0 {
 		held, _ := s.cpuHeld()
 		if ok, err := s.solve(1e-9 * min(held, 1)); err == nil && ok {
 			return s.latency()

@@ -55,7 +55,7 @@ func (s *steady) fullAt(i int) float64 {
 	if st.limit <= 0 {
 		return math.Inf(1)
 	}
-	room := st.limit*float64(st.serving()) - st.idle
+	room := st.limit*st.alike() - st.idle
 	if room <= 0 {
 		return 0
 	}
@@ -156,11 +156,18 @@ func (s *steady) finish(x float64) (bool, error) {
 	idle := s.idle(x)
 	_, speed := wholeServers(s.cores)
 	s.loseToLimits(x)
+	if err := s.solveTables(x); err != nil {
+		return false, err
+	}
 	wait, turn := s.bursts(idle), s.inLine(idle)
 	for i := range s.routes {
 		r := &s.routes[i]
 		o, woken := odd{}, 0.0
+		var asked, askedVar float64 // what is waited for at tables
 		for _, c := range r.at {
+			mean, variance := s.tableWait(&c)
+			asked += c.demand.visits * mean
+			askedVar += c.demand.visits * variance
 			woken += c.demand.visits * s.woken(&c, idle)
 			if l := &s.lost[c.service]; l.chance > 0 {
 				o.add(c.demand.visits, l.mean, l.variance(), l.chance)
@@ -169,7 +176,7 @@ func (s *steady) finish(x float64) (bool, error) {
 		if math.IsInf(o.mean, 1) {
 			return false, nil
 		}
-		s.mean[i], s.variance[i], s.odd[i] = r.delay+o.mean, r.delayVar+o.variance, o
+		s.mean[i], s.variance[i], s.odd[i] = r.delay+asked+o.mean, r.delayVar+askedVar+o.variance, o
 		if r.cpu+woken <= 0 {
 			continue
 		}
@@ -209,7 +216,7 @@ func (s *steady) loseToLimits(x float64) {
 		if !st.limited(s.cores) || st.visits <= 0 || st.full+st.wake <= 0 {
 			continue
 		}
-		n := float64(max(st.serving(), 1))
+		n := max(st.alike(), 1)
 		k := lossKey{
 			full: st.full / st.visits, wake: st.wake * math.Round(s.asleep(st, idle)*oftenSteps) / oftenSteps / st.visits,
 			scv: st.square/st.visits/math.Pow(max(st.full/st.visits, 1e-300), 2) - 1, idle: st.idle / n, limit: st.limit, cores: s.cores,

@@ -119,8 +119,11 @@ func (s *steady) tangle(sys *topology.System) *tangle {
 		tr := tries{route: i, share: r.share}
 		for k, v := range r.tree {
 			in := route.Inbound
-			if k > 0 {
-				in = sys.Services[s.services[v.service].name].Inbound
+			switch svc := sys.Services[s.services[v.service].name]; {
+			case svc == nil: // a table, whose clients' retries are not known
+				in = topology.Inbound{}
+			case k > 0:
+				in = svc.Inbound
 			}
 			e := newEdge(v, in, repeatable)
 			retried = retried || e.attempts > 1
@@ -263,6 +266,9 @@ func (t *tangle) wait(x float64) {
 	idle := s.idle(x)
 	full := x >= s.machineFullAt() || !s.shareCores(x)
 	s.loseToLimits(x)
+	if err := s.solveTables(x); err != nil { // of figures that are no numbers
+		full = true
+	}
 	_, speed := wholeServers(s.cores)
 	stretch := (s.stretch + s.bursts(idle)) / speed
 	for i := range t.mix {
@@ -271,7 +277,8 @@ func (t *tangle) wait(x float64) {
 			e := &tr.edges[k]
 			c := &s.routes[tr.route].at[e.call]
 			d := c.demand
-			own := (d.cpu+s.woken(c, idle))*stretch + d.delay + s.lost[e.service].mean
+			asked, _ := s.tableWait(c)
+			own := (d.cpu+s.woken(c, idle))*stretch + d.delay + asked + s.lost[e.service].mean
 			if full {
 				own = math.Inf(1)
 			}

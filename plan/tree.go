@@ -36,12 +36,17 @@ func growTree(sys *topology.System, route *topology.Route, r *pass, index map[st
 	var walk func(name string)
 	walk = func(name string) {
 		svc, at := sys.Services[name], index[name]
-		if _, called := calls[at]; svc == nil || !called || seen[name] {
+		if _, called := calls[at]; svc == nil && !isTable(name) || !called || seen[name] {
+			return
+		}
+		if _, there := index[name]; !there {
 			return
 		}
 		seen[name] = true
-		for _, used := range svc.Uses {
-			walk(used)
+		if svc != nil {
+			for _, used := range svc.Uses {
+				walk(used)
+			}
 		}
 		order = append(order, name)
 	}
@@ -62,14 +67,15 @@ func growTree(sys *topology.System, route *topology.Route, r *pass, index map[st
 		return callsOf(sys.Services[name], used) * v.visits
 	}
 	weights := map[string]float64{}
-	for _, name := range order {
+	callers := slices.DeleteFunc(slices.Clone(order), isTable)
+	for _, name := range callers {
 		for _, used := range sys.Services[name].Uses {
 			if _, ok := position[used]; ok {
 				weights[used] += weight(name, used)
 			}
 		}
 	}
-	for _, name := range order {
+	for _, name := range callers {
 		from, svc := &tree[position[name]], sys.Services[name]
 		for _, used := range svc.Uses {
 			at, ok := position[used]

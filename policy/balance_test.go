@@ -183,6 +183,27 @@ func TestPlaceIsGivenBackWhenTheBreakerRefuses(t *testing.T) {
 	}
 }
 
+func TestUtilization(t *testing.T) {
+	p := newPool(t, topology.RoundRobin, nil, 2)
+	want := func(what string, bound *Adaptive, waiting int, want float64) {
+		t.Helper()
+		if got := p.Utilization(bound, waiting); got != want {
+			t.Errorf("%s: %v, want %v", what, got, want)
+		}
+	}
+	want("nothing says what one of them can hold", nil, 5, UnknownUtilization)
+	p.Members()[0].Limit, p.Members()[1].Limit = 4, 6
+	want("nobody is there", nil, 0, 0.1)
+	pick(t, p, new(Request), 0)
+	pick(t, p, new(Request), 0)
+	want("two are, and two wait", nil, 2, 0.5)
+	bound := NewAdaptive(topology.Adaptive{Initial: 5, Min: 2, Max: 9, Tolerance: 1.5})
+	bound.Acquire()
+	want("an adaptive bound", bound, 100, 0.4)
+	p.Set(nil)
+	want("there are none", nil, 0, UnknownUtilization)
+}
+
 // Under concurrency, limits hold and every place comes back.
 func TestPoolConcurrently(t *testing.T) {
 	for _, balance := range topology.Balances() {

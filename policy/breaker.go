@@ -49,7 +49,8 @@ type Breaker struct {
 	// From the lowest bit: 48 bits value, 6 bits level, 8 bits generation, 2 bits state. The value is the number of
 	// failures in a row (closed), the end of the pause (open) or the start of the probe (half-open), the latter in
 	// microseconds. The level counts how often the pause was doubled. The generation grows with each change of state.
-	word atomic.Uint64
+	word   atomic.Uint64
+	opened atomic.Int64
 }
 
 // NewBreaker returns a closed breaker, nil if cfg turns breaking off.
@@ -89,6 +90,9 @@ func (w breakerWord) pack() uint64 {
 func micros(t time.Duration) uint64 {
 	return uint64(max(t, 0)/time.Microsecond) + min(uint64(max(t, 0)%time.Microsecond), 1)
 }
+
+// Opened returns how often it has opened, probes that failed among them.
+func (b *Breaker) Opened() int64 { return b.opened.Load() }
 
 // State returns the state. A pause whose time is up reads as open until a probe passes.
 func (b *Breaker) State() BreakerState { return unpack(b.word.Load()).state }
@@ -164,6 +168,9 @@ func (b *Breaker) Report(now time.Duration, t Ticket, o Outcome) (due bool) {
 			return false // of a call from before the last change
 		}
 		if word := w.pack(); word == old || b.word.CompareAndSwap(old, word) {
+			if t != 0 && o == Failure {
+				b.opened.Add(1)
+			}
 			return due
 		}
 	}
@@ -179,6 +186,7 @@ func (b *Breaker) Trip(now time.Duration) {
 		}
 		w = breakerWord{state: BreakerOpen, generation: w.generation + 1, value: micros(now + b.open)}
 		if b.word.CompareAndSwap(old, w.pack()) {
+			b.opened.Add(1)
 			return
 		}
 	}

@@ -16,7 +16,8 @@
 //   - Adaptive bounds the requests in flight to a service by their latency (adaptive.go)
 //   - Health turns check results into up and down (health.go)
 //   - Scaler decides how many replicas a service has, as Kubernetes does (scale.go); KnativeScaler, TrackingScaler and
-//     StepScaler as others do (scale_kpa.go, scale_tracking.go); PredictiveScaler ahead of the traffic (scale_predict.go)
+//     StepScaler as others do (scale_kpa.go, scale_tracking.go); PredictiveScaler ahead of the traffic (scale_predict.go);
+//     InsuredScaler by whichever of two pays (scale_insured.go); ServiceScaler by what a file says (scale_service.go)
 //   - Restart spaces out the restarts of a program that keeps exiting (restart.go)
 //
 // What it promises: instants are a time.Duration since an origin of the caller's choosing and never go back by more

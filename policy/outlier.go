@@ -30,6 +30,7 @@ type record struct {
 	logs                atomic.Int64 // sum of the logarithms of the successes' latencies, by logUnit
 	until               atomic.Int64 // instant until which it is ejected; 0: it is not
 	times               int          // ejections that were not taken back; guarded by the mutex of outliers
+	ejections           atomic.Int64 // all that ever were
 }
 
 // logUnit makes a whole number of a logarithm; seven digits are kept.
@@ -105,6 +106,7 @@ func (o *outliers) judge(members []*Member, now time.Duration) {
 		case p.requested && (p.success < worst || p.latency > slowest) && out < most:
 			out++
 			r.times++
+			r.ejections.Add(1)
 			pause := min(time.Duration(r.times)*o.cfg.Eject.Std(), max(o.cfg.MaxEject.Std(), o.cfg.Eject.Std()))
 			r.until.Store(int64(now + pause))
 		case r.times > 0:
@@ -153,6 +155,9 @@ func (p *Pool) SetOutliers(cfg *topology.Outliers) {
 
 // Ejected reports whether the member is left alone at an instant because it is worse than its peers.
 func (m *Member) Ejected(now time.Duration) bool { return m.record.ejected(now) }
+
+// Ejections returns how often the member was left alone because it was worse than its peers.
+func (m *Member) Ejections() int64 { return m.record.ejections.Load() }
 
 // pardon reports whether so few members are left, breakers and ejections taken together, that ejections are ignored:
 // better to use a bad one than to overload the rest.

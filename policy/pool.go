@@ -128,6 +128,26 @@ func (p *Pool) Set(members []*Member) {
 // Members returns the backends that may be picked; the slice must not be changed.
 func (p *Pool) Members() []*Member { return p.view.Load().members }
 
+// Utilization is how much of what the backends of a pool can hold would be in use with one request more, from 0 up: by the adaptive
+// bound where there is one, otherwise by their own limits, those who wait included. UnknownUtilization where nothing says what they can hold.
+func (p *Pool) Utilization(bound *Adaptive, waiting int) float64 {
+	if bound != nil {
+		return float64(bound.InFlight()+1) / float64(max(bound.Limit(), 1))
+	}
+	var inFlight, limit int64
+	for _, m := range p.Members() {
+		if m.Limit == 0 {
+			return UnknownUtilization
+		}
+		limit += m.Limit
+		inFlight += m.InFlight()
+	}
+	if limit == 0 {
+		return UnknownUtilization
+	}
+	return float64(inFlight+int64(waiting)+1) / float64(limit)
+}
+
 // Has reports whether a backend of the given key may be picked, load and breakers aside.
 func (p *Pool) Has(key uint64) bool { return p.view.Load().find(key) >= 0 }
 

@@ -17,6 +17,15 @@ func Idempotent(method string) bool {
 	return false
 }
 
+// Safe reports whether a request of the method asks for nothing to be changed (RFC 9110, 9.2.1).
+func Safe(method string) bool {
+	switch method {
+	case "GET", "HEAD", "OPTIONS", "TRACE":
+		return true
+	}
+	return false
+}
+
 // Try is a try that failed.
 type Try struct {
 	// Idempotent says that the request's method is (RFC 9110, 9.2.2).
@@ -54,7 +63,11 @@ const (
 	Late
 	// OverBudget: too many requests are being retried already.
 	OverBudget
+	verdicts
 )
+
+// Verdicts is how many verdicts there are, from Repeat on.
+const Verdicts = int(verdicts)
 
 // String returns the verdict in words.
 func (v Verdict) String() string {

@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"github.com/banyanhq/banyan/topology"
 )
 
 // The worked examples of Knative's documentation and of its autoscaler's tests: a target of 10 with all of it used.
@@ -151,13 +153,14 @@ func TestPredictiveScaler(t *testing.T) {
 		name string
 		u    Usage
 		o    Outlook
-		head float64
+		aim  float64
 		want int
 		why  ScaleReason
 	}{
 		{"the forecast asks for more", Usage{Replicas: 5, Requests: 500}, Outlook{Until: 900, Beyond: 900}, 0, 9, ScaleForecast},
-		{"with headroom", Usage{Replicas: 5, Requests: 500}, Outlook{Until: 900, Beyond: 900}, 0.5, 11, ScaleForecast},
-		{"with headroom on what is measured", Usage{Replicas: 5, Requests: 1600}, Outlook{}, 1, 18, ScaleRequests},
+		{"with headroom, at 5 as usual of a quarter", Usage{Replicas: 5, Requests: 500}, Outlook{Until: 500, Beyond: 500}, 0.8, 7, ScaleForecast},
+		{"which grows with the square root", Usage{Replicas: 5, Requests: 400}, Outlook{Until: 1600, Beyond: 1600}, 0.8, 18, ScaleForecast},
+		{"with headroom on what is measured", Usage{Replicas: 5, Requests: 1600}, Outlook{}, 0.8, 18, ScaleRequests},
 		{"what is measured beats the forecast", Usage{Replicas: 5, Requests: 1200}, Outlook{Until: 300, Beyond: 300}, 0, 12, ScaleRequests},
 		{"without a forecast", Usage{Replicas: 5, Requests: 700}, Outlook{}, 0, 7, ScaleRequests},
 		{"fewer, since all allow it", Usage{Replicas: 9, Requests: 300}, Outlook{Until: 400, Beyond: 400}, 0, 4, ScaleForecast},
@@ -165,7 +168,7 @@ func TestPredictiveScaler(t *testing.T) {
 		{"nonsense is no load", Usage{Replicas: 2, Requests: math.NaN()}, Outlook{Until: math.Inf(1), Beyond: math.NaN()}, 0, 1, ScaleMin},
 		{"bounded", Usage{Replicas: 9, Requests: 1e12}, Outlook{Until: 1e15}, 0, 20, ScaleMax},
 	} {
-		s := NewPredictiveScaler(PredictiveConfig{Need: need, Headroom: c.head, Min: 1, Max: 20})
+		s := NewPredictiveScaler(PredictiveConfig{Need: need, Utilization: c.aim, Min: 1, Max: 20})
 		if n, why := s.Decide(0, c.u, c.o); n != c.want || why != c.why {
 			t.Errorf("%s: %d (%v), want %d (%v)", c.name, n, why, c.want, c.why)
 		}
@@ -194,8 +197,10 @@ func TestScalersStayWithinTheirBounds(t *testing.T) {
 		knative := NewKnativeScaler(KnativeConfig{Target: 10, Min: least, Max: most})
 		tracking := NewTrackingScaler(TrackingConfig{Target: 10, Min: least, Max: most})
 		steps := NewStepScaler(StepConfig{Target: 10, Min: least, Max: most})
-		predictive := NewPredictiveScaler(PredictiveConfig{Need: func(r float64) int { return int(math.Min(r/10, 1e9)) }, Headroom: 0.2, Min: least, Max: most})
-		var n [4]int
+		predictive := NewPredictiveScaler(PredictiveConfig{Need: func(r float64) int { return int(math.Min(r/10, 1e9)) }, Utilization: 0.8, Min: least, Max: most})
+		insured := NewInsuredScaler(InsuredConfig{Predictive: PredictiveConfig{Need: func(r float64) int { return int(math.Min(r/10, 1e9)) }, Utilization: 0.8, Min: least, Max: most},
+			Reactive: NewScaler(topology.Scale{Target: topology.ScaleTarget{Requests: 8}}, least, most).Decide})
+		var n [5]int
 		for tick := range 400 {
 			now := time.Duration(tick) * 15 * time.Second
 			value := func() float64 {
@@ -216,6 +221,8 @@ func TestScalersStayWithinTheirBounds(t *testing.T) {
 					n[i], _ = steps.Decide(now, u)
 				case 3:
 					n[i], _ = predictive.Decide(now, u, Outlook{Until: value(), Beyond: value()})
+				case 4:
+					n[i] = insured.Decide(Moment{Now: now, Usage: u, Load: value(), Outlook: Outlook{Until: value(), Beyond: value()}, Start: time.Minute, Least: rng.IntN(60) - 50}).Replicas
 				}
 				if n[i] < least || n[i] > most {
 					t.Fatalf("seed %d, scaler %d: %d replicas, outside of %d to %d", seed, i, n[i], least, most)

@@ -65,6 +65,7 @@ func TestGeneralReducesToExponential(t *testing.T) {
 
 // Constant service by three ways: Spitzer's sums, Pollaczek and Khinchine's mean, and the tail's integral.
 func TestConstantService(t *testing.T) {
+	heavy(t)
 	for _, rho := range []float64{0.1, 0.5, 0.8, 0.95, 0.995} {
 		one, err := MD1(rho, 1)
 		if err != nil {
@@ -104,6 +105,7 @@ func TestConstantService(t *testing.T) {
 
 // Tails, GI/M/c and what follows from a law, held against simulation.
 func TestLawsAgainstSimulation(t *testing.T) {
+	heavy(t)
 	rng := rand.New(rand.NewPCG(3, 4))
 	for _, x := range []struct {
 		law  string
@@ -549,6 +551,7 @@ func TestNearestNames(t *testing.T) {
 
 // Numbers of any size give an answer or an error, and nothing that is not a number.
 func TestExtremeStations(t *testing.T) {
+	heavy(t)
 	for _, k := range stationKinds() {
 		for _, rate := range []float64{1e-90, 1e-9, 1, 1e9, 1e90} {
 			for _, rho := range []float64{1e-12, 0.5, 0.999999, 1, 40} {

@@ -179,6 +179,7 @@ func seidmann(n *Network) *Network {
 }
 
 func TestApproximationsAgainstExact(t *testing.T) {
+	heavy(t)
 	for _, c := range []struct {
 		name         string
 		servers, pop int

@@ -117,6 +117,7 @@ func layerErrors(t testing.TB, from, to int) []float64 {
 
 // The bounds are what a respected solver publishes on its own set: 8.1 % on average and 19 % at worst.
 func TestLayersAgainstMarkov(t *testing.T) {
+	heavy(t)
 	errs := layerErrors(t, 0, 30)
 	if len(errs) < 35 {
 		t.Errorf("only %d throughputs could be solved exactly", len(errs))

@@ -177,6 +177,7 @@ func twoLayers(users, threads, hosts int, think, demand, calls, first, second fl
 }
 
 func TestLQNAgainstIndependentSimulation(t *testing.T) {
+	heavy(t)
 	for _, c := range []struct {
 		users, threads, hosts               int
 		think, demand, calls, first, second float64

@@ -79,7 +79,7 @@ func MG1PS(lambda, mean, scv float64) (*Single, error) {
 // psVariance is the variance of the time in a processor-sharing station whose
 // mean time is mean/(1-r). For one server r is the utilisation.
 func psVariance(mean, scv, r float64) float64 {
-	if r <= 0 {
+	if r <= 0 || mean <= 0 {
 		return scv * mean * mean
 	}
 	r = math.Min(r, 1-1e-12)

@@ -61,6 +61,7 @@ func gammaDraw(rng *rand.Rand, mean, scv float64) func() float64 {
 }
 
 func TestStationsAgainstSimulation(t *testing.T) {
+	heavy(t)
 	rng := rand.New(rand.NewPCG(9, 9))
 	for _, c := range []struct {
 		servers  int
@@ -186,6 +187,7 @@ func closedResponses(rng *rand.Rand, n *Network, count int) []float64 {
 }
 
 func TestClosedPercentilesAgainstSimulation(t *testing.T) {
+	heavy(t)
 	rng := rand.New(rand.NewPCG(4, 2))
 	for _, pop := range []int{5, 15, 30, 60} {
 		n := &Network{Stations: []Station{{Discipline: FCFS, Servers: 2}, {Discipline: FCFS}, {Discipline: FCFS}},

@@ -70,6 +70,13 @@ func (c *Conn) Shutdown() {
 	}
 }
 
+// Reset has the socket reset the connection when it is closed, so that the peer knows that something is missing.
+func (c *Conn) Reset() {
+	if c.loop != nil {
+		_ = unix.SetsockoptLinger(int(c.fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}) // or it ends in the usual way
+	}
+}
+
 // Detach takes the socket out of the loop and returns it; it is the caller's from here on. -1: it was closed.
 func (c *Conn) Detach() int {
 	l := c.loop

@@ -48,12 +48,13 @@ func (l *Loop) Listen(ln *net.TCPListener, a Acceptor) (*Listener, error) {
 		return nil, fmt.Errorf("sharing a listener: %w", err)
 	}
 	if err := out.add(l); err != nil {
+		_ = unix.Close(out.fd)
 		return nil, err
 	}
 	return out, nil
 }
 
-// add registers the socket level-triggered, waking one of the loops that share it.
+// add registers the socket level-triggered, waking one of the loops that share it. Where that fails the socket stays.
 func (ln *Listener) add(l *Loop) error {
 	var index uint32
 	if n := len(l.free); n > 0 {
@@ -67,7 +68,6 @@ func (ln *Listener) add(l *Loop) error {
 	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLEXCLUSIVE, Fd: int32(index), Pad: int32(e.gen)}
 	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, ln.fd, &ev); err != nil {
 		l.free = append(l.free, index)
-		_ = unix.Close(ln.fd)
 		return fmt.Errorf("watching a listener: %w", err)
 	}
 	e.conn = &ln.conn
@@ -96,8 +96,7 @@ func (ln *Listener) Ready(*Conn) {
 			ln.acceptor.Failed(err)
 			l := ln.conn.loop
 			if fd := ln.conn.Detach(); fd >= 0 {
-				l.Set(&ln.retry, acceptPause)
-				ln.paused = l
+				ln.pause(l)
 			}
 			return
 		}
@@ -109,9 +108,15 @@ func (ln *Listener) Expired(*Timer) {
 	l := ln.paused
 	ln.paused = nil
 	if err := ln.add(l); err != nil {
-		ln.fd = -1
 		ln.acceptor.Failed(err)
+		ln.pause(l)
 	}
+}
+
+// pause has the listener, which is not in the loop, come back to it after a while.
+func (ln *Listener) pause(l *Loop) {
+	l.Set(&ln.retry, acceptPause)
+	ln.paused = l
 }
 
 // Close accepts nothing more.

@@ -26,3 +26,17 @@ func TestClaim(t *testing.T) {
 		t.Errorf("%d processors before, %d afterwards", before, after)
 	}
 }
+
+// Spare processors are no reason for more loops either.
+func TestSpare(t *testing.T) {
+	before, loops := runtime.GOMAXPROCS(0), Processors()
+	release := Spare(2)
+	if runtime.GOMAXPROCS(0) != before+2 || Processors() != loops {
+		t.Errorf("%d processors and %d loops, %d and %d before", runtime.GOMAXPROCS(0), Processors(), before, loops)
+	}
+	release()
+	release()
+	if runtime.GOMAXPROCS(0) != before {
+		t.Errorf("%d processors before, %d afterwards", before, runtime.GOMAXPROCS(0))
+	}
+}

@@ -22,6 +22,9 @@ type Expirer interface{ Expired(t *Timer) }
 // Active reports whether the timer is set.
 func (t *Timer) Active() bool { return t.next != nil }
 
+// Due returns the instant that the timer is set to.
+func (t *Timer) Due() time.Duration { return time.Duration(t.at) * tick }
+
 const (
 	tick       = time.Millisecond
 	slotBits   = 6

@@ -36,6 +36,11 @@ type blockModel struct {
 	keys        uint64       // that are asked for; 0: not known
 	zipf        *stats.Zipf  // nil: all alike
 
+	// table
+	follow     distribution // CPU of a write at the nodes that did not take it
+	writeDelay distribution
+	eventual   float64 // share of reads that any node answers
+
 	// cache
 	capacity int32 // entries
 	ttl      int64
@@ -51,6 +56,8 @@ type blockModel struct {
 	writes    float64 // share; negative: by the request's method
 	failover  int64
 	groups    []int32 // of a queue or topic
+	queue     *topology.Queue
+	dead      int32 // block that a queue's dead messages are moved to; none: they stay
 
 	// function
 	places int // invocations that an instance handles at once
@@ -64,8 +71,11 @@ type blockModel struct {
 // blockCount is what has happened at a block since the start of the run.
 type blockCount struct {
 	Operations, Writes, Hits, Misses        int64
+	ReadsDone, WritesDone                   int64 // of a table
+	readTook, writeTook                     int64 // nanoseconds, of those
 	Syncs, Unavailable                      int64
 	Published, Delivered, Redelivered, Dead int64
+	Refused, Expired                        int64   // messages that a queue had no room for, and that nobody took in time
 	Done                                    int64   // messages and events that were handled
 	ColdStarts                              int64   // instances that were started
 	sojourn                                 int64   // nanoseconds from being published to being handled, of those
@@ -77,6 +87,10 @@ type blockCount struct {
 func (c blockCount) since(b blockCount) blockCount {
 	c.Operations -= b.Operations
 	c.Writes -= b.Writes
+	c.ReadsDone -= b.ReadsDone
+	c.WritesDone -= b.WritesDone
+	c.readTook -= b.readTook
+	c.writeTook -= b.writeTook
 	c.Hits -= b.Hits
 	c.Misses -= b.Misses
 	c.Syncs -= b.Syncs
@@ -85,6 +99,8 @@ func (c blockCount) since(b blockCount) blockCount {
 	c.Delivered -= b.Delivered
 	c.Redelivered -= b.Redelivered
 	c.Dead -= b.Dead
+	c.Refused -= b.Refused
+	c.Expired -= b.Expired
 	c.Done -= b.Done
 	c.ColdStarts -= b.ColdStarts
 	c.sojourn -= b.sojourn
@@ -98,6 +114,7 @@ type block struct {
 	count blockCount
 	cache keyCache // nil: its keys are not known
 	logs  []log    // by node
+	line  *backlog // of a queue
 	draws *stream
 }
 
@@ -113,6 +130,9 @@ func (s *sim) newBlock(m *blockModel) block {
 	}
 	if m.kind == blockTable || m.kind == blockQueue || m.kind == blockTopic {
 		b.logs = make([]log, max(m.nodes, 1))
+	}
+	if m.kind == blockQueue {
+		b.line = newLine(m.queue, s.stream("jitter of "+m.name))
 	}
 	return b
 }
@@ -134,7 +154,8 @@ const (
 	opAuto op = iota // what the request's method says
 	opRead
 	opWrite
-	opFill // store in a cache what it did not have
+	opFill    // store in a cache what it did not have
+	opReadAny // of a table, by whichever node
 )
 
 // enterBlock sends a call to the node of a block that answers it.
@@ -144,7 +165,7 @@ func (s *sim) enterBlock(i int32, e *edge) {
 	b.count.Operations++
 	switch b.kind {
 	case blockTable:
-		s.enterTable(i, b)
+		s.enterTable(i, b, e)
 		return
 	case blockFunction:
 		s.invoke(i, b)
@@ -188,7 +209,11 @@ func (s *sim) blockDelay(v int32) {
 	at := s.visits.at(v)
 	b := &s.blocks[s.m.nodes[at.node].block]
 	r := &s.replicas[at.replica]
-	wait := nanoseconds(b.delay.sample(s.services[at.service].delays) * r.slow)
+	delay := &b.delay
+	if b.kind == blockTable && at.op == opWrite {
+		delay = &b.writeDelay
+	}
+	wait := nanoseconds(delay.sample(s.services[at.service].delays) * r.slow)
 	switch b.kind {
 	case blockTable:
 		wait += s.tableDelay(b, at)
@@ -198,16 +223,30 @@ func (s *sim) blockDelay(v int32) {
 	s.schedule(s.now+wait, evDelay, v, at.stamp)
 }
 
-// blockDone carries out an operation, once it is about to be answered.
-func (s *sim) blockDone(v int32) {
+// blockDone carries out an operation, once it is about to be answered, and reports whether that was possible.
+func (s *sim) blockDone(v int32) bool {
 	at := s.visits.at(v)
 	i := s.m.nodes[at.node].block
 	switch s.blocks[i].kind {
 	case blockCache:
 		s.cacheDone(&s.blocks[i], at)
+	case blockTable:
+		s.blocks[i].count.took(at.op == opWrite, s.now-at.started)
 	case blockQueue, blockTopic:
-		s.publish(i, at)
+		return s.publish(i, at)
 	}
+	return true
+}
+
+// took counts an operation on a table and its time.
+func (c *blockCount) took(write bool, time int64) {
+	if write {
+		c.WritesDone++
+		c.writeTook += time
+		return
+	}
+	c.ReadsDone++
+	c.readTook += time
 }
 
 // log is the log of a node on its disk: what is written while it is being forced waits for the next time (group commit).
@@ -242,7 +281,7 @@ func (c *compiler) block(use string) (int32, error) {
 		return i, nil
 	}
 	kind, name := topology.ServiceOf(use)
-	b := blockModel{kind: blockKinds[kind], name: use, nodes: 1, writes: -1}
+	b := blockModel{kind: blockKinds[kind], name: use, nodes: 1, writes: -1, dead: none}
 	var err error
 	station := serviceModel{name: use, replicas: 1, min: 1, max: 1, start: c.m.o.Start, drain: 10 * time.Second}
 	station.restart = topology.Restart{Min: topology.Duration(100 * time.Millisecond), Max: topology.Duration(30 * time.Second), Reset: topology.Duration(30 * time.Second)}
@@ -252,8 +291,10 @@ func (c *compiler) block(use string) (int32, error) {
 	case blockTable:
 		err = c.table(&b, c.sys.Tables[name])
 		station.replicas = b.nodes
+		station.limit = float64(c.sys.Tables[name].CPU)
 	case blockQueue:
 		q := c.sys.Queues[name]
+		b.queue = q
 		err = c.store(&b, q.Publish, q.Fsync)
 	case blockTopic:
 		t := c.sys.Topics[name]
@@ -293,12 +334,17 @@ func (c *compiler) block(use string) (int32, error) {
 
 // blockCall is a call of a service to a block.
 func (c *compiler) blockCall(from int32, use string, mean float64) (nodeCall, error) {
+	return c.blockCallOf(from, use, mean, -1)
+}
+
+// blockCallOf is one of which a share writes; negative: as the block says.
+func (c *compiler) blockCallOf(from int32, use string, mean, writes float64) (nodeCall, error) {
 	i, err := c.block(use)
 	if err != nil {
 		return nodeCall{}, err
 	}
 	b := &c.m.blocks[i]
-	e := edgeModel{from: from, to: b.service, lane: none, timeout: none, tryTimeout: none, aim: none, block: i, link: none}
+	e := edgeModel{from: from, to: b.service, lane: none, timeout: none, tryTimeout: none, aim: none, block: i, link: none, writes: writes}
 	if b.kind == blockFunction {
 		if e.timeout, err = c.timeout(c.sys.Functions[use[len("functions."):]].Timeout.Std()); err != nil {
 			return nodeCall{}, err

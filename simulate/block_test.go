@@ -2,6 +2,7 @@ package simulate
 
 import (
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,6 +54,16 @@ func TestCacheHitsAsCheSays(t *testing.T) {
 		within(t, "hit ratio", r.block(t, "caches.pages").HitRatio.Value, want, 0.02)
 		lookups, reads := r.All.Throughput.Value, r.block(t, "tables.pages").Rate.Value
 		within(t, "reads of the table", reads, lookups*(1-want), 0.03)
+	}
+}
+
+// That the nodes of a cache are counted as one is said.
+func TestNodesOfACacheAreCountedAsOne(t *testing.T) {
+	sys := withBlocks(10, "caches.pages")
+	sys.Caches = map[string]*topology.Cache{"pages": {Keys: 10, Nodes: 6, Replicas: 1, Lookup: free}}
+	r := simulate(t, sys, Options{Seed: 1, Warmup: -1, Replications: 2, Duration: time.Second})
+	if notes := strings.Join(r.Notes, "\n"); !strings.Contains(notes, "caches.pages: its 6 nodes are counted as one") {
+		t.Errorf("it is not said: %s", notes)
 	}
 }
 
@@ -253,4 +264,89 @@ func TestHotShardsShow(t *testing.T) {
 	if even, hot := share(0), share(10_000); even > 0.28 || hot < 0.35 {
 		t.Errorf("the busiest of four nodes has %.3f of the work where keys are alike, %.3f where they are skewed", even, hot)
 	}
+}
+
+// Leaders says what a simulation plays: how reads fall to the nodes, with hot keys and without.
+func TestLeadersAreAsPlayed(t *testing.T) {
+	for _, c := range []struct {
+		keys, shards, nodes int
+		skew                float64
+	}{{0, 4, 3, 0}, {5000, 4, 4, 1.2}, {500, 7, 3, 0.8}, {100, 1, 3, 1}} {
+		sys := withBlocks(1000, "tables.orders")
+		sys.Tables = map[string]*topology.Table{"orders": {Replicas: c.nodes, Shards: c.shards, Keys: c.keys, Skew: &c.skew, Writes: ptr(topology.Percent(0)),
+			Read: &topology.Cost{CPU: ms(0.1), SCV: ptr(0.0)}, Engine: "embedded"}}
+		sys.Workload.Duration = topology.Duration(20 * time.Second)
+		m, err := New(sys, Options{Seed: 10, Warmup: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := newSim(m, m.load, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var used []float64
+		sum := 0.0
+		for _, r := range s.services[m.blocks[0].service].replicas {
+			used = append(used, s.cpu.procs[r].used)
+			sum += s.cpu.procs[r].used
+		}
+		led, hottest := Leaders(c.keys, c.skew, c.shards, c.nodes)
+		for i := range led {
+			if math.Abs(led[i]-used[i]/sum) > 0.02 {
+				t.Errorf("%+v: node %d leads %.3f of the reads, and had %.3f", c, i, led[i], used[i]/sum)
+			}
+		}
+		if hottest < 1/float64(c.shards)-1e-9 || hottest > 1+1e-9 {
+			t.Errorf("%+v: the hottest shard has %v", c, hottest)
+		}
+	}
+	// Keys beyond those that are looked at one by one are spread evenly.
+	led, _ := Leaders(1_000_000_000, 0.5, 4, 4)
+	sum := 0.0
+	for _, v := range led {
+		if sum += v; math.Abs(v-0.25) > 0.01 {
+			t.Errorf("of many keys asked for nearly alike a node leads %v", v)
+		}
+	}
+	within(t, "all together", sum, 1, 1e-9)
+}
+
+// Demands that name a table ask it, as often and with as many writes as they say.
+func TestDemandsAskTables(t *testing.T) {
+	sys := withBlocks(200, "tables.orders")
+	sys.Tables = map[string]*topology.Table{"orders": {Read: free, Write: free, Engine: "embedded"}}
+	sys.Demands = map[string]map[string]*topology.Demand{sys.Routes[0].Name: {
+		"web": {Visits: 1, CPU: ms(0.1)}, "tables.orders": {Visits: 2.5, Writes: ptr(topology.Percent(0.2))},
+	}}
+	r := simulate(t, sys, Options{Seed: 11, Warmup: -1, Replications: 2, Duration: 30 * time.Second})
+	b := r.block(t, "tables.orders")
+	within(t, "operations", b.Rate.Value, 500, 0.03)
+	within(t, "share of writes", b.Writes.Value, 0.2, 0.05)
+	for _, n := range r.Notes {
+		if strings.Contains(n, "where demands are given") {
+			t.Errorf("it is said that the table is part of the demands: %s", n)
+		}
+	}
+	sys.Demands[sys.Routes[0].Name]["tables.nothing"] = &topology.Demand{Visits: 1}
+	if _, err := New(sys, Options{}); err == nil || !strings.Contains(err.Error(), `table "nothing"`) {
+		t.Errorf("a table that does not exist: %v", err)
+	}
+}
+
+// Reads that any node answers wait for no majority; the others, and writes, do.
+func TestEventualReadsWaitForNobody(t *testing.T) {
+	read := func(eventual topology.Percent) time.Duration {
+		sys := withBlocks(100, "tables.orders")
+		sys.Tables = map[string]*topology.Table{"orders": {Replicas: 3, RoundTrip: ms(10), EventualReads: eventual, Read: free, Write: free, Engine: "embedded"}}
+		sys.Routes[0].Method = "GET"
+		return simulate(t, sys, Options{Seed: 12, Warmup: -1, Replications: 2, Duration: 20 * time.Second}).block(t, "tables.orders").Read.Value
+	}
+	strong, half, all := read(0), read(0.5), read(1)
+	if all != 0 || strong < 5*time.Millisecond {
+		t.Errorf("a read takes %v by any node and %v by the leader", all, strong)
+	}
+	within(t, "half of them", half.Seconds(), strong.Seconds()/2, 0.05)
 }

@@ -16,6 +16,9 @@ type BlockResult struct {
 	HitRatio Estimate `json:"hit_ratio,omitzero"`
 	// Writes is the share of a table's operations that wrote.
 	Writes Estimate `json:"writes,omitzero"`
+	// Read and Write are how long a table's operations of either kind took on average.
+	Read  Span `json:"read,omitzero"`
+	Write Span `json:"write,omitzero"`
 	// Syncs is how often a log was forced to the disk a second.
 	Syncs Estimate `json:"syncs,omitzero"`
 	// Backlog is the mean number of messages that waited, Handled the mean time from a message's being published to its
@@ -30,15 +33,20 @@ type BlockResult struct {
 	Published   int64 `json:"published,omitempty"`
 	Delivered   int64 `json:"delivered,omitempty"`
 	Redelivered int64 `json:"redelivered,omitempty"`
-	Dead        int64 `json:"dead,omitempty"` // messages that were given up
+	Dead        int64 `json:"dead,omitempty"`    // messages that were given up
+	Refused     int64 `json:"refused,omitempty"` // messages that the queue had no room for
+	Expired     int64 `json:"expired,omitempty"` // messages that nobody took in their time to live
 	Done        int64 `json:"done,omitempty"`
 	ColdStarts  int64 `json:"cold_starts,omitempty"`
+
+	// Outlook of a queue in the first replication: where it would be going after the end, if all stayed as in the last minute.
+	Outlook string `json:"outlook,omitempty"`
 
 	kind    blockKind
 	service int32
 }
 
-type blockSamples struct{ rate, hits, writes, syncs, backlog, handled sample }
+type blockSamples struct{ rate, hits, writes, read, write, syncs, backlog, handled sample }
 
 func (r *Result) newBlocks(m *Model) {
 	for i := range m.blocks {
@@ -55,6 +63,8 @@ func (r *BlockResult) count(c *blockCount) {
 	r.Delivered += c.Delivered
 	r.Redelivered += c.Redelivered
 	r.Dead += c.Dead
+	r.Refused += c.Refused
+	r.Expired += c.Expired
 	r.Done += c.Done
 	r.ColdStarts += c.ColdStarts
 }
@@ -69,6 +79,12 @@ func (s *blockSamples) add(c *blockCount, seconds float64) {
 	if c.Operations > 0 {
 		s.writes.add(float64(c.Writes) / float64(c.Operations))
 	}
+	if c.ReadsDone > 0 {
+		s.read.add(float64(c.readTook) / float64(c.ReadsDone))
+	}
+	if c.WritesDone > 0 {
+		s.write.add(float64(c.writeTook) / float64(c.WritesDone))
+	}
 	if c.Done > 0 {
 		s.handled.add(float64(c.sojourn) / float64(c.Done))
 	}
@@ -81,6 +97,7 @@ func (r *BlockResult) complete(s *blockSamples) {
 		r.HitRatio = estimate(&s.hits, 1)
 	case blockTable:
 		r.Writes, r.Syncs = estimate(&s.writes, 1), estimate(&s.syncs, 1)
+		r.Read, r.Write = span(&s.read), span(&s.write)
 	case blockQueue, blockTopic:
 		r.Syncs, r.Backlog, r.Handled = estimate(&s.syncs, 1), estimate(&s.backlog, 1), span(&s.handled)
 	}
@@ -109,6 +126,12 @@ func (r *BlockResult) words() (words []string) {
 		add("%s hits", percent(r.HitRatio))
 	case blockTable:
 		add("%s writes", percent(r.Writes))
+		if r.Read.Value > 0 {
+			add("a read takes %s", r.Read)
+		}
+		if r.Write.Value > 0 {
+			add("a write takes %s", r.Write)
+		}
 		add("%.1f fsyncs/s", r.Syncs.Value)
 	case blockQueue, blockTopic:
 		add("%s waiting", plusMinus(r.Backlog.Value, r.Backlog.HalfWidth, "%.2f"))
@@ -118,6 +141,15 @@ func (r *BlockResult) words() (words []string) {
 		add("%d delivered again", r.Redelivered)
 		if r.Dead > 0 {
 			add("%d dead", r.Dead)
+		}
+		if r.Refused > 0 {
+			add("%d refused", r.Refused)
+		}
+		if r.Expired > 0 {
+			add("%d expired", r.Expired)
+		}
+		if r.Outlook != "" {
+			add("at the end: %s", r.Outlook)
 		}
 	case blockFunction:
 		add("%s instances", plusMinus(r.Instances.Value, r.Instances.HalfWidth, "%.2f"))

@@ -23,6 +23,9 @@ func (c *compiler) cache(b *blockModel, name string, v *topology.Cache) error {
 	b.capacity = int32(min(max(memory/entry, 1), max(int64(b.keys), 1)))
 	b.ttl, b.hitRatio = int64(v.TTL), float64(v.HitRatio)
 	b.embedded = v.Engine == "embedded"
+	if v.Nodes > 1 {
+		c.assume("%s: its %d nodes are counted as one, with the memory of all: that they share the work is not, nor what replication costs", b.name, v.Nodes)
+	}
 	switch {
 	case b.keys > 0:
 	case b.hitRatio > 0:

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/banyanhq/banyan/topology"
 )
@@ -244,19 +245,12 @@ func (c *compiler) expandDemands(root *node, edge int32, entry string, demands m
 		if d == nil || !(d.Visits >= 0 && d.Visits <= 1e6) {
 			return fmt.Errorf("demands of %s: want visits from 0 to a million", name)
 		}
-		if _, ok := c.index[name]; !ok {
+		if kind, table := topology.ServiceOf(name); kind == "tables" {
+			if c.sys.Tables[table] == nil {
+				return fmt.Errorf("demands of table %q, which does not exist", table)
+			}
+		} else if _, ok := c.index[name]; !ok {
 			return fmt.Errorf("demands of service %q, which does not exist", name)
-		}
-	}
-	for _, name := range []string{Client, Gateway} {
-		if d := demands[name]; d != nil && d.Visits > 0 && c.sys.Services[name] == nil {
-			n := node{service: c.index[name], block: none}
-			if err := c.setTimes(&n, name, d); err != nil {
-				return err
-			}
-			if err := c.callDirectly(root, n, d.Visits); err != nil {
-				return err
-			}
 		}
 	}
 	r := &demandReader{c: c, demands: demands, entry: entry, nodes: map[string]int32{}, reached: map[string]bool{entry: true}}
@@ -264,6 +258,22 @@ func (c *compiler) expandDemands(root *node, edge int32, entry string, demands m
 		return err
 	}
 	r.offer()
+	for _, name := range []string{Client, Gateway} {
+		if d := demands[name]; d != nil && d.Visits > 0 && c.sys.Services[name] == nil {
+			n := node{service: c.index[name], block: none}
+			if err := c.setTimes(&n, name, d); err != nil {
+				return err
+			}
+			visits := d.Visits
+			if together := r.visitsTogether(); name == Gateway && together > 0 && together <= visits {
+				visits -= together
+				r.hop = &n
+			}
+			if err := c.callDirectly(root, n, visits); err != nil {
+				return err
+			}
+		}
+	}
 	node, err := r.expand(entry)
 	if err != nil {
 		return err
@@ -291,6 +301,7 @@ type demandReader struct {
 	nodes   map[string]int32
 	reached map[string]bool
 	offered map[string]float64
+	hop     *node // what the gateway does for a call; nil: all that it does comes before the request goes to its service
 }
 
 func (r *demandReader) visits(name string) float64 {
@@ -303,10 +314,12 @@ func (r *demandReader) visits(name string) float64 {
 	return 0
 }
 
-// calls is how often a visit to a service calls another that it uses: as its demand says, or else its 'work'.
+// calls is how often a visit to a service calls another, or a table, that it uses: as its demand says, or else its 'work'.
 func (r *demandReader) calls(caller, used string) float64 {
 	if d := r.demands[caller]; d != nil && d.Calls != nil {
-		return d.Calls[used]
+		if n, ok := d.Calls[used]; ok || !isTable(used) {
+			return n
+		}
 	}
 	return callsOf(r.c.sys.Services[caller].Work, used)
 }
@@ -338,6 +351,41 @@ func (r *demandReader) offer() {
 	}
 }
 
+// visitsTogether is how many of a request's visits are those of calls that are made at the same time.
+func (r *demandReader) visitsTogether() float64 {
+	sum := 0.0
+	for _, caller := range sortedKeys(r.reached) {
+		svc := r.c.sys.Services[caller]
+		for _, used := range svc.Uses {
+			if isParallel(svc.Work, used) && r.reached[used] && used != r.entry && r.offered[used] > 0 {
+				sum += r.visits(caller) * r.callsEach(caller, used)
+			}
+		}
+	}
+	return sum
+}
+
+// callsEach is how often each visit to a service calls another: what all users offer, scaled to the visits that are known.
+func (r *demandReader) callsEach(caller, used string) float64 {
+	return r.calls(caller, used) * r.visits(used) / r.offered[used]
+}
+
+// through puts the gateway's hop in front of a call that is made at the same time as others, so that their hops are too.
+func (r *demandReader) through(call nodeCall) (nodeCall, error) {
+	if r.hop == nil || !call.together {
+		return call, nil
+	}
+	hop, inner := *r.hop, call
+	inner.mean, inner.together = 1, false
+	hop.calls = []nodeCall{inner}
+	var by node
+	if err := r.c.callDirectly(&by, hop, call.mean); err != nil {
+		return call, err
+	}
+	by.calls[0].together = true
+	return by.calls[0], nil
+}
+
 func (r *demandReader) expand(name string) (int32, error) {
 	if i, ok := r.nodes[name]; ok {
 		return i, nil
@@ -356,12 +404,16 @@ func (r *demandReader) expand(name string) (int32, error) {
 	}
 	for _, used := range svc.Uses {
 		calls := r.calls(name, used)
+		if isTable(used) {
+			if err := r.ask(&n, name, used); err != nil {
+				return none, err
+			}
+			continue
+		}
 		if !r.reached[used] || used == r.entry || calls == 0 {
 			continue
 		}
-		// What all users offer is scaled to the visits that are known.
-		offered := r.offered[used]
-		if !(offered > 0) || math.IsInf(offered, 0) {
+		if offered := r.offered[used]; !(offered > 0) || math.IsInf(offered, 0) {
 			continue
 		}
 		child, err := r.expand(used)
@@ -372,7 +424,11 @@ func (r *demandReader) expand(name string) (int32, error) {
 		if err != nil {
 			return none, err
 		}
-		n.calls = append(n.calls, nodeCall{node: child, edge: edge, mean: calls * r.visits(used) / offered, together: isParallel(svc.Work, used)})
+		call, err := r.through(nodeCall{node: child, edge: edge, mean: r.callsEach(name, used), together: isParallel(svc.Work, used)})
+		if err != nil {
+			return none, err
+		}
+		n.calls = append(n.calls, call)
 	}
 	i, err := r.c.addNode(n)
 	if err != nil {
@@ -382,10 +438,35 @@ func (r *demandReader) expand(name string) (int32, error) {
 	return i, nil
 }
 
+// isTable reports whether a name in demands is that of a table.
+func isTable(name string) bool { return strings.HasPrefix(name, "tables.") }
+
+// ask adds the operations on a table that visits to a service make, where the demands have them.
+func (r *demandReader) ask(n *node, caller, table string) error {
+	d := r.demands[table]
+	if d == nil || d.Visits == 0 || !(r.offered[table] > 0) || math.IsInf(r.offered[table], 0) {
+		return nil
+	}
+	writes := -1.0
+	if d.Writes != nil {
+		if writes = float64(*d.Writes); !(writes >= 0 && writes <= 1) {
+			return fmt.Errorf("demands of %s: a share of %v writes", table, writes)
+		}
+	}
+	call, err := r.c.blockCallOf(n.service, table, r.callsEach(caller, table), writes)
+	if err == nil {
+		n.calls = append(n.calls, call)
+	}
+	return err
+}
+
 // unreached calls what the demands name but 'uses' does not lead to straight from the gateway.
 func (r *demandReader) unreached(root *node) error {
 	for _, name := range sortedKeys(r.demands) {
 		d := r.demands[name]
+		if isTable(name) && d.Visits > 0 && !(r.offered[name] > 0) {
+			r.c.assume("demands name %s, which no service that the route visits uses: left out", name)
+		}
 		if _, done := r.nodes[name]; done || d.Visits == 0 || r.c.sys.Services[name] == nil {
 			continue
 		}

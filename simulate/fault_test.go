@@ -186,6 +186,7 @@ func TestArrivalsFollowTheRate(t *testing.T) {
 }
 
 func TestLoadReplacesTheWorkload(t *testing.T) {
+	heavy(t)
 	sys := twentyServices(10)
 	r := simulate(t, sys, one(Options{Load: &Load{Rates: map[string]float64{"/a1": 30, "/a3": 90}}}))
 	if len(r.Routes) != 2 || r.Routes[0].Route != "/a1" {

@@ -37,6 +37,7 @@ type Model struct {
 	blocks     []blockModel
 	httpCaches []httpCacheModel
 	groups     []groupModel
+	timetables []timetable
 	links      []distribution
 	aims       []aimModel
 	cookies    int  // that bind clients
@@ -47,6 +48,7 @@ type Model struct {
 	sizing *Sizing // nil: it is as large as the file says
 
 	dispersion float64 // of the work, as it was calibrated; 0: not known
+	turns      bool    // programs let their work wait its turn, as a calibration says
 	notes      []string
 }
 
@@ -86,11 +88,12 @@ type laneModel struct {
 // edgeModel is a caller's way to a service. The caller of requests from outside is none.
 type edgeModel struct {
 	from, to int32
-	lane     int32 // none: straight, past all policies
-	timeout  int32 // index into timeouts
-	block    int32 // that is called; none: a service
-	link     int32 // index into links: what the network adds; none: nothing
-	aim      int32 // index into aims; none: all requests are alike
+	lane     int32   // none: straight, past all policies
+	timeout  int32   // index into timeouts
+	block    int32   // that is called; none: a service
+	writes   float64 // share of the operations on a table that write; negative: as the table says
+	link     int32   // index into links: what the network adds; none: nothing
+	aim      int32   // index into aims; none: all requests are alike
 	// of a single try: index into tries; none: as long as the call
 	tryTimeout int32
 	hedge      *topology.Hedge
@@ -202,6 +205,7 @@ func compile(sys *topology.System, o Options) (*Model, error) {
 	if total := m.load.expected(); total > float64(o.MaxEvents) {
 		return nil, fmt.Errorf("%w: the load starts %.3g scenarios, and MaxEvents is %d", ErrTooManyEvents, total, o.MaxEvents)
 	}
+	m.turns = sys.Calibration != nil && sys.Calibration.Slice > 0
 	if k := sys.Calibration; k != nil && k.Dispersion > 0 && k.Dispersion <= 1000 {
 		m.dispersion = k.Dispersion
 	}
@@ -211,7 +215,7 @@ func compile(sys *topology.System, o Options) (*Model, error) {
 
 // afterRoutes compiles what requests do not wait for: consumers of queues and topics, and what the clock starts.
 func (c *compiler) afterRoutes() error {
-	if err := c.timers(); err != nil {
+	if err := errors.Join(c.timers(), c.scheduled()); err != nil {
 		return err
 	}
 	for len(c.unfed) > 0 {
@@ -224,6 +228,19 @@ func (c *compiler) afterRoutes() error {
 		}
 	}
 	return nil
+}
+
+// threads is how many jobs a replica with a CPU limit (0: none) runs at once: as many as there are cores, or as its limit
+// makes of them, which is two at least, as Go's runtime counts (since 1.25). 0: as many as there are.
+func (m *Model) threads(limit float64) int {
+	if !m.turns {
+		return 0
+	}
+	n := math.Ceil(m.cores - 1e-9)
+	if limit > 0 {
+		n = min(n, max(2, math.Ceil(limit)))
+	}
+	return int(n)
 }
 
 func (m *Model) costs() bool {
@@ -359,6 +376,9 @@ func (c *compiler) note() {
 		}
 	}
 	if left := c.sys.Workload.Unmodelled(); left != "" {
+		c.m.notes = append(c.m.notes, left)
+	}
+	if left := c.sys.UnmodelledSagas(); left != "" {
 		c.m.notes = append(c.m.notes, left)
 	}
 	if len(c.silent) > 0 {

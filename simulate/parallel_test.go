@@ -20,6 +20,7 @@ func forked(rate float64) *topology.System {
 }
 
 func TestCallsAtTheSameTimeEndWithTheLast(t *testing.T) {
+	heavy(t)
 	r := simulate(t, forked(200), Options{Seed: 3, Replications: 3})
 	// The mean of the longer of two exponential times is their sum less that of the shorter.
 	within(t, "mean in ms", r.All.Mean.Value.Seconds()*1000, 10+30-1/(1.0/10+1.0/30), 0.02)
@@ -30,6 +31,7 @@ func TestCallsAtTheSameTimeEndWithTheLast(t *testing.T) {
 }
 
 func TestAForkFailsWithOneOfItsCalls(t *testing.T) {
+	heavy(t)
 	sys := forked(100)
 	r := simulate(t, sys, Options{Seed: 3, Faults: []Fault{{Kind: FaultErrors, Service: "a", Factor: 0.2}}, Warmup: -1})
 	within(t, "requests that fail", r.All.ErrorShare.Value, 0.2, 0.05)
@@ -39,6 +41,7 @@ func TestAForkFailsWithOneOfItsCalls(t *testing.T) {
 
 // TestAForkIsCutOffWhole: what a request that has timed out waits for ends with it, both calls.
 func TestAForkIsCutOffWhole(t *testing.T) {
+	heavy(t)
 	sys := forked(100)
 	sys.Routes[0].Timeout = ms(20)
 	r := simulate(t, sys, Options{Seed: 3, Orphans: OrphansStop})

@@ -1,6 +1,9 @@
 package simulate
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // processor shares the cores of the machine equally among the jobs of all replicas (processor sharing), no job taking
 // more than one core; a replica with a CPU limit stands still once it has used its quota, until the next period.
@@ -9,6 +12,9 @@ import "math"
 // received that has been running all along. When a job is done, and when a replica's quota is used up, does not depend
 // in virtual time on what other replicas do, so that an arrival or a departure touches one replica and costs the
 // logarithm of the numbers of its jobs and of the replicas, however many jobs share the machine.
+//
+// A replica whose threads are counted runs so many jobs at most. The others stand in line, first come first served, and one
+// that has run for a turn goes to the end of it: so do the goroutines, coroutines and thread pools of real programs.
 type processor struct {
 	cores float64
 	procs []proc
@@ -18,6 +24,7 @@ type processor struct {
 	runnable int
 	rate     float64 // dv/dt
 	busy     float64 // core-seconds used so far
+	lately   recent  // what it was used of late
 
 	race  tournament // replicas by the virtual time of what happens to them next
 	next  int64      // its instant
@@ -26,7 +33,9 @@ type processor struct {
 
 // proc is one replica on the processor.
 type proc struct {
-	jobs []job // binary heap by finish
+	jobs    []job // those that run, a binary heap by finish
+	threads int   // how many may; 0: all
+	line    []job // those that wait for one to end
 
 	// The replica's own virtual time stood at own when the machine's was at, and has gone speed times as fast since.
 	own, at, speed float64
@@ -40,9 +49,19 @@ type proc struct {
 
 // job is a piece of CPU work.
 type job struct {
-	finish  float64 // in its replica's own virtual time
+	finish  float64 // of this turn, in its replica's own virtual time
+	rest    float64 // what is left to do after it, CPU seconds
 	subject int32
 }
+
+// turn is how long a job runs, in CPU seconds, before it goes to the end of the line: as Go's scheduler has it
+// (forcePreemptNS, runtime/proc.go); CPython's is half of that.
+const turn = 0.01
+
+// halfTick is by how much a thread overruns a quota that is used up: it is stopped at the next tick of the kernel's clock, which
+// has 250 a second (CONFIG_HZ of Debian and Ubuntu), half of one later on average. What it ran too long is taken off the
+// next period's quota.
+const halfTick = 0.002
 
 // Reasons for a replica to stand still.
 const (
@@ -51,16 +70,20 @@ const (
 	stalled                     // it was stopped from outside
 )
 
-// drained is what fire returns when no job has ended, but a quota.
-const drained int32 = -1 << 31
+// What fire returns when no job has ended: a quota has, or a job's turn.
+const (
+	drained int32 = -1 << 31
+	turned  int32 = drained + 1
+)
 
 func newProcessor(cores float64) *processor {
 	return &processor{cores: cores, rate: 1, next: never}
 }
 
-// add gives the processor one more replica, with a quota of CPU seconds in each period (+Inf: none).
-func (p *processor) add(quota float64) int32 {
-	p.procs = append(p.procs, proc{speed: 1, quota: quota, left: quota, limited: !math.IsInf(quota, 1)})
+// add gives the processor one more replica, with a quota of CPU seconds in each period (+Inf: none) and so many threads (0: as
+// many as it has jobs).
+func (p *processor) add(quota float64, threads int) int32 {
+	p.procs = append(p.procs, proc{speed: 1, threads: threads, quota: quota, left: quota, limited: !math.IsInf(quota, 1)})
 	p.race.grow(len(p.procs))
 	return int32(len(p.procs) - 1)
 }
@@ -97,7 +120,7 @@ func (p *processor) settle(i int32, r *proc) {
 		key = r.at + left
 		r.exhausts = false
 		if r.limited {
-			if end := r.at + max(0, r.left)/float64(len(r.jobs)); end < key {
+			if end := r.at + max(0, r.left+r.overrun())/float64(len(r.jobs)); end < key {
 				key, r.exhausts = end, true
 			}
 		}
@@ -114,19 +137,66 @@ func (p *processor) changeRunnable(by int) {
 	}
 }
 
-// idleShare is the share of the cores that have nothing to do at this moment.
-func (p *processor) idleShare() float64 { return max(0, 1-float64(p.runnable)/p.cores) }
+// idleSpan is over how long the idle share is taken: long against a request, whose own pieces follow one upon the other and
+// would find each other at work, and short against a change of the load.
+const idleSpan = 0.2 // seconds
+
+// recent is what was used since an instant, and in the span before it.
+type recent struct {
+	since  int64
+	busy   float64 // core-seconds used until then
+	before float64 // cores used in the span before
+}
+
+// idleShare is the share of the cores that had nothing to do of late: in this span, and as much of the one before as makes it
+// whole.
+func (p *processor) idleShare(now int64) float64 {
+	p.advance(now)
+	l := &p.lately
+	passed := float64(now-l.since) * 1e-9
+	used := p.busy - l.busy
+	if passed >= idleSpan {
+		*l = recent{since: now, busy: p.busy, before: used / passed}
+		passed, used = 0, 0
+	}
+	return max(0, 1-(used+l.before*(idleSpan-passed))/(idleSpan*p.cores))
+}
+
+// wakes reports whether more work would wake a thread of a replica: not while it stands still with work to do, and not where
+// all its threads have some.
+func (p *processor) wakes(i int32) bool {
+	r := &p.procs[i]
+	return len(r.jobs) == 0 || r.frozen&throttled == 0 && (r.threads == 0 || len(r.jobs) < r.threads)
+}
 
 // start begins a piece of work of so many CPU seconds on a replica.
 func (p *processor) start(now int64, i int32, work float64, subject int32) {
 	p.advance(now)
 	r := &p.procs[i]
 	p.sync(r)
-	r.push(job{finish: r.own + work, subject: subject})
-	if r.frozen == 0 {
-		p.changeRunnable(1)
-	}
+	before := r.runnable()
+	r.line = append(r.line, job{rest: work, subject: subject})
+	r.begin()
+	p.changeRunnable(r.runnable() - before)
 	p.settle(i, r)
+}
+
+// begin lets those in line run for whom there are threads.
+func (r *proc) begin() {
+	n := 0
+	for ; n < len(r.line) && (r.threads == 0 || len(r.jobs) < r.threads); n++ {
+		j := r.line[n]
+		now := j.rest
+		if r.threads > 0 && now > turn {
+			now = turn
+		}
+		j.rest -= now
+		j.finish = r.own + now
+		r.push(j)
+	}
+	if n > 0 {
+		r.line = r.line[:copy(r.line, r.line[n:])]
+	}
 }
 
 // nextAt is the instant at which fire must be called, unless something changes before.
@@ -158,21 +228,26 @@ func (p *processor) nextAt() int64 {
 }
 
 // fire lets happen what was due at nextAt: it returns the replica, and the subject of the job that is done, or drained
-// if instead the replica's quota is.
+// or turned if none is.
 func (p *processor) fire() (replica, subject int32) {
 	p.advance(p.next)
 	i := p.race.winner()
 	r := &p.procs[i]
 	p.sync(r)
 	if r.exhausts {
-		r.left = 0
+		r.left = -r.overrun()
 		p.changeRunnable(-len(r.jobs))
 		r.frozen |= throttled
 		p.settle(i, r)
 		return i, drained
 	}
-	subject = r.pop().subject
-	p.changeRunnable(-1)
+	before := r.runnable()
+	j := r.pop()
+	if subject = j.subject; j.rest > 0 {
+		r.line, subject = append(r.line, j), turned
+	}
+	r.begin()
+	p.changeRunnable(r.runnable() - before)
 	p.settle(i, r)
 	return i, subject
 }
@@ -180,7 +255,7 @@ func (p *processor) fire() (replica, subject int32) {
 // refill begins a new period of a replica's quota.
 func (p *processor) refill(now int64, i int32) {
 	p.change(now, i, func(r *proc) {
-		r.left = r.quota
+		r.left = min(r.quota, r.quota+r.left)
 		r.frozen &^= throttled
 	})
 }
@@ -201,24 +276,29 @@ func (p *processor) setSpeed(now int64, i int32, speed float64) {
 
 // drop takes all jobs off a replica, which begins anew with a full quota.
 func (p *processor) drop(now int64, i int32) {
-	p.change(now, i, func(r *proc) { r.jobs, r.left, r.frozen = r.jobs[:0], r.quota, 0 })
+	p.change(now, i, func(r *proc) { r.jobs, r.line, r.left, r.frozen = r.jobs[:0], r.line[:0], r.quota, 0 })
 }
 
 // remove takes one job off a replica, if it is there.
 func (p *processor) remove(now int64, i int32, subject int32) {
 	p.change(now, i, func(r *proc) {
-		for k := range r.jobs {
-			if r.jobs[k].subject == subject {
-				last := len(r.jobs) - 1
-				r.jobs[k] = r.jobs[last]
-				r.jobs = r.jobs[:last]
-				if k < last {
-					r.down(k)
-					r.up(k)
-				}
-				return
-			}
+		is := func(j job) bool { return j.subject == subject }
+		if k := slices.IndexFunc(r.line, is); k >= 0 {
+			r.line = slices.Delete(r.line, k, k+1)
+			return
 		}
+		k := slices.IndexFunc(r.jobs, is)
+		if k < 0 {
+			return
+		}
+		last := len(r.jobs) - 1
+		r.jobs[k] = r.jobs[last]
+		r.jobs = r.jobs[:last]
+		if k < last {
+			r.down(k)
+			r.up(k)
+		}
+		r.begin()
 	})
 }
 
@@ -232,6 +312,9 @@ func (p *processor) change(now int64, i int32, f func(*proc)) {
 	p.changeRunnable(r.runnable() - before)
 	p.settle(i, r)
 }
+
+// overrun is how much CPU time a replica gets beyond its quota before it stands still: nothing where its threads are not counted.
+func (r *proc) overrun() float64 { return halfTick * float64(r.threads) }
 
 func (r *proc) runnable() int {
 	if r.frozen != 0 {

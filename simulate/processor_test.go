@@ -3,6 +3,7 @@ package simulate
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -15,37 +16,52 @@ type naiveProcessor struct {
 
 type naiveJob struct {
 	subject int32
-	proc    int
 	work    float64
+	ran     float64 // since its turn began
 	done    float64
 }
 
 type naiveProc struct {
 	quota, left, speed, used float64
+	threads                  int
+	line                     []*naiveJob // those that run first
 	frozen                   bool
+}
+
+// running are the jobs that get a share of the cores.
+func (p *naiveProc) running() []*naiveJob {
+	switch {
+	case p.frozen || p.left <= -0.002*float64(p.threads):
+		return nil
+	case p.threads > 0 && len(p.line) > p.threads:
+		return slices.Clone(p.line[:p.threads])
+	}
+	return slices.Clone(p.line)
 }
 
 func (n *naiveProcessor) step(t, dt float64) {
 	runnable := 0
-	for _, j := range n.jobs {
-		if p := &n.procs[j.proc]; j.done == 0 && !p.frozen && p.left > 0 {
-			runnable++
-		}
+	for i := range n.procs {
+		runnable += len(n.procs[i].running())
 	}
 	share := dt * math.Min(1, n.cores/float64(runnable))
 	for i := range n.procs {
 		p := &n.procs[i]
-		if p.frozen || p.left <= 0 {
-			continue
-		}
-		for _, j := range n.jobs {
-			if j.proc == i && j.done == 0 {
-				j.work -= share * p.speed
-				p.used += share
-				p.left -= share
-				if j.work <= 0 {
-					j.done = t + dt
-				}
+		for _, j := range p.running() {
+			j.work -= share * p.speed
+			j.ran += share * p.speed
+			p.used += share
+			p.left -= share
+			again := j.work > 0 && p.threads > 0 && j.ran >= 0.01
+			if j.work > 0 && !again {
+				continue
+			}
+			k := slices.Index(p.line, j)
+			p.line = slices.Delete(p.line, k, k+1)
+			if j.ran = 0; again {
+				p.line = append(p.line, j)
+			} else {
+				j.done = t + dt
 			}
 		}
 	}
@@ -63,9 +79,10 @@ func TestProcessorAgainstSmallSteps(t *testing.T) {
 		p := newProcessor(cores)
 		naive := &naiveProcessor{cores: cores}
 		quotas := []float64{math.Inf(1), 0.05, 0.02, 0.15}
-		for _, q := range quotas {
-			p.add(q)
-			naive.procs = append(naive.procs, naiveProc{quota: q, left: q, speed: 1})
+		for i, q := range quotas {
+			threads := []int{0, 0, 1, 2}[(i+round)%4]
+			p.add(q, threads)
+			naive.procs = append(naive.procs, naiveProc{quota: q, left: q, speed: 1, threads: threads})
 		}
 		got := map[int32]float64{}
 		subject := int32(0)
@@ -74,7 +91,7 @@ func TestProcessorAgainstSmallSteps(t *testing.T) {
 		run := func(until int64) {
 			for p.nextAt() <= until {
 				at := p.nextAt()
-				if _, s := p.fire(); s != drained {
+				if _, s := p.fire(); s != drained && s != turned {
 					got[s] = float64(at) * 1e-9
 				}
 			}
@@ -86,7 +103,7 @@ func TestProcessorAgainstSmallSteps(t *testing.T) {
 			if k%int(period/step) == 0 {
 				for i := range quotas {
 					p.refill(ns, int32(i))
-					naive.procs[i].left = naive.procs[i].quota
+					naive.procs[i].left = naive.procs[i].quota + min(0, naive.procs[i].left)
 				}
 			}
 			if k%7919 == 7918 {
@@ -101,7 +118,8 @@ func TestProcessorAgainstSmallSteps(t *testing.T) {
 				nextJob = now + rng.ExpFloat64()*0.01
 				i, work := rng.IntN(4), rng.ExpFloat64()*0.012
 				p.start(ns, int32(i), work, subject)
-				naive.jobs = append(naive.jobs, &naiveJob{subject: subject, proc: i, work: work})
+				j := &naiveJob{subject: subject, work: work}
+				naive.jobs, naive.procs[i].line = append(naive.jobs, j), append(naive.procs[i].line, j)
 				subject++
 			}
 			naive.step(now, step)

@@ -3,6 +3,9 @@ package simulate
 import (
 	"fmt"
 	"time"
+
+	"github.com/banyanhq/banyan/policy/workqueue"
+	"github.com/banyanhq/banyan/topology"
 )
 
 // groupModel is one group of consumers: all that handle the messages of a queue, or those of one name that handle the
@@ -17,16 +20,18 @@ type groupModel struct {
 	most       int   // that the group does; 0: no bound
 	ackWait    int32 // index into timeouts
 	maxDeliver int32
-	dead       int32 // block that dead messages are moved to; none: they are dropped
+	rate       workqueue.Limit
 }
 
 // group is a groupModel at work.
 type group struct {
 	*groupModel
-	ring     []int32 // messages that wait; a power of two
+	ring     []int32 // events of a topic that wait; a power of two
 	first, n int
 	handling int
-	busy     map[int32]int32 // messages that each replica handles
+	busy     map[int32]int32   // messages that each replica handles
+	limit    *workqueue.Bucket // nil: none
+	armed    bool              // it is fed when the limit has room again
 	feeding  bool
 }
 
@@ -45,22 +50,24 @@ type message struct {
 func (c *compiler) groups(i int32, name string) error {
 	b := &c.m.blocks[i]
 	kind, isTopic := b.kind, b.kind == blockTopic
-	g := groupModel{block: i, dead: none, maxDeliver: 5}
+	g := groupModel{block: i, maxDeliver: 5}
 	consumers, ackWait := map[string]int(nil), 30*time.Second
+	var limits map[string]*topology.DeliveryLimit
 	if isTopic {
 		t := c.sys.Topics[name]
+		limits = t.Limits
 		consumers, g.most = t.Consumers, max(t.Partitions, 1)
 		if len(consumers) > 0 || c.triggered(b.kind, name) != nil {
 			c.assume("%s: events are spread evenly over partitions; a failed one is tried again, five times in all", b.name)
 		}
 	} else {
 		q := c.sys.Queues[name]
-		consumers = q.Consumers
-		if q.AckWait > 0 {
-			ackWait = q.AckWait.Std()
+		consumers, limits = q.Consumers, q.Limits
+		if q.Ordered {
+			c.assume("%s: the messages of a user have one key", b.name)
 		}
-		if q.MaxDeliver > 0 {
-			g.maxDeliver = int32(q.MaxDeliver)
+		if q.MaxBytes > 0 {
+			c.assume("%s: how large messages are is not known, and max_bytes not simulated", b.name)
 		}
 	}
 	var err error
@@ -72,6 +79,7 @@ func (c *compiler) groups(i int32, name string) error {
 			return fmt.Errorf("its consumer %q does not exist", consumer)
 		}
 		g.consumer, g.service, g.function, g.each = consumer, c.index[consumer], none, max(consumers[consumer], 1)
+		g.rate = workqueue.LimitOf(limits[consumer])
 		entry, err := c.expandWork(consumer)
 		if err != nil {
 			return err
@@ -89,6 +97,7 @@ func (c *compiler) groups(i int32, name string) error {
 		function := c.byBlock["functions."+f]
 		places := c.m.blocks[function].places * c.m.blocks[function].most
 		g.consumer, g.service, g.function, g.each = "functions."+f, none, function, places
+		g.rate = workqueue.LimitOf(limits[f])
 		if err := c.addGroup(i, g, call); err != nil {
 			return err
 		}
@@ -101,9 +110,10 @@ func (c *compiler) groups(i int32, name string) error {
 		if err != nil {
 			return err
 		}
-		for _, k := range c.m.blocks[i].groups {
-			c.m.groups[k].dead = dead
-		}
+		c.m.blocks[i].dead = dead
+	}
+	if !isTopic {
+		return c.schedules(i, c.sys.Queues[name])
 	}
 	return nil
 }
@@ -135,27 +145,18 @@ func (c *compiler) triggered(kind blockKind, name string) (out []string) {
 	return out
 }
 
-// publish stores what a visit has sent: a topic's event goes to every group, a queue's message to the group with the
-// fewest that wait.
-func (s *sim) publish(i int32, at *visit) {
+// publish stores what a visit has sent, and reports whether there was room. A topic's event goes to every group, a queue's message
+// to whoever has room first.
+func (s *sim) publish(i int32, at *visit) bool {
+	if s.blocks[i].kind == blockQueue {
+		return s.put(i, at.client, at.about, false)
+	}
 	b := s.accountBlock(i)
 	b.count.Published++
-	if len(b.groups) == 0 {
-		return
+	for _, g := range b.groups {
+		s.enqueue(g, s.newMessage(g, at.client, at.about))
 	}
-	if b.kind == blockTopic {
-		for _, g := range b.groups {
-			s.enqueue(g, s.newMessage(g, at.client, at.about))
-		}
-		return
-	}
-	best := b.groups[0]
-	for _, g := range b.groups[1:] {
-		if s.groups[g].n < s.groups[best].n {
-			best = g
-		}
-	}
-	s.enqueue(best, s.newMessage(best, at.client, at.about))
+	return true
 }
 
 func (s *sim) newMessage(g int32, client, about uint64) int32 {
@@ -187,21 +188,50 @@ func (s *sim) enqueue(g, i int32) {
 // feed gives waiting messages to consumers that have room.
 func (s *sim) feed(g int32) {
 	q := &s.groups[g]
+	if s.blocks[q.block].kind == blockQueue {
+		s.feedLine(q.block)
+		return
+	}
 	if q.feeding {
 		return // by a call of feed further up, which goes on
 	}
 	q.feeding = true
 	for q.n > 0 && !s.ended && s.err == nil {
-		replica := s.consumer(q)
-		if replica == none && q.service != none || q.most > 0 && q.handling >= q.most || q.service == none && q.handling >= q.each {
+		replica, ok := s.room(q)
+		if !ok {
 			break
 		}
+		if q.limit.Have(s.instant(), 1) == 0 {
+			s.awaitLimit(g)
+			break
+		}
+		q.limit.Take(s.instant(), 1)
 		i := q.ring[q.first]
 		q.first = (q.first + 1) & (len(q.ring) - 1)
 		q.n--
 		s.deliver(g, i, replica)
 	}
 	q.feeding = false
+}
+
+// awaitLimit has a group fed when its limit has room again.
+func (s *sim) awaitLimit(g int32) {
+	if q := &s.groups[g]; !q.armed {
+		q.armed = true
+		s.schedule(max(int64(q.limit.Next()), s.now+1), evLimit, g, 0)
+	}
+}
+
+func (s *sim) limitDue(g int32) {
+	s.groups[g].armed = false
+	s.feed(g)
+}
+
+// room is a replica of a group that can handle one more, none of a function's; ok is false if there is no room.
+func (s *sim) room(q *group) (replica int32, ok bool) {
+	replica = s.consumer(q)
+	full := replica == none && q.service != none || q.most > 0 && q.handling >= q.most || q.service == none && q.handling >= q.each
+	return replica, !full
 }
 
 // consumer is the replica of the group's service that handles the fewest messages, none if all are full.
@@ -218,14 +248,21 @@ func (s *sim) consumer(q *group) int32 {
 	return best
 }
 
-// deliver has a message handled.
+// deliver has an event handled.
 func (s *sim) deliver(g, i, replica int32) {
 	if s.tooMany() {
 		return
 	}
+	s.accountBlock(s.groups[g].block).count.backlogNow--
+	v := s.handle(g, i, replica)
+	s.setDeadline(s.ackOut+g, i, s.messages.at(i).stamp)
+	s.proceed(v)
+}
+
+// handle begins the handling of a message.
+func (s *sim) handle(g, i, replica int32) int32 {
 	q := &s.groups[g]
-	b := s.accountBlock(q.block)
-	b.count.backlogNow--
+	b := &s.blocks[q.block]
 	b.count.Delivered++
 	m := s.messages.at(i)
 	if m.deliveries++; m.deliveries > 1 {
@@ -241,8 +278,7 @@ func (s *sim) deliver(g, i, replica int32) {
 		started: s.now, node: q.root, service: none, replica: replica, call: none, child: none, request: none, message: i, group: g,
 		phase: phaseCalling, stamp: s.visits.at(v).stamp, client: m.client, about: m.about,
 	}
-	s.setDeadline(s.ackOut+g, i, m.stamp)
-	s.proceed(v)
+	return v
 }
 
 // handled is the end of a handling, for better or worse. The message may have been given to another meanwhile.
@@ -255,7 +291,9 @@ func (s *sim) handled(v int32, outcome Outcome) {
 	if replica != none {
 		q.busy[replica]--
 	}
-	if i != none {
+	if s.blocks[q.block].kind == blockQueue {
+		s.settle(q.block, v, outcome)
+	} else if i != none {
 		m := s.messages.at(i)
 		m.root = none
 		m.stamp++ // its deadline is void
@@ -290,12 +328,7 @@ func (s *sim) again(g, i int32) {
 		return
 	}
 	s.blocks[q.block].count.Dead++
-	client, about := m.client, m.about
 	s.messages.giveBack(i)
-	if q.dead != none {
-		at := visit{client: client, about: about}
-		s.publish(q.dead, &at)
-	}
 }
 
 // timeout is the index of a time-out.

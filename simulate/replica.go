@@ -94,7 +94,7 @@ func (s *sim) addReplica(service int32) int32 {
 	if limited {
 		quota = m.limit * quotaPeriod.Seconds()
 	}
-	i := s.cpu.add(quota)
+	i := s.cpu.add(quota, s.m.threads(m.limit))
 	s.replicas = append(s.replicas, replica{
 		service: service, slow: 1, limited: limited,
 		backend: &policy.Backend{Owner: i, Key: mix64(uint64(service)<<32 | uint64(len(sv.replicas))), Limit: int64(m.concurrency)},

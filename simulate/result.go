@@ -194,6 +194,13 @@ func (r *Result) add(s *sim) error {
 	}
 	r.samples.machine.add(t.busy / seconds)
 	if s.replication == 0 {
+		for i := range r.Blocks {
+			if l := s.blocks[i].line; l != nil {
+				if outlook, ok := l.trend.Outlook(); ok && len(s.blocks[i].groups) > 0 {
+					r.Blocks[i].Outlook = outlook.String()
+				}
+			}
+		}
 		r.Timeline = t.timeline
 		if s.trace != nil {
 			r.Trace = s.trace.events

@@ -71,7 +71,13 @@ func (c *compiler) routeRoot(route *topology.Route, service string) (node, error
 		root.calls = []nodeCall{{node: entry, edge: edge, mean: 1}}
 		return root, err
 	}
-	if len(c.sys.Caches)+len(c.sys.Tables)+len(c.sys.Queues)+len(c.sys.Topics)+len(c.sys.Functions) > 0 {
+	tables := 0 // that the demands do not name
+	for name := range c.sys.Tables {
+		if demands["tables."+name] == nil {
+			tables++
+		}
+	}
+	if len(c.sys.Caches)+tables+len(c.sys.Queues)+len(c.sys.Topics)+len(c.sys.Functions) > 0 {
 		c.assume("where demands are given, what services spend on caches, tables, queues, topics and functions is part of them")
 	}
 	return root, c.expandDemands(&root, edge, service, c.ofWay(route, service, demands))

@@ -71,12 +71,14 @@ func (f *fileAutoscaler) Replicas(now time.Duration, o Observation) int {
 
 // newServiceScaler is the one that the running system has, at the interval of the simulation.
 func newServiceScaler(svc *topology.Service, o Observation) *policy.ServiceScaler {
-	// The interval and the reach are in the bounds of a Predictor.
-	ahead, err := forecast.NewPredictor(forecast.PredictorConfig{Step: o.Interval, Far: scaleReach})
-	if err != nil {
-		return policy.NewServiceScaler(*svc.Scale, o.Min, o.Max, o.Interval, nil)
+	cfg := policy.ServiceConfig{Scale: *svc.Scale, Min: o.Min, Max: o.Max, Interval: o.Interval}
+	if svc.Scale.Predict {
+		// The interval and the reach are in the bounds of a Predictor.
+		if ahead, err := forecast.NewPredictor(forecast.PredictorConfig{Step: o.Interval, Far: scaleReach}); err == nil {
+			cfg.Ahead = ahead
+		}
 	}
-	return policy.NewServiceScaler(*svc.Scale, o.Min, o.Max, o.Interval, ahead)
+	return policy.NewServiceScaler(cfg)
 }
 
 // scaleReach is how far ahead the autoscaler looks.

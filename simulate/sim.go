@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/banyanhq/banyan/policy"
+	"github.com/banyanhq/banyan/policy/workqueue"
 	"github.com/banyanhq/banyan/topology"
 )
 
@@ -29,6 +30,10 @@ const (
 	evResume                      // replica: they go on
 	evFail                        // replica: it fails by itself
 	evTimer                       // function: the clock starts it
+	evTimetable                   // timetable: the clock publishes a message
+	evLine                        // queue: something in it is due
+	evLimit                       // group: its limit has room again
+	evTrend                       // the next point of the queues' outlook
 	evIdle                        // replica of a function: it may have had nothing to do for long enough
 	evBackground                  // service: a piece of work that no request asked for
 	evFault                       // fault: it happens
@@ -132,7 +137,7 @@ func newSim(m *Model, load *workload, replication int) (*sim, error) {
 	s.ackOut = int32(len(s.deadlines))
 	for i := range m.groups {
 		s.deadlines = append(s.deadlines, deadlines{after: int64(m.timeouts[m.groups[i].ackWait])})
-		s.groups = append(s.groups, group{groupModel: &m.groups[i], busy: map[int32]int32{}})
+		s.groups = append(s.groups, group{groupModel: &m.groups[i], busy: map[int32]int32{}, limit: workqueue.NewBucket(m.groups[i].rate)})
 	}
 	s.tryOut = int32(len(s.deadlines))
 	for _, t := range m.tries {
@@ -143,6 +148,12 @@ func newSim(m *Model, load *workload, replication int) (*sim, error) {
 		if every := m.blocks[i].every; every > 0 {
 			s.schedule(every, evTimer, int32(i), 0)
 		}
+	}
+	for i := range m.timetables {
+		s.arm(int32(i))
+	}
+	if slices.ContainsFunc(s.blocks, func(b block) bool { return b.line != nil }) {
+		s.schedule(trendEvery, evTrend, 0, 0)
 	}
 	s.httpCaches = make([]httpCache, len(m.httpCaches))
 	for _, r := range m.routes {
@@ -311,6 +322,14 @@ func (s *sim) dispatchRare(e event) {
 		}
 	case evTimer:
 		s.timer(e.subject)
+	case evTimetable:
+		s.timetable(e.subject)
+	case evLine:
+		s.lineDue(e.subject)
+	case evLimit:
+		s.limitDue(e.subject)
+	case evTrend:
+		s.noteTrends()
 	case evIdle:
 		if s.replicas[e.subject].stamp == e.stamp {
 			s.idleOver(e.subject)

@@ -269,6 +269,24 @@ func TestDemandsAreVisitedAsOftenAsTheySay(t *testing.T) {
 	within(t, "CPU of the machine", r.Machine.CPU.Value, cpu, 1e-6)
 }
 
+// TestCallsAtOnceHaveTheirHopsAtOnce: the gateway's part of calls that are made at the same time is done at the same time too.
+func TestCallsAtOnceHaveTheirHopsAtOnce(t *testing.T) {
+	sys := oneService(16, 1, 1, 5)
+	sys.Services = map[string]*topology.Service{"web": {Uses: []string{"a", "b", "c"}, Work: &topology.Work{Parallel: []string{"a", "b"}}}, "a": {}, "b": {}, "c": {}}
+	one := func(delay, visits float64) *topology.Demand {
+		return &topology.Demand{Visits: visits, Delay: ms(delay)}
+	}
+	sys.Demands = map[string]map[string]*topology.Demand{"GET /": {Gateway: one(20, 4), "web": one(1, 1), "a": one(3, 1), "b": one(3, 1), "c": one(3, 1)}}
+	for _, d := range sys.Demands["GET /"] {
+		d.DelaySCV = new(float64)
+	}
+	r := simulate(t, sys, Options{Seed: 3, Replications: 2, Duration: time.Minute})
+	// To web and to c one after the other, to a and b together.
+	within(t, "latency", r.All.Mean.Value.Seconds(), 0.020+0.001+0.023+0.023, 0.001)
+	within(t, "hops", r.service(t, Gateway).Rate.Value/r.All.Throughput.Value, 4, 0.01)
+	within(t, "visits to a", r.service(t, "a").Rate.Value/r.All.Throughput.Value, 1, 0.01)
+}
+
 // TestWakingUpCostsWhereACoreIsIdle: CPU c and wake w for each request at rate x make a use of x(c+w P) cores, P being the chance
 // that a core is idle.
 func TestWakingUpCostsWhereACoreIsIdle(t *testing.T) {

@@ -229,24 +229,10 @@ func (s *sim) saidClass(e *edge, from *visit) (policy.Class, bool) {
 	return 0, false
 }
 
-// utilization is how much of what a lane can hold is in use; policy.UnknownUtilization where nothing says that.
+// utilization is how much of what a lane can hold is in use; see policy.Pool.
 func (s *sim) utilization(e *edge) float64 {
 	l := &s.lanes[e.lane]
-	if l.bound != nil {
-		return float64(l.bound.InFlight()+1) / float64(max(l.bound.Limit(), 1))
-	}
-	var inFlight, limit int64
-	for _, m := range l.pool.Members() {
-		if m.Limit == 0 {
-			return policy.UnknownUtilization
-		}
-		limit += m.Limit
-		inFlight += m.InFlight()
-	}
-	if limit == 0 {
-		return policy.UnknownUtilization
-	}
-	return float64(inFlight+int64(s.services[e.to].waiting.n)+1) / float64(limit)
+	return l.pool.Utilization(l.bound, int(s.services[e.to].waiting.n))
 }
 
 // admit refuses what is not worth its place while the service is busy, and what cannot finish in its time.

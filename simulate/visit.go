@@ -1,6 +1,10 @@
 package simulate
 
-import "github.com/banyanhq/banyan/policy"
+import (
+	"math"
+
+	"github.com/banyanhq/banyan/policy"
+)
 
 // phase says what a visit is doing.
 type phase uint8
@@ -97,7 +101,7 @@ func (s *sim) workDone() {
 	switch subject {
 	case drained:
 		s.throttle(replica)
-	case nobody:
+	case nobody, turned:
 	default:
 		if s.visits.at(subject).orphaned && s.m.o.Orphans == OrphansBurn {
 			s.leave(subject, true)
@@ -154,8 +158,9 @@ func (s *sim) delayDone(v int32) {
 		return
 	}
 	at.phase = phaseCalling
-	if s.m.nodes[at.node].block != none {
-		s.blockDone(v)
+	if s.m.nodes[at.node].block != none && !s.blockDone(v) {
+		s.answer(v, 429, Limited)
+		return
 	}
 	s.proceed(v)
 }
@@ -292,17 +297,17 @@ func (s *sim) leave(v int32, async bool) {
 }
 
 // asleep is how much of what waking up costs a visit costs. The gateway, and the client, which handle the hops
-// of all, sleep in proportion to the idle share of the machine. A service is woken where a core is idle, and not at all while
-// a CPU limit keeps it at work.
+// of all, sleep in proportion to the idle share of the machine. A service is woken where a core is idle and it has a thread that
+// sleeps.
 func (s *sim) asleep(replica int32) float64 {
-	r := &s.replicas[replica]
-	if s.m.services[r.service].hops {
-		return s.cpu.idleShare()
-	}
-	if r.limited && len(s.cpu.procs[replica].jobs) > 0 || s.cpu.idleShare() <= 0 {
+	idle := s.cpu.idleShare(s.now)
+	switch {
+	case s.m.services[s.replicas[replica].service].hops:
+		return idle
+	case !s.cpu.wakes(replica):
 		return 0
 	}
-	return 1
+	return 1 - math.Pow(1-idle, s.m.cores)
 }
 
 func (s *sim) freeVisit(v int32) {

@@ -220,7 +220,7 @@ func (l *workload) fromLoad(sys *topology.System, load *Load) (rate float64, err
 		method := sys.Routes[i].Method
 		l.scenarios = append(l.scenarios, scenario{share: rate, steps: []step{{
 			route: int32(len(l.routes)), weight: 1, think: load.Think.Seconds(),
-			idempotent: method == "" || policy.Idempotent(method), safe: method == "" || safe(method),
+			idempotent: method == "" || policy.Idempotent(method), safe: method == "" || policy.Safe(method),
 		}}})
 		l.routes = append(l.routes, name)
 	}
@@ -332,16 +332,7 @@ func compileStep(router *topology.Router, functions map[string]*topology.Functio
 	if think < 0 || !(weight > 0 && weight <= 1) {
 		return step{}, "", fmt.Errorf("step %s %s: think time of %v, weight of %v", method, st.Path, think.Std(), weight)
 	}
-	return step{weight: weight, think: think.Std().Seconds(), idempotent: policy.Idempotent(method), safe: safe(method), sent: st}, name, nil
-}
-
-// safe reports whether a method only reads (RFC 9110, 9.2.1).
-func safe(method string) bool {
-	switch method {
-	case "GET", "HEAD", "OPTIONS", "TRACE":
-		return true
-	}
-	return false
+	return step{weight: weight, think: think.Std().Seconds(), idempotent: policy.Idempotent(method), safe: policy.Safe(method), sent: st}, name, nil
 }
 
 // functionAt is the function that a path starts, as in 'uses'; empty if there is none.

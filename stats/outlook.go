@@ -11,4 +11,6 @@ type Outlook struct {
 	Model string
 	// Ready says that it has been scored often enough to be gone by.
 	Ready bool
+	// Masked says that the latest value was none, or was taken for a fault of whoever measured it.
+	Masked bool
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/banyanhq/banyan/internal/loopback"
 	"github.com/banyanhq/banyan/store"
 	"github.com/banyanhq/banyan/store/cluster"
 )
@@ -39,7 +40,7 @@ func startCluster(t *testing.T, change func(*store.Config)) *three {
 	c := &three{t: t, peers: map[uint64]string{}, change: change}
 	var listeners [3]net.Listener
 	for i := range c.nodes {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := net.Listen("tcp", loopback.Any())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -87,7 +87,7 @@ func New(cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.api = dynamo.New(dynamo.Config{Store: s.engine, Region: cfg.Region, Users: cfg.Users, Log: cfg.Log,
+	s.api = dynamo.New(dynamo.Config{Store: s.engine, Region: cfg.Region, Users: cfg.Users, Log: cfg.Log, Operations: s.operations(),
 		Overloaded: s.engine.Overloaded, Unavailable: s.engine.Unavailable})
 	return s, nil
 }
@@ -149,12 +149,19 @@ func (s *Store) Run(ctx context.Context) error {
 	})
 	all.Go(func() error {
 		defer stop()
-		if err := s.createTables(ctx); err != nil {
-			return errors.Join(err, s.listener.Close())
-		}
 		serving, end := context.WithCancel(ctx)
 		defer end()
 		defer context.AfterFunc(running, end)()
+		if n, ok := s.engine.(*cluster.Node); ok && n.Ready(serving) != nil {
+			return s.listener.Close() // it ended before it had the data
+		}
+		if err := s.createTables(serving); err != nil {
+			closed := s.listener.Close()
+			if ctx.Err() != nil {
+				return closed // it was stopped before it could begin
+			}
+			return errors.Join(err, closed)
+		}
 		return dynamo.NewServer(s.api, clients).Serve(serving, s.listener, drain)
 	})
 	return errors.Join(all.Wait(), s.engine.Close())

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
@@ -55,9 +57,20 @@ func startNode(t *testing.T, of *cluster.Config, change func(*store.Config)) (*d
 	return client(s.URL(), "key", "secret"), stop
 }
 
+// client tries again for one error only, which is the SDK's own: it closes the body of a request as soon as the answer begins, and
+// where that came within microseconds net/http has yet to look whether the body has an end, takes the closing for a failure and
+// drops the connection with the answer half read.
 func client(url, key, secret string) *dynamodb.Client {
 	return dynamodb.New(dynamodb.Options{
-		BaseEndpoint: aws.String(url), Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider(key, secret, ""), RetryMaxAttempts: 1,
+		BaseEndpoint: aws.String(url), Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider(key, secret, ""),
+		Retryer: retry.NewStandard(func(o *retry.StandardOptions) {
+			o.MaxAttempts, o.Retryables = 10, []retry.IsErrorRetryable{retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
+				// On several nodes of a slow machine an election may come at any time, and more may wait than has room: SDKs sit both out
+				// by default.
+				unled := clustered && (strings.Contains(err.Error(), "ServiceUnavailableException") || strings.Contains(err.Error(), "ThrottlingException"))
+				return aws.BoolTernary(unled || strings.Contains(err.Error(), "use of closed network connection"))
+			})}
+		}),
 	})
 }
 

@@ -17,13 +17,21 @@ type Table struct {
 	Name string
 	// Key is the partition key, or the partition key and the sort key.
 	Key []string
+	// Stream has the table keep its changes for a day.
+	Stream bool
 }
 
 // FromFile are the embedded tables of a file, in order.
 func FromFile(sys *topology.System) (all []Table) {
+	streams := map[string]bool{}
+	for _, t := range sys.Topics {
+		if t.From != nil {
+			streams[t.From.Table] = true
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(sys.Tables)) {
 		if t := sys.Tables[name]; t.Engine == "embedded" {
-			all = append(all, Table{Name: name, Key: t.Key})
+			all = append(all, Table{Name: name, Key: t.Key, Stream: streams[name]})
 		}
 	}
 	return all
@@ -43,6 +51,9 @@ func Unsupported(sys *topology.System) (lines []string) {
 		if t.Replicas > 1 {
 			lines = append(lines, fmt.Sprintf("tables.%s: replicas %d are not built yet: it runs as one, on this node", name, t.Replicas))
 		}
+		if t.CPU > 0 {
+			lines = append(lines, "tables."+name+": cpu is for planning: it runs inside of this process, without a limit")
+		}
 	}
 	return lines
 }
@@ -50,31 +61,44 @@ func Unsupported(sys *topology.System) (lines []string) {
 // createTables creates the tables that are not there.
 func (s *Store) createTables(ctx context.Context) error {
 	for _, t := range s.cfg.Tables {
-		if there := s.engine.Table(t.Name); there != nil {
-			if names := there.Key.Names(); !slices.Equal(names, t.Key) {
-				return fmt.Errorf("table %s has the key %s in %s, and another one is asked for, %s: delete the table, or name another",
-					t.Name, names, s.cfg.Dir, t.Key)
+		if err := s.createTable(ctx, t); err != nil {
+			return err
+		}
+		if t.Stream {
+			if err := s.api.BeginStream(ctx, t.Name); err != nil {
+				return fmt.Errorf("beginning the stream of table %s: %w", t.Name, err)
 			}
-			continue
 		}
-		type element struct{ AttributeName, KeyType string }
-		type definition struct{ AttributeName, AttributeType string }
-		in := struct {
-			TableName, BillingMode string
-			KeySchema              []element
-			AttributeDefinitions   []definition
-		}{TableName: t.Name, BillingMode: "PAY_PER_REQUEST"}
-		for i, name := range t.Key {
-			in.KeySchema = append(in.KeySchema, element{name, []string{"HASH", "RANGE"}[i]})
-			in.AttributeDefinitions = append(in.AttributeDefinitions, definition{name, "S"})
+	}
+	return nil
+}
+
+// createTable creates a table if it is not there.
+func (s *Store) createTable(ctx context.Context, t Table) error {
+	if there := s.engine.Table(t.Name); there != nil {
+		if names := there.Key.Names(); !slices.Equal(names, t.Key) {
+			return fmt.Errorf("table %s has the key %s in %s, and another one is asked for, %s: delete the table, or name another",
+				t.Name, names, s.cfg.Dir, t.Key)
 		}
-		body, err := json.Marshal(in)
-		if err == nil {
-			err = s.create(ctx, body)
-		}
-		if err != nil {
-			return fmt.Errorf("creating table %s: %w", t.Name, err)
-		}
+		return nil
+	}
+	type element struct{ AttributeName, KeyType string }
+	type definition struct{ AttributeName, AttributeType string }
+	in := struct {
+		TableName, BillingMode string
+		KeySchema              []element
+		AttributeDefinitions   []definition
+	}{TableName: t.Name, BillingMode: "PAY_PER_REQUEST"}
+	for i, name := range t.Key {
+		in.KeySchema = append(in.KeySchema, element{name, []string{"HASH", "RANGE"}[i]})
+		in.AttributeDefinitions = append(in.AttributeDefinitions, definition{name, "S"})
+	}
+	body, err := json.Marshal(in)
+	if err == nil {
+		err = s.create(ctx, body)
+	}
+	if err != nil {
+		return fmt.Errorf("creating table %s: %w", t.Name, err)
 	}
 	return nil
 }
@@ -95,4 +119,12 @@ func (s *Store) create(ctx context.Context, body []byte) error {
 			return errors.New(refused.Message)
 		}
 	}
+}
+
+// Change of one item.
+type Change = dynamo.Change
+
+// Changes returns up to limit changes of a table behind a sequence number, oldest first. They are kept for a day.
+func (s *Store) Changes(ctx context.Context, table string, behind uint64, limit int) ([]Change, error) {
+	return s.api.Changes(ctx, table, behind, limit)
 }

@@ -25,9 +25,11 @@ func check(sys *System, d *decoder) {
 	c.uses()
 	c.routes()
 	c.several()
+	c.connections()
 	c.tls()
 	c.tcp()
 	c.blocks()
+	c.sagas()
 	for _, name := range sortedKeys(sys.Functions) {
 		c.function(name, sys.Functions[name])
 	}
@@ -298,9 +300,6 @@ func (c *checker) routes() {
 		}
 		c.inbound(s, r.Inbound)
 		c.httpCache(s, r)
-		if r.Compress != nil && r.HTTPCache != nil {
-			c.at(s, Problem{Message: "answers that are kept are not compressed: http_cache and compress exclude each other", Expected: "one of them"})
-		}
 		c.resilience(s, r.Inbound, c.sys.Services[r.To])
 	}
 	c.httpStore()
@@ -346,13 +345,31 @@ func (c *checker) demands() {
 			c.unknown(s.name(route), "route", route, c.routeNames)
 		}
 		for _, service := range sortedKeys(c.sys.Demands[route]) {
-			c.demandedService(s.child(route).name(service), service)
+			c.demand(s.child(route), service, c.sys.Demands[route][service])
 		}
 	}
 	if k := c.sys.Calibration; k != nil {
 		for _, service := range sortedKeys(k.Idle) {
 			c.demandedService(c.spots[k].child("idle").name(service), service)
 		}
+	}
+}
+
+// demand checks what a request asks of one service or table.
+func (c *checker) demand(s spot, name string, d *Demand) {
+	kind, table := ServiceOf(name)
+	if kind != "tables" {
+		c.demandedService(s.name(name), name)
+		if d != nil && d.Writes != nil {
+			c.at(s.child(name).child("writes"), Problem{Message: "only operations on a table write", Expected: "this of tables.NAME"})
+		}
+		return
+	}
+	if c.sys.Tables[table] == nil {
+		c.unknown(s.name(name), "table", table, func() []string { return sortedKeys(c.sys.Tables) })
+	}
+	if d != nil && (d.CPU > 0 || d.Async > 0 || d.Wake > 0 || d.Delay > 0 || len(d.Calls) > 0) {
+		c.at(s.name(name), Problem{Message: "what operations cost, the table says (read, write, follow)", Expected: "visits and writes only"})
 	}
 }
 

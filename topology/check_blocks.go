@@ -38,12 +38,23 @@ func (c *checker) blocks() {
 		c.deadLetter(name, v, s.child("dead_letter"))
 		c.consumers(v.Consumers, s.child("consumers"))
 		c.pushes(v.Push, v.Consumers, s.child("push"))
+		c.embeddedAlone("queue", v.Engine, "has schedules", s, "schedules")
+		c.schedules(v, s.child("schedules"))
+		c.embeddedAlone("queue", v.Engine, "bounds deliveries", s, "limit", "limits")
+		c.embeddedAlone("queue", v.Engine, "pushes: a service that handles its messages takes them with a NATS client, at the URL that it is given", s, "push")
+		c.embeddedAlone("queue", v.Engine, "has this: what can be lost is up to the stream of the NATS servers", s, "durability")
+		c.inbox(v.Inbox, v.Push, s.child("inbox"))
 	}
 	for _, name := range sortedKeys(c.sys.Topics) {
 		v := c.sys.Topics[name]
 		c.engine(c.spots[v], v.Engine, v.URL)
 		c.consumers(v.Consumers, c.spots[v].child("consumers"))
 		c.pushes(v.Push, v.Consumers, c.spots[v].child("push"))
+		c.embeddedAlone("topic", v.Engine, "has this", c.spots[v], "schema", "compatibility", "from")
+		c.topicElsewhere(v, c.spots[v])
+		c.filters(v, c.spots[v].child("filters"))
+		c.topicSource(v, c.spots[v])
+		c.inbox(v.Inbox, v.Push, c.spots[v].child("inbox"))
 		if c.sys.Queues[name] != nil {
 			c.at(c.spots[c.sys].child("topics").name(name), Problem{Found: quoteFound(name), Message: "a queue has the same name",
 				Expected: "another name: NATS clients know both as streams, by their name alone"})

@@ -51,13 +51,13 @@ func (c *checker) callsOf(uses []string, s spot) []call {
 		if kind != "" {
 			what = strings.TrimSuffix(kind, "s")
 		}
-		if !slices.Contains([]string{"", "caches", "tables", "queues", "topics", "functions"}, kind) {
+		if !slices.Contains([]string{"", "caches", "tables", "queues", "topics", "functions", "sagas"}, kind) {
 			c.at(at, Problem{Found: quoteFound(use), Hint: c.problems.didYouMean(use, c.usable),
-				Expected: "a service, or caches.NAME, tables.NAME, queues.NAME, topics.NAME or functions.NAME"})
+				Expected: "a service, or caches.NAME, tables.NAME, queues.NAME, topics.NAME, functions.NAME or sagas.NAME"})
 			continue
 		}
 		problem := Problem{Found: quoteFound(use), Message: "there is no such " + what}
-		for _, other := range []string{"caches", "tables", "queues", "topics", "functions"} {
+		for _, other := range []string{"caches", "tables", "queues", "topics", "functions", "sagas"} {
 			if kind == "" && c.exists(other, name) {
 				problem.Hint = fmt.Sprintf("did you mean %q?", other+"."+name)
 				break
@@ -85,6 +85,8 @@ func (c *checker) exists(kind, name string) bool {
 		return c.sys.Topics[name] != nil
 	case "functions":
 		return c.sys.Functions[name] != nil
+	case "sagas":
+		return c.sys.Sagas[name] != nil
 	}
 	return false
 }
@@ -102,6 +104,7 @@ func (c *checker) usable() []string {
 	add("queues", sortedKeys(c.sys.Queues))
 	add("topics", sortedKeys(c.sys.Topics))
 	add("functions", sortedKeys(c.sys.Functions))
+	add("sagas", sortedKeys(c.sys.Sagas))
 	return out
 }
 

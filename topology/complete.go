@@ -104,6 +104,16 @@ func complete(sys *System, d *decoder) {
 		d.spots[dead] = at
 		sys.Queues[q.DeadLetter] = dead
 	}
+	for _, v := range sys.Sagas {
+		for _, step := range v.Steps {
+			if step.Wait == nil {
+				step.SagaAction.complete()
+			}
+			if step.Compensate != nil {
+				step.Compensate.complete()
+			}
+		}
+	}
 	for _, s := range sys.Services {
 		s.Inbound.Limit.complete()
 	}

@@ -13,6 +13,7 @@ import (
 type Cron struct {
 	minute, hour, day, month, weekday uint64 // a bit for each value
 	anyDay, anyWeekday                bool
+	wild                              bool // the minute or the hour begins with '*'
 }
 
 // maxCronSpan is how long before an instant Covers looks for a start.
@@ -45,6 +46,7 @@ func ParseCron(text string) (Cron, error) {
 		}
 	}
 	c.anyDay, c.anyWeekday = strings.HasPrefix(f[2], "*"), strings.HasPrefix(f[4], "*")
+	c.wild = strings.HasPrefix(f[0], "*") || strings.HasPrefix(f[1], "*")
 	if c.weekday&(1<<7) != 0 {
 		c.weekday |= 1
 	}
@@ -114,8 +116,7 @@ func (c Cron) Covers(at time.Time, span time.Duration) bool {
 
 // lastOf is the last minute of a day that is in the set, and not after the instant.
 func (c Cron) lastOf(at time.Time) (time.Time, bool) {
-	day, weekday := c.day&(1<<at.Day()) != 0, c.weekday&(1<<uint(at.Weekday())) != 0
-	if c.month&(1<<uint(at.Month())) == 0 || !c.onDay(day, weekday) {
+	if !c.onDate(at) {
 		return time.Time{}, false
 	}
 	for hour := at.Hour(); hour >= 0; hour-- {
@@ -133,9 +134,13 @@ func (c Cron) lastOf(at time.Time) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-func (c Cron) onDay(day, weekday bool) bool {
+// onDate says whether the day of an instant is in the set.
+func (c Cron) onDate(t time.Time) bool {
+	day, weekday := c.day&(1<<t.Day()) != 0, c.weekday&(1<<uint(t.Weekday())) != 0
 	if c.anyDay || c.anyWeekday {
-		return day && weekday
+		day = day && weekday
+	} else {
+		day = day || weekday
 	}
-	return day || weekday
+	return day && c.month&(1<<uint(t.Month())) != 0
 }

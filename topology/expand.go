@@ -37,12 +37,18 @@ func (w *expander) indent(depth int) { w.out.WriteString(strings.Repeat("  ", de
 func (w *expander) structure(v reflect.Value, depth int) bool {
 	any := false
 	for _, f := range fieldsOf(v.Type()) {
+		if b, ok := v.Interface().(ofEngine); ok && b.leaves(f.name) {
+			continue
+		}
 		if w.field(f, v.FieldByIndex(f.index), depth) {
 			any = true
 		}
 	}
 	return any
 }
+
+// ofEngine is a block that leaves fields, which have defaults, to the engine that it is served by.
+type ofEngine interface{ leaves(field string) bool }
 
 func (w *expander) field(f field, v reflect.Value, depth int) bool {
 	t := v.Type()

@@ -2,6 +2,8 @@ package topology
 
 // Logs says how what services write and send as log lines is kept.
 type Logs struct {
+	// Off keeps no lines but the last ones of each replica, as text, and takes none by any protocol.
+	Off bool `yaml:"off"`
 	// Retain is how long lines are kept.
 	Retain Duration `yaml:"retain" schema:"default=7d,minimum=1m"`
 	// MaxSize that the lines may take on disk, compressed; beyond it the oldest go.
@@ -25,6 +27,8 @@ type Logs struct {
 
 // Traces says which traces are kept, and for how long.
 type Traces struct {
+	// Off keeps no traces and takes none; services still pass them on.
+	Off bool `yaml:"off"`
 	// Retain is how long spans are kept.
 	Retain Duration `yaml:"retain" schema:"default=3d,minimum=1m"`
 	// MaxSize that spans may take on disk, compressed; beyond it the oldest go.

@@ -386,3 +386,13 @@ services: {x: {backends: [127.0.0.1:80, h:81, {address: h:82}, "h:83"]}}
 		t.Error(err)
 	}
 }
+
+// Checks go the way that calls go, so that a service which speaks TLS may have one by HTTP or gRPC.
+func TestChecksOfServicesThatSpeakTLS(t *testing.T) {
+	for _, check := range []string{"/healthz", "{grpc: true}", "{interval: 2s}"} {
+		text := "system: s\nservices: {web: {run: ./web, tls: {ca: ca.pem}, health: {ready: " + check + ", live: " + check + "}}}\nroutes: [{path: /, to: web}]\n"
+		if _, err := Parse(Source{Name: "file", Data: []byte(text)}); err != nil {
+			t.Errorf("%s: %v", check, err)
+		}
+	}
+}

@@ -83,7 +83,7 @@ type Scale struct {
 	// Policy by which it reacts: kubernetes (the horizontal pod autoscaler), knative (windows of a minute and of seconds,
 	// with panic), tracking (target tracking as AWS does it) or steps.
 	Policy string `yaml:"policy" schema:"enum=kubernetes|knative|tracking|steps,default=kubernetes"`
-	// Predict scales ahead of forecast traffic as well, where the forecast has proved its skill.
+	// Predict scales ahead of forecast traffic, where that has proved to pay on this very traffic.
 	Predict bool `yaml:"predict"`
 	// History is recorded traffic that the forecast starts from: a CSV file of a time and a rate or count, relative to the
 	// file. What was recorded of earlier runs here is used in any case.
@@ -138,6 +138,9 @@ type ScaleTarget struct {
 	Concurrency float64 `yaml:"concurrency" schema:"minimum=0"`
 	// Queue is the number of waiting messages for each replica.
 	Queue float64 `yaml:"queue" schema:"minimum=0"`
+	// Utilization of a replica at its target of requests: the rest is headroom, of which 'predict' has less in proportion
+	// where there are many replicas.
+	Utilization Percent `yaml:"utilization" schema:"maximum=100%,default=70%"`
 }
 
 // Health checks, each with its own purpose.

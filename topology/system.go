@@ -15,6 +15,8 @@ type System struct {
 	// AcceptProxyFrom are the networks of the proxies in front, such as 10.0.0.0/8. Where they are given, every connection to
 	// 'listen' must come from them and begin with the PROXY protocol (v1 or v2), which says whose it is; others are closed.
 	AcceptProxyFrom []string `yaml:"accept_proxy_from" schema:"maxItems=1000"`
+	// Connections bounds those of clients. Left out: as its fields' defaults say.
+	Connections *Connections `yaml:"connections"`
 	// TLS answers requests from outside over TLS too. Left out: plain HTTP only.
 	TLS *TLS `yaml:"tls"`
 	// TCP leads connections from outside to services as they are.
@@ -48,6 +50,8 @@ type System struct {
 	Queues map[string]*Queue `yaml:"queues" schema:"keys=name"`
 	// Topics are retained logs of events: each consumer group sees every event, by name.
 	Topics map[string]*Topic `yaml:"topics" schema:"keys=name"`
+	// Sagas are workflows of calls, messages and waits that outlive crashes and undo what they did when a step fails, by name.
+	Sagas map[string]*Saga `yaml:"sagas" schema:"keys=name"`
 	// Functions are serverless functions: started by an event or a request, scaled to zero when idle, by name.
 	Functions map[string]*Function `yaml:"functions" schema:"keys=name"`
 	// SLOs are the promises made to users, by name.
@@ -68,6 +72,19 @@ type System struct {
 	Calibration *Calibration `yaml:"calibration"`
 	// Dir is the folder of the first file, absolute if Load read it. Relative paths start from it.
 	Dir string `yaml:"-"`
+}
+
+// DefaultMaxConnections is the bound on connections of a system that says nothing of it.
+const DefaultMaxConnections = 50_000
+
+// Connections bounds the connections that clients have to 'listen', and to the TLS address as well.
+type Connections struct {
+	// Max at once, each. Where all places are taken, one on which no request is under way is closed for one that comes; without such
+	// a one it is refused. Never more than three quarters of the files that the process may have open.
+	Max int `yaml:"max" schema:"default=50000,minimum=1,maximum=10000000"`
+	// PerClient is how many of them one address may have, of IPv6 one network of 64 bits; further ones are refused. Left out: half
+	// of max, but for this machine itself and for trusted proxies.
+	PerClient int `yaml:"per_client" schema:"minimum=1,maximum=10000000"`
 }
 
 // Machine is the hardware that all replicas share.
@@ -112,13 +129,16 @@ type Prices struct {
 	Currency string `yaml:"currency" schema:"default=USD"`
 }
 
-// Demand is what one request of a route asks of one service, all its visits together unless said otherwise.
+// Demand is what one request of a route asks of one service, or of a table (tables.NAME), all its visits together unless said otherwise.
 type Demand struct {
 	// Visits to the service for each request of the route.
 	Visits float64 `yaml:"visits" schema:"minimum=0,maximum=1000000,default=1"`
 	// Calls that one visit makes to each service that its service uses, by name. Left out: by the service's 'work', made to
 	// fit the visits of the route.
 	Calls map[string]float64 `yaml:"calls" schema:"itemMinimum=0,itemMaximum=1000000"`
+	// Writes is the share of the visits that write, where they are operations on a table (tables.NAME). Left out: as the table's
+	// 'writes' says. What an operation costs, the table says: nothing but visits and writes is given of one.
+	Writes *Percent `yaml:"writes" schema:"maximum=100%"`
 	// CPU time of one visit.
 	CPU Duration `yaml:"cpu" schema:"maximum=24h"`
 	// CPUError is the standard error of the CPU time of one visit (cpu, async and wake together), as calibrated. 0: not known.

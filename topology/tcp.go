@@ -1,6 +1,10 @@
 package topology
 
-import "net"
+import (
+	"fmt"
+	"net"
+	"strconv"
+)
 
 // TCP leads connections from outside to a service as they are, byte by byte.
 type TCP struct {
@@ -24,6 +28,13 @@ type TCP struct {
 	AcceptProxy bool `yaml:"accept_proxy"`
 	// Trusted are the networks whose PROXY protocol is believed, such as 10.0.0.0/8.
 	Trusted []string `yaml:"trusted" schema:"maxItems=1000"`
+}
+
+// connections checks the bounds on connections of clients.
+func (c *checker) connections() {
+	if n := c.sys.Connections; n != nil && n.PerClient > n.Max {
+		c.at(c.spots[n].child("per_client"), Problem{Found: strconv.Itoa(n.PerClient), Message: fmt.Sprintf("that is more than max (%d), which all clients have together", n.Max)})
+	}
 }
 
 // tcp checks the TCP listeners.

@@ -1,7 +1,6 @@
 package topology
 
 import (
-	"fmt"
 	"net"
 	"strings"
 )
@@ -123,12 +122,6 @@ func (c *checker) tls() {
 		s := c.spots[v].child("tls")
 		if (v.TLS.Cert == "") != (v.TLS.Key == "") {
 			c.at(s, Problem{Message: "a certificate needs its key, and a key its certificate", Expected: "both cert and key, or neither"})
-		}
-		for kind, check := range map[string]*Check{"startup": v.Health.Startup, "ready": v.Health.Ready, "live": v.Health.Live} {
-			if !v.External() && check != nil && (check.Path != "" || check.GRPC) {
-				c.at(s, Problem{Message: fmt.Sprintf("the %s check speaks plain HTTP, and the service TLS", kind),
-					Expected: "a check without a path, which opens a TCP connection"})
-			}
 		}
 	}
 }

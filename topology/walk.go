@@ -33,7 +33,7 @@ func (s *System) Edges() []Edge {
 }
 
 // ServiceOf splits what stands in 'uses': ("", NAME) for a service, and (caches, NAME), (tables, NAME), (queues, NAME),
-// (topics, NAME) or (functions, NAME) for the rest.
+// (topics, NAME), (functions, NAME) or (sagas, NAME) for the rest.
 func ServiceOf(use string) (kind, name string) {
 	if kind, name, ok := strings.Cut(use, "."); ok {
 		return kind, name

@@ -5,11 +5,15 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"html"
 	"io/fs"
+	"maps"
 	"net/http"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -27,13 +31,16 @@ var views = []string{"/", "/plan", "/load", "/timeline", "/slos", "/services", "
 
 // assets are the files of the page, below a path that changes with their contents, so that browsers keep them for good.
 type assets struct {
-	base  string // /assets/HASH/
-	files map[string][]byte
-	index []byte
+	base   string // /assets/HASH/
+	files  map[string][]byte
+	before []byte // of the page, up to where its first figures stand
+	behind []byte
+	first  func() any
 }
 
-func newAssets(version string) (*assets, error) {
-	a := &assets{files: map[string][]byte{}}
+// newAssets prepares the files. first returns the figures that each page comes with, so that it need not ask before it can draw.
+func newAssets(version string, first func() any) (*assets, error) {
+	a := &assets{files: map[string][]byte{}, first: first}
 	hash := sha256.New()
 	err := fs.WalkDir(web, "web", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || contentTypes[path.Ext(name)] == "" {
@@ -51,26 +58,43 @@ func newAssets(version string) (*assets, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the page's files: %w", err)
 	}
+	for _, name := range []string{"css/base.css", "css/map.css", "css/views.css"} { // one answer instead of three
+		a.files["css/page.css"] = append(a.files["css/page.css"], a.files[name]...)
+		delete(a.files, name)
+	}
 	a.base = "/assets/" + hex.EncodeToString(hash.Sum(nil))[:16] + "/"
 	page, err := web.ReadFile("web/index.html")
 	if err != nil {
 		return nil, fmt.Errorf("reading the page: %w", err)
 	}
-	a.index = a.fill(page, version)
+	before, behind, ok := bytes.Cut(a.fill(page, version), []byte("<!--first-->"))
+	if !ok {
+		return nil, errors.New("the page has no place for its first figures")
+	}
+	a.before, a.behind = before, behind
 	return a, nil
 }
 
-// fill puts the base path into the page, and has the browser fetch all modules at once instead of one after the other.
-func (a *assets) fill(page []byte, version string) []byte {
-	var names []string
-	for name := range a.files {
-		if strings.HasSuffix(name, ".js") && name != "js/theme.js" {
-			names = append(names, name)
-		}
+// imported finds the modules that a module needs before it runs; import() is another matter.
+var imported = regexp.MustCompile(`(?m)^(?:import|export) [^'"\n]*from '([^']+)'`)
+
+// needed adds a module and all that it needs to names.
+func (a *assets) needed(name string, names map[string]bool) {
+	if names[name] || a.files[name] == nil {
+		return
 	}
-	slices.Sort(names)
+	names[name] = true
+	for _, m := range imported.FindAllSubmatch(a.files[name], -1) {
+		a.needed(path.Join(path.Dir(name), string(m[1])), names)
+	}
+}
+
+// fill puts the base path into the page, and has the browser fetch the modules that it begins with at once instead of one after the other.
+func (a *assets) fill(page []byte, version string) []byte {
+	names := map[string]bool{}
+	a.needed("js/app.js", names)
 	var preloads strings.Builder
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(names)) {
 		fmt.Fprintf(&preloads, "<link rel=\"modulepreload\" href=\"%s%s\">\n", a.base, name)
 	}
 	page = bytes.ReplaceAll(page, []byte("<!--modules-->\n"), []byte(preloads.String()))
@@ -103,5 +127,9 @@ func (a *assets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
-	_, _ = w.Write(a.index)
+	first, err := json.Marshal(a.first()) // which has no < in it
+	if err != nil {
+		first = []byte("null") // the page asks itself
+	}
+	_, _ = w.Write(slices.Concat(a.before, first, a.behind)) // an error is the client's going away
 }

@@ -47,7 +47,7 @@ type expectation struct {
 }
 
 // bands are the relative errors that predictions of each grade stay within, for half of all figures at least:
-// docs/twin-accuracy.md has a median of 7 % for means and 24 % for p99.
+// docs/twin-accuracy.md has a median of 10 % for means and 22 % for p99.
 var bands = map[plan.Trust]float64{plan.Good: 0.1, plan.Fair: 0.25, plan.Poor: 0.5}
 
 func bandOf(claims []plan.Claim, what string) float64 {
@@ -84,6 +84,11 @@ func expect(sys *topology.System, rates map[string]float64) expectation {
 	}
 	for _, s := range p.Services {
 		e.services[s.Service] = &ExpectedUse{Rate: s.Rate, Cores: s.CPU, Utilisation: s.Utilisation}
+	}
+	if g := e.services[plan.Gateway]; g != nil { // in whose process the tables run
+		for _, t := range p.Tables {
+			g.Cores += t.CPU
+		}
 	}
 	if p.Saturated {
 		return e // it gives no latencies

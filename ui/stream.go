@@ -28,6 +28,20 @@ type Features struct {
 	Alerts bool `json:"alerts"`
 }
 
+// first is what a page comes with.
+type first struct {
+	Hello Hello `json:"hello"`
+	Map   Map   `json:"map"`
+}
+
+func (s *Server) hello() Hello {
+	h := Hello{Frame: s.feed.latest(time.Now()), Timeline: s.timeline(), Writable: s.cfg.Token != "", LoadTests: s.cfg.Loader != nil}
+	if s.cfg.Features != nil {
+		h.Features = s.cfg.Features()
+	}
+	return h
+}
+
 // quietAfter is how long a stream says nothing before it says that it is still there.
 const quietAfter = 15 * time.Second
 
@@ -49,12 +63,8 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 	seq, err := strconv.ParseInt(r.Header.Get("Last-Event-ID"), 10, 64)
 	_, _, whole := s.feed.since(seq)
 	if err != nil || !whole {
-		frame := s.feed.latest(time.Now())
-		seq = frame.Seq
-		hello := Hello{Frame: frame, Timeline: s.timeline(), Writable: s.cfg.Token != "", LoadTests: s.cfg.Loader != nil}
-		if s.cfg.Features != nil {
-			hello.Features = s.cfg.Features()
-		}
+		hello := s.hello()
+		seq = hello.Frame.Seq
 		e.send("hello", seq, hello)
 	}
 	quiet := time.NewTicker(quietAfter)

@@ -23,6 +23,7 @@ const (
 	KindScaling EventKind = "scaling" // by hand or by the autoscaler
 	KindReplica EventKind = "replica" // a replica came or went
 	KindFault   EventKind = "fault"   // something broke, or was broken on purpose
+	KindAlert   EventKind = "alert"   // an alert began to fire, or ended
 )
 
 // Event is one entry of the time-line.
@@ -67,6 +68,8 @@ func kindOf(what string) (kind EventKind, bad bool) {
 		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(what, w) })
 	}
 	switch {
+	case has("alert"):
+		return KindAlert, has("fires")
 	case has("canary"):
 		return KindDeploy, has("rolled back")
 	case has("reload", "replac", "restarting", "restored", "built"):

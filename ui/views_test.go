@@ -226,6 +226,7 @@ func TestTimelineSortsWhatHappened(t *testing.T) {
 	events := []orchestrate.Event{
 		{Time: at, What: "reloaded"}, {Time: at.Add(5 * time.Second), Service: "a", What: "canary rolled back"}, {Time: at.Add(1 * time.Second), Service: "a", What: "canary step"},
 		{Time: at.Add(3 * time.Second), Service: "a", Replica: "a-0", What: "exited", Why: "exit status 1"}, {Time: at.Add(4 * time.Second), Service: "a", Replica: "a-0", What: "ready"},
+		{Time: at.Add(6 * time.Second), Service: "a", What: "alert fires", Why: "Burn"}, {Time: at.Add(7 * time.Second), Service: "a", What: "alert ended", Why: "Burn"},
 	}
 	decisions := []autoscale.Decision{
 		{At: at.Add(2 * time.Second), Service: "a", From: autoscale.Size{Replicas: 1}, To: autoscale.Size{Replicas: 2}, Why: "busy"},
@@ -243,7 +244,7 @@ func TestTimelineSortsWhatHappened(t *testing.T) {
 		got = append(got, word)
 		ids[e.ID] = true
 	}
-	if want := []string{"deploy", "deploy", "scaling", "fault!", "replica", "deploy!"}; !slices.Equal(got, want) {
+	if want := []string{"deploy", "deploy", "scaling", "fault!", "replica", "deploy!", "alert!", "alert"}; !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
 	if len(ids) != len(all) || timeline(events, decisions)[2].ID != all[2].ID {

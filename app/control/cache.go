@@ -23,6 +23,12 @@ type CacheServerStatus struct {
 	Address string `json:"address"`
 	// HitRatio is the share of lookups that found their key, 0 to 1.
 	HitRatio float64 `json:"hit_ratio"`
+	// Nodes of one that is a cluster.
+	Nodes []cache.NodeStatus `json:"nodes,omitempty"`
+	// Hot are the keys that get most of the requests.
+	Hot []cache.HotKey `json:"hot,omitempty"`
+	// Curve says what share of the lookups it would answer with other amounts of memory; left out where that is not known.
+	Curve []cache.CurvePoint `json:"curve,omitempty"`
 	cache.Stats
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/banyanhq/banyan/gateway/peerlink"
 	"github.com/banyanhq/banyan/observe"
 	"github.com/banyanhq/banyan/orchestrate"
+	"github.com/banyanhq/banyan/store"
 	"github.com/banyanhq/banyan/topology"
 )
 
@@ -46,10 +47,16 @@ type System interface {
 	Caches() []CacheStatus
 	// CacheServers says where the embedded caches of the file are, and what they have counted.
 	CacheServers() []CacheServerStatus
+	// TableUsage says what was asked of the embedded tables, and what that took; nil where there are none.
+	TableUsage() *store.Usage
+	// TableWindow says what was asked of them between two instants, as far as it is kept; nil where nothing is.
+	TableWindow(from, to time.Time) *TableWindow
 	// Purge drops what the caches of routes keep, and returns how many answers that were.
 	Purge(p httpcache.Purge) (int, error)
 	// Canaries says where the canaries of routes stand, in the file's order.
 	Canaries() []CanaryStatus
+	// Connections counts the connections of clients, by listener of the gateway.
+	Connections() []gateway.ConnectionStats
 	// Gateways says how it stands with the other gateways of the system.
 	Gateways() []peerlink.Peer
 	// Reload reads the file anew and goes by it, and returns what that changed, in words.

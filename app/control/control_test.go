@@ -19,6 +19,7 @@ import (
 	"github.com/banyanhq/banyan/gateway/peerlink"
 	"github.com/banyanhq/banyan/observe"
 	"github.com/banyanhq/banyan/orchestrate"
+	"github.com/banyanhq/banyan/store"
 )
 
 // fake answers what it is told to, and remembers what it was asked.
@@ -54,6 +55,10 @@ func (f *fake) Canaries() []CanaryStatus { return nil }
 
 func (f *fake) Gateways() []peerlink.Peer { return nil }
 
+func (f *fake) Connections() []gateway.ConnectionStats {
+	return []gateway.ConnectionStats{{Listener: "outside", Open: 3, Max: 5}}
+}
+
 func (f *fake) HandOver() (HandOver, func(), error) { return f.hand, f.Stop, f.fail }
 func (f *fake) Status(window time.Duration) (observe.Status, error) {
 	return observe.Status{System: "fake", Window: window}, f.fail
@@ -72,6 +77,12 @@ func (f *fake) Caches() []CacheStatus {
 func (f *fake) CacheServers() []CacheServerStatus {
 	return []CacheServerStatus{{Cache: "products", HitRatio: 0.5, Stats: cache.Stats{Hits: 1, Misses: 1}}}
 }
+
+func (f *fake) TableWindow(from, to time.Time) *TableWindow {
+	return &TableWindow{Seconds: to.Sub(from).Seconds()}
+}
+
+func (f *fake) TableUsage() *store.Usage { return &store.Usage{Commands: 3} }
 
 func (f *fake) Purge(p httpcache.Purge) (int, error) { return 7, p.Validate() }
 
@@ -136,6 +147,12 @@ func TestEveryCallArrives(t *testing.T) {
 	}
 	if all, err := c.CacheServers(ctx); err != nil || len(all) != 1 || all[0].Cache != "products" || all[0].Hits != 1 {
 		t.Errorf("cache servers: %+v, %v", all, err)
+	}
+	if w, err := c.TableWindow(ctx, time.Unix(1, 0), time.Unix(3, 0)); err != nil || w == nil || w.Seconds != 2 {
+		t.Errorf("a window of tables: %+v, %v", w, err)
+	}
+	if u, err := c.TableUsage(ctx); err != nil || u == nil || u.Commands != 3 {
+		t.Errorf("tables: %+v, %v", u, err)
 	}
 	if all, err := c.Caches(ctx); err != nil || len(all) != 1 || all[0].Route != "home" || all[0].Hits != 1 {
 		t.Errorf("caches: %+v, %v", all, err)

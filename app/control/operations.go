@@ -7,6 +7,7 @@ import (
 	"github.com/banyanhq/banyan/gateway/peerlink"
 	"github.com/banyanhq/banyan/observe"
 	"github.com/banyanhq/banyan/orchestrate"
+	"github.com/banyanhq/banyan/store"
 )
 
 // Operation describes one call of the API, for its document.
@@ -35,8 +36,11 @@ func Operations() []Operation {
 		{Method: "POST", Path: "/v1/restart", Summary: "Replace all replicas of a service, one after the other", Body: RestartRequest{}, Answer: struct{}{}, Secret: true},
 		{Method: "GET", Path: "/v1/caches", Summary: "What became of requests in the caches of routes", Answer: []CacheStatus{}},
 		{Method: "GET", Path: "/v1/cache-servers", Summary: "Where the embedded caches are, and what they have counted", Answer: []CacheServerStatus{}},
+		{Method: "GET", Path: "/v1/tables", Summary: "What was asked of the embedded tables, and what that took", Answer: store.Usage{}, Secret: true},
+		{Method: "GET", Path: "/v1/tables/window", Summary: "What was asked of the embedded tables between two instants", Query: span, Answer: TableWindow{}, Secret: true},
 		{Method: "POST", Path: "/v1/purge", Summary: "Drop what the caches of routes keep", Body: httpcache.Purge{}, Answer: Purged{}, Secret: true},
 		{Method: "GET", Path: "/v1/canaries", Summary: "Where the canaries of routes stand", Answer: []CanaryStatus{}},
+		{Method: "GET", Path: "/v1/connections", Summary: "How many connections clients have, and what became of those too many", Answer: []gateway.ConnectionStats{}},
 		{Method: "GET", Path: "/v1/gateways", Summary: "How it stands with the other gateways of the system", Answer: []peerlink.Peer{}},
 		{Method: "POST", Path: "/v1/reload", Summary: "Read the file anew and go by it; answers what that changed, in words", Answer: []string{}, Secret: true},
 		{Method: "GET", Path: "/v1/topology", Summary: "The system that it goes by, as YAML with everything said", Answer: "", Secret: true},

@@ -75,6 +75,7 @@ func handler(sys System) *http.ServeMux {
 		answer(w, struct{}{}, sys.Restart(r.Context(), req.Service))
 	})
 	cacheHandlers(mux, sys)
+	tableHandlers(mux, sys)
 	trafficHandlers(mux, sys)
 	mux.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, _ *http.Request) {
 		changed, err := sys.Reload()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 
+	"github.com/banyanhq/banyan/gateway"
 	"github.com/banyanhq/banyan/gateway/peerlink"
 	"github.com/banyanhq/banyan/policy"
 )
@@ -32,12 +33,18 @@ type CanaryStatus struct {
 // trafficHandlers add what concerns the gateway's decisions.
 func trafficHandlers(mux *http.ServeMux, sys System) {
 	mux.HandleFunc("GET /v1/canaries", func(w http.ResponseWriter, _ *http.Request) { answer(w, sys.Canaries(), nil) })
+	mux.HandleFunc("GET /v1/connections", func(w http.ResponseWriter, _ *http.Request) { answer(w, sys.Connections(), nil) })
 	mux.HandleFunc("GET /v1/gateways", func(w http.ResponseWriter, _ *http.Request) { answer(w, sys.Gateways(), nil) })
 }
 
 // Canaries returns where the canaries of the routes stand.
 func (c *Client) Canaries(ctx context.Context) (s []CanaryStatus, err error) {
 	return s, c.get(ctx, "canaries", nil, &s)
+}
+
+// Connections counts the connections of clients, by listener of the gateway.
+func (c *Client) Connections(ctx context.Context) (s []gateway.ConnectionStats, err error) {
+	return s, c.get(ctx, "connections", nil, &s)
 }
 
 // Gateways returns how it stands with the other gateways of the system.

@@ -34,6 +34,16 @@ type Comparison struct {
 	Results   []Result
 }
 
+// Of returns the result of a policy; nil when it was not compared.
+func (c *Comparison) Of(policy string) *Result {
+	for i := range c.Results {
+		if c.Results[i].Policy == policy {
+			return &c.Results[i]
+		}
+	}
+	return nil
+}
+
 // Compare sweeps each policy on a trace. objective is the share of steps that must hold, such as 0.995.
 func Compare(ctx context.Context, tr Trace, p Plant, names []string, objective float64) (*Comparison, error) {
 	if err := p.check(tr); err != nil {

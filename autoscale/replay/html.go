@@ -52,7 +52,7 @@ func (c *Comparison) curves() string {
 		cost := 1 + (top-1)*float64(i)/5
 		fmt.Fprintf(&b, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\" fill=\"currentColor\" font-size=\"11\">%.2f</text>\n", pad-6, y(cost)+4, cost)
 	}
-	colours := []string{"#2a7de1", "#d9822b", "#29a634", "#a854d6", "#db3737"}
+	colours := []string{"#2a7de1", "#00a3a3", "#d9822b", "#29a634", "#a854d6", "#db3737"}
 	for i, r := range c.Results {
 		var points []string
 		for _, p := range r.Curve {

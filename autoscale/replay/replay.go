@@ -3,9 +3,8 @@
 // The plant is a fluid: a service meets its objective in a step when as many replicas serve throughout the step as its
 // capacity asks for at the step's rate. A replica that is started serves after the start-up delay, and is paid for from
 // the moment it is asked for. A policy sees what has been measured: the rate of a step becomes known a tick after the
-// step began, never before. Each policy is swept over its one knob (the utilisation that it aims at, or the headroom of
-// the predictive one), and compared where its curve of cost over service crosses the objective: a policy that is cheap
-// because it serves badly gains nothing.
+// step began, never before. Each policy is swept over its one knob, the utilisation that it aims at, and compared where its
+// curve of cost over service crosses the objective: a policy that is cheap because it serves badly gains nothing.
 //
 // Costs are relative to an oracle that has exactly the replicas that each step needs, in that step.
 package replay
@@ -32,6 +31,9 @@ type Plant struct {
 	StartUp  time.Duration
 	Tick     time.Duration // between two decisions
 	Min, Max int           // replicas
+	// Reactive is the policy (topology.Scale has their names) that the predictive one plays beside itself. Default:
+	// kubernetes.
+	Reactive string
 	// WarmUp is how many steps at the beginning are played but not scored.
 	WarmUp int
 }
@@ -69,6 +71,8 @@ func (p *Plant) check(tr Trace) error {
 		return fmt.Errorf("from %d to %d replicas: want 0 or more, and at least one in the end", p.Min, p.Max)
 	case tr.Step/p.Tick > 100_000:
 		return fmt.Errorf("%d decisions in a step: want at most 100000", tr.Step/p.Tick)
+	case len(tr.Rates) == 0:
+		return fmt.Errorf("the trace is shorter than one step of %v: nothing is left to score", tr.Step)
 	case len(tr.Rates) <= p.WarmUp+1:
 		return fmt.Errorf("%d steps, of which %d are warm-up: nothing is left to score", len(tr.Rates), p.WarmUp)
 	}
@@ -82,16 +86,10 @@ func (p *Plant) check(tr Trace) error {
 
 // run is the state of a replay.
 type run struct {
-	plant    *Plant
-	now      time.Duration
-	ready    int
-	starting []start
-	out      Outcome
-}
-
-type start struct {
-	ready time.Duration
-	n     int
+	plant *Plant
+	now   time.Duration
+	fleet policy.ImaginedFleet
+	out   Outcome
 }
 
 // play runs a policy over a trace.
@@ -99,7 +97,7 @@ func (p *Plant) play(tr Trace, d decider) Outcome {
 	ticks := max(1, int(tr.Step/p.Tick))
 	tick := tr.Step / time.Duration(ticks)
 	rate := firstKnown(tr.Rates)
-	r := run{plant: p, ready: p.need(rate)}
+	r := run{plant: p, fleet: policy.NewImaginedFleet(p.need(rate))}
 	for i, next := range tr.Rates {
 		seen := rate // of the step before, until the first tick of this one has passed
 		if next >= 0 {
@@ -109,12 +107,12 @@ func (p *Plant) play(tr Trace, d decider) Outcome {
 		scored := i >= p.WarmUp
 		violated := false
 		for range ticks {
-			r.arrive()
+			r.fleet.Arrive(r.now)
 			changed := r.decide(d, seen)
 			seen = rate
-			violated = violated || r.ready < need
+			violated = violated || r.fleet.Ready() < need
 			if scored {
-				r.out.ReplicaHours += float64(r.total()) * tick.Hours()
+				r.out.ReplicaHours += float64(r.fleet.Total()) * tick.Hours()
 				r.out.Changes += changed
 			}
 			r.now += tick
@@ -139,46 +137,14 @@ func (r *run) score(need int, requests float64, step time.Duration, violated boo
 	}
 }
 
-// arrive takes in the replicas that have started.
-func (r *run) arrive() {
-	for len(r.starting) > 0 && r.starting[0].ready <= r.now {
-		r.ready += r.starting[0].n
-		r.starting = r.starting[1:]
-	}
-}
-
-func (r *run) total() int {
-	n := r.ready
-	for _, s := range r.starting {
-		n += s.n
-	}
-	return n
-}
-
 // decide carries out a decision, and returns 1 when it changed anything.
 func (r *run) decide(d decider, rate float64) int {
-	total := r.total()
-	want := min(max(d.decide(r.now, policy.Usage{Replicas: total, Ready: r.ready, Requests: rate}), r.plant.Min), r.plant.Max)
+	total := r.fleet.Total()
+	want := min(max(d.decide(r.now, policy.Usage{Replicas: total, Ready: r.fleet.Ready(), Requests: rate}), r.plant.Min), r.plant.Max)
 	if want == total {
 		return 0
 	}
-	if want > total {
-		r.starting = append(r.starting, start{r.now + r.plant.StartUp, want - total})
-		return 1
-	}
-	// The youngest go first, those that serve last.
-	for drop := total - want; drop > 0; {
-		n := len(r.starting)
-		if n == 0 {
-			r.ready -= drop
-			break
-		}
-		take := min(drop, r.starting[n-1].n)
-		drop -= take
-		if r.starting[n-1].n -= take; r.starting[n-1].n == 0 {
-			r.starting = r.starting[:n-1]
-		}
-	}
+	r.fleet.Resize(want, r.now+r.plant.StartUp)
 	return 1
 }
 

@@ -43,7 +43,7 @@ services:
     env: {ACQUIRER_DELAY: 200ms, START_DELAY: 3s}
     concurrency: 1
     replicas: {min: 2, max: 40}
-    scale: {target: {requests: %.3f/s}, predict: %v, history: %s}
+    scale: {target: {requests: %.3f/s, utilization: %.1f%%}, predict: %v, history: %s}
 workload: {mix: {browse: 0%%, search: 0%%, checkout: 100%%}}
 `
 
@@ -177,7 +177,7 @@ func (r *riseOf) play(ctx context.Context, dir, binary string, predict bool, tar
 		return p, err
 	}
 	history, over := filepath.Join(state, "history.csv"), filepath.Join(state, "over.yaml")
-	if err := os.WriteFile(over, fmt.Appendf(nil, scaledPayments, each*target, predict, history), 0o644); err != nil {
+	if err := os.WriteFile(over, fmt.Appendf(nil, scaledPayments, each*target, min(100*target, 100), predict, history), 0o644); err != nil {
 		return p, err
 	}
 	from, _ := r.window()

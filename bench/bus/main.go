@@ -1,7 +1,7 @@
 // Command bus compares banyan's queues with plain JetStream and with RabbitMQ, side by side in one run, and has an auditor
 // watch while the process is killed again and again.
 //
-//	go run ./bench/bus [-rounds 3] [-time 5s] [publish] [relaxed] [consume] [order] [schedule] [kills]
+//	go run ./bench/bus [-rounds 3] [-time 5s] [publish] [relaxed] [consume] [order] [schedule] [kills] [nodes]
 //
 // JetStream's server is built from the module that go.mod names; RabbitMQ takes part if rabbitmq-server is installed (Debian's
 // package). All servers write to the same disk, and each client waits for each acknowledgement.
@@ -58,7 +58,7 @@ func run(o options, what []string) error {
 	all := []struct {
 		name string
 		run  func(options) error
-	}{{"publish", publish}, {"relaxed", relaxed}, {"consume", consume}, {"order", order}, {"schedule", schedule}, {"kills", kills}}
+	}{{"publish", publish}, {"relaxed", relaxed}, {"consume", consume}, {"order", order}, {"schedule", schedule}, {"kills", kills}, {"nodes", nodes}}
 	for _, part := range all {
 		if len(what) > 0 && !slices.Contains(what, part.name) {
 			continue
@@ -74,6 +74,8 @@ func run(o options, what []string) error {
 type figures struct {
 	rate     float64 // a second
 	p50, p99 time.Duration
+	messages int
+	cpu      time.Duration // of the server, while it was worked with; 0: not known
 }
 
 // contender is a server that takes part.
@@ -95,14 +97,23 @@ func compete(o options, title string, contenders []contender) error {
 			results[i] = append(results[i], f)
 		}
 	}
-	fmt.Printf("\n%s (median of %d rounds)\n%-34s %12s %10s %10s %8s\n", title, o.rounds, "", "a second", "p50", "p99", "ratio")
+	fmt.Printf("\n%s (median of %d rounds)\n%-34s %12s %10s %10s %8s %12s\n", title, o.rounds, "", "a second", "p50", "p99", "ratio", "CPU/message")
 	base := median(results[0], func(f figures) float64 { return f.rate })
 	for i, c := range contenders {
 		rate := median(results[i], func(f figures) float64 { return f.rate })
-		fmt.Printf("%-34s %12.0f %10s %10s %8.2f\n", c.name, rate, milliseconds(median(results[i], func(f figures) float64 { return float64(f.p50) })),
-			milliseconds(median(results[i], func(f figures) float64 { return float64(f.p99) })), rate/base)
+		fmt.Printf("%-34s %12.0f %10s %10s %8.2f %12s\n", c.name, rate, milliseconds(median(results[i], func(f figures) float64 { return float64(f.p50) })),
+			milliseconds(median(results[i], func(f figures) float64 { return float64(f.p99) })), rate/base, cpuEach(results[i]))
 	}
 	return nil
+}
+
+// cpuEach is what a message costs the server's process; nothing where that is not known.
+func cpuEach(all []figures) string {
+	us := median(all, func(f figures) float64 { return float64(f.cpu.Microseconds()) / float64(max(f.messages, 1)) })
+	if us == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.1fus", us)
 }
 
 func milliseconds(ns float64) string { return fmt.Sprintf("%.2fms", ns/1e6) }
@@ -128,7 +139,10 @@ func (c contender) round(o options, name string) (f figures, err error) {
 	defer func() { err = errors.Join(err, p.stop(), os.RemoveAll(dir)) }()
 	ctx, cancel := context.WithTimeout(context.Background(), o.time+time.Minute)
 	defer cancel()
-	return c.work(ctx, p, o)
+	before := p.cpu()
+	f, err = c.work(ctx, p, o)
+	f.cpu = p.cpu() - before
+	return f, err
 }
 
 // summarise turns latencies into figures.
@@ -137,5 +151,5 @@ func summarise(latencies []time.Duration, took time.Duration) figures {
 	if len(latencies) == 0 {
 		return figures{}
 	}
-	return figures{rate: float64(len(latencies)) / took.Seconds(), p50: latencies[len(latencies)/2], p99: latencies[len(latencies)*99/100]}
+	return figures{messages: len(latencies), rate: float64(len(latencies)) / took.Seconds(), p50: latencies[len(latencies)/2], p99: latencies[len(latencies)*99/100]}
 }

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -33,6 +34,22 @@ func (p *process) stop() error {
 	p.output.Wait()
 	p.cmd.Wait()
 	return nil
+}
+
+// cpu is what the process has used so far; 0 where the system does not say, and of one with children.
+func (p *process) cpu() time.Duration {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	_, rest, found := strings.Cut(string(text), ") ") // the name before may have spaces
+	fields := strings.Fields(rest)
+	if err != nil || p.group || !found || len(fields) < 13 {
+		return 0
+	}
+	user, err1 := strconv.Atoi(fields[11])
+	system, err2 := strconv.Atoi(fields[12])
+	if err1 != nil || err2 != nil {
+		return 0
+	}
+	return time.Duration(user+system) * 10 * time.Millisecond // Linux counts in hundredths of a second
 }
 
 var natsAddress = regexp.MustCompile(`nats://[0-9.:]+`)
@@ -93,7 +110,7 @@ func rabbitMQ(_ options, dir string) (*process, error) {
 		return nil, err
 	}
 	_, distPort, _ := net.SplitHostPort(dist)
-	cmd := exec.Command("rabbitmq-server")
+	cmd := exec.Command(rabbitMQServer())
 	cmd.Env = append(os.Environ(), "HOME="+dir, "RABBITMQ_NODENAME=bench"+port+"@localhost", "RABBITMQ_NODE_PORT="+port, "RABBITMQ_NODE_IP_ADDRESS=127.0.0.1",
 		"RABBITMQ_DIST_PORT="+distPort, "RABBITMQ_MNESIA_BASE="+dir, "RABBITMQ_LOG_BASE="+dir, "RABBITMQ_PID_FILE="+filepath.Join(dir, "pid"),
 		"RABBITMQ_ENABLED_PLUGINS_FILE="+filepath.Join(dir, "plugins"), "RABBITMQ_CONFIG_FILE="+filepath.Join(dir, "none"), "ERL_EPMD_ADDRESS=127.0.0.1")
@@ -106,8 +123,17 @@ func rabbitMQ(_ options, dir string) (*process, error) {
 }
 
 func hasRabbitMQ() bool {
-	_, err := exec.LookPath("rabbitmq-server")
+	_, err := exec.LookPath(rabbitMQServer())
 	return err == nil
+}
+
+// rabbitMQServer is the program: Debian's one in the PATH changes to a user who may not write to our folder.
+func rabbitMQServer() string {
+	const bare = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+	if _, err := os.Stat(bare); err == nil {
+		return bare
+	}
+	return "rabbitmq-server"
 }
 
 func freeAddress() (string, error) {

@@ -178,7 +178,7 @@ func consumeAll(ctx context.Context, p *process, o options) (figures, error) {
 			break
 		}
 	}
-	return figures{rate: n / time.Since(begun).Seconds()}, nil
+	return figures{messages: n, rate: n / time.Since(begun).Seconds()}, nil
 }
 
 func consume(o options) error {
@@ -257,7 +257,7 @@ func orderedWork(ctx context.Context, p *process, workers int) (figures, error) 
 	took := time.Since(begun)
 	stop()
 	group.Wait()
-	return figures{rate: n / took.Seconds()}, problem
+	return figures{messages: n, rate: n / took.Seconds()}, problem
 }
 
 // schedule says how late scheduled messages come.
@@ -330,6 +330,11 @@ func kills(o options) error {
 		Kills: o.kills, Life: 500 * time.Millisecond, Pauses: true,
 		Audit: audit.Config{Queue: "jobs", Dead: "jobs-dead", Producers: 8, Consumers: 8, KeysEach: 5, PoisonEvery: 23},
 	}.Run(ctx)
+	return tell(r, err, begun)
+}
+
+// tell says what an auditor saw.
+func tell(r audit.Report, err error, begun time.Time) error {
 	fmt.Printf("\n%d kills in %s: %d published, %d delivered, %d of them again; %d promises broken\n", r.Deaths, time.Since(begun).Round(time.Second), r.Published, r.Delivered, r.Again, len(r.Problems))
 	for _, p := range r.Problems {
 		fmt.Println(" ", p)

@@ -1,7 +1,7 @@
 // Command cache compares banyan's cache with Redis, side by side in one run: requests for each CPU-second of the server,
-// latencies, the memory of a million keys and of idle clients, what it costs to be kept on disk; and its eviction with otter's and with LRU.
+// latencies, the memory of a million keys and of idle clients, what it costs to be kept on disk; its clusters; and its eviction with otter's and with LRU.
 //
-//	go run ./bench/cache [-rounds 3] [-n 300000] [speed] [memory] [hits] [idle] [durable]
+//	go run ./bench/cache [-rounds 3] [-n 300000] [speed] [memory] [hits] [idle] [durable] [failover] [rebalance]
 //
 // It needs Debian's redis-server and redis-tools. With loops 1 the server runs on one core and the client on another.
 package main
@@ -67,6 +67,7 @@ func run(binary string, rounds, n int, loops string, what []string) error {
 	}{
 		{"memory", func() error { return memory(dir, binary) }}, {"idle", func() error { return idle(dir, binary) }},
 		{"durable", func() error { return durable(dir, binary, rounds, n) }},
+		{"failover", func() error { return failover(dir, binary, rounds) }}, {"rebalance", func() error { return rebalance(dir, binary, n) }},
 	} {
 		if slices.Contains(what, w.name) {
 			if err := w.run(); err != nil {

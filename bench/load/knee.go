@@ -32,13 +32,19 @@ const (
 	sinkLimit = 100 * time.Millisecond
 )
 
-// slowAcquirer holds the shop back where its processors do not: payments takes two at once, each for 30 ms, and all that
-// comes are checkouts, so that it is full at 133 requests/s, with the processors three quarters idle. A processor's speed
-// drifts by a quarter within minutes on a shared host, and the knee of the shop as it is drifts with it.
+// slowAcquirer holds the shop back where its processors do not: payments takes two at once, each for 40 ms, and all that
+// comes are checkouts, evenly spaced, so that its queue grows from 49 requests/s on and is empty below. A processor's speed
+// drifts by a quarter within minutes on a shared host, and the knee of the shop as it is drifts with it; so did that of
+// Poisson arrivals at an acquirer of 15 ms, whose 99th percentile was processors' work for the most part: 79 to 97/s in one
+// search. The limit is one of the 90th percentile, for of the 500 requests of a probe one per cent are five, which any pause of a
+// tenth of a second makes late. One replica of each that has a journal: where two share one, the other reads it anew after it was compacted,
+// which takes most of a second.
 const slowAcquirer = `
 services:
-  payments: {env: {ACQUIRER_DELAY: 30ms}, concurrency: 1, replicas: {min: 2, max: 2}}
-workload: {mix: {browse: 0%, search: 0%, checkout: 100%}}
+  payments: {env: {ACQUIRER_DELAY: 40ms}, concurrency: 2, replicas: {min: 1, max: 1}}
+  orders: {replicas: {min: 1, max: 1}}
+  cart: {replicas: {min: 1, max: 1}}
+workload: {arrivals: constant, mix: {browse: 0%, search: 0%, checkout: 100%}}
 `
 
 func kneeTargets() []kneeTarget {
@@ -53,7 +59,7 @@ func kneeTargets() []kneeTarget {
 			return getting(n.url, n.stop)
 		}},
 		{"shop", "p99<250ms,errors<1%", 0, 0, func() (load.Config, func(), error) { return startShop("") }},
-		{"acquirer", "p99<250ms,errors<1%", 0, 0, func() (load.Config, func(), error) { return startShop(slowAcquirer) }},
+		{"acquirer", "p90<250ms,errors<1%", 0, 0, func() (load.Config, func(), error) { return startShop(slowAcquirer) }},
 	}
 }
 
@@ -104,6 +110,7 @@ func (o kneeOptions) hold(ctx context.Context, t kneeTarget) error {
 	}
 	fmt.Printf("\n%s, %s, probes of %s\n", t.name, t.slo, o.probe)
 	var found []float64
+	seed := uint64(1_000_000)
 	swept := sweep{about: t.about, rates: 2*o.steps + 1, step: o.step}
 	for i := range o.repeats {
 		cfg.Seed = uint64(100 + i)
@@ -123,7 +130,11 @@ func (o kneeOptions) hold(ctx context.Context, t kneeTarget) error {
 		if swept.about == 0 {
 			swept.about = k.Knee
 		}
-		if err := swept.pass(func(rate float64) (bool, error) { return o.holds(ctx, cfg, t.slo, rate, cfg.Seed+uint64(rate)) }); err != nil {
+		if err := swept.pass(func(rate float64) (bool, error) {
+			// Not twice the same, or the idempotency keys of one probe are those of another, which the shop refuses.
+			seed++
+			return o.holds(ctx, cfg, t.slo, rate, seed)
+		}); err != nil {
 			return err
 		}
 	}

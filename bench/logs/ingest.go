@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/pprof"
 	"time"
 
 	"github.com/banyanhq/banyan/observe/logs"
@@ -98,6 +101,10 @@ func ingestBulk(o options, lines []string, tell func(string, time.Duration, time
 		return err
 	}
 	server := elastic.New(l)
+	end, err := profile(o)
+	if err != nil {
+		return err
+	}
 	wall, used := time.Now(), cpu()
 	for _, body := range bodies {
 		w := httptest.NewRecorder()
@@ -110,5 +117,34 @@ func ingestBulk(o options, lines []string, tell func(string, time.Duration, time
 		return err
 	}
 	tell("_bulk of 1000, synced each", time.Since(wall), cpu()-used)
-	return nil
+	return end()
+}
+
+// profile begins the profiles that were asked for; end writes them.
+func profile(o options) (end func() error, err error) {
+	var cpus *os.File
+	if o.cpuProfile != "" {
+		if cpus, err = os.Create(o.cpuProfile); err != nil {
+			return nil, err
+		}
+		if err := pprof.StartCPUProfile(cpus); err != nil {
+			return nil, errors.Join(err, cpus.Close())
+		}
+	}
+	return func() error {
+		if cpus != nil {
+			pprof.StopCPUProfile()
+			if err := cpus.Close(); err != nil {
+				return err
+			}
+		}
+		if o.memProfile == "" {
+			return nil
+		}
+		f, err := os.Create(o.memProfile)
+		if err != nil {
+			return err
+		}
+		return errors.Join(pprof.Lookup("allocs").WriteTo(f, 0), f.Close())
+	}, nil
 }

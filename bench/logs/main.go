@@ -1,7 +1,7 @@
 // Command logs measures the store of logs: how many lines a core takes, how long a rare word is looked for, and whether kill -9 loses a line
 // that was acknowledged.
 //
-//	go run ./bench/logs [-lines 500000] [-size 10GB] [-kills 30] [-dir DIR] [ingest] [search] [kills]
+//	go run ./bench/logs [-lines 500000] [-size 10GB] [-kills 30] [-dir DIR] [-cpuprofile FILE] [-memprofile FILE] [ingest] [search] [kills]
 //
 // Lines are made as services write them: JSON, key=value pairs and access logs, of about 230 bytes, with ids that come once, times, numbers and
 // one of fifty messages. 'ingest' runs on one core (GOMAXPROCS 1) and tells lines for each second, and for each second of processor time, which
@@ -27,6 +27,8 @@ type options struct {
 	lines, kills int
 	size         int64
 	dir          string
+
+	cpuProfile, memProfile string
 }
 
 func main() {
@@ -42,6 +44,8 @@ func main() {
 	flag.IntVar(&o.lines, "lines", 500000, "lines of an ingest run")
 	flag.IntVar(&o.kills, "kills", 30, "kills of the kill run")
 	flag.StringVar(&o.dir, "dir", "", "folder on the disk that is measured (default: a temporary one)")
+	flag.StringVar(&o.cpuProfile, "cpuprofile", "", "file for a profile of the _bulk part's processor time")
+	flag.StringVar(&o.memProfile, "memprofile", "", "file for a profile of what the run allocated")
 	flag.Parse()
 	if err := run(o, *size, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "bench/logs:", err)

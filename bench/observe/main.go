@@ -1,10 +1,19 @@
-// Command observe holds Banyan's metrics against Debian's Prometheus, in turn in one run: samples stored for each CPU-second
-// of the server, by scrapes and by remote write; the memory of many series; and the answers to the corpus of queries over
-// the same blocks.
+// Command observe measures what observation costs, and holds Banyan's metrics against Debian's Prometheus.
 //
-//	go run ./bench/observe [-series 200000] [-seconds 60] [-rounds 1] [scrape] [write] [equal]
+//	go run ./bench/observe [-series 200000] [-seconds 60] [-rounds 1] [-services 100] [-rate 150] [scrape] [write] [equal] [page] [overhead]
 //
-// It needs Debian's prometheus. CPU is that of the server's process (user and system), memory its resident set at the end.
+// Each part is there to be run alone:
+//
+//   - scrape, write: samples stored for each CPU-second of the server, by scrapes and by remote write, and the memory of many series, in
+//     turn with Debian's prometheus, which they need. CPU is that of the server's process (user and system), memory its resident set at
+//     the end.
+//   - equal: the answers to the corpus of queries over the same blocks, beside Prometheus's.
+//   - page: how long the page of a system of -services services takes in browsers with a fresh profile (Debian's chromium), until the map
+//     is painted with its figures; then what a page that is left open costs, in the server and in the browser.
+//   - overhead: the example shop with everything observed and with metrics, logs and traces off, in turn: CPU of a request at -rate scenarios a
+//     second, throughput of users who do not think, memory.
+//
+// Without a part all but the last two are run.
 package main
 
 import (
@@ -15,7 +24,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/banyanhq/banyan/observe/promapi/promtest"
@@ -28,17 +36,25 @@ type bench struct {
 	series  int
 	length  time.Duration
 	targets int
+
+	services, rate int
 }
 
 func main() {
 	series := flag.Int("series", 200_000, "series in all")
 	seconds := flag.Int("seconds", 60, "how long each server is measured")
 	rounds := flag.Int("rounds", 1, "how often, in turn")
+	services := flag.Int("services", 100, "of the system whose page is opened")
+	rate := flag.Int("rate", 150, "scenarios a second that the shop is offered")
 	binary := flag.String("binary", "", "banyan, built already")
 	flag.Parse()
+	if flag.Arg(0) == "serve" {
+		fmt.Fprintln(os.Stderr, "bench/observe:", serve())
+		os.Exit(1)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	b := &bench{binary: *binary, series: *series, length: time.Duration(*seconds) * time.Second, targets: 10}
+	b := &bench{binary: *binary, series: *series, length: time.Duration(*seconds) * time.Second, targets: 10, services: *services, rate: *rate}
 	if err := b.run(ctx, *rounds, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "bench/observe:", err)
 		stop()
@@ -61,21 +77,20 @@ func (b *bench) run(ctx context.Context, rounds int, what []string) error {
 			return fmt.Errorf("building banyan: %w\n%s", err, out)
 		}
 	}
-	if slices.Contains(what, "equal") {
-		if err := b.equal(ctx); err != nil {
-			return err
-		}
+	parts := map[string]func() error{
+		"equal":    func() error { return b.equal(ctx) },
+		"scrape":   func() error { return b.compare(ctx, "scrape", b.scrape, rounds) },
+		"write":    func() error { return b.compare(ctx, "remote write", b.write, rounds) },
+		"page":     func() error { return b.page(ctx) },
+		"overhead": func() error { return b.overhead(ctx, rounds) },
 	}
-	for range rounds {
-		if slices.Contains(what, "scrape") {
-			if err := b.compare(ctx, "scrape", b.scrape); err != nil {
-				return err
-			}
+	for _, w := range what {
+		part, ok := parts[w]
+		if !ok {
+			return fmt.Errorf("there is no part %q: there are scrape, write, equal, page and overhead", w)
 		}
-		if slices.Contains(what, "write") {
-			if err := b.compare(ctx, "remote write", b.write); err != nil {
-				return err
-			}
+		if err := part(); err != nil {
+			return fmt.Errorf("%s: %w", w, err)
 		}
 	}
 	return nil
@@ -90,8 +105,17 @@ type figures struct {
 
 func (f figures) perSecond() float64 { return f.samples / f.cpu.Seconds() }
 
-// compare measures both servers, one after the other.
-func (b *bench) compare(ctx context.Context, name string, measure func(context.Context, server) (figures, error)) error {
+// compare measures both servers, one after the other, again and again.
+func (b *bench) compare(ctx context.Context, name string, measure func(context.Context, server) (figures, error), rounds int) error {
+	for range rounds {
+		if err := b.round(ctx, name, measure); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) round(ctx context.Context, name string, measure func(context.Context, server) (figures, error)) error {
 	var got [2]figures
 	for i, start := range []func(context.Context, []string) (server, error){b.startBanyan, b.startPrometheus} {
 		pages := servePages(b.targets, b.series/b.targets)
@@ -106,7 +130,7 @@ func (b *bench) compare(ctx context.Context, name string, measure func(context.C
 		}
 		pages.close()
 		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+			return err
 		}
 		fmt.Printf("%-12s  %-10s  %9.0f samples  %7.2f CPU-s  %9.0f samples/CPU-s  %6.1f MB\n", name, []string{"banyan", "prometheus"}[i],
 			got[i].samples, got[i].cpu.Seconds(), got[i].perSecond(), float64(got[i].memory)/1e6)

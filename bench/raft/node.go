@@ -17,7 +17,7 @@ import (
 
 	"github.com/banyanhq/banyan/store/raftlog"
 	"github.com/banyanhq/banyan/store/replica"
-	"github.com/banyanhq/banyan/store/transport"
+	"github.com/banyanhq/banyan/transport"
 )
 
 // rows is a Machine: a command is a key and the value that it gets.

@@ -34,14 +34,15 @@ type fleet struct {
 // replicaTime is how long a replica may take to say where it is.
 const replicaTime = 20 * time.Second
 
-// start starts n replicas, which work on a core, or by a timer where that is -1, and a gateway before them.
-func start(ctx context.Context, n int, mean time.Duration, core int, in topology.Inbound) (_ *fleet, err error) {
+// start starts n replicas, which work on a core, or by a timer where that is -1, and a gateway before them,
+// of the full tier alone where full is set.
+func start(ctx context.Context, n int, mean time.Duration, core int, full bool, in topology.Inbound) (_ *fleet, err error) {
 	sys := &topology.System{
 		Listen:   "127.0.0.1:0",
 		Services: map[string]*topology.Service{"web": {Inbound: in}},
 		Routes:   []*topology.Route{{Name: "web", Path: "/", To: "web", Inbound: in}},
 	}
-	g, err := gateway.New(gateway.Config{System: sys, FullTierOnly: true})
+	g, err := gateway.New(gateway.Config{System: sys, FullTierOnly: full})
 	if err != nil {
 		return nil, err
 	}

@@ -2,8 +2,8 @@
 
 // Command resilience overloads a service behind the gateway, and breaks its replicas, and counts what clients see of it.
 //
-//	go run ./bench/resilience overload [-work timer,processor] [-duration 20s] [-rounds 3]
-//	go run ./bench/resilience failures [-duration 20s] [-rounds 1]
+//	go run ./bench/resilience overload [-work timer,processor] [-duration 20s] [-rounds 3] [-full]
+//	go run ./bench/resilience failures [-duration 20s] [-rounds 1] [-full]
 //
 // Replicas are processes of their own on loopback. Requests arrive at random (Poisson) at a fixed rate, whatever has been
 // answered, and their latency counts from the instant at which each was due. The gateway runs in this process. Variants run
@@ -56,6 +56,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	kinds := flags.String("work", "timer,processor", "what a request of overload does: timer, processor or both")
 	mean := flags.Duration("mean", 0, "of a replica's work, for its own use")
 	core := flags.Int("core", -1, "that a replica works on rather than by a timer, for its own use")
+	full := flags.Bool("full", false, "have net/http carry all, and not the fast tier")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
@@ -63,9 +64,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	case "replica":
 		return replica(*mean, *core)
 	case "overload":
-		return overload(ctx, out, *kinds, *duration, *rounds)
+		return overload(ctx, out, *kinds, *full, *duration, *rounds)
 	case "failures":
-		return failures(ctx, out, *duration, *rounds)
+		return failures(ctx, out, *full, *duration, *rounds)
 	}
 	return fmt.Errorf("%q: want overload or failures", args[0])
 }

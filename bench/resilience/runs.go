@@ -76,7 +76,7 @@ func (s *seen) millis(q float64) float64 {
 	return float64(s.latency.QuantileDuration(q)) / 1e6
 }
 
-func overload(ctx context.Context, out io.Writer, kinds string, duration time.Duration, rounds int) error {
+func overload(ctx context.Context, out io.Writer, kinds string, full bool, duration time.Duration, rounds int) error {
 	const replicas, within = 2, 500 * time.Millisecond
 	columns := []column{{"capacity/s", "%.0f"}, {"good, of capacity", "%.1f %%"}, {"refused at once", "%.1f %%"}, {"p50 of what was answered, ms", "%.0f"}, {"p99, ms", "%.0f"}}
 	for kind := range strings.SplitSeq(kinds, ",") {
@@ -100,7 +100,7 @@ func overload(ctx context.Context, out io.Writer, kinds string, duration time.Du
 		all := []*variant{{name: "without", in: base}, {name: "`adaptive: {}`", in: adaptive}}
 		title := fmt.Sprintf("two replicas that work by a %s are offered three times what they can do for %v", kind, duration)
 		err := runAll(ctx, out, title, columns, all, rounds, duration+time.Minute, func(ctx context.Context, in topology.Inbound) ([]float64, error) {
-			f, err := start(ctx, replicas, mean, core, in)
+			f, err := start(ctx, replicas, mean, core, full, in)
 			if err != nil {
 				return nil, err
 			}
@@ -122,7 +122,7 @@ func overload(ctx context.Context, out io.Writer, kinds string, duration time.Du
 	return nil
 }
 
-func failures(ctx context.Context, out io.Writer, duration time.Duration, rounds int) error {
+func failures(ctx context.Context, out io.Writer, full bool, duration time.Duration, rounds int) error {
 	const replicas, rate = 8, 300
 	base := topology.Inbound{Balance: topology.LeastRequest, Timeout: topology.Duration(5 * time.Second)}
 	armed := base
@@ -133,7 +133,7 @@ func failures(ctx context.Context, out io.Writer, duration time.Duration, rounds
 	title := fmt.Sprintf("eight replicas, of which one is killed, one stopped and one answers 500; %d requests a second for %v", rate, duration)
 	all := []*variant{{name: "nothing", in: base}, {name: "retries, breakers, `try_timeout: 250ms`", in: armed}}
 	return runAll(ctx, out, title, columns, all, rounds, duration+time.Minute, func(ctx context.Context, in topology.Inbound) ([]float64, error) {
-		f, err := start(ctx, replicas, 5*time.Millisecond, -1, in)
+		f, err := start(ctx, replicas, 5*time.Millisecond, -1, full, in)
 		if err != nil {
 			return nil, err
 		}

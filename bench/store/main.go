@@ -3,6 +3,8 @@
 //
 //	go run ./bench/store              all of it, in rounds that take turns
 //	go run ./bench/store -only banyan only our own, for profiles
+//	go run ./bench/store death        a node of three is killed (SIGKILL) under load, again and again: how long the others' clients wait
+//	go run ./bench/store idle         what nodes of a cluster use while nobody asks them anything
 //
 // It prints operations per second, per second of the server's CPU, and the 50th and 99th percentile of latency. PostgreSQL is loaded by
 // pgbench (prepared statements, one row for each key) and Redis by redis-benchmark, both written in C; ours by a client in Go that
@@ -49,6 +51,25 @@ type peer interface {
 }
 
 func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	err := run(ctx, os.Args[1:])
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench/store:", err)
+		os.Exit(1)
+	}
+}
+
+// run does what the arguments say: a command, or the comparison with other servers.
+func run(ctx context.Context, args []string) error {
+	if len(args) > 0 {
+		switch args[0] {
+		case "death":
+			return death(ctx, args[1:])
+		case "idle":
+			return idle(ctx, args[1:])
+		}
+	}
 	var o options
 	flag.IntVar(&o.clients, "clients", 64, "clients at once")
 	flag.IntVar(&o.keys, "keys", 100_000, "different keys")
@@ -57,13 +78,7 @@ func main() {
 	flag.StringVar(&o.only, "only", "", "only these, such as banyan,redis")
 	flag.StringVar(&o.binary, "binary", "", "banyan program (default: built)")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := bench(ctx, o)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench/store:", err)
-		os.Exit(1)
-	}
+	return bench(ctx, o)
 }
 
 func bench(ctx context.Context, o options) (err error) {

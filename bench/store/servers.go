@@ -97,13 +97,22 @@ type banyan struct {
 
 func (b *banyan) name() string { return "banyan" }
 
+// program is the binary, built in dir if it is "".
+func program(dir, binary string) (string, error) {
+	if binary != "" {
+		return binary, nil
+	}
+	binary = filepath.Join(dir, "banyan")
+	if out, err := exec.Command("go", "build", "-o", binary, "./cmd/banyan").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building banyan: %w\n%s", err, out)
+	}
+	return binary, nil
+}
+
 func startBanyan(ctx context.Context, o options) (peer, error) {
-	binary := o.binary
-	if binary == "" {
-		binary = filepath.Join(o.dir, "banyan")
-		if out, err := exec.Command("go", "build", "-o", binary, "./cmd/banyan").CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("building banyan: %w\n%s", err, out)
-		}
+	binary, err := program(o.dir, o.binary)
+	if err != nil {
+		return nil, err
 	}
 	port, err := freePort()
 	if err != nil {

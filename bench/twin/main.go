@@ -1,11 +1,11 @@
-// Command twin holds what Banyan predicts against what it measures, on the example shop and on nine synthetic
+// Command twin holds what Banyan predicts against what it measures, on the example shop and on ten synthetic
 // topologies that really run: calibrated at 30% of what each holds, predicted and simulated at 50, 70 and 80%.
 //
 //	go run ./bench/twin -md docs/twin-accuracy.md   # all, two minutes each; writes the page
 //	go run ./bench/twin -seconds 5 chain shop       # some, shorter
 //	go run ./bench/twin -replay                     # runs nothing: predicts the recorded runs again, after a change to the model
 //
-// A measurement beside which other programs used too much of the machine does not count. What is missing then, or was cut
+// A measurement beside which other programs, or the hypervisor, used too much of the machine does not count. What is missing then, or was cut
 // off by -budget, the next call measures; topologies whose records are whole are measured anew with -fresh only. Figures of
 // topologies that are not named are those of their records. Traffic goes to loopback only. Exit code 1: a bar was missed,
 // 3: something is still to be measured.
@@ -27,7 +27,7 @@ import (
 )
 
 // topologies in the order of the table.
-var topologies = []string{"chain", "fan-out", "diamond", "shared-database", "third-party", "cache", "retry-prone", "skewed", "pool-limited", "shop"}
+var topologies = []string{"chain", "fan-out", "diamond", "shared-database", "third-party", "cache", "retry-prone", "skewed", "pool-limited", "table", "shop"}
 
 type options struct {
 	keep      string
@@ -37,6 +37,7 @@ type options struct {
 	fresh     bool
 	repeats   int
 	strangers float64
+	stolen    float64
 	budget    time.Duration
 	only      []string
 }
@@ -50,6 +51,7 @@ func main() {
 	flag.BoolVar(&o.fresh, "fresh", false, "measure anew what is recorded already")
 	flag.IntVar(&o.repeats, "repeats", 1, "measurements at each load, of which the one with the median mean latency counts")
 	flag.Float64Var(&o.strangers, "strangers", 0.15, "cores that other programs may use during a measurement that counts")
+	flag.Float64Var(&o.stolen, "stolen", 0.01, "cores that the hypervisor may give to others during a measurement that counts")
 	flag.DurationVar(&o.budget, "budget", 24*time.Hour, "no measurement begins after so long")
 	flag.Parse()
 	o.only = flag.Args()

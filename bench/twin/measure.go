@@ -12,6 +12,8 @@ import (
 	"sort"
 	"strings"
 	"time"
+
+	"github.com/banyanhq/banyan/plan"
 )
 
 // loads at which predictions are tried, as shares of what the system holds; calibrated is where it is calibrated.
@@ -57,11 +59,7 @@ type loadRun struct {
 		}
 		Scenarios struct{ Started int64 }
 	}
-	Measurement struct {
-		Cores      float64 `json:"cores"`
-		MachineCPU float64 `json:"machine_cpu"`
-		Services   map[string]struct{ CPU float64 }
-	}
+	Measurement plan.Measurement
 }
 
 // strangers is how many cores processes used that are no part of the system.
@@ -90,8 +88,11 @@ type comparison struct {
 	Routes     map[string]routePairs
 	Machine    pair
 	Throughput pair
+	Tables     map[string]tablePairs
 	Validity   []string
 }
+
+type tablePairs struct{ Rate, Read, Write, CPU, Log pair }
 
 type routePairs struct{ Throughput, Mean, P99 pair }
 
@@ -167,16 +168,16 @@ func (b *bench) try(ctx context.Context, r *record, what string, args ...string)
 		if err := b.ask(ctx, r.Topology, &run, append([]string{"load"}, args...)...); err != nil {
 			return run, false, err
 		}
-		strangers := run.strangers()
+		strangers, stolen := run.strangers(), run.Measurement.Stolen()
 		// What a limit holds back is held back all the same beside others, as long as the machine is not full.
 		room := r.Holds == 0 && run.Measurement.MachineCPU < 0.85*run.Measurement.Cores
 		rate := run.Result.Total.Rate
 		again := r.Holds == 0 && last > 0 && math.Abs(rate/last-1) < alike
-		if last = rate; rate > 0 && (strangers <= b.strangers || room || again) {
+		if last = rate; rate > 0 && (strangers <= b.strangers && stolen <= b.stolen || room || again) {
 			fmt.Printf("   %s: %s\n", what, run.Name)
 			return run, true, b.save(r)
 		}
-		fmt.Printf("   %s: other programs used %.2f cores, left out\n", what, strangers)
+		fmt.Printf("   %s: other programs used %.2f cores, the hypervisor %.3f: left out\n", what, strangers, stolen)
 	}
 	return run, false, nil
 }

@@ -287,7 +287,7 @@ func (a *Auditor) missing() string {
 
 // auditDead reads the dead letters: each poisonous message that was delivered is there once, and nothing else.
 func (a *Auditor) auditDead(ctx context.Context) error {
-	want := map[string]int{}
+	want, died := map[string]int{}, map[string]string{}
 	a.mu.Lock()
 	for key, l := range a.keys {
 		for n := a.cfg.PoisonEvery; n > 0 && n <= l.seen; n += a.cfg.PoisonEvery {
@@ -316,13 +316,17 @@ func (a *Auditor) auditDead(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("reading the dead letters: %w", err)
 			}
-			if !read[meta.Sequence.Stream] {
-				want[fmt.Sprintf("%s/%d", m.Key, m.N)]--
+			if id := fmt.Sprintf("%s/%d", m.Key, m.N); !read[meta.Sequence.Stream] {
+				want[id]--
+				died[id] = fmt.Sprintf("after %s attempts, at last: %s", msg.Headers().Get("Dead-Letter-Attempts"), msg.Headers().Get("Dead-Letter-Reason"))
 			}
 			read[meta.Sequence.Stream] = true
 			if err := msg.DoubleAck(ctx); err != nil {
 				return fmt.Errorf("reading the dead letters: %w", err)
 			}
+		}
+		if err := got.Error(); err != nil {
+			return fmt.Errorf("reading the dead letters: %w", err)
 		}
 		if n == 0 {
 			break
@@ -333,7 +337,7 @@ func (a *Auditor) auditDead(ctx context.Context) error {
 		case n > 0:
 			a.problem("%s is poisonous and did not become a dead letter", id)
 		case n < 0:
-			a.problem("%s became a dead letter %d times too often", id, -n)
+			a.problem("%s became a dead letter %d times too often, %s", id, -n, died[id])
 		}
 	}
 	return nil

@@ -67,6 +67,17 @@ func (s *server) kill() {
 	s.cmd.Wait()
 }
 
+// work has an auditor work until end is called, which waits for it.
+func work(ctx context.Context, cfg Config) (a *Auditor, end func(), err error) {
+	if a, err = New(cfg); err != nil {
+		return nil, nil, err
+	}
+	working, stop := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	group.Go(func() { a.Run(working) })
+	return a, func() { stop(); group.Wait() }, nil
+}
+
 // Run kills a server again and again while an auditor works with it, then lets it be, and returns what the auditor saw. The error
 // is of the run itself: that a server did not start, or that not all was handled in the end.
 func (d Drive) Run(ctx context.Context) (Report, error) {
@@ -76,15 +87,11 @@ func (d Drive) Run(ctx context.Context) (Report, error) {
 	}
 	defer func() { s.kill() }()
 	d.Audit.URL = "nats://" + s.nats
-	a, err := New(d.Audit)
+	a, end, err := work(ctx, d.Audit)
 	if err != nil {
 		return Report{}, err
 	}
-	working, stop := context.WithCancel(ctx)
-	var group sync.WaitGroup
-	group.Go(func() { a.Run(working) })
-	defer group.Wait()
-	defer stop()
+	defer end()
 	for k := range d.Kills {
 		pause(ctx, time.Duration(rand.Int64N(int64(d.Life))))
 		if d.Pauses && k%2 == 1 {

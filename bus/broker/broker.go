@@ -23,12 +23,14 @@ type Durability string
 const (
 	Durable    Durability = "durable"    // the power going
 	Relaxed    Durability = "relaxed"    // the death of the process
-	Replicated Durability = "replicated" // the death of a node; not supported yet
+	Replicated Durability = "replicated" // the death of a node
 )
 
 // Label says what can be lost.
 func (d Durability) Label() string {
 	switch d {
+	case Replicated:
+		return "replicated: on the disks of 2 of 3 nodes before it is acknowledged; the loss of one node and its disk loses nothing"
 	case Relaxed:
 		return fmt.Sprintf("relaxed: written before it is acknowledged, on disk up to %s later; a machine that dies loses that much, a process that dies nothing", SyncEvery)
 	default:
@@ -46,6 +48,11 @@ type QueueConfig struct {
 	DeadLetter string
 	// Durability of its messages. Default: durable.
 	Durability Durability
+	// Schedules by name.
+	Schedules map[string]Schedule
+	// Limit of the deliveries to all consumers together, and Limits of those to single ones, by the name that a Pull says.
+	Limit  workqueue.Limit
+	Limits map[string]workqueue.Limit
 }
 
 // Config of a Broker.
@@ -58,6 +65,10 @@ type Config struct {
 	MaxMessage int
 	// SegmentBytes of the journal. Default 64 MiB.
 	SegmentBytes int64
+	// Replicated says that OpenLog opens a log that is on several nodes; every queue is replicated then.
+	Replicated bool
+	// OpenLog opens the log. Default: the journal in Dir.
+	OpenLog func(replay func(journal.Position, []byte) error) (Log, error)
 	// OpenFile opens the journal's files. Default: as they are.
 	OpenFile func(path string) (journal.File, error)
 	// Log of what operators should know. Default: none.
@@ -76,11 +87,24 @@ var (
 	ErrClosed   = errors.New("the broker is closed")
 )
 
+// Log is where the broker keeps what happens, in order.
+type Log interface {
+	// Append, Flush, Read, Oldest, Drop, Copy, Stats and Close are as those of journal.Journal.
+	Append(journal.Record) error
+	Flush(context.Context) error
+	Read(journal.Position, []byte) error
+	Oldest() (id uint64, newest time.Time, size int64, ok bool)
+	Drop(id uint64) error
+	Copy(context.Context, func([]byte) error) error
+	Stats() journal.Stats
+	Close() error
+}
+
 // Broker is safe for concurrent use.
 type Broker struct {
 	cfg     Config
 	log     *slog.Logger
-	journal *journal.Journal
+	journal Log
 
 	mu       sync.Mutex
 	queues   map[string]*queue
@@ -104,6 +128,9 @@ type queue struct {
 	pulls    []*Pull
 	watched  map[uint64]*Redrive
 	trend    workqueue.Trend
+	schedule []*schedule
+	bucket   *workqueue.Bucket            // of all consumers; nil: no limit
+	buckets  map[string]*workqueue.Bucket // of single ones
 }
 
 // place of a message's content in the journal.
@@ -114,6 +141,41 @@ type place struct {
 
 // Open reads the journal and starts.
 func Open(cfg Config) (*Broker, error) {
+	b, err := prepare(cfg)
+	if err != nil {
+		return nil, err
+	}
+	open := b.cfg.OpenLog
+	if open == nil {
+		open = func(replay func(journal.Position, []byte) error) (Log, error) {
+			return journal.Open(journal.Options{Dir: cfg.Dir, SegmentBytes: b.cfg.SegmentBytes, SyncEvery: SyncEvery, OpenFile: cfg.OpenFile}, replay)
+		}
+	}
+	if b.journal, err = open(b.replay); err != nil {
+		return nil, err
+	}
+	if err := b.beginSchedules(); err != nil {
+		return nil, errors.Join(err, b.journal.Close())
+	}
+	go b.run()
+	b.signal()
+	return b, nil
+}
+
+// Elsewhere is a Broker for a node whose queues another node serves: it knows which there are, holds nothing, and is closed.
+func Elsewhere(cfg Config) (*Broker, error) {
+	b, err := prepare(cfg)
+	if err != nil {
+		return nil, err
+	}
+	b.journal, b.closed = elsewhere{}, true
+	close(b.stop)
+	close(b.stopped)
+	return b, nil
+}
+
+// prepare makes the queues that are declared, empty.
+func prepare(cfg Config) (*Broker, error) {
 	if cfg.MaxMessage <= 0 {
 		cfg.MaxMessage = 1 << 20
 	}
@@ -136,25 +198,19 @@ func Open(cfg Config) (*Broker, error) {
 			return nil, err
 		}
 	}
-	var err error
-	b.journal, err = journal.Open(journal.Options{Dir: cfg.Dir, SegmentBytes: cfg.SegmentBytes, SyncEvery: SyncEvery, OpenFile: cfg.OpenFile}, b.replay)
-	if err != nil {
-		return nil, err
-	}
-	go b.run()
-	b.signal()
 	return b, nil
 }
 
 func (b *Broker) declare(name string, c QueueConfig) error {
-	switch c.Durability {
-	case "":
+	switch {
+	case b.cfg.Replicated:
+		c.Durability = Replicated // whatever it asks for, this is what it gets
+	case c.Durability == "":
 		c.Durability = Durable
-	case Durable, Relaxed:
-	case Replicated:
-		return fmt.Errorf("queue %s: durability replicated: not supported yet, for it takes several nodes; durable is what one node can do", name)
-	default:
-		return fmt.Errorf("queue %s: durability %q: expected durable or relaxed", name, c.Durability)
+	case c.Durability == Replicated:
+		return fmt.Errorf("queue %s: durability replicated takes several nodes; durable is what one can do", name)
+	case c.Durability != Durable && c.Durability != Relaxed:
+		return fmt.Errorf("queue %s: durability %q: expected durable, relaxed or replicated", name, c.Durability)
 	}
 	if d := c.DeadLetter; d != "" {
 		if _, ok := b.cfg.Queues[d]; !ok || d == name {
@@ -162,12 +218,17 @@ func (b *Broker) declare(name string, c QueueConfig) error {
 		}
 	}
 	c.Rules.DeadElsewhere = c.DeadLetter != ""
-	b.add(name, c).declared = true
-	return nil
+	q := b.add(name, c)
+	q.declared = true
+	return b.addSchedules(q)
 }
 
 func (b *Broker) add(name string, c QueueConfig) *queue {
-	q := &queue{name: name, cfg: c, core: workqueue.New(c.Rules, b.cfg.Random), places: map[uint64]place{}, watched: map[uint64]*Redrive{}}
+	q := &queue{name: name, cfg: c, core: workqueue.New(c.Rules, b.cfg.Random), places: map[uint64]place{}, watched: map[uint64]*Redrive{},
+		bucket: workqueue.NewBucket(c.Limit), buckets: map[string]*workqueue.Bucket{}}
+	for consumer, limit := range c.Limits {
+		q.buckets[consumer] = workqueue.NewBucket(limit)
+	}
 	b.queues[name] = q
 	return q
 }
@@ -233,6 +294,13 @@ func (b *Broker) Close() error {
 	return b.journal.Close()
 }
 
+// Closed reports whether it was closed.
+func (b *Broker) Closed() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.closed
+}
+
 // signal has the goroutine look.
 func (b *Broker) signal() {
 	select {
@@ -282,8 +350,9 @@ type Status struct {
 	NextSeq  uint64 `json:"next_seq"`
 	workqueue.Stats
 	// Outlook says where the queue is going; nil while too little was seen of it.
-	Outlook *workqueue.Outlook `json:"outlook,omitempty"`
-	Rules   workqueue.Rules    `json:"-"`
+	Outlook   *workqueue.Outlook `json:"outlook,omitempty"`
+	Schedules []ScheduleStatus   `json:"schedules,omitempty"`
+	Rules     workqueue.Rules    `json:"-"`
 }
 
 // Status of all queues, by name.
@@ -315,6 +384,9 @@ func (b *Broker) statusOf(q *queue, now time.Duration) Status {
 		Declared: q.declared, Pulls: len(q.pulls), NextSeq: q.core.NextSeq(), Stats: q.core.Stats(now), Rules: q.core.Rules()}
 	if o, ok := q.trend.Outlook(); ok {
 		s.Outlook = &o
+	}
+	for _, sc := range q.schedule {
+		s.Schedules = append(s.Schedules, sc.status())
 	}
 	return s
 }

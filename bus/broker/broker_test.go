@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -48,7 +49,7 @@ func tryPublish(b *Broker, queue string, m Message) (Published, error) {
 
 func receive(t *testing.T, b *Broker, queue string) Delivery {
 	t.Helper()
-	got, err := b.Receive(t.Context(), queue, 1)
+	got, err := b.Receive(t.Context(), queue, "", 1)
 	if err != nil || len(got) != 1 {
 		t.Fatal(got, err)
 	}
@@ -191,7 +192,7 @@ func TestWhoIsGoneGetsNothing(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		b.Receive(ctx, "jobs", 1)
+		b.Receive(ctx, "jobs", "", 1)
 	}()
 	cancel()
 	<-done
@@ -203,6 +204,52 @@ func TestWhoIsGoneGetsNothing(t *testing.T) {
 	if d := receive(t, b, "jobs"); d.Attempt != 1 {
 		t.Errorf("attempt %d", d.Attempt)
 	}
+}
+
+// A client that drains a queue takes the first answer without messages for its end.
+func TestWhoWaitsForNothingGetsAllThereIs(t *testing.T) {
+	b := openAt(t, t.TempDir(), map[string]QueueConfig{"jobs": {}})
+	for range 3 * takeAtOnce {
+		publish(t, b, "jobs", Message{})
+	}
+	for _, want := range []int{2 * takeAtOnce, takeAtOnce, 0} {
+		got, empty := 0, make(chan struct{})
+		p := &Pull{Batch: 2*takeAtOnce + 1, Deliver: func(Delivery, bool) { got++ }, Empty: func() { close(empty) }}
+		if want == 2*takeAtOnce {
+			p.Batch = want // which is full, and needs no other end
+			full := empty
+			p.Deliver, p.Empty = func(_ Delivery, last bool) {
+				if got++; last {
+					close(full)
+				}
+			}, func() { t.Error("there was nothing for a batch that could be filled") }
+		}
+		if err := b.Pull("jobs", p); err != nil {
+			t.Fatal(err)
+		}
+		<-empty
+		b.Cancel(p)
+		if got != want {
+			t.Errorf("%d messages, want %d", got, want)
+		}
+	}
+	for range takeAtOnce + 2 {
+		publish(t, b, "jobs", Message{})
+	}
+	for _, want := range []int{takeAtOnce + 1, 1, 0} {
+		got, err := b.ReceiveNow(t.Context(), "jobs", "", takeAtOnce+1)
+		if len(got) != want || err != nil {
+			t.Errorf("received %d messages, want %d, %v", len(got), want, err)
+		}
+	}
+	// What comes later is nobody's who was told.
+	p := &Pull{Batch: 2, Deliver: func(Delivery, bool) { t.Error("delivered after the end") }, Empty: func() {}}
+	if err := b.Pull("jobs", p); err != nil {
+		t.Fatal(err)
+	}
+	b.Cancel(p)
+	publish(t, b, "jobs", Message{})
+	receive(t, b, "jobs")
 }
 
 type fillingDisk struct {
@@ -337,4 +384,96 @@ func FuzzDecode(f *testing.F) {
 func FuzzContent(f *testing.F) {
 	f.Add(appendContent(nil, []Header{{"a", "b"}}, []byte("body")))
 	f.Fuzz(func(t *testing.T, p []byte) { readContent(p) })
+}
+
+// slowLog is a journal whose records are kept when the test says so.
+type slowLog struct {
+	*journal.Journal
+	mu   sync.Mutex
+	held []journal.Record
+	open bool
+}
+
+func (l *slowLog) Append(r journal.Record) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.open {
+		l.held = append(l.held, r)
+		return nil
+	}
+	return l.Journal.Append(r)
+}
+
+func (l *slowLog) release(open bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, r := range l.held {
+		_ = l.Journal.Append(r) // whoever waits hears of it
+	}
+	l.held, l.open = nil, open
+}
+
+// What was taken of a replicated queue is handed out only once the log has it: a node that leads no more gives nobody anything.
+func TestReplicatedDeliveriesWaitForTheLog(t *testing.T) {
+	l := &slowLog{open: true}
+	b, err := Open(Config{Dir: t.TempDir(), Queues: map[string]QueueConfig{"jobs": {Durability: Relaxed}}, Replicated: true,
+		OpenLog: func(replay func(journal.Position, []byte) error) (_ Log, err error) {
+			l.Journal, err = journal.Open(journal.Options{Dir: t.TempDir()}, replay)
+			return l, err
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if s, err := b.QueueStatus("jobs"); err != nil || s.Durability != Replicated {
+		t.Fatal(s.Durability, err)
+	}
+	stored := make(chan error, 1)
+	if err := b.Publish("jobs", Message{Body: []byte("a")}, func(_ Published, err error) { stored <- err }); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-stored; err != nil {
+		t.Fatal(err)
+	}
+	l.mu.Lock()
+	l.open = false
+	l.mu.Unlock()
+	handed := make(chan Delivery, 1)
+	var gone atomic.Bool
+	pull := func() {
+		t.Helper()
+		if err := b.Pull("jobs", &Pull{Batch: 1, Alive: func() bool { return !gone.Load() }, Deliver: func(d Delivery, _ bool) { handed <- d }}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	inFlight := func(want int) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		for {
+			s, err := b.QueueStatus("jobs")
+			if err == nil && s.InFlight == want {
+				return
+			}
+			if err != nil || ctx.Err() != nil {
+				t.Fatalf("%d are in flight, want %d, %v", s.InFlight, want, err)
+			}
+		}
+	}
+	pull()
+	inFlight(1)
+	select {
+	case d := <-handed:
+		t.Fatalf("message %d was handed out before the log had it", d.Seq)
+	default:
+	}
+	// Who waits no more when the log has it is given nothing, and that is no attempt.
+	gone.Store(true)
+	l.release(true)
+	inFlight(0)
+	gone.Store(false)
+	pull()
+	if d := <-handed; string(d.Body) != "a" || d.Attempt != 1 {
+		t.Errorf("%+v", d)
+	}
 }

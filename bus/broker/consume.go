@@ -28,11 +28,17 @@ type Delivery struct {
 type Pull struct {
 	// Batch is how many it takes.
 	Batch int
+	// Consumer names whose limit holds for it. Empty: none of its own.
+	Consumer string
 	// Alive says, before each delivery, whether it is still there. Nil: it is.
 	Alive func() bool
 	// Deliver is handed what there is, and whether that was the last of the batch. It must not block.
 	Deliver func(d Delivery, last bool)
+	// Empty is called once, when what there is at that moment has been given to it or is on its way, and the batch is not full;
+	// Cancel then returns when it was delivered. It must not block. Nil: nobody asks.
+	Empty func()
 
+	told       bool // Empty was called
 	queue      *queue
 	delivering sync.WaitGroup
 }
@@ -68,30 +74,36 @@ func (b *Broker) unpull(p *Pull) {
 	}
 }
 
-// Ready is how many messages of a queue can be taken now.
-func (b *Broker) Ready(name string) int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	q := b.queues[name]
-	if q == nil {
-		return 0
-	}
-	return q.core.Ready()
+// Receive waits until there is a message for a consumer (see Pull), or ctx is done, and returns up to most of them; none when
+// ctx is done.
+func (b *Broker) Receive(ctx context.Context, name, consumer string, most int) ([]Delivery, error) {
+	return b.receive(ctx, name, most, &Pull{Consumer: consumer}, nil)
 }
 
-// Receive waits until there is a message, or ctx is done, and returns up to most of them; none when ctx is done.
-func (b *Broker) Receive(ctx context.Context, name string, most int) ([]Delivery, error) {
+// ReceiveNow returns up to most messages for a consumer of those that there are, and waits for no others.
+func (b *Broker) ReceiveNow(ctx context.Context, name, consumer string, most int) ([]Delivery, error) {
+	none := make(chan struct{})
+	return b.receive(ctx, name, most, &Pull{Consumer: consumer, Empty: func() { close(none) }}, none)
+}
+
+// receive has somebody wait until there is something; where none is not nil, until it is known that there is no more.
+func (b *Broker) receive(ctx context.Context, name string, most int, p *Pull, none <-chan struct{}) ([]Delivery, error) {
 	arrived := make(chan Delivery, most)
-	p := &Pull{Batch: most, Deliver: func(d Delivery, _ bool) { arrived <- d }}
+	p.Batch, p.Deliver = most, func(d Delivery, _ bool) { arrived <- d }
 	if err := b.Pull(name, p); err != nil {
 		return nil, err
 	}
 	var got []Delivery
-	select {
-	case d := <-arrived:
-		got = append(got, d)
-	case <-ctx.Done():
-	case <-b.stop:
+	for waiting := true; waiting; {
+		waiting = false
+		select {
+		case d := <-arrived:
+			got = append(got, d)
+			waiting = none != nil && len(got) < most
+		case <-none:
+		case <-ctx.Done():
+		case <-b.stop:
+		}
 	}
 	b.Cancel(p)
 	for len(got) < most {

@@ -60,6 +60,7 @@ func (b *Broker) deliver() (next time.Duration, ok bool) {
 	queues := make([]*queue, 0, len(b.queues))
 	for _, q := range b.queues {
 		queues = append(queues, q)
+		b.fire(q)
 	}
 	b.mu.Unlock()
 	for _, q := range queues {
@@ -73,9 +74,16 @@ func (b *Broker) deliver() (next time.Duration, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := b.now()
-	for _, q := range queues {
-		if at, due := q.core.Next(); due && (!ok || at-now < next) {
+	note := func(at time.Duration, due bool) {
+		if due && (!ok || at-now < next) {
 			next, ok = max(at-now, 0), true
+		}
+	}
+	for _, q := range queues {
+		note(q.core.Next())
+		note(q.freed())
+		for _, s := range q.schedule {
+			note(s.due())
 		}
 	}
 	return next, ok
@@ -86,39 +94,109 @@ func (b *Broker) serve(q *queue) bool {
 	b.mu.Lock()
 	now := b.now()
 	events := q.core.Tick(now, nil)
-	var p *Pull
-	for p == nil && len(q.pulls) > 0 && q.core.Ready() > 0 {
-		if first := q.pulls[0]; first.Alive == nil || first.Alive() {
-			p = first
-		} else {
-			b.unpull(first)
-		}
-	}
+	p, room := b.firstServed(q, now)
 	var taken []workqueue.Taken
 	if p != nil {
-		taken, events = q.core.Take(now, min(p.Batch, takeAtOnce), events)
+		taken, events = q.core.Take(now, min(p.Batch, takeAtOnce, room), nil, events)
+		q.bucket.Take(now, len(taken))
+		q.buckets[p.Consumer].Take(now, len(taken))
 		if p.Batch -= len(taken); p.Batch == 0 {
 			b.unpull(p)
 		}
 		p.delivering.Add(1)
-		defer p.delivering.Done()
+	} else {
+		q.tellEmpty()
 	}
 	places := make([]place, len(taken))
 	for i, t := range taken {
 		places[i] = q.places[t.Seq]
 	}
+	last, pending := p != nil && p.Batch == 0, q.core.Ready()
+	hand := func() {
+		gone := b.cfg.Replicated && p.Alive != nil && !p.Alive() // the log may have taken longer than it waits
+		for i, t := range taken {
+			d := Delivery{Queue: q.name, Seq: t.Seq, Attempt: t.Attempt, Deadline: time.Unix(0, int64(t.Deadline)), Meta: t.Message, Pending: pending}
+			switch {
+			case gone:
+				b.Return(d)
+			case b.fill(&d, places[i]):
+				p.Deliver(d, last && i == len(taken)-1)
+			}
+		}
+		p.delivering.Done()
+	}
+	if b.cfg.Replicated && p != nil {
+		b.handLater(q, p, hand, events)
+		b.mu.Unlock()
+		return len(taken) > 0
+	}
 	if len(events) > 0 {
 		b.happened(q, nil, events...)
 	}
-	last, pending := p != nil && p.Batch == 0, q.core.Ready()
 	b.mu.Unlock()
-	for i, t := range taken {
-		d := Delivery{Queue: q.name, Seq: t.Seq, Attempt: t.Attempt, Deadline: time.Unix(0, int64(t.Deadline)), Meta: t.Message, Pending: pending}
-		if b.fill(&d, places[i]) {
-			p.Deliver(d, last && i == len(taken)-1)
-		}
+	if p != nil {
+		hand()
 	}
 	return len(taken) > 0
+}
+
+// handLater hands out what was taken once the other nodes know that it was: a node that does not lead any more, and has not
+// found out, gives nobody a message that its successor gives to somebody else. b.mu is held.
+func (b *Broker) handLater(q *queue, p *Pull, hand func(), events []workqueue.Event) {
+	if len(events) == 0 {
+		p.delivering.Done()
+		return
+	}
+	err := b.happened(q, func(err error) {
+		if err != nil {
+			p.delivering.Done()
+			return
+		}
+		hand()
+	}, events...)
+	if err != nil {
+		p.delivering.Done()
+	}
+}
+
+// tellEmpty tells those who want to know that there is nothing for them. b.mu is held.
+func (q *queue) tellEmpty() {
+	for _, p := range q.pulls {
+		if p.Empty != nil && !p.told {
+			p.told = true
+			p.Empty()
+		}
+	}
+}
+
+// firstServed is the first who waits and may be given something, and how much. b.mu is held.
+func (b *Broker) firstServed(q *queue, now time.Duration) (*Pull, int) {
+	room := q.bucket.Have(now, takeAtOnce)
+	for i := 0; i < len(q.pulls) && room > 0 && q.core.Ready() > 0; {
+		p := q.pulls[i]
+		if p.Alive != nil && !p.Alive() {
+			b.unpull(p)
+			continue
+		}
+		if n := q.buckets[p.Consumer].Have(now, room); n > 0 {
+			return p, n
+		}
+		i++
+	}
+	return nil, 0
+}
+
+// freed is when somebody who waits for a limit alone can be served; ok is false if nobody does. b.mu is held.
+func (q *queue) freed() (at time.Duration, ok bool) {
+	if q.core.Ready() == 0 {
+		return 0, false
+	}
+	for _, p := range q.pulls {
+		if each := max(q.bucket.Next(), q.buckets[p.Consumer].Next()); !ok || each < at {
+			at, ok = each, true
+		}
+	}
+	return at, ok
 }
 
 // fill reads a delivery's content. One that can't be read is left to its ack wait: the disk may recover.
@@ -178,6 +256,9 @@ func (b *Broker) dropSegment(id uint64) error {
 	var numbers []change
 	for _, q := range b.queues {
 		numbers = append(numbers, change{queue: q.name, event: q.core.Number(now)})
+		for id, at := range q.core.Fired() {
+			numbers = append(numbers, fired(q, id, now, at))
+		}
 	}
 	err := b.write(false, nil, numbers...)
 	b.mu.Unlock()

@@ -100,7 +100,7 @@ func (b *Broker) Publish(name string, m Message, done func(Published, error)) er
 	}
 	put := []change{{queue: q.name, event: workqueue.Event{Kind: workqueue.Put, Seq: seq, At: now, Message: meta}, content: content}}
 	err = b.journal.Append(journal.Record{
-		Data: encode(put), Durable: q.cfg.Durability == Durable, Refusable: true,
+		Data: encode(put), Durable: q.cfg.Durability != Relaxed, Refusable: true,
 		Done: func(at journal.Position, err error) {
 			b.stored(q, put[0], at, err)
 			done(Published{Seq: seq}, err)
@@ -123,13 +123,15 @@ func (b *Broker) stored(q *queue, put change, at journal.Position, err error) {
 	}
 	q.core.Put(b.now(), ev.Seq, ev.Message)
 	b.setPlace(q, ev.Seq, place{journal.Position{Segment: at.Segment, Offset: at.Offset + int64(put.at)}, len(put.content)})
-	b.signal()
+	if len(q.pulls) > 0 || ev.Message.Due > 0 || ev.Message.Expires > 0 {
+		b.signal() // otherwise nothing is due, and nobody waits
+	}
 }
 
 // confirm answers for a duplicate once the first one is stored: the journal keeps order, so an empty record that was
 // stored comes after it.
 func (b *Broker) confirm(q *queue, id string, seq uint64, done func(Published, error)) error {
-	return b.journal.Append(journal.Record{Durable: q.cfg.Durability == Durable, Refusable: true, Done: func(_ journal.Position, err error) {
+	return b.journal.Append(journal.Record{Durable: q.cfg.Durability != Relaxed, Refusable: true, Done: func(_ journal.Position, err error) {
 		b.mu.Lock()
 		known, ok := q.core.Known(id)
 		b.mu.Unlock()

@@ -21,6 +21,9 @@ type change struct {
 // recordVersion begins each record, so that a later form can be told from this one.
 const recordVersion = 1
 
+// changeBytes is about what the numbers of a change take.
+const changeBytes = 80
+
 var errShort = errors.New("it ends too early")
 
 func appendString(dst []byte, s string) []byte {
@@ -29,7 +32,14 @@ func appendString(dst []byte, s string) []byte {
 
 // encode writes a record, and notes where the contents begin.
 func encode(changes []change) []byte {
-	dst := []byte{recordVersion}
+	size := 1
+	for _, c := range changes {
+		size += changeBytes + len(c.queue) + len(c.event.Reason) + len(c.content)
+		if m := c.event.Message; m != nil {
+			size += len(m.ID) + len(m.Key) + len(m.Origin)
+		}
+	}
+	dst := append(make([]byte, 0, size), recordVersion)
 	for i := range changes {
 		c := &changes[i]
 		dst = appendString(dst, c.queue)

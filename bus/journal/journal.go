@@ -21,6 +21,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/banyanhq/banyan/atomicfile"
 )
 
 // Options of a Journal.
@@ -45,6 +47,8 @@ var (
 	ErrFailed = errors.New("the disk failed to sync, and what it holds is not known any more; end the process and start it anew")
 	// ErrBacklog says that the disk does not keep up.
 	ErrBacklog = errors.New("too much waits for the disk")
+	// ErrTooLarge says that a log which is elsewhere does not take so large a record.
+	ErrTooLarge = errors.New("the record is too large")
 	// ErrClosed says that the journal was closed.
 	ErrClosed = errors.New("the journal is closed")
 )
@@ -77,14 +81,18 @@ type Journal struct {
 	failed   error // for ever
 	closed   bool
 	segments []*segment // the last one is written to
+	copies   int        // that are being made: meanwhile no segment is dropped
 	wake     chan struct{}
 	stop     chan struct{}
 	stopped  chan struct{}
 	stats    Stats
 
-	retained []Record // not refusable, and the disk was full; only of the goroutine
+	// Only of the goroutine:
+	retained []Record // not refusable, and the disk was full
 	unsynced time.Time
 	frame    []byte
+	spare    []Record // changes places with gathered
+	offsets  []int64
 }
 
 // Stats of a journal.
@@ -165,7 +173,7 @@ func (j *Journal) begin(id uint64) error {
 		return err
 	}
 	s.file.Allocate(j.opts.SegmentBytes) // saves the disk work at each sync; where it can't be done nothing is lost
-	if err := syncDir(j.opts.Dir); err != nil {
+	if err := atomicfile.SyncDir(j.opts.Dir); err != nil {
 		s.file.Close()
 		return err
 	}
@@ -210,9 +218,16 @@ func (j *Journal) Append(r Record) error {
 }
 
 // Flush returns when all that was appended before is on disk.
-func (j *Journal) Flush(ctx context.Context) error {
+func (j *Journal) Flush(ctx context.Context) error { return j.Write(ctx, Record{}) }
+
+// Write appends a record, and returns when it is on disk. Its Durable and Done are not used.
+func (j *Journal) Write(ctx context.Context, r Record) error { return WriteTo(ctx, j.Append, r) }
+
+// WriteTo appends a record to a log of this or another kind, and returns when it is kept. Its Durable and Done are not used.
+func WriteTo(ctx context.Context, appendTo func(Record) error, r Record) error {
 	done := make(chan error, 1)
-	if err := j.Append(Record{Durable: true, Done: func(_ Position, err error) { done <- err }}); err != nil {
+	r.Durable, r.Done = true, func(_ Position, err error) { done <- err }
+	if err := appendTo(r); err != nil {
 		return err
 	}
 	select {
@@ -269,8 +284,16 @@ func (j *Journal) run() {
 func (j *Journal) commit(sync bool) {
 	j.mu.Lock()
 	batch, failed := j.gathered, j.failed
-	j.gathered, j.backlog = nil, 0
+	j.gathered, j.backlog = j.spare, 0
 	j.mu.Unlock()
+	all := batch
+	defer func() {
+		clear(all)
+		j.spare = nil
+		if cap(all) <= maxSpare {
+			j.spare = all[:0]
+		}
+	}()
 	if len(j.retained) > 0 {
 		batch, j.retained = slices.Concat(j.retained, batch), nil
 	}
@@ -286,6 +309,9 @@ func (j *Journal) commit(sync bool) {
 		refuse(batch, failed)
 	}
 }
+
+// maxSpare bounds the records whose room is kept for the next ones.
+const maxSpare = 4096
 
 // framed is how many records of a batch make a frame.
 func framed(batch []Record) int {
@@ -331,8 +357,8 @@ func (j *Journal) write(batch []Record, sync bool) error {
 		}
 		s = j.active()
 	}
-	offsets := make([]int64, len(batch))
-	j.frame = appendFrame(j.frame[:0], s.synced, s.size, batch, offsets)
+	j.offsets = slices.Grow(j.offsets[:0], len(batch))[:len(batch)]
+	j.frame = appendFrame(j.frame[:0], s.synced, s.size, batch, j.offsets)
 	for _, r := range batch {
 		sync = sync || r.Durable
 	}
@@ -358,7 +384,7 @@ func (j *Journal) write(batch []Record, sync bool) error {
 	}
 	for i, r := range batch {
 		if r.Done != nil {
-			r.Done(Position{s.id, offsets[i]}, nil)
+			r.Done(Position{s.id, j.offsets[i]}, nil)
 		}
 	}
 	return nil
@@ -413,11 +439,11 @@ func (j *Journal) Read(at Position, p []byte) error {
 }
 
 // Oldest says which segment is the oldest that is not written to any more, when it was last written to, and how many
-// bytes of records it has; ok is false if there is none.
+// bytes of records it has; ok is false if there is none, and while a copy is made.
 func (j *Journal) Oldest() (id uint64, newest time.Time, size int64, ok bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if len(j.segments) < 2 {
+	if len(j.segments) < 2 || j.copies > 0 {
 		return 0, time.Time{}, 0, false
 	}
 	s := j.segments[0]
@@ -427,7 +453,11 @@ func (j *Journal) Oldest() (id uint64, newest time.Time, size int64, ok bool) {
 // Drop removes the oldest segment, of which nothing is needed any more; what replaces it must have been Flushed.
 func (j *Journal) Drop(id uint64) error {
 	j.mu.Lock()
-	if len(j.segments) < 2 || j.segments[0].id != id {
+	switch {
+	case j.copies > 0:
+		j.mu.Unlock()
+		return nil // it is found again as the oldest
+	case len(j.segments) < 2 || j.segments[0].id != id:
 		j.mu.Unlock()
 		return fmt.Errorf("segment %d is not the oldest of the journal", id)
 	}
@@ -438,7 +468,7 @@ func (j *Journal) Drop(id uint64) error {
 	if err := os.Remove(s.path); err != nil {
 		return fmt.Errorf("removing a segment of the journal: %w", err)
 	}
-	return syncDir(j.opts.Dir)
+	return atomicfile.SyncDir(j.opts.Dir)
 }
 
 // Stats so far.

@@ -304,3 +304,42 @@ func FuzzReplay(f *testing.F) {
 		}
 	})
 }
+
+// A copy has what was appended before it, in order, while more comes and segments would be dropped.
+func TestCopy(t *testing.T) {
+	j, _ := open(t, Options{Dir: t.TempDir(), SegmentBytes: 1 << 10})
+	for i := range 100 {
+		if _, err := put(t, j, fmt.Sprintf("record %d %s", i, make([]byte, 50)), false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := 0
+	err := j.Copy(t.Context(), func(data []byte) error {
+		if n == 0 {
+			if _, err := put(t, j, "later", false); err != nil {
+				t.Fatal(err)
+			}
+			if _, _, _, ok := j.Oldest(); ok {
+				t.Error("a segment can be dropped while it is copied")
+			}
+			if err := j.Drop(1); err != nil {
+				t.Error(err)
+			}
+		}
+		if want := fmt.Sprintf("record %d ", n); !bytes.HasPrefix(data, []byte(want)) {
+			t.Fatalf("%.20q stands where %q is expected", data, want)
+		}
+		n++
+		return nil
+	})
+	if err != nil || n != 100 {
+		t.Fatal(n, err)
+	}
+	if _, _, _, ok := j.Oldest(); !ok {
+		t.Error("after the copy no segment can be dropped")
+	}
+	stop := errors.New("stop")
+	if err := j.Copy(t.Context(), func([]byte) error { return stop }); !errors.Is(err, stop) {
+		t.Error(err)
+	}
+}

@@ -9,7 +9,6 @@ import (
 	"hash/crc32"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -70,19 +69,6 @@ func segmentIDs(dir string) ([]uint64, error) {
 	}
 	slices.Sort(ids)
 	return ids, nil
-}
-
-// syncDir has the names of a folder's files survive a crash.
-func syncDir(dir string) error {
-	d, err := os.Open(filepath.Clean(dir))
-	if err != nil {
-		return fmt.Errorf("syncing the journal's folder: %w", err)
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil {
-		return fmt.Errorf("syncing the journal's folder: %w", err)
-	}
-	return nil
 }
 
 // frameBytes is at most how long a frame of the records is.
@@ -154,20 +140,9 @@ func (s *segment) replay(last bool, f func(Position, []byte) error) error {
 		if err != nil {
 			return err
 		}
-		at := s.size + headBytes
-		for rest := payload; len(rest) > 0; {
-			n, used := binary.Uvarint(rest)
-			if used <= 0 || n > uint64(len(rest)-used) {
-				return fmt.Errorf("the frame at byte %d: a record is longer than its frame", s.size)
-			}
-			data := rest[used : used+int(n)]
-			if len(data) > 0 {
-				if err := f(Position{s.id, at + int64(used)}, data); err != nil {
-					return fmt.Errorf("the record at byte %d: %w", at, err)
-				}
-			}
-			at += int64(used) + int64(n)
-			rest = rest[used+int(n):]
+		begin := s.size + headBytes
+		if at, err := eachRecord(payload, func(at int64, data []byte) error { return f(Position{s.id, begin + at}, data) }); err != nil {
+			return fmt.Errorf("the record at byte %d: %w", begin+at, err)
 		}
 		s.size += headBytes + int64(len(payload))
 	}
@@ -180,6 +155,24 @@ func (s *segment) replay(last bool, f func(Position, []byte) error) error {
 		return fmt.Errorf("at byte %d: %w", s.size, ErrDamaged)
 	}
 	return nil
+}
+
+// eachRecord hands out the records of a frame that have data, each with the place of its data, and returns the place of an error.
+func eachRecord(payload []byte, f func(at int64, data []byte) error) (at int64, err error) {
+	for int(at) < len(payload) {
+		n, used := binary.Uvarint(payload[at:])
+		if used <= 0 || n > uint64(len(payload)-int(at)-used) {
+			return at, errors.New("it is longer than its frame")
+		}
+		begin := at + int64(used)
+		if n > 0 {
+			if err := f(begin, payload[begin:begin+int64(n)]); err != nil {
+				return at, err
+			}
+		}
+		at = begin + int64(n)
+	}
+	return at, nil
 }
 
 // seal ends a segment: from now on whatever stands behind its last frame is damage.

@@ -14,12 +14,37 @@ var ErrChanges = errors.New("the changes do not fit")
 type Replay struct {
 	s *Store
 	// Loose: keys may be incomplete, so that changes of what is not there are passed over.
-	loose bool
-	ended bool
+	loose    bool
+	ended    bool
+	only     []byte // no other key may be changed; nil: any may
+	followed Followed
+	known    bool // followed is
 }
 
 // NewReplay begins to apply changes to a store, which is empty. Nothing expires and nothing is evicted until Done.
 func (s *Store) NewReplay() *Replay { return &Replay{s: s} }
+
+// NewPart begins to apply changes to a store, which is empty, of another one whose keys come between them. Complete says that all have.
+func (s *Store) NewPart() *Replay { return &Replay{s: s, loose: true} }
+
+// Complete says that all keys are there.
+func (r *Replay) Complete() { r.loose, r.ended = false, true }
+
+// Followed is how far the changes say that the store has come which has written them down; ok is false where they say nothing.
+func (r *Replay) Followed() (f Followed, ok bool) { return r.followed, r.known }
+
+// ApplyNoted is Apply, and writes the changes down as if they had been made here.
+func (r *Replay) ApplyNoted(b []byte) error {
+	if err := r.Apply(b); err != nil {
+		return err
+	}
+	if n := &r.s.notes; r.s.noting() {
+		n.cut()
+		n.b = append(n.b, b...)
+		n.cut()
+	}
+	return nil
+}
 
 // Whole reports whether all keys are complete.
 func (r *Replay) Whole() bool { return r.ended && !r.loose }
@@ -30,16 +55,19 @@ func (r *Replay) Apply(b []byte) error {
 	now, ttl, down, changes := s.now, s.ttl, s.writesDown, s.Changes
 	s.now, s.ttl, s.writesDown = math.MinInt64, 0, false
 	defer func() { s.now, s.ttl, s.writesDown, s.Changes = now, ttl, down, changes }()
-	d := reader{b: b}
-	for len(d.b) > 0 && !d.bad {
-		c := change(d.byte())
+	d := reader{Pieces: Pieces{B: b}}
+	for len(d.B) > 0 && !d.Bad {
+		c := change(d.Byte())
 		if c&sameKey == 0 {
-			d.db = d.byte()
-			d.key = d.bytes()
+			d.db = d.Byte()
+			d.key = d.Bytes()
 			d.keyed = true
 		}
-		if c &^= sameKey; d.bad || !d.keyed || len(d.key) > MaxKey {
+		if c &^= sameKey; d.Bad || !d.keyed || len(d.key) > MaxKey {
 			break
+		}
+		if r.only != nil && (string(d.key) != string(r.only) || !c.ofOneKey()) {
+			return fmt.Errorf("%w: change %d of %.50q, and only %.50q may be changed", ErrChanges, c, d.key, r.only)
 		}
 		if int(d.db) >= len(s.dbs) {
 			return fmt.Errorf("%w: database %d, and there are %d", ErrChanges, d.db, len(s.dbs))
@@ -48,52 +76,30 @@ func (r *Replay) Apply(b []byte) error {
 			return fmt.Errorf("%w: change %d of %.50q: %w", ErrChanges, c, d.key, err)
 		}
 	}
-	if len(d.b) > 0 || d.bad {
+	if len(d.B) > 0 || d.Bad {
 		return fmt.Errorf("%w: they break off", ErrChanges)
 	}
 	return nil
 }
 
-// reader takes changes apart. What is too short makes it bad.
+// ofOneKey reports whether a change leaves all keys but its own alone.
+func (c change) ofOneKey() bool {
+	switch c {
+	case changeRename, changeSwap, changeClear, changeFlush, changeBegin, changeEnd, changeFollowed:
+		return false
+	}
+	return true
+}
+
+// reader takes changes apart.
 type reader struct {
-	b     []byte
-	bad   bool
+	Pieces
 	db    byte
 	key   []byte
 	keyed bool
 }
 
-func (d *reader) byte() byte {
-	if len(d.b) == 0 {
-		d.bad = true
-		return 0
-	}
-	v := d.b[0]
-	d.b = d.b[1:]
-	return v
-}
-
-func (d *reader) number() int64 {
-	v, n := binary.Uvarint(d.b)
-	if n <= 0 {
-		d.b, d.bad = nil, true
-		return 0
-	}
-	d.b = d.b[n:]
-	return int64(v)
-}
-
-func (d *reader) take(n int64) []byte {
-	if n < 0 || n > int64(len(d.b)) {
-		d.b, d.bad = nil, true
-		return nil
-	}
-	v := d.b[:n:n]
-	d.b = d.b[n:]
-	return v
-}
-
-func (d *reader) bytes() []byte { return d.take(d.number()) }
+func (d *reader) number() int64 { return int64(d.Number()) }
 
 var (
 	errMissing = errors.New("there is no such key of that kind")
@@ -105,11 +111,11 @@ var (
 func (r *Replay) apply(c change, db *DB, d *reader) error {
 	switch c {
 	case changeSet:
-		expiry, value := d.number(), d.bytes()
+		expiry, value := d.number(), d.Bytes()
 		if len(value) > MaxValue || expiry < 0 {
 			return errValue
 		}
-		if !d.bad {
+		if !d.Bad {
 			db.remove(d.key)
 			copy(db.addAsIs(d.key, db.s.hash(d.key), String, len(value), expiry).value(), value)
 		}
@@ -118,25 +124,27 @@ func (r *Replay) apply(c change, db *DB, d *reader) error {
 	case changeExpiry:
 		if at := d.number(); at < 0 {
 			return errValue
-		} else if !d.bad && !db.SetExpiry(d.key, at) {
+		} else if !d.Bad && !db.SetExpiry(d.key, at) {
 			return r.unless(errMissing)
 		}
 	case changePatch:
-		return r.patch(db, d, d.number(), d.number(), d.bytes())
+		return r.patch(db, d, d.number(), d.number(), d.Bytes())
 	case changeMake:
-		return db.makeAs(d, Kind(d.byte()), d.number())
+		return db.makeAs(d, Kind(d.Byte()), d.number())
 	case changeField, changeUnfield:
 		return r.field(c, db, d)
 	case changeFront, changeBack, changeItem, changeInsert, changeRemove:
 		return r.item(c, db, d)
 	case changeScore, changeUnscore:
 		return r.score(c, db, d)
+	case changeEntry, changeUnentry, changeTrim, changePast, changeGroup, changeUngroup, changeConsumer, changeUnconsumer, changePending, changeAck:
+		return r.stream(c, db, d)
 	case changeRename:
-		to, name := d.byte(), d.bytes()
+		to, name := d.Byte(), d.Bytes()
 		if int(to) >= len(db.s.dbs) || len(name) > MaxKey {
 			return errValue
 		}
-		if !d.bad {
+		if !d.Bad {
 			into := &db.s.dbs[to]
 			if _, there := db.Find(d.key); !there {
 				return r.unless(errMissing)
@@ -145,7 +153,7 @@ func (r *Replay) apply(c change, db *DB, d *reader) error {
 			db.Rename(d.key, into, name)
 		}
 	case changeTag:
-		if tag := d.bytes(); !d.bad {
+		if tag := d.Bytes(); !d.Bad {
 			if _, err := db.Tag(d.key, tag); errors.Is(err, ErrNoKey) {
 				return r.unless(err)
 			} else if err != nil {
@@ -153,7 +161,7 @@ func (r *Replay) apply(c change, db *DB, d *reader) error {
 			}
 		}
 	case changeSwap:
-		other := d.byte()
+		other := d.Byte()
 		if int(other) >= len(db.s.dbs) {
 			return errValue
 		}
@@ -170,6 +178,11 @@ func (r *Replay) apply(c change, db *DB, d *reader) error {
 		r.loose = true
 	case changeEnd:
 		r.loose, r.ended = false, true
+	case changeFollowed:
+		f := Followed{Stream: d.Number(), Offset: d.number(), Whole: d.Byte() == 1, Life: d.Number()}
+		if !d.Bad {
+			r.followed, r.known = f, true
+		}
 	default:
 		return errors.New("no such change is known: the file is of a later version, or damaged")
 	}
@@ -178,7 +191,7 @@ func (r *Replay) apply(c change, db *DB, d *reader) error {
 
 // unless returns the error, unless keys may be incomplete.
 func (r *Replay) unless(err error) error {
-	if r.loose {
+	if r.loose || r.known && !r.followed.Whole {
 		return nil
 	}
 	return err
@@ -186,7 +199,7 @@ func (r *Replay) unless(err error) error {
 
 // makeAs makes an empty value, whatever was there.
 func (db *DB) makeAs(d *reader, kind Kind, expiry int64) error {
-	if d.bad {
+	if d.Bad {
 		return nil
 	}
 	make := makers[kind]
@@ -200,7 +213,7 @@ func (db *DB) makeAs(d *reader, kind Kind, expiry int64) error {
 }
 
 func (r *Replay) patch(db *DB, d *reader, from, length int64, value []byte) error {
-	if d.bad {
+	if d.Bad {
 		return nil
 	}
 	if length < 0 || length > MaxValue || from < 0 || from+int64(len(value)) > length {
@@ -229,12 +242,12 @@ func (r *Replay) entry(db *DB, key []byte, kinds ...Kind) (e Entry, ok bool, err
 }
 
 func (r *Replay) field(c change, db *DB, d *reader) error {
-	field := d.bytes()
+	field := d.Bytes()
 	var value []byte
 	if c == changeField {
-		value = d.bytes()
+		value = d.Bytes()
 	}
-	if d.bad {
+	if d.Bad {
 		return nil
 	}
 	if len(field) > MaxKey || len(value) > MaxValue {
@@ -258,9 +271,9 @@ func (r *Replay) item(c change, db *DB, d *reader) error {
 		i = d.number()
 	}
 	if c != changeRemove {
-		value = d.bytes()
+		value = d.Bytes()
 	}
-	if d.bad {
+	if d.Bad {
 		return nil
 	}
 	if len(value) > MaxValue {
@@ -290,14 +303,14 @@ func (r *Replay) item(c change, db *DB, d *reader) error {
 }
 
 func (r *Replay) score(c change, db *DB, d *reader) error {
-	member := d.bytes()
+	member := d.Bytes()
 	score := 0.0
 	if c == changeScore {
-		if b := d.take(8); !d.bad {
+		if b := d.Take(8); !d.Bad {
 			score = math.Float64frombits(binary.LittleEndian.Uint64(b))
 		}
 	}
-	if d.bad {
+	if d.Bad {
 		return nil
 	}
 	if len(member) > MaxKey || math.IsNaN(score) {

@@ -38,7 +38,18 @@ const (
 	changeFlush                     // all databases; the key is empty
 	changeBegin                     // from here on keys may be incomplete, until changeEnd; the key is empty
 	changeEnd
-	changeTag // tag
+	changeTag        // tag
+	changeEntry      // id, number of fields and values, these
+	changeUnentry    // id
+	changeTrim       // number of the first entries that go
+	changePast       // last id, entries that were ever added, greatest id that was deleted
+	changeGroup      // name, last id, entries read and 1
+	changeUngroup    // name
+	changeConsumer   // group, name, instant
+	changeUnconsumer // group, name
+	changePending    // group, consumer, id, instant, number of deliveries
+	changeAck        // group, id
+	changeFollowed   // stream, offset, whole, life; the key is empty
 
 	sameKey change = 0x80
 )
@@ -47,11 +58,27 @@ const (
 type notes struct {
 	b        []byte
 	db       uint8
-	from, to int // the key of the last change, in b; to 0: there is none
+	from, to int   // the key of the last change, in b; to 0: there is none
+	parts    []int // where in b changes begin that can be read without those before them; not the first
 }
+
+const (
+	// partSize is about how much is written down before a change begins that can be read without those before it.
+	partSize = 1 << 20
+	// MaxPart bounds what NotedParts and Dump.Parts call a part: partSize and one change, which has a value, or an entry of a stream, and
+	// keys and fields.
+	MaxPart = partSize + MaxValue + 64<<20
+)
 
 // head begins a change.
 func (n *notes) head(c change, db uint8, key []byte) {
+	last := 0
+	if len(n.parts) > 0 {
+		last = n.parts[len(n.parts)-1]
+	}
+	if len(n.b)-last >= partSize {
+		n.parts, n.to = append(n.parts, len(n.b)), 0
+	}
 	if n.to > 0 && n.db == db && bytes.Equal(n.b[n.from:n.to], key) {
 		n.b = append(n.b, byte(c|sameKey))
 		return
@@ -94,12 +121,55 @@ func (s *Store) Written() int64 { return s.taken + int64(len(s.notes.b)) }
 // without them.
 func (s *Store) Noted(from int) []byte { s.notes.cut(); return s.notes.b[from:] }
 
+// Taken is how many bytes of changes were taken since the store was made.
+func (s *Store) Taken() int64 { return s.taken }
+
+// NotedParts calls do for what Noted returns, in parts of at most MaxPart bytes that can each be read alone.
+func (s *Store) NotedParts(from int, do func(part []byte)) {
+	s.notes.cut()
+	eachPart(s.notes.b, from, s.notes.parts, do)
+}
+
+func eachPart(b []byte, from int, parts []int, do func(part []byte)) {
+	for _, at := range parts {
+		if at > from {
+			do(b[from:at])
+			from = at
+		}
+	}
+	if from < len(b) {
+		do(b[from:])
+	}
+}
+
 // TakeNotes takes the changes that were written down; later ones go into the memory that is given.
 func (s *Store) TakeNotes(into []byte) []byte {
 	b := s.notes.b
 	s.taken += int64(len(b))
-	s.notes = notes{b: into[:0]}
+	s.notes = notes{b: into[:0], parts: s.notes.parts[:0]}
 	return b
+}
+
+// Followed says how far a store has come in the stream of changes of another one, or in its own. It is written down among the changes, so that
+// it is known of what was made of these as well.
+type Followed struct {
+	Stream uint64 // 0: in none
+	Offset int64
+	Whole  bool   // all keys are complete
+	Life   uint64 // of the process that has written it
+}
+
+// NoteFollowed writes down how far the store has come.
+func (s *Store) NoteFollowed(f Followed) {
+	if !s.writesDown {
+		return
+	}
+	n := &s.notes
+	n.head(changeFollowed, 0, nil)
+	n.number(int64(f.Stream))
+	n.number(f.Offset)
+	n.b = append(n.b, map[bool]byte{true: 1}[f.Whole])
+	n.number(int64(f.Life))
 }
 
 // noteSet writes a string down as it is now.
@@ -202,6 +272,8 @@ func (n *notes) value(e Entry) {
 			n.bytes(v)
 			return true
 		})
+	case StreamKind:
+		n.stream(e.Stream())
 	case SortedSet:
 		s.each(s.fieldsAt(SortedSet, ref), func(ref arena.Ref) bool { n.element(s, db, key, SortedSet, ref); return true })
 	default:

@@ -1,6 +1,7 @@
 package keyspace
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -21,6 +22,8 @@ func contents(s *Store) map[string]string {
 					parts = []string{string(e.Bytes())}
 				case List:
 					e.Items().Range(0, e.Items().Len(), func(_ int, v []byte) bool { parts = append(parts, string(v)); return true })
+				case StreamKind:
+					parts = []string{string(s.DB(i).AppendKey(nil, e.Key()))}
 				case SortedSet:
 					e.Ranking().Range(0, e.Ranking().Len(), false, func(m []byte, score float64) bool {
 						parts = append(parts, fmt.Sprint(string(m), "=", score))
@@ -106,8 +109,10 @@ func (c *changer) step(t *testing.T) {
 		}
 	case n < 60:
 		c.fields(db, key)
-	case n < 78:
+	case n < 69:
 		c.items(db, key)
+	case n < 78:
+		c.stream(db, key)
 	case n < 98:
 		if z, err := db.MakeRanking(key); err == nil {
 			z.Set(c.value(), float64(c.rng.IntN(10)))
@@ -185,6 +190,54 @@ func (c *changer) items(db *DB, key []byte) {
 	}
 	if l.Len() == 0 {
 		db.Delete(key)
+	}
+}
+
+func (c *changer) id(st Stream) StreamID {
+	return StreamID{1 + c.rng.Uint64N(st.Last().MS+1), c.rng.Uint64N(3)}
+}
+
+func (c *changer) stream(db *DB, key []byte) {
+	st, err := db.MakeStream(key)
+	if err != nil {
+		return
+	}
+	for range c.rng.IntN(4) {
+		fields := [][]byte{[]byte("name"), c.value(), []byte("other"), c.value()}
+		if c.rng.IntN(5) == 0 {
+			fields = [][]byte{c.value(), bytes.Repeat([]byte("x"), c.rng.IntN(6000))}
+		}
+		st.Append(StreamID{st.Last().MS + 1 + c.rng.Uint64N(3), c.rng.Uint64N(3)}, fields)
+	}
+	name, by := fmt.Append(nil, "group", c.rng.IntN(2)), fmt.Append(nil, "consumer", c.rng.IntN(3))
+	switch c.rng.IntN(12) {
+	case 0, 1:
+		st.Delete(c.id(st))
+	case 2:
+		st.Trim(Trimming{Most: int64(c.rng.IntN(300)), Whole: c.rng.IntN(2) == 0})
+	case 3:
+		st.Trim(Trimming{ByID: true, From: c.id(st)})
+	case 4:
+		st.MakeGroup(name, c.id(st), int64(c.rng.IntN(5)-1))
+	case 5:
+		if c.rng.IntN(4) == 0 {
+			st.DestroyGroup(name)
+		}
+	default:
+		g, there := st.Group(name)
+		if !there {
+			return
+		}
+		if c.rng.IntN(20) == 0 {
+			g.DeleteConsumer(by)
+			return
+		}
+		consumer, _ := g.MakeConsumer(by, c.s.Now())
+		for range c.rng.IntN(30) {
+			g.Deliver(consumer, c.id(st), c.s.Now(), c.rng.Uint32N(4))
+			g.Acknowledge(c.id(st))
+		}
+		g.SetLast(c.id(st), 7)
 	}
 }
 

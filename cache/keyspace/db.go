@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/banyanhq/banyan/cache/arena"
+	"github.com/banyanhq/banyan/cache/slot"
 	"github.com/banyanhq/banyan/policy"
 )
 
@@ -36,7 +37,9 @@ func (db *DB) locate(key []byte) (*arena.Ref, uint64) {
 	}
 	r := s.rec(*p)
 	if r.flags()&hasExpiry != 0 && *r.expiry() <= s.now {
-		db.expire(p, r, hash)
+		if !s.passive {
+			db.expire(p, r, hash)
+		}
 		return nil, hash
 	}
 	if s.policy != nil && r.flags()&hasSlot != 0 {
@@ -115,6 +118,9 @@ func (db *DB) drop(p *arena.Ref, hash uint64) {
 // release frees a key's record that is in no table any more, and its value if that is wanted.
 func (db *DB) release(ref arena.Ref, value bool) {
 	r := db.s.rec(ref)
+	if db.s.slots != nil {
+		db.s.slots[slot.Of(r.key())]--
+	}
 	if r.flags()&hasExpiry != 0 {
 		db.volatile--
 	}
@@ -207,6 +213,9 @@ func (db *DB) addAsIs(key []byte, hash uint64, kind Kind, n int, expiry int64) *
 		s.hold(db, r, ref, hash)
 	}
 	s.insert(&db.keys, ref, hash)
+	if s.slots != nil {
+		s.slots[slot.Of(key)]++
+	}
 	db.stored(hash, expiry)
 	return r
 }
@@ -281,6 +290,9 @@ func (db *DB) RandomKey() (Entry, bool) {
 		if r.flags()&hasExpiry == 0 || *r.expiry() > db.s.now {
 			return Entry{db, ref, r}, true
 		}
+		if db.s.passive {
+			continue
+		}
 		key := r.key()
 		hash := db.s.hash(key)
 		db.expire(db.find(key, hash), r, hash)
@@ -351,7 +363,7 @@ func (db *DB) Clear() {
 }
 
 // makers make empty values, by kind.
-var makers = map[Kind]func(*Store) arena.Ref{List: newList, Set: newTable, Hash: newTable, SortedSet: newRanking}
+var makers = map[Kind]func(*Store) arena.Ref{List: newList, Set: newTable, Hash: newTable, SortedSet: newRanking, StreamKind: newStream}
 
 // Copy gives another key, which is not there, a copy of a key's value and its expiry. It reports whether the key was
 // there.
@@ -381,6 +393,11 @@ func (db *DB) copy(key []byte, to *DB, name []byte) bool {
 	case List:
 		into, of := Items{s: s, l: (*list)(s.At(ref))}, e.Items()
 		of.Range(0, of.Len(), func(_ int, v []byte) bool { into.pushBack(v); return true })
+	case StreamKind:
+		down := s.writesDown
+		s.writesDown = false // the caller writes it down as a whole
+		e.Stream().copyTo(Stream{s: s, t: (*stream)(s.At(ref))})
+		s.writesDown = down
 	case SortedSet:
 		into, of := Ranking{s: s, z: (*ranking)(s.At(ref))}, e.Ranking()
 		of.Range(0, of.Len(), false, func(m []byte, score float64) bool { into.set(m, score); return true })

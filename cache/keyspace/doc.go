@@ -1,4 +1,4 @@
-// Package keyspace is what a cache holds: databases of keys with strings, lists, sets, sorted sets and hashes, their
+// Package keyspace is what a cache holds: databases of keys with strings, lists, sets, sorted sets, hashes and streams, their
 // expiry, and which of them have to go when memory is short.
 //
 // All of it lies in an arena, so that the garbage collector sees nothing of it and its size is known to the byte. What is

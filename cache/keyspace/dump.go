@@ -15,7 +15,9 @@ type Dump struct {
 	db     int
 	cursor uint64
 	begun  bool
+	bare   bool // it says neither that it begins nor that it ends
 	swaps  int64
+	parts  []int
 	large  []largeKey
 	refs   []arena.Ref
 }
@@ -29,14 +31,21 @@ type largeKey struct {
 	cursor uint64
 }
 
-// largeFrom is the number of elements from which a hash, a set or a sorted set is written in several pieces. A list is
-// always written in one.
+// largeFrom is the number of elements from which a hash, a set or a sorted set is written in several pieces. A list, and a
+// stream, is always written in one.
 const largeFrom = 512
 
 // NewDump begins a dump, until EndDump. There may be several.
 func (s *Store) NewDump() *Dump {
 	s.dumping++
 	return &Dump{s: s, swaps: s.swaps}
+}
+
+// NewBareDump begins a dump whose reader knows by other ways where it begins and ends.
+func (s *Store) NewBareDump() *Dump {
+	d := s.NewDump()
+	d.begun, d.bare = true, true
+	return d
 }
 
 // EndDump says that a dump is over.
@@ -60,7 +69,10 @@ func (d *Dump) Next(b []byte, n int) (out []byte, last bool) {
 			continue
 		}
 		if d.db == len(d.s.dbs) {
-			w.head(changeEnd, 0, nil)
+			if !d.bare {
+				w.head(changeEnd, 0, nil)
+			}
+			d.parts = w.parts
 			return w.b, true
 		}
 		db := &d.s.dbs[d.db]
@@ -73,13 +85,18 @@ func (d *Dump) Next(b []byte, n int) (out []byte, last bool) {
 			d.db++
 		}
 	}
+	d.parts = w.parts
 	return w.b, false
 }
+
+// Parts calls do for what Next has returned, where that was given nothing to append to, in parts of at most MaxPart bytes that can each
+// be read alone.
+func (d *Dump) Parts(piece []byte, do func(part []byte)) { eachPart(piece, 0, d.parts, do) }
 
 // write writes a key, or notes that it is large.
 func (d *Dump) write(w *notes, e Entry) {
 	kind := e.Kind()
-	if kind != String && kind != List && d.s.fieldsAt(kind, e.rec.object()).n >= largeFrom {
+	if kind != String && kind != List && kind != StreamKind && d.s.fieldsAt(kind, e.rec.object()).n >= largeFrom {
 		d.large = append(d.large, largeKey{db: d.db, key: bytes.Clone(e.Key()), kind: kind})
 		return
 	}

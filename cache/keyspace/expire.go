@@ -5,6 +5,9 @@ import "github.com/banyanhq/banyan/cache/arena"
 // Sweep looks at up to n buckets of the databases for keys that have expired and removes them. It reports the keys that
 // it saw with an expiry, and how many of them had expired.
 func (s *Store) Sweep(n int) (seen, expired int) {
+	if s.passive {
+		return 0, 0
+	}
 	for empty := 0; n > 0 && empty < len(s.dbs); {
 		db := &s.dbs[s.swept]
 		if db.volatile == 0 {
@@ -50,7 +53,7 @@ const freeAtOnce = 64
 // freeObject frees a value, later if it is large.
 func (s *Store) freeObject(kind Kind, ref arena.Ref) {
 	g := garbage{kind, ref}
-	if kind == List || s.fieldsAt(kind, ref).n <= freeAtOnce {
+	if kind == List || kind == StreamKind || s.fieldsAt(kind, ref).n <= freeAtOnce {
 		if s.freeSome(g, freeAtOnce) {
 			return
 		}
@@ -78,6 +81,8 @@ func (s *Store) freeSome(g garbage, n int) bool {
 			return false
 		}
 		s.Free(g.ref, listSize)
+	case StreamKind:
+		return s.freeStream(g.ref, n)
 	case SortedSet:
 		z := (*ranking)(s.At(g.ref))
 		for ; z.members.n > 0 && n > 0; n-- {

@@ -179,6 +179,9 @@ func (e Entry) Memory() int64 {
 	if e.Kind() == List {
 		return total + s.listMemory((*list)(s.At(ref)))
 	}
+	if e.Kind() == StreamKind {
+		return total + s.streamMemory((*stream)(s.At(ref)))
+	}
 	t := s.fieldsAt(e.Kind(), ref)
 	total += int64(arena.Size(tableSize))
 	for side, b := range t.buckets {

@@ -27,12 +27,13 @@ const (
 	Set
 	SortedSet
 	Hash
+	StreamKind
 	element // of one of them
 )
 
 // String is the name that TYPE answers.
 func (k Kind) String() string {
-	return [...]string{"string", "list", "set", "zset", "hash", "element"}[k]
+	return [...]string{"string", "list", "set", "zset", "hash", "stream", "element"}[k]
 }
 
 const (

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 
 	"github.com/banyanhq/banyan/cache/arena"
+	"github.com/banyanhq/banyan/cache/slot"
 	"github.com/banyanhq/banyan/policy"
 )
 
@@ -17,6 +18,8 @@ type Config struct {
 	Reserve int64
 	// Gone is told of keys that went because they expired or were evicted, before they do. Default: nobody.
 	Gone func(db int, key []byte, why Reason)
+	// CountSlots has keys be counted by hash slot.
+	CountSlots bool
 }
 
 // Reason for which a key went without being deleted.
@@ -71,6 +74,10 @@ type Store struct {
 	swaps      int64 // how often databases were exchanged
 	tags       tags
 	traffic    traffic
+	slots      []int32 // keys by hash slot; nil: they are not counted
+	passive    bool
+	packing    []byte   // scratch memory for an entry of a stream
+	fields     [][]byte // likewise
 }
 
 type holder struct {
@@ -110,6 +117,9 @@ func New(cfg Config) (*Store, error) {
 		s.dbs[i] = DB{s: s, index: uint8(i)}
 	}
 	s.adopting = len(s.dbs)
+	if cfg.CountSlots {
+		s.slots = make([]int32, slot.Count)
+	}
 	s.newTraffic()
 	return s, nil
 }
@@ -293,6 +303,7 @@ func (s *Store) Flush() (release func() error, err error) {
 	}
 	s.adopting, s.adopted, s.cursor = len(s.dbs), 0, 0
 	s.tags = tags{}
+	clear(s.slots)
 	s.newTraffic()
 	if s.noting() {
 		s.notes.head(changeFlush, 0, nil)

@@ -16,7 +16,7 @@ func (db *DB) SetString(key, value []byte, expiry int64) {
 // setString is SetString, and returns the expiry that it comes to.
 func (db *DB) setString(key, value []byte, expiry int64) int64 {
 	p, hash := db.locate(key)
-	db.sample(key)
+	db.Sample(key)
 	if p == nil {
 		expiry = db.expiryOf(max(expiry, 0))
 		r := db.addAsIs(key, hash, String, len(value), expiry)

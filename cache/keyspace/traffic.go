@@ -54,7 +54,7 @@ func (db *DB) asked(key []byte, hash uint64, r *record) {
 		}
 		t.curve.Asked(hash+uint64(db.index), db.s.now, db.s.policy.Len(), r != nil, until)
 	}
-	db.sample(key)
+	db.Sample(key)
 }
 
 // stored counts that a key was stored until an instant; 0: for ever.
@@ -71,8 +71,8 @@ func (db *DB) dropped(hash uint64) {
 	}
 }
 
-// sample looks at some requests, for hot keys.
-func (db *DB) sample(key []byte) {
+// Sample looks at some requests, for hot keys.
+func (db *DB) Sample(key []byte) {
 	t := &db.s.traffic
 	t.dice ^= t.dice << 13
 	t.dice ^= t.dice >> 7

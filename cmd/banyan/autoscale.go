@@ -9,6 +9,7 @@ import (
 
 	"github.com/banyanhq/banyan/app/control"
 	"github.com/banyanhq/banyan/autoscale"
+	"github.com/banyanhq/banyan/policy"
 )
 
 func (c *cli) autoscale() *cobra.Command {
@@ -17,8 +18,8 @@ func (c *cli) autoscale() *cobra.Command {
 		GroupID: "run",
 		Short:   "Show what the autoscaler of the running system decided, and why",
 		Long: `Show the latest decision about each service that is scaled: those whose file says 'scale' and leaves room between
-'replicas.min' and 'replicas.max'. The autoscaler decides each 15 s; REACTIVE is what Kubernetes' rule alone would have
-chosen, AHEAD the largest rate that is forecast until a replica started now serves.`,
+'replicas.min' and 'replicas.max'. The autoscaler decides each 15 s; REACTIVE is what the policy that reacts would have
+chosen, PREDICTIVE what the forecast would have: '*' marks the one that was followed.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			latest, err := c.latestDecisions(cmd)
 			if err != nil {
@@ -94,9 +95,9 @@ func (c *cli) latestDecisions(cmd *cobra.Command) ([]autoscale.Decision, error) 
 }
 
 func printDecisions(w io.Writer, all []autoscale.Decision, first string, key func(autoscale.Decision) string) {
-	t := table{head: []string{first, "REPLICAS", "READY", "REQUESTS/S", "IN FLIGHT", "CPU", "REACTIVE", "AHEAD", "WHY"}}
+	t := table{head: []string{first, "REPLICAS", "READY", "REQUESTS/S", "IN FLIGHT", "CPU", "REACTIVE", "PREDICTIVE", "WHY"}}
 	for _, d := range all {
-		size, why, ahead := fmt.Sprint(d.To.Replicas), d.Why, "-"
+		size, why := fmt.Sprint(d.To.Replicas), d.Why
 		if d.To.Replicas != d.From.Replicas {
 			size = fmt.Sprintf("%d to %d", d.From.Replicas, d.To.Replicas)
 		}
@@ -112,10 +113,16 @@ func printDecisions(w io.Writer, all []autoscale.Decision, first string, key fun
 		if d.Error != "" {
 			why += ": " + d.Error
 		}
-		if d.Outlook != nil && d.Outlook.Used {
-			ahead = digits(d.Outlook.Until) + "/s"
+		reactive, predictive := fmt.Sprint(d.Reactive), "-"
+		if d.Sides != nil {
+			predictive = fmt.Sprint(d.Sides.Predictive)
+			if d.Sides.Followed == policy.SidePredictive.String() {
+				predictive += "*"
+			} else {
+				reactive += "*"
+			}
 		}
-		t.row(key(d), size, fmt.Sprint(d.Ready), digits(d.Requests), digits(d.InFlight), percent(d.CPU), fmt.Sprint(d.Reactive), ahead, why)
+		t.row(key(d), size, fmt.Sprint(d.Ready), digits(d.Requests), digits(d.InFlight), percent(d.CPU), reactive, predictive, why)
 	}
 	t.write(w)
 }
@@ -126,14 +133,33 @@ func explainDecision(w io.Writer, d autoscale.Decision) {
 	if d.Each > 0 {
 		fmt.Fprintf(w, "One replica takes %s requests/s at its target. ", digits(d.Each))
 	}
-	o := d.Outlook
-	switch {
-	case o == nil:
-		fmt.Fprintln(w, "It was not decided by a forecast: that takes 'scale.predict', and ten minutes of traffic.")
-	case !o.Used:
-		fmt.Fprintf(w, "The forecast (%s) does not count: it has shown no skill over the last value yet (%s).\n", o.Model, deviation(o.Skill))
-	default:
-		fmt.Fprintf(w, "A replica takes %s to start: until then up to %s/s are reckoned with, %s/s in the next five minutes (%s; error %s of the last value's).\n",
-			duration(o.StartUp.Round(time.Millisecond)), digits(o.Until), digits(o.Beyond), o.Model, percent(1-o.Skill))
+	if d.Sides == nil {
+		fmt.Fprintln(w, "No forecast was asked: that takes 'scale.predict', and a target that tells what one replica takes.")
+		return
+	}
+	other, would := "predictive", d.Sides.Predictive
+	if d.Sides.Followed == other {
+		other, would = "reactive", d.Reactive
+	}
+	fmt.Fprintf(w, "The %s side was followed: %s. The %s one would have asked for %d.\n", d.Sides.Followed, d.Sides.Because, other, would)
+	fmt.Fprintf(w, "Both are played with fleets of their own: of late the predictive one would have %s; to prove anything takes %s.\n",
+		saved(d.Sides.Saved), replicaHours(d.Sides.Proof))
+	if o := d.Outlook; o != nil {
+		start := "not measured"
+		if o.StartUp > 0 {
+			start = duration(o.StartUp.Round(time.Millisecond))
+		}
+		fmt.Fprintf(w, "Forecast until a replica started now serves (%s): up to %s/s, in the next five minutes %s/s (%s; error %s of the last value's).\n",
+			start, digits(o.Until), digits(o.Beyond), o.Model, percent(1-o.Skill))
 	}
 }
+
+// saved says what a side saved or cost, replicas that were missing being priced.
+func saved(hours float64) string {
+	if hours < 0 {
+		return "cost " + replicaHours(-hours) + " more"
+	}
+	return "saved " + replicaHours(hours)
+}
+
+func replicaHours(v float64) string { return digits(v) + " replica-hours" }

@@ -28,7 +28,7 @@ func (c *cli) bottleneck() *cobra.Command {
 		GroupID: "run",
 		Short:   "Rank what limits the running system, with evidence and the gain of mending it",
 		Long: `Rank what limits the running system or hurts it: CPU, a CPU limit that holds replicas back, a pool that is too small, a
-lock, a slow dependency, repeated calls, an uneven replica, a queue that grows. Each comes with the figures that show it and
+lock, a slow dependency, repeated calls, an uneven replica, a queue that grows, the log of a table, a hot key. Each comes with the figures that show it and
 the time of a request that is predicted to be saved by mending it. The system must have been given load in the window.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -104,7 +104,13 @@ func observation(cmd *cobra.Command, client *control.Client, text string, window
 	if err != nil {
 		return nil, err
 	}
-	return app.Observation(sys, w), nil
+	tables, err := client.TableWindow(cmd.Context(), w.Start, w.End)
+	if err != nil {
+		return nil, err
+	}
+	o := app.Observation(sys, w)
+	app.ObserveTables(o, sys, tables)
+	return o, nil
 }
 
 func (c *cli) printBottlenecks(a bottleneckAnswer) {

@@ -2,8 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -18,6 +16,7 @@ type cacheFlags struct {
 	loops, clients                            int
 	verbose                                   bool
 	persist                                   persistFlags
+	cluster                                   cacheClusterFlags
 }
 
 func (c *cli) cache() *cobra.Command {
@@ -29,10 +28,16 @@ func (c *cli) cache() *cobra.Command {
 		Long: `Run a cache alone, for any Redis client. With a file and the name of one of its caches, memory and ttl are taken from
 there; flags go before the file. Under 'banyan up' the caches of the file run by themselves.
 
-What is in it is gone when it ends, unless it is kept on disk: --dir.`,
+What is in it is gone when it ends, unless it is kept on disk: --dir.
+
+With --node and --peer it is one of the nodes of a cluster, for any client of Redis Cluster: each primary has its share of the keys,
+and replicas take over from those that die. --dir then keeps what the nodes agree on, and the data as well with --append or --snapshot.
+--bootstrap begins a cluster, on each of its nodes, once.`,
 		Example: `  banyan cache --listen 127.0.0.1:6379 --memory 256MiB
   banyan cache --dir ./kept --append always
   banyan cache -f banyan.yaml products
+  banyan cache --node 1 --peer 1=10.0.0.1:7100 --peer 2=10.0.0.2:7100 --peer 3=10.0.0.3:7100 --secret-file secret --listen 10.0.0.1:6379 \
+    --dir /var/lib/cache --bootstrap
   redis-cli -p 6379 INFO memory`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -52,7 +57,7 @@ What is in it is gone when it ends, unless it is kept on disk: --dir.`,
 			if cfg.Memory > 0 {
 				limit = "up to " + topology.Bytes(cfg.Memory).String()
 			}
-			fmt.Fprintf(c.out, "cache on %s, %s%s\n", server.Addr(), limit, keptIn(server.Persists()))
+			fmt.Fprintf(c.out, "cache on %s, %s%s%s\n", server.Addr(), limit, keptIn(server.Persists()), f.cluster.told())
 			return server.Run(cmd.Context())
 		},
 	}
@@ -63,10 +68,12 @@ What is in it is gone when it ends, unless it is kept on disk: --dir.`,
 	flags.StringVar(&f.ttl, "ttl", "", "after which a key expires that was stored without an expiry (default: never)")
 	flags.StringVar(&f.passwordFile, "password-file", "", "`file` whose first line clients must give as password")
 	f.persist.add(flags)
+	f.cluster.add(flags)
 	flags.IntVar(&f.loops, "loops", 0, "event loops (default: one for each processor)")
 	flags.IntVar(&f.clients, "clients", 0, "connections at once (default: 10000)")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log more")
 	cmd.AddCommand(c.cacheTraffic()...)
+	cmd.AddCommand(c.cacheRebalance())
 	return cmd
 }
 
@@ -92,13 +99,19 @@ func (c *cli) cacheConfig(f cacheFlags, names []string) (cache.Config, error) {
 		if v == nil {
 			return cfg, usagef("the file has no cache %q", names[0])
 		}
-		cfg.Memory, cfg.TTL = int64(v.Memory), v.TTL.Std()
+		if err := f.cluster.fits(name, v); err != nil {
+			return cfg, err
+		}
+		cfg.Memory, cfg.TTL = int64(v.NodeMemory()), v.TTL.Std()
 		if cfg.Origins, err = app.CacheOrigins(sys, names[0]); err != nil {
 			return cfg, wrongUse{err}
 		}
 	}
 	var err error
 	if cfg.Persist, err = f.persist.config(sys, name, stateDir); err != nil {
+		return cfg, err
+	}
+	if cfg.Cluster, err = f.cluster.config(sys, name, &cfg.Persist, f.persist); err != nil {
 		return cfg, err
 	}
 	if f.memory != "" {
@@ -116,11 +129,10 @@ func (c *cli) cacheConfig(f cacheFlags, names []string) (cache.Config, error) {
 		cfg.TTL = d.Std()
 	}
 	if f.passwordFile != "" {
-		b, err := os.ReadFile(f.passwordFile)
-		if err != nil {
-			return cfg, fmt.Errorf("reading the password: %w", err)
+		if cfg.Password, err = firstLine(f.passwordFile, "password"); err != nil {
+			return cfg, err
 		}
-		if cfg.Password, _, _ = strings.Cut(strings.TrimRight(string(b), "\r\n"), "\n"); cfg.Password == "" {
+		if cfg.Password == "" {
 			return cfg, usagef("--password-file %s: its first line is empty", f.passwordFile)
 		}
 	}

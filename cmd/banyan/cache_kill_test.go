@@ -17,14 +17,14 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// startCache runs a cache as a process of its own, and returns where it is.
-func startCache(t *testing.T, args ...string) (*exec.Cmd, *redis.Client) {
+// startCacheProcess runs a cache as a process of its own, and returns where it is.
+func startCacheProcess(t *testing.T, args ...string) (cmd *exec.Cmd, addr string) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(self, append([]string{"cache", "--listen", "127.0.0.1:0"}, args...)...)
+	cmd = exec.Command(self, append([]string{"cache"}, args...)...)
 	cmd.Env = append(os.Environ(), playBanyan+"=1")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
@@ -38,8 +38,15 @@ func startCache(t *testing.T, args ...string) (*exec.Cmd, *redis.Client) {
 	if err != nil {
 		t.Fatalf("the cache does not come up: %v", err)
 	}
-	addr, _, _ := strings.Cut(strings.TrimPrefix(line, "cache on "), ",")
-	client := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1, PoolSize: 40})
+	addr, _, _ = strings.Cut(strings.TrimPrefix(line, "cache on "), ",")
+	return cmd, addr
+}
+
+// startCache runs a cache that stands alone, with a client of it.
+func startCache(t *testing.T, args ...string) (*exec.Cmd, *redis.Client) {
+	t.Helper()
+	cmd, addr := startCacheProcess(t, append([]string{"--listen", "127.0.0.1:0"}, args...)...)
+	client := redis.NewClient(&redis.Options{Addr: addr, MaxRetries: -1, PoolSize: 40, DialTimeout: time.Minute, ReadTimeout: time.Minute})
 	t.Cleanup(func() { client.Close() })
 	return cmd, client
 }
@@ -54,7 +61,7 @@ type auditor struct {
 }
 
 // work writes until the cache is gone.
-func (a *auditor) work(ctx context.Context, client *redis.Client) {
+func (a *auditor) work(ctx context.Context, client redis.UniversalClient) {
 	key := strconv.Itoa(a.id)
 	for {
 		a.tried++
@@ -80,7 +87,7 @@ func (a *auditor) work(ctx context.Context, client *redis.Client) {
 }
 
 // check holds what is there against what was acknowledged: it may be one write further, and no more.
-func (a *auditor) check(t *testing.T, client *redis.Client) {
+func (a *auditor) check(t *testing.T, client redis.UniversalClient) {
 	t.Helper()
 	ctx, key := t.Context(), strconv.Itoa(a.id)
 	n, err := client.Get(ctx, "counter:"+key).Int64()
@@ -149,6 +156,98 @@ func TestCacheKilledUnderLoad(t *testing.T) {
 				_ = cmd.Wait() // it was killed
 			}
 		})
+	}
+}
+
+// All nodes of a cluster are killed under load at once, and started again: nothing that was acknowledged is lost.
+func TestCacheClusterKilledUnderLoad(t *testing.T) {
+	const nodes = 3
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/secret", []byte("a secret of the tests\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	addrs, peers := freeAddresses(t, nodes), freeAddresses(t, nodes)
+	start := func() (all []*exec.Cmd) {
+		for i := range nodes {
+			args := []string{"--listen", addrs[i], "--node", strconv.Itoa(i + 1), "--secret-file", dir + "/secret", "--bootstrap", "--loops", "1",
+				"--dir", fmt.Sprint(dir, "/node-", i+1), "--append", "everysec"}
+			for p, at := range peers {
+				args = append(args, "--peer", fmt.Sprintf("%d=%s", p+1, at))
+			}
+			cmd, _ := startCacheProcess(t, args...)
+			all = append(all, cmd)
+		}
+		return all
+	}
+	kill := func(all []*exec.Cmd) {
+		for _, cmd := range all {
+			if err := cmd.Process.Kill(); err != nil {
+				t.Error(err)
+			}
+		}
+		for _, cmd := range all {
+			_ = cmd.Wait() // it was killed
+		}
+	}
+	all := make([]*auditor, 16)
+	for i := range all {
+		all[i] = &auditor{id: i}
+	}
+	for round := range 3 {
+		cmds := start()
+		// A slow answer is waited for: what is sent again would be there twice.
+		client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs, MaxRedirects: 8, ReadTimeout: time.Minute})
+		serves(t, client)
+		for _, a := range all {
+			a.check(t, client)
+		}
+		if t.Failed() || round == 2 {
+			kill(cmds)
+			client.Close()
+			return
+		}
+		want := all[0].counter + 100 // some work is done before the end
+		ctx, stop := context.WithCancel(t.Context())
+		var group sync.WaitGroup
+		for _, a := range all {
+			group.Go(func() { a.work(ctx, client) })
+		}
+		for reached := int64(0); reached < want; {
+			n, err := client.Get(t.Context(), "counter:0").Int64()
+			if err != nil && err != redis.Nil {
+				t.Fatal(err)
+			}
+			reached = n
+		}
+		kill(cmds)
+		stop()
+		client.Close()
+		group.Wait()
+	}
+}
+
+// serves waits until every node of a cluster answers for its slots.
+func serves(t *testing.T, client *redis.ClusterClient) {
+	t.Helper()
+	again := time.NewTicker(50 * time.Millisecond)
+	defer again.Stop()
+	over := time.NewTimer(2 * time.Minute)
+	defer over.Stop()
+	for {
+		good := 0
+		for _, key := range []string{"bar", "hello", "foo"} { // of each third of the slots
+			if err := client.Get(t.Context(), key).Err(); err == redis.Nil {
+				good++
+			}
+		}
+		if good == 3 {
+			return
+		}
+		select {
+		case <-again.C:
+		case <-over.C:
+			t.Fatal("the cluster does not serve")
+		}
 	}
 }
 

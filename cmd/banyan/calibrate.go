@@ -99,6 +99,16 @@ func (c *cli) printCalibration(file string, k *plan.Calibrated) {
 	}
 	t.left = 2
 	t.write(c.out)
+	if len(k.Tables) > 0 {
+		t = table{gap: true, head: []string{"TABLE", "READ CPU", "DELAY", "WRITE CPU", "DELAY", "FOLLOW CPU", "FSYNC"}}
+		for _, name := range slices.Sorted(maps.Keys(k.Tables)) {
+			v := k.Tables[name]
+			read, write, follow := costOf(v.Read), costOf(v.Write), costOf(v.Follow)
+			t.row("tables."+name, duration(read.CPU.Std()), duration(read.Delay.Std()), duration(write.CPU.Std()), duration(write.Delay.Std()),
+				duration(follow.CPU.Std()), duration(v.Fsync.Std()))
+		}
+		t.write(c.out)
+	}
 	if len(k.Calibration.Services) > 0 {
 		t = table{gap: true, head: []string{"SERVICE", "TIME", "SCV", "+-", "LAW", "MISFIT"}}
 		for _, svc := range slices.Sorted(maps.Keys(k.Calibration.Services)) {
@@ -130,6 +140,14 @@ func (c *cli) printCalibration(file string, k *plan.Calibrated) {
 	for _, n := range k.Notes {
 		fmt.Fprintf(c.out, "Note: %s.\n", n)
 	}
+}
+
+// costOf is a cost that may be left out.
+func costOf(c *topology.Cost) topology.Cost {
+	if c == nil {
+		return topology.Cost{}
+	}
+	return *c
 }
 
 // errorOf is the standard error of a demand's CPU time as a share of it.

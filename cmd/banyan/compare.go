@@ -98,6 +98,7 @@ func comparison(ctx context.Context, sys *topology.System, m *plan.Measurement, 
 		}
 	}
 	o := plan.Options{Cores: cores, Replicas: replicas, CPU: cpu}
+	sys = tablesAsTheyRan(sys, m)
 	p, err := plan.Predict(sys, m.Load, o)
 	if err != nil {
 		return nil, err
@@ -125,6 +126,23 @@ func comparison(ctx context.Context, sys *topology.System, m *plan.Measurement, 
 		}
 	}
 	return plan.Compare(p, sim, m, calibrated), nil
+}
+
+// tablesAsTheyRan is a system whose embedded tables are what was measured: on one node, whatever the file says.
+func tablesAsTheyRan(sys *topology.System, m *plan.Measurement) *topology.System {
+	if len(m.Tables) == 0 {
+		return sys
+	}
+	actual := *sys
+	actual.Tables = maps.Clone(sys.Tables)
+	for name := range m.Tables {
+		if t := sys.Tables[name]; t != nil {
+			one := *t
+			one.Replicas, one.Shards, one.CPU, one.Consistency = 1, 1, 0, "strong"
+			actual.Tables[name] = &one
+		}
+	}
+	return &actual
 }
 
 func (c *cli) printComparison(m *plan.Measurement, cmp *plan.Comparison) {
@@ -157,6 +175,7 @@ func (c *cli) printComparison(m *plan.Measurement, cmp *plan.Comparison) {
 		}
 		t.write(c.out)
 	}
+	printComparedTables(c.out, cmp.Tables)
 	t = comparisonTable("CPU, CORES")
 	t.head = append(t.head, "USED")
 	for _, name := range slices.SortedFunc(maps.Keys(cmp.Services), compareServices) {

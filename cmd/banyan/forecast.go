@@ -60,7 +60,7 @@ and of the season before, and how often the bounds held.`,
 	return cmd
 }
 
-// readSeries reads recorded traffic from a file, or from standard input where name is "-".
+// readSeries reads recorded traffic, plain or gzip'd, from a file, or from standard input where name is "-".
 func (c *cli) readSeries(name string, step time.Duration) (forecast.Series, error) {
 	in := c.in
 	if name != "-" {

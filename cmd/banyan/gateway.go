@@ -22,6 +22,7 @@ type gatewayFlags struct {
 	zone, peerListen, peerSecret                 string
 	backends, acme, peers                        []string
 	takeOver, detach, verbose                    bool
+	maxConns, maxConnsClient                     int
 	linger                                       time.Duration
 }
 
@@ -69,6 +70,8 @@ connection, and 'banyan down' ends it.`,
 	flags := cmd.Flags()
 	flags.StringVar(&f.listen, "listen", "", "`address` to answer requests on, such as :8080")
 	flags.StringVar(&f.tls, "tls", "", "`address` to answer requests over TLS on, such as :8443; without --acme by a local authority")
+	flags.IntVar(&f.maxConns, "max-connections", 0, "how many `connections` clients may have open at once on an address (default 50000, if as many files may be open)")
+	flags.IntVar(&f.maxConnsClient, "max-connections-per-client", 0, "how many `connections` of them one client may have (default half of them)")
 	flags.StringArrayVar(&f.acme, "acme", nil, "`domain` that a certificate is obtained for by ACME, whose authority's terms are agreed to by it")
 	flags.StringVar(&f.acmeEmail, "acme-email", "", "`address` that the authority is told")
 	flags.StringVar(&f.acmeDirectory, "acme-directory", "", "`URL` of the authority, if not Let's Encrypt's")
@@ -111,6 +114,14 @@ func (f gatewayFlags) again() []string {
 	}
 	for _, p := range f.peers {
 		args = append(args, "--peer", p)
+	}
+	for _, flag := range []struct {
+		name  string
+		value int
+	}{{"max-connections", f.maxConns}, {"max-connections-per-client", f.maxConnsClient}} {
+		if flag.value != 0 {
+			args = append(args, "--"+flag.name, strconv.Itoa(flag.value))
+		}
 	}
 	if f.verbose {
 		args = append(args, "-v")
@@ -161,6 +172,9 @@ func (f gatewayFlags) overlay(alone bool) (string, error) {
 			fmt.Fprintf(&b, "%s: %q\n", field.key, field.value)
 		}
 	}
+	if err := f.overlayConnections(&b); err != nil {
+		return "", err
+	}
 	if err := f.overlayTLS(&b); err != nil {
 		return "", err
 	}
@@ -205,6 +219,24 @@ func (f gatewayFlags) overlay(alone bool) (string, error) {
 		b.WriteString("    backends:\n" + services[name])
 	}
 	return b.String(), nil
+}
+
+// overlayConnections writes what the flags say of clients' connections.
+func (f gatewayFlags) overlayConnections(b *strings.Builder) error {
+	if f.maxConns < 0 || f.maxConnsClient < 0 {
+		return usagef("--max-connections %d, --max-connections-per-client %d: want a number above 0; without the flag it is the default", f.maxConns, f.maxConnsClient)
+	}
+	if f.maxConns == 0 && f.maxConnsClient == 0 {
+		return nil
+	}
+	b.WriteString("connections:\n")
+	if f.maxConns > 0 {
+		fmt.Fprintf(b, "  max: %d\n", f.maxConns)
+	}
+	if f.maxConnsClient > 0 {
+		fmt.Fprintf(b, "  per_client: %d\n", f.maxConnsClient)
+	}
+	return nil
 }
 
 // overlayTLS writes what the flags say of TLS.

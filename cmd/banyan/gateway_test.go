@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -254,5 +257,59 @@ func TestFlagsOfTLS(t *testing.T) {
 	}
 	if again := strings.Join(f.again(), " "); !strings.Contains(again, "--tls :8443") || !strings.Contains(again, "--acme shop.example --acme www.shop.example") {
 		t.Errorf("started again with %s", again)
+	}
+}
+
+// The flags bound connections in place of the file, and what is refused is seen in the status.
+func TestConnectionsOfTheGateway(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, strings.NewReplacer("ONE", backend(t, "one"), "TWO", backend(t, "two"), "system: alone", "system: alone\nconnections: {max: 100}").Replace(alone))
+	p.must("gateway", "-d", "--max-connections", "50", "--max-connections-per-client", "1")
+	var s statusAnswer
+	p.ask(&s, "status")
+	if l := s.Connections[0]; l.Listener != "outside" || l.Max != 50 || l.PerClient != 1 {
+		t.Errorf("%+v", s.Connections)
+	}
+	if out := p.must("status"); strings.Contains(out, "LISTENER") {
+		t.Errorf("all got in, and the status says:\n%s", out)
+	}
+	first, err := net.Dial("tcp", s.Info.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	if _, err := io.WriteString(first, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if res, err := http.ReadResponse(bufio.NewReader(first), nil); err != nil || res.StatusCode != 200 {
+		t.Fatal(res, err)
+	}
+	if code, _, err := get("http://" + s.Info.Address + "/"); err == nil {
+		t.Errorf("a second connection is answered %d", code)
+	}
+	if out := p.must("status"); !strings.Contains(out, "LISTENER") || !strings.Contains(out, "outside") {
+		t.Errorf("one was refused, and the status says:\n%s", out)
+	}
+}
+
+func TestFlagsOfConnections(t *testing.T) {
+	f := gatewayFlags{maxConns: 7, maxConnsClient: 3, backends: []string{"127.0.0.1:1"}}
+	text, err := f.overlay(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sys, err := topology.Parse(topology.Source{Name: "flags", Data: []byte(text)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := sys.Connections; c.Max != 7 || c.PerClient != 3 {
+		t.Errorf("got %+v", c)
+	}
+	if again := strings.Join(f.again(), " "); !strings.Contains(again, "--max-connections 7 --max-connections-per-client 3") {
+		t.Errorf("started again with %s", again)
+	}
+	f.maxConns = -1
+	if _, err := f.overlay(true); err == nil {
+		t.Error("-1 connections are taken")
 	}
 }

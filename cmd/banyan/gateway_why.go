@@ -71,6 +71,9 @@ func printDecision(w io.Writer, d gateway.Decision) {
 			if i+1 < len(d.Tries) || t.Pause > 0 {
 				fmt.Fprintf(w, " after %s", since(t.Pause))
 			}
+			if t.Budget != nil {
+				fmt.Fprintf(w, "; retries in ten seconds: %d, the share allows %.1f", t.Budget.Spent, t.Budget.Allowed)
+			}
 		}
 		fmt.Fprintln(w)
 		if len(t.Candidates) == 0 {

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -45,7 +46,7 @@ func (c *cli) load() *cobra.Command {
 		Short:   "Load the running system, or any URL, and measure it honestly",
 		Long: `Send the workload of the file to the running system and measure latency from the instant that each request was due, so
 that a system that stalls cannot hide it. Flags replace what the file says. With a URL, that address is loaded instead
-and no file is needed.
+and no file is needed; with a URL and --file, the workload of the file goes there.
 
 With --workers the load is sent by other processes, each waiting with --worker, in equal parts of one schedule.
 
@@ -56,6 +57,7 @@ broken, or a worker was lost. Ctrl-C ends the test and reports what was done.`,
   banyan load --users 500 --think 2s
   banyan load --trace requests.csv.gz --speed 60 --from 40d --length 1h
   banyan load http://127.0.0.1:8080/ --connections 64 --duration 10s
+  banyan load https://staging.example.com --file scenarios.yaml --rate 50/s
   banyan load redis://127.0.0.1:6379 --command 'GET key:{{seq}}' --rate 5000/s
   banyan load grpc://127.0.0.1:9090/shop.Catalog/Get --body '{"id": "7"}' --rate 500/s
   banyan load ws://127.0.0.1:8080/chat --send hello --match hello --users 100 --think 1s
@@ -71,13 +73,16 @@ broken, or a worker was lost. Ctrl-C ends the test and reports what was done.`,
 			if cmd.Flags().Changed("worker") {
 				return c.loadWorker(cmd, args, &f.distributed)
 			}
+			if err := f.check(cmd, args, len(c.files) > 0); err != nil {
+				return err
+			}
 			if search, err := f.knee.set(cmd); err != nil {
 				return err
 			} else if search {
 				return c.loadSearch(cmd, args, f)
 			}
 			if len(args) == 1 && len(c.files) > 0 {
-				return usagef("load takes a URL or a file, not both: the workload of a file goes to the system that runs from it")
+				return c.loadElsewhere(cmd, args[0], f)
 			}
 			if len(args) == 1 {
 				return c.loadURL(cmd.Context(), args[0], f)
@@ -130,6 +135,59 @@ func (c *cli) loadURL(ctx context.Context, url string, f loadFlags) error {
 	if err := errors.Join(f.distributed.apply(&cfg), f.target.apply(&cfg)); err != nil {
 		return err
 	}
+	return c.send(ctx, cfg, f)
+}
+
+// loadElsewhere sends the workload of the file to an address, whoever serves it. No record is kept, for nothing is known of
+// what is behind the address.
+func (c *cli) loadElsewhere(cmd *cobra.Command, url string, f loadFlags) error {
+	sys, cfg, err := c.ofFile(cmd, f)
+	if err != nil {
+		return err
+	}
+	cfg.Target, cfg.Workload = withScheme(url), sys.Workload
+	return c.send(cmd.Context(), cfg, f)
+}
+
+// ofFile is the file, its workload as the flags would have it, and how that is to be sent.
+func (c *cli) ofFile(cmd *cobra.Command, f loadFlags) (*topology.System, load.Config, error) {
+	sys, err := c.open()
+	if err != nil {
+		return nil, load.Config{}, err
+	}
+	if err := f.override(cmd, sys); err != nil {
+		return nil, load.Config{}, err
+	}
+	if err := f.checkKind(cmd, sys.Workload); err != nil {
+		return nil, load.Config{}, err
+	}
+	cfg := load.Config{Router: topology.NewRouter(sys.Routes), Dir: sys.Dir, Seed: f.seed, MaxLate: f.maxLate, Connections: f.connections}
+	return sys, cfg, errors.Join(f.distributed.apply(&cfg), f.target.apply(&cfg))
+}
+
+// withScheme is the address with that of HTTP, if it has none.
+func withScheme(address string) string {
+	if !strings.Contains(address, "://") {
+		return "http://" + address
+	}
+	return address
+}
+
+// send runs a test of which no record is kept, and reports it.
+func (c *cli) send(ctx context.Context, cfg load.Config, f loadFlags) error {
+	var r *load.Result
+	err := c.watched(cfg, f, func(cfg load.Config) (err error) {
+		r, err = load.Run(ctx, cfg)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.out.write(r), c.report(r, &app.Run{Name: app.RunName(r), Result: r}))
+}
+
+// watched runs a test whose progress is shown, and exported if that was asked for.
+func (c *cli) watched(cfg load.Config, f loadFlags, run func(load.Config) error) error {
 	progress, err := c.loadProgress(f.out.progress)
 	if err != nil {
 		return err
@@ -139,13 +197,10 @@ func (c *cli) loadURL(ctx context.Context, url string, f loadFlags) error {
 	if err != nil {
 		return err
 	}
-	r, err := load.Run(ctx, cfg)
+	err = run(cfg)
 	progress.end()
 	endExport()
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.out.write(r), c.report(r, &app.Run{Name: app.RunName(r), Result: r}))
+	return err
 }
 
 func (f loadFlags) adHoc() (o load.AdHocOptions, err error) {
@@ -214,7 +269,7 @@ func readBounded(path string, most int64) ([]byte, error) {
 
 // loadSystem loads the running system with its workload.
 func (c *cli) loadSystem(cmd *cobra.Command, f loadFlags) error {
-	sys, err := c.open()
+	sys, cfg, err := c.ofFile(cmd, f)
 	if err != nil {
 		return err
 	}
@@ -222,27 +277,11 @@ func (c *cli) loadSystem(cmd *cobra.Command, f loadFlags) error {
 	if err != nil {
 		return err
 	}
-	if err := f.override(cmd, sys); err != nil {
+	var run *app.Run
+	err = c.watched(cfg, f, func(cfg load.Config) (err error) {
+		run, err = app.Measure(cmd.Context(), dir, sys, cfg)
 		return err
-	}
-	cfg := load.Config{
-		Router: topology.NewRouter(sys.Routes), Dir: sys.Dir, Seed: f.seed, MaxLate: f.maxLate, Connections: f.connections,
-	}
-	if err := errors.Join(f.distributed.apply(&cfg), f.target.apply(&cfg)); err != nil {
-		return err
-	}
-	progress, err := c.loadProgress(f.out.progress)
-	if err != nil {
-		return err
-	}
-	cfg.Progress = progress.show
-	endExport, err := f.export.export(c, &cfg)
-	if err != nil {
-		return err
-	}
-	run, err := app.Measure(cmd.Context(), dir, sys, cfg)
-	progress.end()
-	endExport()
+	})
 	if err != nil {
 		return err
 	}
@@ -256,10 +295,9 @@ func (c *cli) loadSystem(cmd *cobra.Command, f loadFlags) error {
 
 // override replaces what the file says of the workload by the flags.
 func (f loadFlags) override(cmd *cobra.Command, sys *topology.System) error {
-	for _, name := range []string{"method", "body", "body-file", "header"} {
-		if cmd.Flags().Changed(name) {
-			return usagef("--%s is for loading a URL; the file's scenarios say what is requested", name)
-		}
+	if name := given(cmd, "method", "body", "body-file", "header", "command", "send", "hex", "until", "match", "length-bytes", "call",
+		"descriptors", "messages", "publish", "action"); name != "" {
+		return usagef("--%s is for loading a URL without a file; the file's scenarios say what is requested", name)
 	}
 	if f.trace != "" && (f.rate != "" || f.users != 0) {
 		return usagef("--trace, --rate and --users exclude each other")

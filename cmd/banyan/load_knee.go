@@ -53,13 +53,14 @@ func (k *kneeFlags) set(cmd *cobra.Command) (bool, error) {
 	if !k.find && k.sweep == "" {
 		return false, nil
 	}
-	for _, name := range []string{"trace", "users", "threshold", "html", "hdr", "prometheus"} {
-		if fl := cmd.Flags().Lookup(name); fl != nil && fl.Changed {
-			return false, usagef("--%s does not go with --find-knee and --sweep", name)
-		}
+	// What a search and a sweep say by themselves, or cannot do.
+	mode, others := "--find-knee", []string{"stages", "warmup", "think", "think-times"}
+	if k.sweep != "" {
+		mode, others = "--sweep", []string{"rate", "stages", "connections", "arrivals", "catch-up", "max-late"}
 	}
-	if k.sweep != "" && cmd.Flags().Changed("rate") {
-		return false, usagef("--rate does not go with --sweep")
+	others = append(others, "trace", "speed", "scale", "from", "length", "users", "threshold", "html", "hdr", "prometheus", "workers", "secret-file")
+	if name := given(cmd, others...); name != "" {
+		return false, usagef("--%s does not go with %s", name, mode)
 	}
 	return true, nil
 }
@@ -107,13 +108,13 @@ func (k *kneeFlags) options(f loadFlags) (o load.KneeConfig, err error) {
 
 // loadSearch searches for the knee of, or sweeps, a URL or the running system.
 func (c *cli) loadSearch(cmd *cobra.Command, args []string, f loadFlags) error {
-	ctx := cmd.Context()
 	cfg := load.Config{Seed: f.seed, MaxLate: f.maxLate, Connections: f.connections}
 	if err := f.target.apply(&cfg); err != nil {
 		return err
 	}
 	dir := ""
-	if len(args) == 1 {
+	var err error
+	if len(args) == 1 && len(c.files) == 0 {
 		bare := f
 		bare.rate, bare.connections = "", 0
 		o, err := bare.adHoc()
@@ -123,35 +124,8 @@ func (c *cli) loadSearch(cmd *cobra.Command, args []string, f loadFlags) error {
 		if cfg.Workload, cfg.Target, err = load.AdHoc(args[0], o); err != nil {
 			return wrongUse{err}
 		}
-	} else {
-		sys, err := c.open()
-		if err != nil {
-			return err
-		}
-		if dir, err = c.stateDir(); err != nil {
-			return err
-		}
-		thinks := f.think
-		f.think = "" // it is for users
-		if err := f.override(cmd, sys); err != nil {
-			return err
-		}
-		info, err := control.Dial(dir).Info(ctx)
-		if err != nil {
-			return err
-		}
-		if info.System != sys.Name {
-			return fmt.Errorf("the system that runs here is %s, not %s", info.System, sys.Name)
-		}
-		cfg.Target, cfg.Workload, cfg.Dir, cfg.Router = "http://"+info.Address, sys.Workload, sys.Dir, topology.NewRouter(sys.Routes)
-		if f.knee.sweep != "" {
-			cfg.Workload.Think = 0
-			if thinks != "" {
-				if cfg.Workload.Think, err = topology.ParseDuration(thinks); err != nil {
-					return usagef("--think: %w", err)
-				}
-			}
-		}
+	} else if dir, err = c.searchFile(cmd, args, f, &cfg); err != nil {
+		return err
 	}
 	endExport, err := f.export.export(c, &cfg)
 	if err != nil {
@@ -159,9 +133,48 @@ func (c *cli) loadSearch(cmd *cobra.Command, args []string, f loadFlags) error {
 	}
 	defer endExport()
 	if f.knee.sweep != "" {
-		return c.sweep(ctx, dir, cfg, f)
+		return c.sweep(cmd.Context(), dir, cfg, f)
 	}
-	return c.findKnee(ctx, dir, cfg, f)
+	return c.findKnee(cmd.Context(), dir, cfg, f)
+}
+
+// searchFile fills in cfg with the workload of the file and where it goes: to the address that is given, or to the system
+// that runs from the file, whose state directory it returns.
+func (c *cli) searchFile(cmd *cobra.Command, args []string, f loadFlags, cfg *load.Config) (dir string, err error) {
+	sys, err := c.open()
+	if err != nil {
+		return "", err
+	}
+	thinks := f.think
+	f.think = "" // it is for users
+	if err := f.override(cmd, sys); err != nil {
+		return "", err
+	}
+	if len(args) == 1 {
+		cfg.Target = withScheme(args[0])
+	} else {
+		if dir, err = c.stateDir(); err != nil {
+			return "", err
+		}
+		info, err := control.Dial(dir).Info(cmd.Context())
+		if err != nil {
+			return "", err
+		}
+		if info.System != sys.Name {
+			return "", fmt.Errorf("the system that runs here is %s, not %s", info.System, sys.Name)
+		}
+		cfg.Target = "http://" + info.Address
+	}
+	cfg.Workload, cfg.Dir, cfg.Router = sys.Workload, sys.Dir, topology.NewRouter(sys.Routes)
+	if f.knee.sweep != "" {
+		cfg.Workload.Think = 0
+		if thinks != "" {
+			if cfg.Workload.Think, err = topology.ParseDuration(thinks); err != nil {
+				return "", usagef("--think: %w", err)
+			}
+		}
+	}
+	return dir, nil
 }
 
 func (c *cli) findKnee(ctx context.Context, dir string, cfg load.Config, f loadFlags) error {

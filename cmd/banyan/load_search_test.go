@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/banyanhq/banyan/load"
@@ -58,7 +59,7 @@ func TestLoadReportsAndDiff(t *testing.T) {
 	if code, _, errs = banyan(t, "load", "diff", file("old.json"), file("none.json")); code != 1 || errs == "" {
 		t.Errorf("a missing record: code %d, %s", code, errs)
 	}
-	if code, _, errs = banyan(t, "load", server.URL, "--rate", "10/s", "--duration", "1s", "--html", filepath.Join(dir, "no", "x.html")); code != 1 || !strings.Contains(errs, "writing the report") {
+	if code, _, errs = banyan(t, "load", server.URL, "--rate", "10/s", "--duration", "1s", "--html", filepath.Join(dir, "no", "x.html")); code != 2 || !strings.Contains(errs, "cannot be written") {
 		t.Errorf("a report that cannot be written: code %d, %s", code, errs)
 	}
 }
@@ -74,13 +75,23 @@ func TestLoadSweepOfURL(t *testing.T) {
 }
 
 func TestLoadFindKneeOfURL(t *testing.T) {
-	// A target that never answers well: the search ends soon, and says so.
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500) }))
+	var down atomic.Bool
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if down.Load() {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
+	}))
 	defer server.Close()
-	code, out, errs := banyan(t, "load", server.URL, "--find-knee", "--slo", "errors<1%", "--rate", "200/s", "--duration", "100ms", "--cool-down", "1ms", "--json")
+	// A target that holds whatever is allowed: the search ends soon, and says so.
+	args := []string{"load", server.URL, "--find-knee", "--slo", "errors<1%", "--rate", "200/s", "--max-rate", "200/s", "--duration", "100ms", "--json"}
+	code, out, errs := banyan(t, args...)
 	var k load.Knee
 	if err := json.Unmarshal([]byte(out), &k); code != 1 || err != nil || k.Found || k.Why == "" {
 		t.Errorf("code %d, %v, %s%s", code, err, out, errs)
+	}
+	down.Store(true)
+	if code, out, errs := banyan(t, args...); code != 1 || out != "" || !strings.Contains(errs, "before the search failed (unexpected status: ") {
+		t.Errorf("code %d, %s%s", code, out, errs)
 	}
 }
 

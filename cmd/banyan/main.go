@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/banyanhq/banyan/load"
 	"github.com/banyanhq/banyan/orchestrate"
 )
 
@@ -52,12 +53,13 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	var wrong wrongUse
+	var invalid load.Invalid
 	switch {
 	case err == nil:
 		return 0
 	case errors.Is(err, errNo):
 		return 1
-	case errors.As(err, &wrong):
+	case errors.As(err, &wrong) || errors.As(err, &invalid):
 		fmt.Fprintf(stderr, "banyan: %v\n", err)
 		return 2
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
@@ -110,7 +112,7 @@ machine (up), measures it under load (load), and holds prediction against measur
 		c.check(), c.schema(), c.explain(), c.architecture(),
 		c.plan(), c.queueing(), c.simulate(), c.load(), c.calibrate(), c.compare(), c.whatif(), c.forecast(), c.replay(),
 		c.up(), c.ui(), c.status(), c.top(), c.bottleneck(), c.logs(), c.traces(), c.scale(), c.restart(), c.reload(), c.purge(), c.down(), c.gateway(), c.autoscale(),
-		c.cache(), c.bus(), c.queue(), c.store(),
+		c.cache(), c.bus(), c.queue(), c.saga(), c.topic(), c.store(),
 		c.observe(), c.slo(), c.alerts(), c.export(),
 	)
 	wrapAll(root)

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/banyanhq/banyan/internal/loopback"
 	"github.com/banyanhq/banyan/orchestrate"
 )
 
@@ -67,14 +69,14 @@ func serve(kind string) int {
 	mux.HandleFunc("POST /work", work)
 	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
 		if kind == "slow" {
-			time.Sleep(50 * time.Millisecond) // stands for a disk
+			time.Sleep(200 * time.Millisecond) // stands for a disk
 		}
 		front(w, r)
 	})
 	server := &http.Server{Addr: address, Handler: mux}
 	go func() {
 		<-ctx.Done()
-		grace, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		grace, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		_ = server.Shutdown(grace)
 	}()
@@ -144,7 +146,7 @@ func newPlace(t *testing.T, topology string) *place {
 // run runs banyan and returns what it printed, and its exit code.
 func (p *place) run(args ...string) (stdout, stderr string, code int) {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	self, err := os.Executable()
 	if err != nil {
@@ -200,13 +202,36 @@ func (p *place) processes() (left []string) {
 	return left
 }
 
+// freeAddresses are of ports that nobody has, nor will have before a process is told to listen there.
+func freeAddresses(t *testing.T, n int) (all []string) {
+	t.Helper()
+	host := loopback.Host()
+	for range n {
+		l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		all = append(all, l.Addr().String())
+	}
+	return all
+}
+
+// atOwnHost is an address that a process may choose a port of, at a host of its own, if it is one of any port.
+func atOwnHost(address string) string {
+	if _, port, err := net.SplitHostPort(address); err == nil && port == "0" {
+		return loopback.Any()
+	}
+	return address
+}
+
 // eventually polls what other processes do.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for !condition() {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not after 30 s", what)
+			t.Fatalf("%s: not after two minutes", what)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}

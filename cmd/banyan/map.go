@@ -96,7 +96,11 @@ func declared(sys *topology.System, n layout.Node) string {
 	case layout.External:
 		return "elsewhere"
 	case layout.Cache:
-		return "cache, " + sys.Caches[n.Name].Memory.String()
+		c := sys.Caches[n.Name]
+		if c.Nodes > 1 {
+			return fmt.Sprintf("cache, %v on %d nodes", c.Memory, c.Nodes)
+		}
+		return "cache, " + c.Memory.String()
 	case layout.Table:
 		return "table, " + sys.Tables[n.Name].Consistency
 	}

@@ -22,7 +22,7 @@ func (c *cli) page(files []string) func(*app.App) (app.Page, error) {
 		cfg := ui.Config{
 			System: &pageSystem{App: a, files: files, topics: topicCache{ask: a.Topics}}, Token: token, Version: version(),
 			Control: control.Handler(a), ControlOperations: controlOperations(), Features: func() ui.Features {
-				return ui.Features{Logs: a.KeepsTelemetry(), Traces: a.KeepsTelemetry(), Alerts: a.KeepsMetrics()}
+				return ui.Features{Logs: a.KeepsLogs(), Traces: a.KeepsTraces(), Alerts: a.KeepsMetrics()}
 			},
 		}
 		if a.System().Workload != nil && len(files) > 0 {

@@ -84,10 +84,11 @@ func callPage(t *testing.T, method, url, token string, body, into any) int {
 }
 
 func pageFigures(t *testing.T, p *place, base string) {
-	var frame ui.Frame
-	if code := callPage(t, "GET", base+"/v1/frame", "", nil, &frame); code != 200 || frame.System != "small" || frame.Nodes["front"].Ready == 0 || frame.State != "serving" {
-		t.Errorf("the frame: %d %+v", code, frame)
-	}
+	eventually(t, "the frame shows a system that serves", func() bool {
+		var frame ui.Frame
+		code := callPage(t, "GET", base+"/v1/frame", "", nil, &frame)
+		return code == 200 && frame.System == "small" && frame.Nodes["front"].Ready > 0 && frame.State == "serving"
+	})
 	var m ui.Map
 	if callPage(t, "GET", base+"/v1/map", "", nil, &m); len(m.Nodes) != 4 || len(m.Edges) != 3 {
 		t.Errorf("the map: %+v", m)
@@ -119,11 +120,11 @@ func pageChanges(t *testing.T, p *place, base, token string) {
 	}
 	var s statusAnswer
 	p.ask(&s, "status")
-	var d ui.NodeDetail
-	callPage(t, "GET", base+"/v1/nodes/back", "", nil, &d)
-	if d.Status == nil || d.Status.Ready != 2 {
-		t.Errorf("after scaling: %+v", d.Status)
-	}
+	eventually(t, "it has scaled", func() bool {
+		var d ui.NodeDetail
+		callPage(t, "GET", base+"/v1/nodes/back", "", nil, &d)
+		return d.Status != nil && d.Status.Ready == 2
+	})
 }
 
 func pageLoad(t *testing.T, base, token string) {
@@ -131,7 +132,7 @@ func pageLoad(t *testing.T, base, token string) {
 		t.Fatalf("starting a load test: %d", code)
 	}
 	var st ui.LoadState
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) { // it is another process, which is waited for
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(100 * time.Millisecond) { // it is another process, which is waited for
 		callPage(t, "GET", base+"/v1/load", "", nil, &st)
 		if !st.Running {
 			break
@@ -157,7 +158,7 @@ func pageInBrowser(t *testing.T, base, page string) {
 	if err != nil {
 		t.Skip("no chromium here: the page is not looked at in a browser")
 	}
-	ctx, cancel := chromedp.NewExecAllocator(t.Context(), append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox)...)
+	ctx, cancel := chromedp.NewExecAllocator(t.Context(), append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.WSURLReadTimeout(2*time.Minute))...)
 	defer cancel()
 	ctx, end := chromedp.NewContext(ctx)
 	defer end()
@@ -213,7 +214,7 @@ func pageInBrowser(t *testing.T, base, page string) {
 
 func waitInPage(ctx context.Context, t *testing.T, what, ready string) {
 	t.Helper()
-	for deadline := time.Now().Add(40 * time.Second); ; time.Sleep(50 * time.Millisecond) { // between two looks at the page
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) { // between two looks at the page
 		ok, err := chromedp.Run(ctx, chromedp.Evaluate[bool]("!!("+ready+")"))
 		if err != nil {
 			t.Fatalf("%s: %v", what, err)

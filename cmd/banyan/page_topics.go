@@ -39,6 +39,12 @@ func (t *topicCache) stores() []ui.Store {
 // topicStore counts as waiting what the group that is furthest behind has not seen.
 func topicStore(s bus.TopicStatus) ui.Store {
 	out := ui.Store{ID: "topics." + s.Name, Used: int64(s.Bytes), Stored: int64(s.Last)}
+	if len(s.Partitions) > 0 {
+		out.Stored = 0
+		for _, p := range s.Partitions {
+			out.Stored += int64(p.End)
+		}
+	}
 	for _, g := range s.Groups {
 		out.Waiting, out.InFlight = max(out.Waiting, int64(g.Lag)), max(out.InFlight, int64(g.InFlight))
 	}

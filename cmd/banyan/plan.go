@@ -62,10 +62,15 @@ horizon. --write makes a file of these, to be laid over the topology: banyan -f 
 			if err != nil {
 				return err
 			}
-			options := plan.Options{Cores: float64(runtime.NumCPU()), Replicas: replicas}
+			options := plan.Options{Cores: float64(runtime.NumCPU()), Replicas: replicas, Curves: c.liveCurves(cmd.Context(), sys)}
 			wanted, err := ahead.options(options)
 			if err != nil {
 				return err
+			}
+			if ahead.write != "" {
+				if err := c.overlayFits(ahead.write); err != nil {
+					return err
+				}
 			}
 			if explore {
 				if wanted != nil {
@@ -190,6 +195,7 @@ func (c *cli) printPlan(sys *topology.System, p *plan.Plan) {
 			fmt.Fprintf(c.out, "http_cache of %s: %s of its requests are hits, which no service is asked for.\n", r.Route, percent(*r.HitRatio))
 		}
 	}
+	printPlanCaches(c.out, p.Caches)
 	if p.Saturated {
 		fmt.Fprintf(c.out, "\nThe load is more than %s holds: these rates are what is served, and latencies grow for as long as the load lasts.\n", p.Bottleneck)
 	}
@@ -200,7 +206,7 @@ func (c *cli) printPlan(sys *topology.System, p *plan.Plan) {
 		if s.Limit > 0 {
 			limit = digits(s.Limit)
 		}
-		if sys.Services[s.Service] == nil {
+		if kind, _ := topology.ServiceOf(s.Service); sys.Services[s.Service] == nil && kind != "tables" {
 			n = "-"
 		}
 		t.row(s.Service, n, digits(s.Rate), digits(s.CPU), limit, percent(s.Utilisation))
@@ -208,6 +214,8 @@ func (c *cli) printPlan(sys *topology.System, p *plan.Plan) {
 	t.row("machine", "", "", digits(p.Machine.CPU), digits(p.Machine.Cores), percent(p.Machine.Utilisation))
 	t.write(c.out)
 
+	printPlanTables(c.out, p.Tables)
+	c.printQueues(p.Queues)
 	fmt.Fprintf(c.out, "\nHolds %s before %s is full.\n", describeLimit(p.Saturation), p.Saturation.By)
 	if p.Knee.Throughput > 1e-6*p.Saturation.Throughput {
 		fmt.Fprintf(c.out, "Knee at %s (%s).\n", describeLimit(p.Knee), p.Knee.By)
@@ -244,6 +252,24 @@ func (c *cli) printPlan(sys *topology.System, p *plan.Plan) {
 	}
 	for _, n := range p.Notes {
 		fmt.Fprintf(c.out, "Note: %s.\n", n)
+	}
+}
+
+// printQueues says what becomes of queues.
+func (c *cli) printQueues(queues []plan.QueuePrediction) {
+	if len(queues) == 0 {
+		return
+	}
+	fmt.Fprintln(c.out)
+	t := table{head: []string{"QUEUE", "MESSAGES/S", "WAITING", "HANDLED AFTER", "AGAIN", "DEAD", "REFUSED"}}
+	for _, q := range queues {
+		t.row(q.Queue, digits(q.Published), digits(q.Backlog), duration(q.Handled), percent(q.Again), percent(q.Dead), percent(q.Refused))
+	}
+	t.write(c.out)
+	for _, q := range queues {
+		if q.Outlook != "" {
+			fmt.Fprintf(c.out, "%s: %s.\n", q.Queue, q.Outlook)
+		}
 	}
 }
 

@@ -116,6 +116,24 @@ func (c *cli) lookAhead(sys *topology.System, p *plan.Plan, g *plan.Capacity, o 
 	return c.writeOverlay(sys, remedy, o, l.write)
 }
 
+// overlayFits says before the work of a plan whether what comes of it can be written where it is asked for.
+func (c *cli) overlayFits(file string) error {
+	paths, err := c.paths()
+	if err != nil {
+		return err
+	}
+	there, err := os.Stat(file)
+	for _, p := range paths {
+		if itself, errOf := os.Stat(p); err == nil && errOf == nil && os.SameFile(itself, there) {
+			return usagef("--write %s: that is the topology itself; name another file", file)
+		}
+	}
+	if err := writable(file); err != nil {
+		return fmt.Errorf("writing the overlay: --write %s: %w", file, err)
+	}
+	return nil
+}
+
 // writeOverlay writes the remedy and makes sure that it is accepted.
 func (c *cli) writeOverlay(sys *topology.System, remedy plan.Remedy, o plan.CapacityOptions, file string) error {
 	text, err := plan.Overlay(sys, o.Options, remedy)
@@ -125,13 +143,6 @@ func (c *cli) writeOverlay(sys *topology.System, remedy plan.Remedy, o plan.Capa
 	paths, err := c.paths()
 	if err != nil {
 		return err
-	}
-	for _, p := range paths {
-		if a, errA := os.Stat(p); errA == nil {
-			if b, errB := os.Stat(file); errB == nil && os.SameFile(a, b) {
-				return usagef("--write %s: that is the topology itself; name another file", file)
-			}
-		}
 	}
 	if err := os.WriteFile(file, text, 0o644); err != nil {
 		return fmt.Errorf("writing the overlay: %w", err)

@@ -142,3 +142,34 @@ func TestPlanExplores(t *testing.T) {
 		t.Errorf("--explore with --for: exit %d, want 2", code)
 	}
 }
+
+// Tables are shown, limit what is held, and can be changed.
+func TestPlanShowsTables(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "banyan.yaml")
+	text := `version: 1
+system: tabled
+machine: {cores: 8}
+services: {web: {run: web, uses: [tables.orders], work: {cpu: 200us, calls: {tables.orders: 2}}}}
+tables: {orders: {key: id, replicas: 3, cpu: 1, writes: 50%, read: {cpu: 100us}, write: {cpu: 300us}, follow: {cpu: 100us}}}
+routes: [{name: home, path: /, to: web}]
+workload: {rate: 500/s, scenarios: {a: {steps: [{path: /}]}}}
+growth: {requests: 100%/year}
+`
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, errs, code := runHere(t, "", "-f", file, "plan", "--for", "3years", "--from", "2026-12-01")
+	if code != 0 || errs != "" {
+		t.Fatalf("code %d: %s", code, errs)
+	}
+	// One shard: its leader does all reads and writes, 0.4 ms of CPU for a request's two operations.
+	for _, want := range []string{"TABLE          SHARDS", "Holds 2500 requests/s before tables.orders is full.", "tables.orders: 1 -> 2 shards", "tables.orders: eventual_reads 0% -> 100%",
+		"tables.orders: cpu 1 -> 2", "tables.orders  2029"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is missing:\n%s", want, out)
+		}
+	}
+	if strings.Contains(out, "the work of what holds them") {
+		t.Errorf("it is said that tables are left out:\n%s", out)
+	}
+}

@@ -1,18 +1,19 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/banyanhq/banyan/bus"
 	"github.com/banyanhq/banyan/bus/broker"
@@ -24,6 +25,12 @@ import (
 type queueClient struct {
 	cli            *cli
 	url, tokenFile string
+}
+
+// add has the flags say which bus is asked.
+func (q *queueClient) add(flags *pflag.FlagSet) {
+	flags.StringVar(&q.url, "url", "", "`URL` of the bus (default: that of the system that runs here)")
+	flags.StringVar(&q.tokenFile, "token-file", "", "`file` whose first line is the token of the bus")
 }
 
 func (c *cli) queue() *cobra.Command {
@@ -40,8 +47,7 @@ with --canary some of them first, and the others only if all of those were handl
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.PersistentFlags().StringVar(&q.url, "url", "", "`URL` of the bus (default: that of the system that runs here)")
-	cmd.PersistentFlags().StringVar(&q.tokenFile, "token-file", "", "`file` whose first line is the token of the bus")
+	q.add(cmd.PersistentFlags())
 	cmd.AddCommand(q.list(), q.show(), q.dead(), q.redrive())
 	return cmd
 }
@@ -107,9 +113,38 @@ func (q *queueClient) show() *cobra.Command {
 			if s.DeadLetter != "" {
 				fmt.Fprintf(out, "dead letters go to %s\n", s.DeadLetter)
 			}
+			for _, schedule := range s.Schedules {
+				fmt.Fprintln(out, describeSchedule(schedule, time.Now()))
+			}
 			return nil
 		},
 	}
+}
+
+// describeSchedule says when a schedule publishes next, by its own clock.
+func describeSchedule(s broker.ScheduleStatus, now time.Time) string {
+	zone, err := time.LoadLocation(s.Zone)
+	if err != nil {
+		zone = time.UTC // of a bus that knows more zones
+	}
+	const clock = "2006-01-02 15:04:05 MST"
+	line := fmt.Sprintf("schedule %s (%s", s.Name, s.Cron)
+	if s.Zone != "" {
+		line += " " + s.Zone
+	}
+	line += "): "
+	if s.Next == nil {
+		line += "nothing comes any more"
+	} else {
+		line += fmt.Sprintf("next at %s, in %s", s.Next.In(zone).Format(clock), max(s.Next.Sub(now).Round(time.Second), 0))
+	}
+	if s.Last != nil {
+		line += ", last for " + s.Last.In(zone).Format(clock)
+	}
+	if s.Problem != "" {
+		line += "; held back: " + printable(s.Problem, 200)
+	}
+	return line
 }
 
 type deadAnswer struct {
@@ -281,29 +316,16 @@ func (r redriver) rest(ctx context.Context) error {
 
 // call asks the bus, and reads its answer.
 func (q *queueClient) call(ctx context.Context, method, path string, into any) error {
-	base := q.url
-	if base == "" {
-		_, info, err := q.cli.running(ctx)
-		if err != nil {
-			return err
-		}
-		if base = info.Bus; base == "" {
-			return fmt.Errorf("%s has no queues", info.System)
-		}
-	}
+	return q.send(ctx, method, path, nil, into)
+}
+
+// send asks the bus with a body.
+func (q *queueClient) send(ctx context.Context, method, path string, body []byte, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, method, strings.TrimRight(base, "/")+path, nil)
+	r, err := q.request(ctx, method, path, body)
 	if err != nil {
-		return usagef("--url: %w", err)
-	}
-	if q.tokenFile != "" {
-		token, err := os.ReadFile(q.tokenFile)
-		if err != nil {
-			return fmt.Errorf("reading the token: %w", err)
-		}
-		first, _, _ := strings.Cut(string(token), "\n")
-		r.Header.Set("Authorization", "Bearer "+strings.TrimSpace(first))
+		return err
 	}
 	answer, err := http.DefaultClient.Do(r)
 	if err != nil {
@@ -315,16 +337,48 @@ func (q *queueClient) call(ctx context.Context, method, path string, into any) e
 		return fmt.Errorf("asking the bus: %w", err)
 	}
 	if answer.StatusCode/100 != 2 {
-		var said struct {
-			Error string `json:"error"`
-		}
-		if json.Unmarshal(text, &said) != nil || said.Error == "" {
-			said.Error = answer.Status
-		}
-		return fmt.Errorf("the bus says: %s", said.Error)
+		return busError(answer.Status, text)
 	}
 	if err := json.Unmarshal(text, into); err != nil {
 		return fmt.Errorf("reading the answer of the bus: %w", err)
 	}
 	return nil
+}
+
+// request to the bus, with its token.
+func (q *queueClient) request(ctx context.Context, method, path string, body []byte) (*http.Request, error) {
+	base := q.url
+	if base == "" {
+		_, info, err := q.cli.running(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if base = info.Bus; base == "" {
+			return nil, fmt.Errorf("%s has neither queues nor sagas", info.System)
+		}
+	}
+	r, err := http.NewRequestWithContext(ctx, method, strings.TrimRight(base, "/")+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, usagef("--url: %w", err)
+	}
+	if q.tokenFile == "" {
+		return r, nil
+	}
+	token, err := firstLine(q.tokenFile, "token")
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Authorization", "Bearer "+token)
+	return r, nil
+}
+
+// busError is what the bus says of a request that it refuses.
+func busError(status string, text []byte) error {
+	var said struct {
+		Error string `json:"error"`
+	}
+	if json.Unmarshal(text, &said) != nil || said.Error == "" {
+		said.Error = status
+	}
+	return fmt.Errorf("the bus says: %s", said.Error)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"regexp"
 	"strconv"
@@ -30,9 +31,9 @@ func (c *cli) replay() *cobra.Command {
 		Use:     "replay --trace FILE.csv",
 		GroupID: "predict",
 		Short:   "Play recorded traffic against autoscaling policies and compare their cost at equal service",
-		Long: `Replay plays recorded traffic (a value, or a time and a value in each row) against autoscaling policies: Banyan's
-predictive one, Kubernetes' (hpa), Knative's (kpa), target tracking as AWS does it (aws), and a table of steps (step). Each
-is swept over its one knob, and compared at the setting at which the asked share of time holds the objective: so that a
+		Long: `Replay plays recorded traffic (a value, or a time and a value in each row) against autoscaling policies: what scales
+services with 'scale.predict', by a forecast where that has proved to pay and as Kubernetes does where not (predictive),
+Kubernetes' (hpa), Knative's (kpa), target tracking as AWS does it (aws), and a table of steps (step). Each is swept over its one knob, and compared at the setting at which the asked share of time holds the objective: so that a
 policy which is cheap because it serves badly gains nothing. Costs are over those of an oracle that always has exactly
 the replicas that are needed.
 
@@ -170,10 +171,7 @@ func parseLatencyObjective(s string) (autoscale.Objective, error) {
 
 // setting is the knob of a policy in words.
 func setting(r replay.Result) string {
-	if r.Policy == "predictive" {
-		return fmt.Sprintf("headroom %.2f √n", r.At.Knob)
-	}
-	return r.Knob + " " + percent(r.At.Knob)
+	return r.Knob + " " + strconv.FormatFloat(math.Round(1000*r.At.Knob)/10, 'f', -1, 64) + "%"
 }
 
 func printReplay(w io.Writer, c *replay.Comparison, step time.Duration) {

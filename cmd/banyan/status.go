@@ -9,6 +9,7 @@ import (
 
 	"github.com/banyanhq/banyan/app/control"
 	"github.com/banyanhq/banyan/app/topview"
+	"github.com/banyanhq/banyan/gateway"
 	"github.com/banyanhq/banyan/gateway/peerlink"
 	"github.com/banyanhq/banyan/observe"
 	"github.com/banyanhq/banyan/orchestrate"
@@ -22,8 +23,11 @@ type statusAnswer struct {
 	Replicas []orchestrate.ServiceStatus `json:"replicas"`
 	Events   []orchestrate.Event         `json:"events"`
 	Caches   []control.CacheStatus       `json:"caches"`
+	Stores   []control.CacheServerStatus `json:"cache_servers"`
 	Canaries []control.CanaryStatus      `json:"canaries"`
 	Gateways []peerlink.Peer             `json:"gateways"`
+	// Connections of clients over HTTP, by listener of the gateway.
+	Connections []gateway.ConnectionStats `json:"connections"`
 }
 
 func (c *cli) status() *cobra.Command {
@@ -51,10 +55,16 @@ func (c *cli) status() *cobra.Command {
 			if a.Caches, err = client.Caches(cmd.Context()); err != nil {
 				return err
 			}
+			if a.Stores, err = client.CacheServers(cmd.Context()); err != nil {
+				return err
+			}
 			if a.Canaries, err = client.Canaries(cmd.Context()); err != nil {
 				return err
 			}
 			if a.Gateways, err = client.Gateways(cmd.Context()); err != nil {
+				return err
+			}
+			if a.Connections, err = client.Connections(cmd.Context()); err != nil {
 				return err
 			}
 			if c.json {
@@ -78,8 +88,10 @@ func (c *cli) printStatus(a statusAnswer, events bool) {
 	}
 	fmt.Fprintln(c.out, strings.TrimRight(topview.RenderTable(a.Status), "\n"))
 	c.printCaches(a.Caches)
+	fmt.Fprint(c.out, cacheNodesTable(a.Stores))
 	c.printCanaries(a.Canaries)
 	c.printGateways(a.Gateways)
+	c.printConnections(a.Connections)
 	for _, s := range a.Replicas {
 		if s.LimitsAdvisory != "" {
 			fmt.Fprintf(c.out, "\n%s: limits are advisory: %s\n", s.Service, s.LimitsAdvisory)
@@ -137,6 +149,24 @@ func (c *cli) printGateways(all []peerlink.Peer) {
 		t.row(p.Address, hears, heard, p.Error)
 	}
 	t.write(c.out)
+}
+
+// printConnections shows the listeners at which not all clients got in, or those that were there had to leave.
+func (c *cli) printConnections(all []gateway.ConnectionStats) {
+	t := table{gap: true, head: []string{"LISTENER", "CONNECTIONS", "MAX", "REFUSED", "DENIED", "CLOSED FOR OTHERS", "ACCEPT FAILED"}}
+	for _, l := range all {
+		if l.Refused+l.Denied+l.Closed+l.Failed == 0 {
+			continue
+		}
+		limit := "-"
+		if l.Max > 0 {
+			limit = fmt.Sprint(l.Max)
+		}
+		t.row(l.Listener, fmt.Sprint(l.Open), limit, fmt.Sprint(l.Refused), fmt.Sprint(l.Denied), fmt.Sprint(l.Closed), fmt.Sprint(l.Failed))
+	}
+	if len(t.rows) > 0 {
+		t.write(c.out)
+	}
 }
 
 func firstOf(a, b string) string {

@@ -259,7 +259,7 @@ func TestWrongUse(t *testing.T) {
 	for _, args := range [][]string{
 		{"nonsense"}, {"plan", "--rate", "fast"}, {"plan", "--rate", "1/s", "--users", "3"}, {"scale", "back"}, {"scale", "back=-1"},
 		{"scale"}, {"load", "--speed", "3"}, {"load", "--threshold", "p99 is low"}, {"logs", "nobody"}, {"explain", "servces"}, {"--no-such-flag"},
-		{"-f", "missing.yaml", "check"}, {"-f", "banyan.yaml", "load", "http://127.0.0.1:9/"},
+		{"-f", "missing.yaml", "check"}, {"-f", "banyan.yaml", "load", "http://127.0.0.1:9/", "--body", "x"},
 	} {
 		if _, errs, code := p.run(args...); code != 2 || !strings.HasPrefix(errs, "banyan: ") || strings.Count(errs, "\n") > 2 {
 			t.Errorf("banyan %s: exit code %d, %q", strings.Join(args, " "), code, errs)

@@ -36,11 +36,11 @@ func TestLogsAndTracesOfARun(t *testing.T) {
 	}
 	search := func() {
 		t.Helper()
-		var answer logs.Answer
-		p.ask(&answer, "logs", "back", "stream=out listening", "--since", "10m")
-		if len(answer.Entries) == 0 || answer.Entries[0].Labels["replica"] != "back-0" {
-			t.Errorf("what back wrote: %+v", answer)
-		}
+		eventually(t, "what back wrote is found", func() bool {
+			var answer logs.Answer
+			p.ask(&answer, "logs", "back", "stream=out listening", "--since", "10m")
+			return len(answer.Entries) > 0 && answer.Entries[0].Labels["replica"] == "back-0"
+		})
 		if out := p.must("logs", "--since", "10m", "--histogram", "--by", "service"); !strings.Contains(out, "front") {
 			t.Errorf("histogram: %s", out)
 		}
@@ -71,5 +71,29 @@ func TestLogsAndTracesOfARun(t *testing.T) {
 	search()
 	if out := p.must("traces", "show", found[0].TraceID); !strings.Contains(out, traces.Gateway) {
 		t.Errorf("a trace after the end: %s", out)
+	}
+}
+
+// TestWithoutLogsAndTraces runs a system that keeps neither.
+func TestWithoutLogsAndTraces(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, smallSystem+"logs: {off: true}\ntraces: {off: true}\nmonitoring: {off: true}\n")
+	p.must("up", "--detach")
+	var s statusAnswer
+	p.ask(&s, "status")
+	base := strings.TrimSuffix(s.Info.Metrics, "/metrics")
+	for _, path := range []string{"/elastic/", "/jaeger/api/services", "/loki/api/v1/labels", "/logs/search", "/traces/search", "/v1/logs", "/api/v1/query?query=1"} {
+		if code, body, err := get(base + path); err != nil || code != http.StatusNotFound {
+			t.Errorf("%s: %d %s %v", path, code, body, err)
+		}
+	}
+	for _, args := range [][]string{{"logs", "level=error"}, {"traces"}} {
+		if _, errs, code := p.run(args...); code == 0 || !strings.Contains(errs, "keeps no "+args[0]) {
+			t.Errorf("%v: %d %s", args, code, errs)
+		}
+	}
+	// The last lines of each replica are there all the same.
+	if out := p.must("logs", "back"); !strings.Contains(out, "listening") {
+		t.Errorf("what back wrote last: %s", out)
 	}
 }

@@ -16,6 +16,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/banyanhq/banyan/examples/shop/tables/tablestest"
 )
 
 // uses says which services each program calls.
@@ -49,16 +51,24 @@ func TestMain(m *testing.M) {
 // system is the shop as processes, each service behind a balancer.
 type system struct {
 	t         *testing.T
-	data      string
+	data      string // the folder of what the services keep, if they have no tables
+	tables    string // where the tables are
 	balancers map[string]*balancer
 }
 
-func start(t *testing.T, replicas int) *system {
-	t.Helper()
+// eachKind runs a test with state in journals and with state in tables.
+func eachKind(t *testing.T, test func(t *testing.T, s *system)) {
 	if testing.Short() {
 		t.Skip("builds and starts processes")
 	}
-	s := &system{t: t, data: t.TempDir(), balancers: map[string]*balancer{}}
+	t.Run("journals", func(t *testing.T) { test(t, &system{data: t.TempDir()}) })
+	t.Run("tables", func(t *testing.T) { test(t, &system{tables: tablestest.Start(t, "tables.yaml")}) })
+}
+
+// start starts so many replicas of each service.
+func (s *system) start(t *testing.T, replicas int) {
+	t.Helper()
+	s.t, s.balancers = t, map[string]*balancer{}
 	for service := range uses {
 		b := &balancer{}
 		b.server = httptest.NewServer(b)
@@ -70,7 +80,6 @@ func start(t *testing.T, replicas int) *system {
 			s.add(service)
 		}
 	}
-	return s
 }
 
 func (s *system) url(service string) string { return s.balancers[service].server.URL }
@@ -93,6 +102,10 @@ func (s *system) add(service string) *process {
 	p := &process{cmd: exec.Command(filepath.Join(dir, service)), exited: make(chan struct{}), errors: &bytes.Buffer{}}
 	// The race detector would have each process wait for a second at its end.
 	p.cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", "PORT=0", "BANYAN_SERVICE="+service, "BANYAN_DATA="+filepath.Join(s.data, service))
+	if s.tables != "" {
+		// They need no folder, and find out if they make one all the same.
+		p.cmd.Env = append(p.cmd.Env, append(tablestest.Environ(s.tables), "BANYAN_DATA=/dev/null/none")...)
+	}
 	for _, used := range uses[service] {
 		p.cmd.Env = append(p.cmd.Env, strings.ToUpper(used)+"_URL="+s.url(used))
 	}

@@ -25,6 +25,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/acme"
+
+	"github.com/banyanhq/banyan/atomicfile"
 )
 
 // ACMEConfig of certificates that an authority issues by ACME (RFC 8555). All but Email and Roots are required.
@@ -129,29 +131,12 @@ func (a *ACME) accountKey() (crypto.Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return key, replaceFile(file, pem.EncodeToMemory(block))
+	return key, atomicfile.Replace(file, pem.EncodeToMemory(block), 0o600)
 }
 
 func keyPEM(key *ecdsa.PrivateKey) (*pem.Block, error) {
 	der, err := x509.MarshalECPrivateKey(key)
 	return &pem.Block{Type: "EC PRIVATE KEY", Bytes: der}, err
-}
-
-// replaceFile writes a file that is there whole or not at all, for the owner only.
-func replaceFile(name string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(name), ".new-*") // for the owner only
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), name)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-	}
-	return err
 }
 
 func (a *ACME) file(domain string) string { return filepath.Join(a.dir, domain+".pem") }
@@ -300,7 +285,7 @@ func (a *ACME) obtain(ctx context.Context, domain string) error {
 	for _, der := range chain {
 		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
 	}
-	return replaceFile(a.file(domain), text)
+	return atomicfile.Replace(a.file(domain), text, 0o600)
 }
 
 // authorize shows the authority that a domain is ours, unless it knows.
@@ -352,7 +337,7 @@ func (a *ACME) present(domain string, c *acme.Challenge) (withdraw func(), err e
 			delete(a.tokens, path)
 			a.mu.Unlock()
 			_ = os.Remove(file)
-		}, replaceFile(file, []byte(text))
+		}, atomicfile.Replace(file, []byte(text), 0o600)
 	}
 	cert, err := a.client.TLSALPN01ChallengeCert(c.Token, domain)
 	if err != nil {
@@ -372,7 +357,7 @@ func (a *ACME) present(domain string, c *acme.Challenge) (withdraw func(), err e
 		delete(a.challenges, domain)
 		a.mu.Unlock()
 		_ = os.Remove(file)
-	}, replaceFile(file, text)
+	}, atomicfile.Replace(file, text, 0o600)
 }
 
 // Get returns the certificate for a handshake: that of the name that the client asks for, or the first domain's.

@@ -1,12 +1,15 @@
-// Package h1guard stands between a client's connection and a server of HTTP/1 that is less strict than package http1. It
-// follows the requests on the connection, heads and bodies, and lets through only what package http1 takes, so that a
-// request means the same to whoever carries it. Go's server takes folded lines, lines that end with LF alone,
-// Content-Length twice or beside Transfer-Encoding, and passes Transfer-Encoding over in HTTP/1.0, after which it reads the
-// body as the next request (RFC 9112, 6.1 and 11.2).
+// Package h1guard stands between a connection and a side of HTTP/1 that is less strict than package http1: Go's server, and
+// Go's client. It follows the messages that come, heads and bodies, and lets through only what package http1 takes, so that a
+// request, or an answer, means the same to whoever carries it.
 //
-// It never answers by itself. In the place of a head that is not taken the server gets one that it has to refuse, with the
-// same status, and nothing after it; so answers to earlier requests are never mixed up with it. A body that is not taken
-// fails to be read. It starts no goroutine.
+// Go's server takes folded lines, lines that end with LF alone, Content-Length twice or beside Transfer-Encoding, and passes
+// Transfer-Encoding over in HTTP/1.0, after which it reads the body as the next request (RFC 9112, 6.1 and 11.2). Its client
+// takes the same of answers, hides the names in a Connection that says 'close' as well, and may read what a backend sends
+// beyond the end of one answer as the answer to the next request.
+//
+// It never speaks by itself. In the place of a head that is not taken the server gets one that it has to refuse, with the
+// same status, and nothing after it; so answers to earlier requests are never mixed up with it. The client gets one that is no
+// answer. A body that is not taken fails to be read. It starts no goroutine.
 package h1guard
 
 import (
@@ -33,52 +36,27 @@ type Config struct {
 	Refused func(*http1.Error)
 }
 
-// Conn is a guarded connection. Read is called by one goroutine at a time; Answered by the server between two reads.
+// Conn is a guarded connection to a client. Read is called by one goroutine at a time; Answered by the server between two reads.
 type Conn struct {
-	net.Conn
+	flow
 	cfg Config
 
 	request http1.Request
-	chunks  http1.Chunks
-	state   state
-	first   bool   // no head has come yet
-	idle    bool   // the server waits for the next request
-	left    int64  // of a body with a length
-	buf     []byte // read from the connection and not by the server; of it, good bytes may pass, and of those after them scanned hold no whole head
-	good    int
-	scanned int
-	poison  []byte // for the server, once what is good has passed
-	failed  error  // for the server after that
+	first   bool // no head has come yet
+	idle    bool // the server waits for the next request
+	upgrade bool // the request that came last asks for another protocol
 
 	mu       sync.Mutex
 	deadline time.Time // that the server has set
 	headBy   time.Time // when the head that has begun must be whole; zero: none has
 }
 
-type state uint8
-
-const (
-	atHead    state = iota
-	inBody          // of a known length
-	inChunks        //
-	undecided       // a request asked for another protocol: what follows may be of that
-	raw             // all passes
-	over            // nothing more does
-)
-
 const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
-// readSize is what is read at once where the server's own buffer is too small, and what a buffer that is kept may have.
-const readSize = 4 << 10
-
-var (
-	errPiled = errors.New("h1guard: too much was sent before the protocol was agreed upon")
-	errAfter = errors.New("h1guard: the connection is refused")
-)
-
-// Guard returns the connection with a guard before it. Where it is one over TLS, what is returned tells its state.
+// Guard returns the connection to a client with a guard before it. Where it is one over TLS, what is returned tells its state.
 func Guard(c net.Conn, cfg Config) net.Conn {
-	g := &Conn{Conn: c, cfg: cfg, first: true}
+	g := &Conn{flow: flow{Conn: c, maxHeader: cfg.MaxHeader}, cfg: cfg, first: true}
+	g.side = g
 	if s, ok := c.(stater); ok {
 		return &secure{g, s}
 	}
@@ -94,112 +72,6 @@ type secure struct {
 }
 
 func (s *secure) ConnectionState() tls.ConnectionState { return s.state.ConnectionState() }
-
-// Read implements net.Conn.
-func (c *Conn) Read(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
-	}
-	for {
-		switch {
-		case c.good > 0:
-			n := copy(p, c.buf[:c.good])
-			c.drop(n)
-			return n, nil
-		case len(c.poison) > 0:
-			n := copy(p, c.poison)
-			c.poison = c.poison[n:]
-			return n, nil
-		case c.state == over:
-			return 0, c.failed
-		case c.state == raw && len(c.buf) == 0:
-			return c.Conn.Read(p)
-		}
-		if len(c.buf) > 0 && c.look() {
-			continue
-		}
-		if n, err := c.receive(p); n > 0 || err != nil {
-			return n, err
-		}
-	}
-}
-
-// receive reads more, into p where nothing is kept; then it returns what of it may pass at once.
-func (c *Conn) receive(p []byte) (int, error) {
-	direct := len(c.buf) == 0 && len(p) >= readSize
-	if !direct {
-		if len(c.buf) >= c.cfg.MaxHeader+readSize && c.state == undecided {
-			c.end(errPiled)
-			return 0, nil
-		}
-		at := len(c.buf)
-		if cap(c.buf)-at < readSize {
-			c.buf = append(make([]byte, 0, max(readSize, 2*at+readSize)), c.buf...)
-		}
-		c.timeHead()
-		n, err := c.Conn.Read(c.buf[at:][:readSize])
-		c.buf = c.buf[:at+n]
-		if n > 0 {
-			return 0, nil // an error comes again
-		}
-		return 0, err
-	}
-	n, err := c.Conn.Read(p)
-	if n == 0 {
-		return 0, err
-	}
-	c.buf = p[:n:n]
-	c.look()
-	pass := c.good
-	rest := c.buf[pass:]
-	c.buf, c.good = nil, 0
-	if len(rest) > 0 {
-		c.buf = append(make([]byte, 0, readSize), rest...)
-	}
-	return pass, nil
-}
-
-// drop takes the first n bytes, which are good, out of the buffer.
-func (c *Conn) drop(n int) {
-	c.good -= n
-	if c.buf = c.buf[n:]; len(c.buf) == 0 {
-		c.buf = nil
-	}
-}
-
-// look follows what is kept and not known to be good yet. It reports whether there is something for the server now.
-func (c *Conn) look() bool {
-	for c.good < len(c.buf) && c.state != over {
-		b := c.buf[c.good:]
-		n := 0
-		switch c.state {
-		case raw:
-			n = len(b)
-		case atHead:
-			n = c.head(b)
-		case inBody:
-			n = int(min(int64(len(b)), c.left))
-			if c.left -= int64(n); c.left == 0 {
-				c.state = c.after()
-			}
-		case inChunks:
-			var err *http1.Error
-			if n, _, err = c.chunks.Next(b, nil); err != nil {
-				// The server finds it by itself, for a read that fails means to it that the client is gone.
-				c.good += n
-				c.end(errAfter)
-				c.poison, n = []byte("\x00\x00\r\n\r\n"), 0
-			} else if c.chunks.Done() {
-				c.state = c.after()
-			}
-		}
-		c.good += n
-		if n == 0 {
-			break
-		}
-	}
-	return c.good > 0 || c.state == over
-}
 
 // head looks at a head, and returns its size; 0 where more is needed, or where it is not taken.
 func (c *Conn) head(b []byte) int {
@@ -224,26 +96,20 @@ func (c *Conn) head(b []byte) int {
 		}
 		return 0
 	}
+	c.upgrade = c.request.HasField(http1.Upgrade) && c.request.Nominated([]byte("upgrade"))
 	if b[0] == '\r' { // the empty line that may stand before a request (RFC 9112, 2.2), which the server would not take
 		c.buf = append(c.buf[:c.good], b[2:]...)
 		n -= 2
 	}
 	c.first, c.idle, c.scanned = false, false, 0
 	c.whole()
-	switch {
-	case c.request.Chunked:
-		c.chunks, c.state = http1.Chunks{}, inChunks
-	case c.request.Length > 0:
-		c.left, c.state = c.request.Length, inBody
-	default:
-		c.state = c.after()
-	}
+	c.state = c.body(c.request.Chunked, c.request.Length)
 	return n
 }
 
 // after is the state after a request.
 func (c *Conn) after() state {
-	if c.request.HasField(http1.Upgrade) {
+	if c.upgrade {
 		return undecided
 	}
 	return atHead
@@ -267,12 +133,6 @@ func (c *Conn) refuse(why *http1.Error) {
 	}
 }
 
-// end lets nothing pass that has not been found good.
-func (c *Conn) end(err error) {
-	c.state, c.failed = over, err
-	c.buf = c.buf[:c.good]
-}
-
 // Answered is called when the server has answered a request and wants the next one; or when a handler has taken the
 // connection over, to speak another protocol on it.
 func (c *Conn) Answered(hijacked bool) {
@@ -286,14 +146,6 @@ func (c *Conn) Answered(hijacked bool) {
 	if a, ok := c.Conn.(interface{ Answered(hijacked bool) }); ok {
 		a.Answered(hijacked)
 	}
-}
-
-// CloseWrite ends the direction to the client, where the connection can.
-func (c *Conn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return errors.ErrUnsupported
 }
 
 // SetDeadline implements net.Conn.
@@ -316,9 +168,9 @@ func (c *Conn) earliest() time.Time {
 	return c.headBy
 }
 
-// timeHead bounds how long a head that has begun may take. While a request is being answered it does not: the server takes
+// waits bounds how long a head that has begun may take. While a request is being answered it does not: the server takes
 // the end of a read for the client's.
-func (c *Conn) timeHead() {
+func (c *Conn) waits() {
 	if !c.idle || len(c.buf) == c.good || c.cfg.HeadTime <= 0 {
 		return
 	}

@@ -94,7 +94,7 @@ func TestWhatIsRefused(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+			_ = c.SetDeadline(time.Now().Add(time.Minute))
 			go io.WriteString(c, before+in+"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n")
 			br := bufio.NewReader(c)
 			statuses := []int{}
@@ -168,7 +168,21 @@ func TestUpgrades(t *testing.T) {
 			t.Errorf("taken over %v: %q", hijacked, rest)
 		}
 	}
-	c := Guard(&source{rest: []byte(ask + strings.Repeat("x", 1<<20)), piece: 1 << 20}, config).(*Conn)
+	// Where the server does not speak it, what follows is a request like any other.
+	c := Guard(&source{rest: []byte(ask + get), piece: 1000}, config).(*Conn)
+	b := make([]byte, 4096)
+	_, _ = c.Read(b)
+	c.Answered(false)
+	if n, err := c.Read(b); string(b[:n]) != get || err != nil {
+		t.Errorf("after a refusal: %q, %v", b[:n], err)
+	}
+	// One that Connection does not name asks for nothing (RFC 9110, 7.8), and what follows is not held back.
+	const idle = "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: y\r\n\r\n"
+	in := idle + "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n" + strings.Repeat("b", 200_000)
+	if out, err := through([]byte(in), 1000, 4096, config); string(out) != in || err != nil {
+		t.Errorf("after an Upgrade that is not asked for: %d of %d bytes pass, %v", len(out), len(in), err)
+	}
+	c = Guard(&source{rest: []byte(ask + strings.Repeat("x", 1<<20)), piece: 1 << 20}, config).(*Conn)
 	all, err := io.ReadAll(struct{ io.Reader }{c})
 	if string(all) != ask || !errors.Is(err, errPiled) {
 		t.Errorf("%d bytes, %v", len(all), err)
@@ -197,6 +211,73 @@ func TestHeadsHaveTheirTime(t *testing.T) {
 	s.rest = []byte("/ HTTP/1.1\r\nHost: x\r\n\r\n")
 	if n, err := c.Read(b); string(b[:n]) != get || err != nil || !s.deadline.Equal(idle) {
 		t.Errorf("%q %v, deadline %v", b[:n], err, s.deadline)
+	}
+	// Between heads the server's deadline holds alone; within one the earlier of the two does.
+	c.Answered(false)
+	for _, at := range []time.Time{idle.Add(time.Hour), time.Now().Add(time.Second)} {
+		if _ = c.SetReadDeadline(at); !s.deadline.Equal(at) {
+			t.Errorf("between heads: the deadline is %v, and was set to %v", s.deadline, at)
+		}
+	}
+	s.rest = []byte("GET ")
+	_, _ = c.Read(b)
+	soon := time.Now().Add(time.Second)
+	if _ = c.SetReadDeadline(soon); !s.deadline.Equal(soon) {
+		t.Errorf("within a head: the deadline is %v, and was set to %v", s.deadline, soon)
+	}
+	if _ = c.SetReadDeadline(idle); !s.deadline.Before(idle) {
+		t.Errorf("within a head: the deadline is %v", s.deadline)
+	}
+}
+
+// Without HTTP/2 its preface is a request of a version that is not taken.
+func TestPrefaceWithoutHTTP2(t *testing.T) {
+	cfg := config
+	cfg.HTTP2 = false
+	for _, piece := range []int{1, 1000} {
+		if out, _ := through([]byte(preface+get), piece, 4096, cfg); string(out) != "GET / HTTP/9.9\r\nHost: refused\r\n\r\n" {
+			t.Errorf("in pieces of %d: %q", piece, out)
+		}
+	}
+	// And one that does not come first is none.
+	if out, _ := through([]byte(get+preface), 1000, 4096, config); string(out) != get+"GET / HTTP/9.9\r\nHost: refused\r\n\r\n" {
+		t.Errorf("after a request: %q", out)
+	}
+}
+
+// Whoever asks is told of each refusal, once, and why.
+func TestRefusalsAreTold(t *testing.T) {
+	for in, want := range map[string]*http1.Error{get: nil, "GET / HTTP/1.1\nHost: x\n\n": http1.ErrLine, "GET / HTTP/1.1\r\n\r\n": http1.ErrHost} {
+		var told []*http1.Error
+		cfg := config
+		cfg.Refused = func(why *http1.Error) { told = append(told, why) }
+		_, _ = through([]byte(in+get), 7, 4096, cfg)
+		if want == nil && len(told) > 0 || want != nil && (len(told) != 1 || told[0] != want) {
+			t.Errorf("%q: told of %v, want %v", in, told, want)
+		}
+	}
+}
+
+// told is a connection that wants to know what becomes of its requests.
+type told struct {
+	source
+	answered []bool
+}
+
+func (t *told) Answered(hijacked bool) { t.answered = append(t.answered, hijacked) }
+
+// The connection below is told what the guard is told.
+func TestConnectionBelowIsTold(t *testing.T) {
+	below := &told{source: source{rest: []byte(get), piece: 1000}}
+	c := Guard(below, config).(*Conn)
+	_, _ = c.Read(make([]byte, 4096))
+	c.Answered(false)
+	c.Answered(true)
+	if fmt.Sprint(below.answered) != "[false true]" {
+		t.Errorf("it was told %v", below.answered)
+	}
+	if c.Beneath() != net.Conn(below) {
+		t.Error("it is not what lies beneath")
 	}
 }
 

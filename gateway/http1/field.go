@@ -85,7 +85,7 @@ var classes = func() (t [256]uint8) {
 		if c == '\t' || c >= ' ' && c != 0x7f {
 			t[c] |= isValue
 		}
-		if c > ' ' && c != 0x7f {
+		if c > ' ' && c != 0x7f && c != '#' { // a fragment is the client's own (RFC 9110, 7.1)
 			t[c] |= isTarget
 		}
 	}

@@ -26,6 +26,23 @@ type Head struct {
 // HasField reports whether the head has a known field.
 func (h *Head) HasField(k Known) bool { return h.Has&(1<<k) != 0 }
 
+// Nominated reports whether Connection names a field, which then concerns this connection only (RFC 9110, 7.6.1).
+func (h *Head) Nominated(name []byte) (yes bool) {
+	for i := range h.Fields {
+		if h.Fields[i].Known != Connection {
+			continue
+		}
+		Tokens(h.Fields[i].Value, func(token []byte) bool {
+			yes = len(token) == len(name) && bytes.EqualFold(token, name)
+			return !yes
+		})
+		if yes {
+			return true
+		}
+	}
+	return false
+}
+
 // Request is the head of a request.
 type Request struct {
 	Head

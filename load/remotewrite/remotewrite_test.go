@@ -23,6 +23,8 @@ import (
 	"github.com/klauspost/compress/snappy"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/banyanhq/banyan/internal/loopback"
 )
 
 // series is what a receiver has understood.
@@ -303,7 +305,7 @@ func TestPrometheus(t *testing.T) {
 	if err := os.WriteFile(config, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", loopback.Any())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,7 +55,8 @@ type Logs struct {
 	store     *segment.Store
 	redactors []redactor
 	counters  counters
-	failing   bool // the last batch could not be stored; of the goroutine that stores
+	failing   bool // the last batch could not be stored; of the goroutine that stores, as is parser
+	parser    Parser
 
 	mu     sync.Mutex
 	queue  []queued
@@ -171,7 +172,7 @@ func (l *Logs) record(q queued) segment.Record {
 	}
 	l.counters.lines.Add(1)
 	l.counters.bytes.Add(int64(len(text)))
-	r := segment.Record{Time: q.at.UnixNano(), Stream: q.stream, Body: text, Fields: Parse(text)}
+	r := segment.Record{Time: q.at.UnixNano(), Stream: q.stream, Body: text, Fields: l.parser.Parse(text)}
 	if q.cut > 0 {
 		r.Fields = append(r.Fields, segment.Field{Name: "cut_bytes", Value: strconv.Itoa(q.cut)})
 	}
@@ -181,6 +182,7 @@ func (l *Logs) record(q queued) segment.Record {
 // Append stores records that a protocol brought, durably: it returns nil when they are on disk. The bodies are cut and redacted.
 // Fields that lines have in them are added to the fields that records have.
 func (l *Logs) Append(ctx context.Context, records []segment.Record) error {
+	bytes := 0
 	for i := range records {
 		r := &records[i]
 		r.Body, _ = l.bound(r.Body)
@@ -201,9 +203,10 @@ func (l *Logs) Append(ctx context.Context, records []segment.Record) error {
 			}
 		}
 		r.Fields = boundFields(r.Fields)
-		l.counters.lines.Add(1)
-		l.counters.bytes.Add(int64(len(r.Body)))
+		bytes += len(r.Body)
 	}
+	l.counters.lines.Add(int64(len(records)))
+	l.counters.bytes.Add(int64(bytes))
 	if err := l.store.Append(ctx, records, true); err != nil {
 		l.counters.failed.Add(int64(len(records)))
 		return fmt.Errorf("storing %d lines: %w", len(records), err)

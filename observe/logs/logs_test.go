@@ -91,6 +91,39 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// One parser for many lines finds in each what Parse does, and leaves what it found before as it was.
+func TestAParserOfManyLines(t *testing.T) {
+	lines := []string{
+		`{"level":"WARNING","msg":"a \"b\" \u00e9\ud83d\ude00 \ud800x \/","user":{"id":7,"name":{"first":"x"}},"list":[1,{"a":"b"}]}`,
+		`{"a":1} and more`, `time=2026-11-29T12:00:00Z level=INFO msg="took 3 ms" a=1 b=2 c=3`, `{"user":{"id":8}}`, ``, `{}`, `{"a":"\x"}`, `12:00:00 ERROR could not`, `{"a":"` + "\x01" + `"}`,
+		`{"deep":` + strings.Repeat(`{"x":`, 40) + `1` + strings.Repeat("}", 41), `{` + strings.Repeat(`"field":"value",`, 100) + `"last":1}`,
+	}
+	var p Parser
+	var all [][]segment.Field
+	for range 50 {
+		for _, line := range lines {
+			all = append(all, p.Parse(line))
+		}
+	}
+	for i, fields := range all {
+		if want := Parse(lines[i%len(lines)]); len(fields)+len(want) > 0 && !reflect.DeepEqual(fields, want) {
+			t.Fatalf("line %d, %s:\n got %v\nwant %v", i, lines[i%len(lines)], fields, want)
+		}
+	}
+	before := segment.Field{Name: "_id", Value: "7"}
+	if fields, ok := p.Object(`{"a":1}`, before); !ok || !reflect.DeepEqual(fields, []segment.Field{before, {Name: "a", Value: "1", InBody: true}}) {
+		t.Errorf("behind an id: %v, %v", fields, ok)
+	}
+	for _, no := range []string{`a=b`, `{"a":1}x`, `[1]`, ``} {
+		if _, ok := p.Object(no); ok {
+			t.Errorf("%q is taken for an object", no)
+		}
+	}
+	if got := fieldsOf(lines[0]); got["msg"] != "a \"b\" é😀 \uFFFDx /" || got["user.name.first"] != "x" {
+		t.Errorf("escapes: %q", got)
+	}
+}
+
 // FuzzJSONFields holds the reader of JSON against encoding/json.
 func FuzzJSONFields(f *testing.F) {
 	for _, s := range []string{`{"a":{"b":[1,{"c":"d"}],"e":"\u00e9\n"},"f":-1.5e+3,"g":null}`, `{"a":1`, `{"":{"x":1}}`, `{"a":"\ud800"}`, "{\"a\":\"\xff\"}"} {
@@ -98,14 +131,15 @@ func FuzzJSONFields(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		got := map[string]string{}
-		ok := jsonFields(s, func(name, value string, inText bool) {
+		reader := jsonReader{emit: func(name, value string, inText bool) {
 			if inText && !strings.Contains(s, value) {
 				t.Fatalf("%q is said to stand in %q", value, s)
 			}
 			if _, known := got[name]; !known {
 				got[name] = value
 			}
-		})
+		}}
+		ok := reader.read(s)
 		var want map[string]json.RawMessage
 		valid := json.Unmarshal([]byte(s), &want) == nil && want != nil
 		if ok != valid && strings.Count(s, "{")+strings.Count(s, "[") < maxDepth {

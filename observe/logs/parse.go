@@ -17,37 +17,74 @@ const (
 // Parse takes the fields out of a line: of a JSON object; else of the key=value pairs in it. Level and trace id are found
 // under the names that are in use for them, and in plain text, and brought to one name and form.
 func Parse(line string) []segment.Field {
-	p := parser{line: line}
-	object := false
+	var p Parser
+	return p.Parse(line)
+}
+
+// Parser takes the fields out of many lines, as Parse does, with less memory for each. The fields share the memory of the line; what was
+// returned stays as it is. The zero value is ready; it is used by one goroutine.
+type Parser struct {
+	line   string
+	fields []segment.Field // of this line, at the front of what is free
+	chunk  int             // fields that memory was last made for
+	json   jsonReader
+}
+
+const maxChunk = 2048 // fields that memory is made for at once
+
+// Parse is what the function Parse is.
+func (p *Parser) Parse(line string) []segment.Field {
 	if strings.HasPrefix(line, "{") {
-		object = jsonFields(line, p.add)
-		if !object {
-			p.fields = p.fields[:0]
+		if fields, ok := p.Object(line); ok {
+			return fields
 		}
 	}
-	if !object {
-		pairs(line, p.add)
-	}
-	p.conclude(object)
-	return p.fields
+	p.begin(line)
+	pairs(line, p.add)
+	p.conclude(false)
+	return p.take()
 }
 
-type parser struct {
-	line   string
-	fields []segment.Field
+// Object takes the fields out of a line that is one JSON object, behind those in before, and reports whether it is one whose objects lie
+// no deeper in each other than is read.
+func (p *Parser) Object(line string, before ...segment.Field) ([]segment.Field, bool) {
+	p.begin(line)
+	p.fields = append(p.fields, before...)
+	if p.json.emit == nil {
+		p.json.emit = p.add
+	}
+	if !p.json.read(line) {
+		p.fields = p.fields[:0]
+		return nil, false
+	}
+	p.conclude(true)
+	return p.take(), true
 }
 
-func (p *parser) add(name, value string, inText bool) {
-	if p.fields == nil {
-		p.fields = make([]segment.Field, 0, 12)
+func (p *Parser) begin(line string) {
+	p.line = line
+	if cap(p.fields) == 0 {
+		p.chunk = min(max(12, 4*p.chunk), maxChunk)
+		p.fields = make([]segment.Field, 0, p.chunk)
 	}
+}
+
+// take returns the line's fields; the next line's begin behind them.
+func (p *Parser) take() []segment.Field {
+	n := len(p.fields)
+	fields := p.fields[:n:n]
+	p.fields = p.fields[n:n]
+	return fields
+}
+
+func (p *Parser) add(name, value string, inText bool) {
 	if len(p.fields) < maxFields && len(value) <= maxValue && len(name) <= maxName && name != "" {
 		p.fields = append(p.fields, segment.Field{Name: name, Value: value, InBody: inText})
 	}
 }
 
 // conclude finds level, trace and span.
-func (p *parser) conclude(object bool) {
+func (p *Parser) conclude(object bool) {
 	var level, trace, span string
 	var hasLevel, hasTrace, hasSpan bool
 	for i := range p.fields {

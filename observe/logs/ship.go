@@ -10,11 +10,11 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/banyanhq/banyan/atomicfile"
 	"github.com/banyanhq/banyan/observe/segment"
 )
 
@@ -121,11 +121,7 @@ func (s *Ship) load() (uint64, error) {
 }
 
 func (s *Ship) save(n uint64) error {
-	temporary := filepath.Join(filepath.Dir(s.State), "."+filepath.Base(s.State))
-	if err := os.WriteFile(temporary, fmt.Appendf(nil, "%d\n", n), 0o644); err != nil {
-		return err
-	}
-	return os.Rename(temporary, s.State)
+	return atomicfile.Replace(s.State, fmt.Appendf(nil, "%d\n", n), 0o644)
 }
 
 // post sends a request. Answers of 400, 413 and the like are refusals; 429 and 5xx are not.

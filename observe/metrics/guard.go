@@ -59,10 +59,16 @@ type entry struct {
 	timed  bool   // it came with a timestamp of its own: it never goes stale
 }
 
+// metricCount is what an origin has of one metric.
 type metricCount struct {
-	name string
-	n    int
+	name  string
+	n     int
+	begun int // since the engine last forgot old series
 }
+
+// churn is how many times as many series as an origin may have at once it may begin before the engine forgets old ones: an origin
+// whose labels are others at every reading has few at any time, and fills the memory all the same.
+const churn = 5
 
 // origin is one source of series, with what it has: the page of a target, a sender. Its owner holds mu while it appends.
 type origin struct {
@@ -74,6 +80,8 @@ type origin struct {
 	entries map[key]*entry
 	metrics map[string]*metricCount
 	round   uint64
+	begun   int   // series, since the engine last forgot old ones
+	oldest  int64 // instant in the engine's memory, by which that is known
 
 	series atomic.Int64 // len(entries), for those who do not hold mu
 
@@ -173,6 +181,7 @@ func (o *origin) admit(k key, lset labels.Labels) (*entry, error) {
 		return nil, err
 	}
 	name := lset.Get(model.MetricNameLabel)
+	o.renew()
 	m := o.metrics[name]
 	var limit string
 	switch {
@@ -180,6 +189,10 @@ func (o *origin) admit(k key, lset labels.Labels) (*entry, error) {
 		limit = fmt.Sprintf("%d series of one target", limits.SeriesPerTarget)
 	case m != nil && m.n >= limits.SeriesPerMetric:
 		limit = fmt.Sprintf("%d series of one metric and target", limits.SeriesPerMetric)
+	case o.begun >= churn*limits.SeriesPerTarget:
+		limit = fmt.Sprintf("%d series of one target begun in a few hours", churn*limits.SeriesPerTarget)
+	case m != nil && m.begun >= churn*limits.SeriesPerMetric:
+		limit = fmt.Sprintf("%d series of one metric and target begun in a few hours", churn*limits.SeriesPerMetric)
 	case o.store.db.Head().NumSeries() >= uint64(limits.Series):
 		limit = fmt.Sprintf("%d series in all", limits.Series)
 	}
@@ -193,18 +206,34 @@ func (o *origin) admit(k key, lset labels.Labels) (*entry, error) {
 		o.metrics[name] = m
 	}
 	m.n++
+	m.begun++
+	o.begun++
 	e := &entry{lset: lset, metric: m, key: k}
 	o.entries[k] = e
 	o.series.Store(int64(len(o.entries)))
 	return e, nil
 }
 
+// renew counts anew what the origin begins, if the engine has forgotten old series since. The caller holds mu.
+func (o *origin) renew() {
+	oldest := o.store.db.Head().MinTime()
+	forgot := oldest > o.oldest && o.oldest != 0
+	o.oldest = oldest
+	if !forgot {
+		return
+	}
+	o.begun = len(o.entries)
+	for name, m := range o.metrics {
+		if m.begun = m.n; m.n == 0 {
+			delete(o.metrics, name)
+		}
+	}
+}
+
 // drop forgets a series. The caller holds mu.
 func (o *origin) drop(e *entry) {
 	delete(o.entries, e.key)
-	if e.metric.n--; e.metric.n == 0 {
-		delete(o.metrics, e.metric.name)
-	}
+	e.metric.n--
 	o.series.Store(int64(len(o.entries)))
 }
 

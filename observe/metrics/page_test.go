@@ -190,6 +190,29 @@ func TestLabelBomb(t *testing.T) {
 	}
 }
 
+// A metric whose labels are others at each reading has few series at any time; what it leaves in memory is bounded too.
+func TestEverNewLabels(t *testing.T) {
+	s := openStore(t, Config{Limits: Limits{SeriesPerMetric: 20}})
+	var pages []string
+	for round := range 40 {
+		page := "ok 1\n"
+		for i := range 10 {
+			page += fmt.Sprintf("requests{id=\"%d-%d\"} 1\n", round, i)
+		}
+		pages = append(pages, page)
+	}
+	results := testPages(t, s, false, plain, pages...)
+	if n, _, _ := s.Head(); n != churn*20+1 {
+		t.Errorf("%d series in memory: want %d", n, churn*20+1)
+	}
+	if first, last := results[0], results[len(results)-1]; first.stored != 11 || last.stored != 1 || last.refused != 10 {
+		t.Errorf("%+v at first, %+v at last: want all stored, then ok alone", first, last)
+	}
+	if all := s.Offenders(); len(all) != 1 || all[0].Metric != "requests" || !strings.Contains(all[0].Limit, "begun") {
+		t.Errorf("offenders: %+v", all)
+	}
+}
+
 func TestLimitOfATarget(t *testing.T) {
 	s := openStore(t, Config{Limits: Limits{SeriesPerTarget: 10}})
 	var page strings.Builder

@@ -75,6 +75,7 @@ type Monitor struct {
 	objectives atomic.Pointer[[]slo.Objective]
 	requests   gate
 
+	turns      turns
 	suspectsMu sync.Mutex
 	suspects   map[string]suspects // by alert
 }

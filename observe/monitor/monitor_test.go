@@ -146,7 +146,7 @@ func TestMonitor(t *testing.T) {
 	for i := range 60 {
 		write(t, server.URL, "x", 10, time.Now().Add(time.Duration(i)*time.Second))
 	}
-	timeout := time.After(30 * time.Second)
+	timeout := time.After(2 * time.Minute)
 	for alive, told := false, false; !alive || !told; {
 		select {
 		case body := <-hooks:

@@ -22,6 +22,7 @@ const maxSuspected = 1000
 // tell passes alerts on, and notes who is suspected of those that are new. A watchdog has no cause.
 func (m *Monitor) tell(alerts []rules.Alert) {
 	for i, a := range alerts {
+		m.turns.note(a)
 		if a.State != rules.Firing || a.Labels.Get("severity") == "none" {
 			continue
 		}

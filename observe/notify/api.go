@@ -8,8 +8,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/prometheus/prometheus/model/labels"
-
 	"github.com/banyanhq/banyan/observe/rules"
 )
 
@@ -19,10 +17,17 @@ import (
 // What changes silences wants a body of application/json, which no foreign web page can send without being asked.
 func (n *Notifier) Mount(mux *http.ServeMux, active func() []rules.Alert) {
 	s := n.cfg.Silences
-	mux.HandleFunc("GET /api/v2/silences", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /api/v2/silences", func(w http.ResponseWriter, r *http.Request) {
+		wanted, err := filters(r.URL.Query()["filter"])
+		if err != nil {
+			reply(w, http.StatusBadRequest, err.Error())
+			return
+		}
 		out := []gettableSilence{}
 		for _, one := range s.List() {
-			out = append(out, gettable(one))
+			if wanted.silence(&one) {
+				out = append(out, gettable(one))
+			}
 		}
 		reply(w, http.StatusOK, out)
 	})
@@ -59,12 +64,26 @@ func (n *Notifier) Mount(mux *http.ServeMux, active func() []rules.Alert) {
 			reply(w, http.StatusNotFound, err.Error())
 		}
 	})
-	mux.HandleFunc("GET /api/v2/alerts", func(w http.ResponseWriter, _ *http.Request) {
-		out := []gettableAlert{}
-		for _, a := range active() {
-			if a.State == rules.Firing {
-				out = append(out, n.gettableAlert(a, time.Now()))
-			}
+	mux.HandleFunc("GET /api/v2/alerts", func(w http.ResponseWriter, r *http.Request) {
+		out, err := n.gettableAlerts(active(), r.URL.Query())
+		if err != nil {
+			reply(w, http.StatusBadRequest, err.Error())
+			return
+		}
+		reply(w, http.StatusOK, out)
+	})
+	mux.HandleFunc("GET /api/v2/alerts/groups", func(w http.ResponseWriter, r *http.Request) {
+		all, err := n.gettableAlerts(active(), r.URL.Query())
+		if err != nil {
+			reply(w, http.StatusBadRequest, err.Error())
+			return
+		}
+		reply(w, http.StatusOK, n.gettableGroups(all))
+	})
+	mux.HandleFunc("GET /api/v2/receivers", func(w http.ResponseWriter, _ *http.Request) {
+		out := []receiverName{}
+		for _, r := range n.cfg.Receivers {
+			out = append(out, receiverName{r.Name})
 		}
 		reply(w, http.StatusOK, out)
 	})
@@ -96,42 +115,5 @@ type gettableSilence struct {
 func gettable(one Silence) gettableSilence {
 	g := gettableSilence{Silence: one}
 	g.Status.State = one.State(time.Now())
-	return g
-}
-
-type gettableAlert struct {
-	Annotations  labels.Labels       `json:"annotations"`
-	EndsAt       time.Time           `json:"endsAt"`
-	Fingerprint  string              `json:"fingerprint"`
-	Receivers    []map[string]string `json:"receivers"`
-	StartsAt     time.Time           `json:"startsAt"`
-	Status       alertStatus         `json:"status"`
-	UpdatedAt    time.Time           `json:"updatedAt"`
-	GeneratorURL string              `json:"generatorURL"`
-	Labels       labels.Labels       `json:"labels"`
-}
-
-type alertStatus struct {
-	InhibitedBy []string `json:"inhibitedBy"`
-	SilencedBy  []string `json:"silencedBy"`
-	State       string   `json:"state"`
-}
-
-func (n *Notifier) gettableAlert(a rules.Alert, now time.Time) gettableAlert {
-	l := n.complete(a.Labels)
-	g := gettableAlert{Annotations: a.Annotations, EndsAt: now.Add(n.cfg.Resolve), Fingerprint: fingerprint(l), Receivers: []map[string]string{},
-		StartsAt: a.Fired, UpdatedAt: now, GeneratorURL: graphLink(n.cfg.External, a.Rule), Labels: l,
-		Status: alertStatus{InhibitedBy: []string{}, SilencedBy: []string{}, State: "active"}}
-	if by := n.cfg.Silences.By(l, now); len(by) > 0 {
-		g.Status.State, g.Status.SilencedBy = "suppressed", by
-	}
-	for _, r := range n.routes {
-		if r.matches(l) {
-			g.Receivers = append(g.Receivers, map[string]string{"name": r.Receiver})
-			if !r.Continue {
-				break
-			}
-		}
-	}
 	return g
 }

@@ -183,17 +183,23 @@ func (n *Notifier) take(alerts []rules.Alert, now time.Time) {
 		}
 	}
 	for _, a := range alerts {
-		for i := range n.routes {
-			r := &n.routes[i]
-			if !r.matches(a.Labels) {
-				continue
-			}
-			n.group(r, i, a, now)
+		for _, r := range n.routesOf(a.Labels) {
+			n.group(r, a, now)
+		}
+	}
+}
+
+// routesOf are the routes that an alert takes.
+func (n *Notifier) routesOf(l labels.Labels) (all []*route) {
+	for i := range n.routes {
+		if r := &n.routes[i]; r.matches(l) {
+			all = append(all, r)
 			if !r.Continue {
 				break
 			}
 		}
 	}
+	return all
 }
 
 func (n *Notifier) complete(l labels.Labels) labels.Labels {
@@ -206,15 +212,9 @@ func (n *Notifier) complete(l labels.Labels) labels.Labels {
 	return b.Labels()
 }
 
-func (n *Notifier) group(r *route, index int, a rules.Alert, now time.Time) {
-	b := labels.NewScratchBuilder(len(r.GroupBy))
-	for _, name := range slices.Sorted(slices.Values(r.GroupBy)) {
-		if v := a.Labels.Get(name); v != "" {
-			b.Add(name, v)
-		}
-	}
-	by := b.Labels()
-	key := fmt.Sprintf("%d/%s:%s", index, r.Match, by)
+func (n *Notifier) group(r *route, a rules.Alert, now time.Time) {
+	by := r.group(a.Labels)
+	key := fmt.Sprintf("%d/%s:%s", r.index, r.Match, by)
 	g := n.groups[key]
 	if g == nil {
 		if a.State != rules.Firing {

@@ -51,7 +51,19 @@ type SMTP struct {
 // route is one with its selector compiled.
 type route struct {
 	Route
+	index int
 	match []*labels.Matcher
+}
+
+// group returns the labels that say which group an alert belongs to.
+func (r *route) group(l labels.Labels) labels.Labels {
+	b := labels.NewScratchBuilder(len(r.GroupBy))
+	for _, name := range slices.Sorted(slices.Values(r.GroupBy)) {
+		if v := l.Get(name); v != "" {
+			b.Add(name, v)
+		}
+	}
+	return b.Labels()
 }
 
 func (r *route) matches(l labels.Labels) bool {
@@ -76,7 +88,7 @@ func compile(cfg *Config) ([]route, error) {
 		if !known[r.Receiver] {
 			return nil, fmt.Errorf("route %d: there is no receiver %q", i+1, r.Receiver)
 		}
-		c := route{Route: r}
+		c := route{Route: r, index: i}
 		if text := strings.TrimSpace(r.Match); text != "" {
 			var err error
 			if c.match, err = p.ParseMetricSelector(text); err != nil {

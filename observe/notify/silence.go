@@ -7,12 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/banyanhq/banyan/atomicfile"
 )
 
 // Matcher of a silence, as in Alertmanager's API.
@@ -220,16 +221,7 @@ func (s *Silences) save() error {
 	if err != nil {
 		return fmt.Errorf("saving the silences: %w", err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(s.path), ".silences-*")
-	if err != nil {
-		return fmt.Errorf("saving the silences: %w", err)
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), s.path)
-	}
-	if err != nil {
+	if err := atomicfile.Replace(s.path, data, 0o600); err != nil {
 		return fmt.Errorf("saving the silences: %w", err)
 	}
 	return nil

@@ -15,34 +15,51 @@ import (
 	"github.com/prometheus/prometheus/util/annotations"
 )
 
+// choice is what a request for labels or series chooses.
+type choice struct {
+	ctx        context.Context
+	querier    storage.Querier
+	sets       []matchers
+	start, end int64 // in milliseconds since 1970
+	close      func()
+}
+
+func (a *API) choose(r *http.Request) (*choice, error) {
+	start, end, err := span(r)
+	if err != nil {
+		return nil, err
+	}
+	c := &choice{start: start.UnixMilli(), end: end.UnixMilli()}
+	if c.sets, err = a.selectors(r); err != nil {
+		return nil, err
+	}
+	if c.querier, err = a.cfg.Store.Querier(c.start, c.end); err != nil {
+		return nil, &fault{"internal", http.StatusInternalServerError, err}
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), a.cfg.Timeout)
+	c.ctx, c.close = ctx, func() { _ = c.querier.Close(); cancel() }
+	return c, nil
+}
+
 // lookUp runs f over the selectors of a request that looks for labels, and sorts what it found.
 func (a *API) lookUp(r *http.Request, f func(ctx context.Context, q storage.Querier, m matchers) ([]string, annotations.Annotations, error)) (any, annotations.Annotations, error) {
 	limit, err := limitOf(r)
 	if err != nil {
 		return nil, nil, err
 	}
-	start, end, err := span(r)
+	c, err := a.choose(r)
 	if err != nil {
 		return nil, nil, err
 	}
-	sets, err := a.selectors(r)
-	if err != nil {
-		return nil, nil, err
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), a.cfg.Timeout)
-	defer cancel()
-	q, err := a.cfg.Store.Querier(start.UnixMilli(), end.UnixMilli())
-	if err != nil {
-		return nil, nil, &fault{"internal", http.StatusInternalServerError, err}
-	}
-	defer q.Close()
+	defer c.close()
+	sets := c.sets
 	if len(sets) == 0 {
 		sets = []matchers{nil}
 	}
 	found := map[string]struct{}{}
 	var warnings annotations.Annotations
 	for _, set := range sets {
-		names, w, err := f(ctx, q, set)
+		names, w, err := f(c.ctx, c.querier, set)
 		if err != nil {
 			return nil, warnings, err
 		}
@@ -92,26 +109,16 @@ func (a *API) series(r *http.Request) (any, annotations.Annotations, error) {
 	if limit == 0 || limit > maxSeries {
 		limit = maxSeries
 	}
-	start, end, err := span(r)
+	c, err := a.choose(r)
 	if err != nil {
 		return nil, nil, err
 	}
-	sets, err := a.selectors(r)
-	if err != nil {
-		return nil, nil, err
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), a.cfg.Timeout)
-	defer cancel()
-	q, err := a.cfg.Store.Querier(start.UnixMilli(), end.UnixMilli())
-	if err != nil {
-		return nil, nil, &fault{"internal", http.StatusInternalServerError, err}
-	}
-	defer q.Close()
+	defer c.close()
 	// 'series' is a word of the engine for those who want no samples.
-	hints := &storage.SelectHints{Start: start.UnixMilli(), End: end.UnixMilli(), Func: "series"}
+	hints := &storage.SelectHints{Start: c.start, End: c.end, Func: "series"}
 	var parts []storage.SeriesSet
-	for _, set := range sets {
-		parts = append(parts, q.Select(ctx, true, hints, set...))
+	for _, set := range c.sets {
+		parts = append(parts, c.querier.Select(c.ctx, true, hints, set...))
 	}
 	merged := storage.NewMergeSeriesSet(parts, 0, storage.ChainedSeriesMerge)
 	found := []labels.Labels{}
@@ -121,8 +128,8 @@ func (a *API) series(r *http.Request) (any, annotations.Annotations, error) {
 			warnings.Add(errTruncated)
 			break
 		}
-		if len(found)%1024 == 0 && ctx.Err() != nil {
-			return nil, nil, ctx.Err()
+		if len(found)%1024 == 0 && c.ctx.Err() != nil {
+			return nil, nil, c.ctx.Err()
 		}
 		found = append(found, merged.At().Labels())
 	}

@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
@@ -51,22 +52,29 @@ type blockEncoder struct {
 	words   wordSet
 	scratch []byte
 	columns []column
+	packed  []byte          // data of the columns
+	codes   []byte          // of a column's rows in its table
+	codeOf  map[string]byte // of a column's values
+	places  []int32         // of the name of each field
+	cells   []*string       // values of fields, by column and row
 }
 
 type column struct {
 	name   string
-	data   []byte
-	length int // unpacked; 0: not packed
+	stored int    // bytes in packed
+	sum    uint32 // of these
+	length int    // unpacked; 0: not packed
 }
 
 func newBlockEncoder() (*blockEncoder, error) {
 	z, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderCRC(false))
-	return &blockEncoder{zstd: z}, err
+	return &blockEncoder{zstd: z, codeOf: map[string]byte{}}, err
 }
 
-// encode returns the stored block of records, which are in order, and the hashes of their words. place says which number a stream has.
-func (e *blockEncoder) encode(records []Record, place map[string]int) (block []byte, words []uint64) {
-	e.columns = e.columns[:0]
+// encode appends the stored block of records, which are in order, to block, and returns the hashes of their words. place says which number
+// a stream has.
+func (e *blockEncoder) encode(block []byte, records []Record, place map[string]int) (_ []byte, words []uint64) {
+	e.columns, e.packed = e.columns[:0], e.packed[:0]
 	e.numbers(records, place)
 	e.strings(columnBody, len(records), func(i int) (string, bool) { return records[i].Body, true })
 	e.fields(records)
@@ -75,46 +83,44 @@ func (e *blockEncoder) encode(records []Record, place map[string]int) (block []b
 		if i == 0 || r.Stream != records[i-1].Stream {
 			// A filter that asks for a field cannot tell whether it is a label.
 			for _, l := range r.Stream.labels {
-				hashWords(l.Value, e.words.add)
+				e.words.addText(l.Value)
 			}
 		}
-		hashWords(r.Body, e.words.add)
+		e.words.addText(r.Body)
 		for j := range r.Fields {
 			if f := &r.Fields[j]; !f.InBody {
-				hashWords(f.Value, e.words.add)
+				e.words.addText(f.Value)
 			}
 		}
 	}
 	dir := binary.AppendUvarint(nil, uint64(len(records)))
 	dir = binary.AppendUvarint(dir, uint64(len(e.columns)))
-	total := 0
 	for _, c := range e.columns {
 		dir = appendString(dir, c.name)
-		dir = binary.AppendUvarint(dir, uint64(len(c.data)))
-		dir = binary.LittleEndian.AppendUint32(dir, crc32.Checksum(c.data, castagnoli))
+		dir = binary.AppendUvarint(dir, uint64(c.stored))
+		dir = binary.LittleEndian.AppendUint32(dir, c.sum)
 		dir = binary.AppendUvarint(dir, uint64(c.length))
-		total += len(c.data)
 	}
-	block = make([]byte, 0, 8+len(dir)+total)
+	block = slices.Grow(block, 8+len(dir)+len(e.packed))
 	block = binary.LittleEndian.AppendUint32(block, uint32(len(dir)))
 	block = binary.LittleEndian.AppendUint32(block, crc32.Checksum(dir, castagnoli))
 	block = append(block, dir...)
-	for _, c := range e.columns {
-		block = append(block, c.data...)
-	}
-	return block, e.words.take()
+	return append(block, e.packed...), e.words.take()
 }
 
 // add packs what lies in scratch.
 func (e *blockEncoder) add(name string) {
 	c := column{name: name}
+	begin := len(e.packed)
 	if len(e.scratch) > 64 {
-		c.data = e.zstd.EncodeAll(e.scratch, nil)
+		e.packed = e.zstd.EncodeAll(e.scratch, e.packed)
 		c.length = len(e.scratch)
 	}
-	if c.length == 0 || len(c.data) >= c.length {
-		c.data, c.length = slices.Clone(e.scratch), 0
+	if c.length == 0 || len(e.packed)-begin >= c.length {
+		e.packed, c.length = append(e.packed[:begin], e.scratch...), 0
 	}
+	c.stored = len(e.packed) - begin
+	c.sum = crc32.Checksum(e.packed[begin:], castagnoli)
 	e.columns = append(e.columns, c)
 }
 
@@ -149,24 +155,7 @@ func (e *blockEncoder) numbers(records []Record, place map[string]int) {
 
 // strings encodes a column of rows values.
 func (e *blockEncoder) strings(name string, rows int, at func(int) (string, bool)) {
-	places := map[string]byte{}
-	var table []string
-	all := true
-	for i := range rows {
-		s, ok := at(i)
-		if !ok {
-			all = false
-			continue
-		}
-		if _, known := places[s]; !known {
-			if len(table) == 255 {
-				table = nil
-				break
-			}
-			table = append(table, s)
-			places[s] = byte(len(table))
-		}
-	}
+	table, all := e.tabulate(rows, at)
 	b := e.scratch[:0]
 	switch {
 	case all && len(table) == 1:
@@ -176,14 +165,7 @@ func (e *blockEncoder) strings(name string, rows int, at func(int) (string, bool
 		for _, s := range table {
 			b = appendString(b, s)
 		}
-		for i := range rows {
-			s, ok := at(i)
-			if !ok {
-				b = append(b, 0)
-			} else {
-				b = append(b, places[s])
-			}
-		}
+		b = append(b, e.codes...)
 	default:
 		b = append(b, kindPlain)
 		for i := range rows {
@@ -202,58 +184,115 @@ func (e *blockEncoder) strings(name string, rows int, at func(int) (string, bool
 	e.add(name)
 }
 
+// tabulate returns the different values of a column and leaves which of them each row has in codes. table is nil if they are too many, or
+// none; all says that every row has a value.
+func (e *blockEncoder) tabulate(rows int, at func(int) (string, bool)) (table []string, all bool) {
+	clear(e.codeOf)
+	e.codes = e.codes[:0]
+	all = true
+	code := byte(0)
+	for i := range rows {
+		s, ok := at(i)
+		if !ok {
+			all = false
+			e.codes = append(e.codes, 0)
+			continue
+		}
+		if code == 0 || table[code-1] != s {
+			known := false
+			if code, known = e.codeOf[s]; !known {
+				if len(table) == 255 {
+					return nil, false
+				}
+				table = append(table, s)
+				code = byte(len(table))
+				e.codeOf[s] = code
+			}
+		}
+		e.codes = append(e.codes, code)
+	}
+	return table, all
+}
+
 // fields encodes the columns of the fields.
 func (e *blockEncoder) fields(records []Record) {
-	counts := map[string]int{}
+	names, order := e.names(records)
+	own := order[:min(len(order), maxColumns)]
+	columns := make([]int, len(order)) // of each name; -1: none of its own
+	for i := range columns {
+		columns[i] = -1
+	}
+	for i, name := range own {
+		columns[name] = i
+	}
+	e.cells = slices.Grow(e.cells[:0], len(own)*len(records))[:len(own)*len(records)]
+	clear(e.cells)
+	places := e.places
 	for i := range records {
 		for j := range records[i].Fields {
-			counts[records[i].Fields[j].Name]++
-		}
-	}
-	names := make([]string, 0, len(counts))
-	for n := range counts {
-		names = append(names, n)
-	}
-	slices.SortFunc(names, func(a, b string) int {
-		if counts[a] != counts[b] {
-			return counts[b] - counts[a]
-		}
-		return strings.Compare(a, b)
-	})
-	own := names[:min(len(names), maxColumns)]
-	columns := make(map[string][]*string, len(own))
-	cells := make([]*string, len(own)*len(records))
-	for i, n := range own {
-		columns[n] = cells[i*len(records):][:len(records)]
-	}
-	for i := range records {
-		for j := range records[i].Fields {
-			f := &records[i].Fields[j]
-			if c := columns[f.Name]; c != nil && c[i] == nil {
-				c[i] = &f.Value
-			}
-		}
-	}
-	for _, n := range own {
-		c := columns[n]
-		e.strings("="+n, len(records), func(i int) (string, bool) {
-			if c[i] == nil {
-				return "", false
-			}
-			return *c[i], true
-		})
-	}
-	if len(names) > len(own) {
-		more := make([]string, len(records))
-		for i := range records {
-			var b []byte
-			for j := range records[i].Fields {
-				if f := &records[i].Fields[j]; columns[f.Name] == nil {
-					b = appendString(appendString(b, f.Name), f.Value)
+			if c := columns[places[j]]; c >= 0 {
+				if cell := &e.cells[c*len(records)+i]; *cell == nil {
+					*cell = &records[i].Fields[j].Value
 				}
 			}
-			more[i] = string(b)
 		}
-		e.strings(columnMore, len(records), func(i int) (string, bool) { return more[i], true })
+		places = places[len(records[i].Fields):]
 	}
+	for i, name := range own {
+		cells := e.cells[i*len(records):][:len(records)]
+		e.strings("="+names[name], len(records), func(i int) (string, bool) {
+			if cells[i] == nil {
+				return "", false
+			}
+			return *cells[i], true
+		})
+	}
+	if len(order) > len(own) {
+		e.more(records, columns)
+	}
+	clear(e.cells) // so that it does not keep the records
+}
+
+// names returns the names of the records' fields, and their places in order of how often they are there. The place of the name of each
+// field is left in places.
+func (e *blockEncoder) names(records []Record) (names []string, order []int) {
+	var t table
+	var counts []int
+	e.places = e.places[:0]
+	for i := range records {
+		t.last = -1
+		for j := range records[i].Fields {
+			at := t.place(records[i].Fields[j].Name)
+			if at == len(counts) {
+				counts = append(counts, 0)
+			}
+			counts[at]++
+			e.places = append(e.places, int32(at))
+		}
+	}
+	order = make([]int, len(t.all))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int {
+		return cmp.Or(counts[b]-counts[a], strings.Compare(t.all[a], t.all[b]))
+	})
+	return t.all, order
+}
+
+// more encodes the fields that have no column of their own.
+func (e *blockEncoder) more(records []Record, columns []int) {
+	more := make([]string, len(records))
+	places := e.places
+	for i := range records {
+		var b []byte
+		for j := range records[i].Fields {
+			if f := &records[i].Fields[j]; columns[places[j]] < 0 {
+				b = appendString(appendString(b, f.Name), f.Value)
+			}
+		}
+		more[i] = string(b)
+		places = places[len(records[i].Fields):]
+	}
+	e.strings(columnMore, len(records), func(i int) (string, bool) { return more[i], true })
 }

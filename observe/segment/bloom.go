@@ -71,6 +71,30 @@ type wordSet struct {
 	n     int
 }
 
+// addText adds the words of a text.
+func (s *wordSet) addText(text string) {
+	for i := 0; i < len(text); {
+		if wordByte[text[i]] == 0 {
+			i++
+			continue
+		}
+		begin := i
+		h := uint64(hashOffset)
+		for i < len(text) {
+			c := wordByte[text[i]]
+			if c == 0 {
+				break
+			}
+			h = (h ^ uint64(c)) * hashPrime
+			i++
+		}
+		s.add(mixed(h))
+		if escapedAt(text, begin) && i > begin+1 {
+			s.add(hashWord(text[begin+1 : i]))
+		}
+	}
+}
+
 func (s *wordSet) add(h uint64) {
 	if 2*s.n >= len(s.table) {
 		s.grow()

@@ -19,37 +19,26 @@ var errBatch = errors.New("damaged batch of records")
 func unzigzag(v uint64) int64 { return int64(v>>1) ^ -int64(v&1) }
 func zigzag(v int64) uint64   { return uint64(v<<1) ^ uint64(v>>63) }
 
-// encodeBatch appends the stored form of records to b.
-func encodeBatch(b []byte, records []Record) ([]byte, error) {
-	streams, names := map[string]uint64{}, map[string]uint64{}
-	var streamTable, nameTable []string
+// encodedSize is about how many bytes encodeBatch appends, seldom less than that.
+func encodedSize(records []Record) int {
+	n := 1 << 10 // streams and names
 	for i := range records {
 		r := &records[i]
-		if r.Stream == nil {
-			return nil, errors.New("a record has no stream")
-		}
-		if len(r.Body) > MaxBody || len(r.Fields) > MaxFields {
-			return nil, fmt.Errorf("a record with %d bytes and %d fields is beyond the bounds", len(r.Body), len(r.Fields))
-		}
-		if _, ok := streams[r.Stream.key]; !ok {
-			if err := r.Stream.check(); err != nil {
-				return nil, err
-			}
-			streams[r.Stream.key] = uint64(len(streamTable))
-			streamTable = append(streamTable, r.Stream.key)
-		}
+		n += 16 + len(r.Body)
 		for j := range r.Fields {
-			f := &r.Fields[j]
-			if len(f.Name) > MaxName || len(f.Value) > MaxBody {
-				return nil, fmt.Errorf("a field with a name of %d bytes and a value of %d is beyond the bounds", len(f.Name), len(f.Value))
-			}
-			if _, ok := names[f.Name]; !ok {
-				names[f.Name] = uint64(len(nameTable))
-				nameTable = append(nameTable, f.Name)
-			}
+			n += 4 + len(r.Fields[j].Value)
 		}
 	}
-	for _, table := range [][]string{streamTable, nameTable} {
+	return n
+}
+
+// encodeBatch appends the stored form of records to b.
+func encodeBatch(b []byte, records []Record) ([]byte, error) {
+	streams, names, places, err := tables(records)
+	if err != nil {
+		return nil, err
+	}
+	for _, table := range [][]string{streams.all, names.all} {
 		b = binary.AppendUvarint(b, uint64(len(table)))
 		for _, s := range table {
 			b = appendString(b, s)
@@ -61,7 +50,7 @@ func encodeBatch(b []byte, records []Record) ([]byte, error) {
 		r := &records[i]
 		b = binary.AppendUvarint(b, zigzag(r.Time-before))
 		before = r.Time
-		b = binary.AppendUvarint(b, streams[r.Stream.key])
+		b = binary.AppendUvarint(b, uint64(streams.place(r.Stream.key)))
 		b = appendString(b, r.Body)
 		b = binary.AppendUvarint(b, uint64(len(r.Fields)))
 		for j := range r.Fields {
@@ -70,11 +59,73 @@ func encodeBatch(b []byte, records []Record) ([]byte, error) {
 			if f.InBody {
 				in = 1
 			}
-			b = binary.AppendUvarint(b, names[f.Name]<<1|in)
+			b = binary.AppendUvarint(b, uint64(places[j])<<1|in)
 			b = appendString(b, f.Value)
 		}
+		places = places[len(r.Fields):]
 	}
 	return b, nil
+}
+
+// tables returns the streams' keys and the names of fields that records have, and the place of the name of each field.
+func tables(records []Record) (streams, names table, places []int32, err error) {
+	fields := 0
+	for i := range records {
+		fields += len(records[i].Fields)
+	}
+	places = make([]int32, 0, fields)
+	for i := range records {
+		r := &records[i]
+		if r.Stream == nil {
+			return streams, names, nil, errors.New("a record has no stream")
+		}
+		if len(r.Body) > MaxBody || len(r.Fields) > MaxFields {
+			return streams, names, nil, fmt.Errorf("a record with %d bytes and %d fields is beyond the bounds", len(r.Body), len(r.Fields))
+		}
+		if n := len(streams.all); streams.place(r.Stream.key) == n {
+			if err := r.Stream.check(); err != nil {
+				return streams, names, nil, err
+			}
+		}
+		names.last = -1
+		for j := range r.Fields {
+			f := &r.Fields[j]
+			if len(f.Name) > MaxName || len(f.Value) > MaxBody {
+				return streams, names, nil, fmt.Errorf("a field with a name of %d bytes and a value of %d is beyond the bounds", len(f.Name), len(f.Value))
+			}
+			places = append(places, int32(names.place(f.Name)))
+		}
+	}
+	return streams, names, places, nil
+}
+
+// table gives each string that it is asked for a place, in order of first appearance. It first looks at the place behind the last one and
+// at the last one itself: records that follow each other have the same streams and the same names in the same order.
+type table struct {
+	all    []string
+	places map[string]int
+	last   int
+}
+
+func (t *table) place(s string) int {
+	if next := t.last + 1; next < len(t.all) && t.all[next] == s {
+		t.last = next
+		return next
+	}
+	if t.last >= 0 && t.last < len(t.all) && t.all[t.last] == s {
+		return t.last
+	}
+	at, ok := t.places[s]
+	if !ok {
+		if t.places == nil {
+			t.places = map[string]int{}
+		}
+		at = len(t.all)
+		t.places[s] = at
+		t.all = append(t.all, s)
+	}
+	t.last = at
+	return at
 }
 
 type batchReader struct {

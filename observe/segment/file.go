@@ -48,8 +48,9 @@ type segmentWriter struct {
 	place   map[string]int
 }
 
-func newSegmentWriter(e *blockEncoder) *segmentWriter {
-	return &segmentWriter{encoder: e, place: map[string]int{}}
+// newSegmentWriter expects a file of about so many bytes.
+func newSegmentWriter(e *blockEncoder, bytes int) *segmentWriter {
+	return &segmentWriter{encoder: e, data: make([]byte, 0, bytes+bytes/8+64<<10), place: map[string]int{}}
 }
 
 // add writes a block of records, which are in order of stream, time and number.
@@ -70,9 +71,9 @@ func (w *segmentWriter) add(records []Record) {
 		}
 		b.last = place
 	}
-	block, words := w.encoder.encode(records, w.place)
-	b.length = int64(len(block))
-	w.data = append(w.data, block...)
+	var words []uint64
+	w.data, words = w.encoder.encode(w.data, records, w.place)
+	b.length = int64(len(w.data)) - b.offset
 	w.blocks = append(w.blocks, b)
 	w.words = append(w.words, words)
 }

@@ -101,7 +101,6 @@ func (s *Store) write(batch []*pending, durable bool) error {
 		}
 		s.wal = w
 	}
-	s.buffer = s.buffer[:0]
 	next := s.next
 	for _, p := range batch {
 		sealFrame(p.frame, next)
@@ -109,17 +108,12 @@ func (s *Store) write(batch []*pending, durable bool) error {
 			p.records[i].Seq = next
 			next++
 		}
-		s.buffer = append(s.buffer, p.frame...)
-		p.frame = nil
 	}
 	// Numbers are not given twice, even if this fails: part of it may be on disk.
 	s.mu.Lock()
 	s.next = next
 	s.mu.Unlock()
-	err := s.wal.write(s.buffer)
-	if cap(s.buffer) > 2*gatherBytes {
-		s.buffer = nil
-	}
+	err := s.wal.write(s.frames(batch))
 	s.dirty = true
 	if err == nil && durable {
 		err = s.syncDirty()
@@ -128,6 +122,22 @@ func (s *Store) write(batch []*pending, durable bool) error {
 		s.closeWAL() // nothing may come behind what is not whole
 	}
 	return err
+}
+
+// frames returns the frames of a batch as one piece; they are not copied where it is one anyway.
+func (s *Store) frames(batch []*pending) []byte {
+	if len(batch) == 1 {
+		return batch[0].frame
+	}
+	if cap(s.buffer) > 2*gatherBytes {
+		s.buffer = nil
+	}
+	s.buffer = s.buffer[:0]
+	for _, p := range batch {
+		s.buffer = append(s.buffer, p.frame...)
+		p.frame = nil
+	}
+	return s.buffer
 }
 
 func (s *Store) syncDirty() error {

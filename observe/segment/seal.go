@@ -118,7 +118,11 @@ func divide(records []Record) [][]Record {
 }
 
 func (s *Store) writeSegment(encoder *blockEncoder, records []Record, number uint64) (*segFile, error) {
-	w := newSegmentWriter(encoder)
+	text := 0
+	for i := range records {
+		text += records[i].text()
+	}
+	w := newSegmentWriter(encoder, text/3) // most of it compresses better
 	info := segInfo{Records: len(records), MinTime: records[0].Time, MaxTime: records[0].Time}
 	for begin := 0; begin < len(records); {
 		end, bytes := begin, 0

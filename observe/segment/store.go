@@ -293,14 +293,15 @@ func (s *Store) append(ctx context.Context, given []Record, durable bool) error 
 		return ErrClosed
 	}
 	records := s.boundStreams(given)
-	frame, err := encodeBatch(make([]byte, frameHead, frameHead+256*len(records)), records)
+	frame, err := encodeBatch(make([]byte, frameHead, frameHead+encodedSize(records)), records)
 	if err != nil {
 		return fmt.Errorf("storing records: %w", err)
 	}
 	if len(frame) > maxFrame {
 		return fmt.Errorf("storing records: %d bytes at once are too many", len(frame))
 	}
-	// What is kept shares one piece of memory of just its size, whatever the caller cut it from.
+	// What is kept shares one piece of memory of just its size, whatever the caller cut it from. It is not the frame's, for a vfs.File may
+	// change what it is given.
 	kept, err := decodeBatch(string(frame[frameHead:]), 0, s.intern)
 	if err != nil {
 		return fmt.Errorf("storing records: %w", err)
@@ -340,7 +341,7 @@ func (s *Store) boundStreams(records []Record) []Record {
 	copied := false
 	for i := range records {
 		stream := records[i].Stream
-		if stream == nil {
+		if stream == nil || i > 0 && stream == records[i-1].Stream { // of one that was within the bound, as that was not replaced
 			continue
 		}
 		s.mu.RLock()

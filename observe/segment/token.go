@@ -43,30 +43,6 @@ func escapedAt(s string, i int) bool {
 	return i > 0 && s[i-1] == '\\' && (s[i] == 'n' || s[i] == 't' || s[i] == 'r')
 }
 
-// hashWords gives the hash of each word of s to add.
-func hashWords(s string, add func(uint64)) {
-	for i := 0; i < len(s); {
-		if wordByte[s[i]] == 0 {
-			i++
-			continue
-		}
-		begin := i
-		h := uint64(hashOffset)
-		for i < len(s) {
-			c := wordByte[s[i]]
-			if c == 0 {
-				break
-			}
-			h = (h ^ uint64(c)) * hashPrime
-			i++
-		}
-		add(mixed(h))
-		if escapedAt(s, begin) && i > begin+1 {
-			add(hashWord(s[begin+1 : i]))
-		}
-	}
-}
-
 // Words returns the words of s.
 func Words(s string) (words []string) {
 	for i := 0; i < len(s); {

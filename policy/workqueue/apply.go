@@ -1,7 +1,6 @@
 package workqueue
 
 import (
-	"container/heap"
 	"slices"
 	"time"
 )
@@ -16,6 +15,12 @@ func (q *Queue) Apply(ev Event) {
 	case Numbered:
 		q.next = max(q.next, ev.Seq)
 		return
+	case Fired:
+		// What is written anew may stand behind what came after it.
+		if q.fired[ev.Reason] = max(q.fired[ev.Reason], ev.Due); ev.Due == 0 {
+			delete(q.fired, ev.Reason)
+		}
+		return
 	}
 	e := q.entries[ev.Seq]
 	if e == nil {
@@ -29,10 +34,9 @@ func (q *Queue) Apply(ev Event) {
 		}
 		e.Attempts, e.delivered, e.deadline = ev.Attempt, ev.At, ev.Due
 		q.become(e, inFlight)
-		q.wake(e, e.deadline)
 	case Extended:
 		e.deadline = ev.Due
-		q.wake(e, e.deadline)
+		q.wake(e)
 	case Returned:
 		q.counts.Delivered--
 		e.Attempts = max(e.Attempts-1, 0)
@@ -51,15 +55,15 @@ func (q *Queue) Apply(ev Event) {
 	case Left:
 		q.counts.Died++
 		e.remember(Attempt{At: e.delivered, Ended: ev.At, Reason: ev.Reason})
-		q.drop(e)
+		q.drop(e) // and the event goes on with it
 	case Acked:
 		q.counts.Acked++
-		q.drop(e)
+		q.recycle(e)
 	case Expired:
 		q.counts.Expired++
-		q.drop(e)
+		q.recycle(e)
 	case Removed:
-		q.drop(e)
+		q.recycle(e)
 	}
 }
 
@@ -82,6 +86,9 @@ func (q *Queue) Keep(now time.Duration, seq uint64) []Event {
 // Number is the event that has the queue never give the number of a message that is gone to another.
 func (q *Queue) Number(now time.Duration) Event { return Event{Kind: Numbered, Seq: q.next, At: now} }
 
+// Fired are the schedules that are remembered, each with the instant that it has come to. It must not be changed.
+func (q *Queue) Fired() map[string]time.Duration { return q.fired }
+
 // NextSeq is the number that the next message gets.
 func (q *Queue) NextSeq() uint64 { return q.next }
 
@@ -102,7 +109,8 @@ func (q *Queue) Each(f func(seq uint64, m *Message) bool) {
 
 // insert takes in a message that was put, or replaces all that is known of one.
 func (q *Queue) insert(ev Event) {
-	e := &entry{Message: *ev.Message, seq: ev.Seq, index: -1}
+	e := q.newEntry()
+	*e = entry{Message: *ev.Message, seq: ev.Seq, ready: -1, timer: -1, age: -1}
 	if old := q.entries[ev.Seq]; old != nil {
 		q.bytes -= int64(old.Size)
 		q.become(old, absent)
@@ -119,25 +127,30 @@ func (q *Queue) insert(ev Event) {
 	if e.Put+q.rules.Dedupe > ev.At {
 		q.noteID(e.ID, ev.Seq, e.Put)
 	}
-	heap.Push(&q.ages, e)
 	if e.Dead {
 		q.become(e, dead)
 		return
 	}
+	q.ages.push(byAge{e})
 	q.rest(e, ev.At)
+}
+
+func (q *Queue) newEntry() *entry {
+	if n := len(q.free); n > 0 {
+		e := q.free[n-1]
+		q.free = q.free[:n-1]
+		return e
+	}
+	return new(entry)
 }
 
 // rest has a message wait until its time has come, or makes it ready.
 func (q *Queue) rest(e *entry, now time.Duration) {
-	if e.Expires > 0 {
-		q.wake(e, e.Expires)
-	}
 	if e.Due <= now {
 		q.enqueue(e)
 		return
 	}
 	q.become(e, waiting)
-	q.wake(e, e.Due)
 	if e.Attempts > 0 {
 		q.claim(e) // those that came after it wait until it was tried again
 	}
@@ -151,24 +164,47 @@ func (q *Queue) drop(e *entry) {
 	q.unlink(e)
 }
 
-// become changes the state, and takes the message out of the ready ones.
+// recycle removes a message of which nobody else has a part.
+func (q *Queue) recycle(e *entry) {
+	q.drop(e)
+	if len(q.free) < maxFree {
+		*e = entry{}
+		q.free = append(q.free, e)
+	}
+}
+
+// become changes the state, and takes the message out of the heaps that it is not in any more.
 func (q *Queue) become(e *entry, s state) {
-	if e.index >= 0 {
-		heap.Remove(&q.ready, e.index)
+	if e.ready >= 0 {
+		q.ready.remove(e.ready)
+	}
+	if e.age >= 0 && (s == absent || s == dead) {
+		q.ages.remove(e.age)
 	}
 	q.tally[e.state]--
 	e.state = s
 	q.tally[s]++
+	q.wake(e)
 }
 
-// wake has Tick look at the message at an instant.
-func (q *Queue) wake(e *entry, at time.Duration) { heap.Push(&q.timers, timer{at, e}) }
+// wake has Tick look at the message when something may be due for it.
+func (q *Queue) wake(e *entry) {
+	switch e.look = e.lookAt(); {
+	case e.look == 0 && e.timer >= 0:
+		q.timers.remove(e.timer)
+	case e.look == 0:
+	case e.timer >= 0:
+		q.timers.fix(e.timer)
+	default:
+		q.timers.push(byTime{e})
+	}
+}
 
 // enqueue makes a message ready, or has it stand in its lane.
 func (q *Queue) enqueue(e *entry) {
 	q.become(e, queued)
 	if !q.keeps(e) || q.claim(e) {
-		heap.Push(&q.ready, e)
+		q.ready.push(byTurn{e})
 	}
 }
 
@@ -176,10 +212,10 @@ func (q *Queue) enqueue(e *entry) {
 func (q *Queue) keeps(e *entry) bool { return q.rules.Ordered && e.Key != "" }
 
 // lane is the order within one key. Its head is the message that may be delivered, is in flight, or waits for its next
-// attempt; the others stand in line. The line may hold some that are gone.
+// attempt; the others stand in line. The line may hold numbers of some that are gone.
 type lane struct {
 	head *entry
-	line laneHeap
+	line binaryHeap[bySeq]
 }
 
 // claim makes a message the head of its lane and returns true, or has it stand in line. A head that was never delivered
@@ -198,9 +234,9 @@ func (q *Queue) claim(e *entry) bool {
 	case l.head.state == queued && l.head.Attempts == 0 && e.seq < l.head.seq:
 		behind := l.head
 		q.become(behind, queued) // no longer among the ready ones
-		heap.Push(&l.line, behind)
+		l.line.push(bySeq(behind.seq))
 	default:
-		heap.Push(&l.line, e)
+		l.line.push(bySeq(e.seq))
 		return false
 	}
 	l.head = e
@@ -215,10 +251,10 @@ func (q *Queue) unlink(e *entry) {
 	}
 	l.head = nil
 	for l.head == nil && len(l.line) > 0 {
-		next := heap.Pop(&l.line).(*entry)
-		if q.entries[next.seq] == next && next.state == queued {
+		next := q.entries[uint64(l.line.remove(0))]
+		if next != nil && next.state == queued {
 			l.head = next
-			heap.Push(&q.ready, next)
+			q.ready.push(byTurn{next})
 		}
 	}
 	if l.head == nil {

@@ -2,95 +2,121 @@ package workqueue
 
 import "time"
 
-// readyHeap has the message on top that is delivered next.
-type readyHeap []*entry
+// ordered is what a binary heap holds: it knows what goes first, and is told where it is.
+type ordered[T any] interface {
+	before(T) bool
+	moved(to int)
+}
 
-func (h readyHeap) Len() int { return len(h) }
+// binaryHeap has that on top which is before all others. Whatever is in it can be taken out at its place.
+type binaryHeap[T ordered[T]] []T
 
-func (h readyHeap) Less(i, j int) bool {
-	if h[i].Priority != h[j].Priority {
-		return h[i].Priority > h[j].Priority
+func (h *binaryHeap[T]) push(x T) {
+	*h = append(*h, x)
+	h.up(len(*h) - 1)
+}
+
+// remove takes out what is at a place, and tells it -1.
+func (h *binaryHeap[T]) remove(i int) T {
+	var none T
+	old := *h
+	x, last := old[i], old[len(old)-1]
+	old[len(old)-1] = none
+	*h = old[:len(old)-1]
+	if i < len(*h) {
+		(*h)[i] = last
+		h.fix(i)
 	}
-	return h[i].seq < h[j].seq
+	x.moved(-1)
+	return x
 }
 
-func (h readyHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i, j
-}
-
-func (h *readyHeap) Push(x any) {
-	e := x.(*entry)
-	e.index = len(*h)
-	*h = append(*h, e)
-}
-
-func (h *readyHeap) Pop() any {
-	old := *h
-	e := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	e.index = -1
-	return e
-}
-
-// laneHeap has the oldest message on top.
-type laneHeap []*entry
-
-func (h laneHeap) Len() int           { return len(h) }
-func (h laneHeap) Less(i, j int) bool { return h[i].seq < h[j].seq }
-func (h laneHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *laneHeap) Push(x any)        { *h = append(*h, x.(*entry)) }
-func (h *laneHeap) Pop() any          { return popLast((*[]*entry)(h)) }
-
-// ageHeap has the message on top that came first.
-type ageHeap []*entry
-
-func (h ageHeap) Len() int           { return len(h) }
-func (h ageHeap) Less(i, j int) bool { return h[i].Put < h[j].Put }
-func (h ageHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *ageHeap) Push(x any)        { *h = append(*h, x.(*entry)) }
-func (h *ageHeap) Pop() any          { return popLast((*[]*entry)(h)) }
-
-func popLast(h *[]*entry) *entry {
-	old := *h
-	e := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	return e
-}
-
-// timer is an instant at which something may be due for a message; its state says whether that is still so.
-type timer struct {
-	at    time.Duration
-	entry *entry
-}
-
-// current reports whether the instant still means something.
-func (t timer) current() bool {
-	e := t.entry
-	switch e.state {
-	case inFlight:
-		return e.deadline == t.at
-	case waiting:
-		return e.Due == t.at || e.Expires == t.at
-	case queued:
-		return e.Expires == t.at
+// fix moves what is at a place to where it belongs.
+func (h *binaryHeap[T]) fix(i int) {
+	if i > 0 && (*h)[i].before((*h)[(i-1)/2]) {
+		h.up(i)
+		return
 	}
-	return false
+	h.down(i)
 }
 
-type timerHeap []timer
+func (h *binaryHeap[T]) up(i int) {
+	a := *h
+	x := a[i]
+	for i > 0 {
+		parent := (i - 1) / 2
+		if !x.before(a[parent]) {
+			break
+		}
+		a[i] = a[parent]
+		a[i].moved(i)
+		i = parent
+	}
+	a[i] = x
+	x.moved(i)
+}
 
-func (h timerHeap) Len() int           { return len(h) }
-func (h timerHeap) Less(i, j int) bool { return h[i].at < h[j].at }
-func (h timerHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *timerHeap) Push(x any)        { *h = append(*h, x.(timer)) }
+func (h *binaryHeap[T]) down(i int) {
+	a := *h
+	x := a[i]
+	for {
+		child := 2*i + 1
+		if child >= len(a) {
+			break
+		}
+		if child+1 < len(a) && a[child+1].before(a[child]) {
+			child++
+		}
+		if !a[child].before(x) {
+			break
+		}
+		a[i] = a[child]
+		a[i].moved(i)
+		i = child
+	}
+	a[i] = x
+	x.moved(i)
+}
 
-func (h *timerHeap) Pop() any {
-	old := *h
-	t := old[len(old)-1]
-	old[len(old)-1] = timer{}
-	*h = old[:len(old)-1]
-	return t
+// byTurn has the message on top that is delivered next.
+type byTurn struct{ *entry }
+
+func (a byTurn) before(b byTurn) bool {
+	if a.Priority != b.Priority {
+		return a.Priority > b.Priority
+	}
+	return a.seq < b.seq
+}
+
+func (a byTurn) moved(to int) { a.ready = to }
+
+// byAge has the message on top that came first.
+type byAge struct{ *entry }
+
+func (a byAge) before(b byAge) bool { return a.Put < b.Put || a.Put == b.Put && a.seq < b.seq }
+func (a byAge) moved(to int)        { a.age = to }
+
+// byTime has the message on top at which Tick looks next.
+type byTime struct{ *entry }
+
+func (a byTime) before(b byTime) bool { return a.look < b.look || a.look == b.look && a.seq < b.seq }
+func (a byTime) moved(to int)         { a.timer = to }
+
+// bySeq has the oldest number on top.
+type bySeq uint64
+
+func (a bySeq) before(b bySeq) bool { return a < b }
+func (a bySeq) moved(int)           {}
+
+// lookAt is when something may be due for a message in its state; 0: never.
+func (e *entry) lookAt() time.Duration {
+	switch {
+	case e.state == inFlight:
+		return e.deadline
+	case e.state == waiting && (e.Expires == 0 || e.Due < e.Expires):
+		return e.Due
+	case e.state == waiting || e.state == queued:
+		return e.Expires
+	}
+	return 0
 }

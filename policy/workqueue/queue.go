@@ -1,7 +1,6 @@
 package workqueue
 
 import (
-	"container/heap"
 	"slices"
 	"strings"
 	"time"
@@ -14,16 +13,18 @@ type Queue struct {
 
 	next     uint64 // the next sequence number
 	entries  map[uint64]*entry
-	ready    readyHeap
-	timers   timerHeap
-	ages     ageHeap          // may hold some that are gone or dead
-	lanes    map[string]*lane // by key, of an ordered queue
+	free     []*entry // that can be used again
+	ready    binaryHeap[byTurn]
+	timers   binaryHeap[byTime]
+	ages     binaryHeap[byAge] // without the dead
+	lanes    map[string]*lane  // by key, of an ordered queue
 	ids      map[string]uint64
 	idTimes  []idTime // in the order of their coming
 	tally    [dead + 1]int
 	bytes    int64
 	reserved reservation
 	counts   Counts
+	fired    map[string]time.Duration // by schedule
 }
 
 // reservation is room for messages that are on their way to the disk.
@@ -55,8 +56,13 @@ type entry struct {
 	state     state
 	deadline  time.Duration // of the consumer that has it
 	delivered time.Duration
-	index     int // in the heap of ready ones, -1: not there
+	look      time.Duration // when Tick does
+	// Places in the heaps of the queue; -1: not there.
+	ready, timer, age int
 }
+
+// maxFree bounds the entries that are kept to be used again.
+const maxFree = 1 << 10
 
 // Counts of what happened.
 type Counts struct {
@@ -86,7 +92,7 @@ type Stats struct {
 // New returns an empty queue. Random gives numbers of [0, 1).
 func New(rules Rules, random func() float64) *Queue {
 	return &Queue{rules: rules.withDefaults(), random: random, next: 1, entries: map[uint64]*entry{},
-		lanes: map[string]*lane{}, ids: map[string]uint64{}}
+		lanes: map[string]*lane{}, ids: map[string]uint64{}, fired: map[string]time.Duration{}}
 }
 
 // Rules that it goes by.
@@ -153,11 +159,11 @@ type Taken struct {
 	Message  Message
 }
 
-// Take delivers up to so many messages that can be taken now.
-func (q *Queue) Take(now time.Duration, most int, events []Event) ([]Taken, []Event) {
-	var out []Taken
+// Take delivers up to so many messages that can be taken now, and appends them to out, and what happened to events.
+func (q *Queue) Take(now time.Duration, most int, out []Taken, events []Event) ([]Taken, []Event) {
+	most += len(out)
 	for len(out) < most && len(q.ready) > 0 && (q.rules.MaxInFlight == 0 || q.tally[inFlight] < q.rules.MaxInFlight) {
-		e := q.ready[0]
+		e := q.ready[0].entry
 		if e.Expires > 0 && e.Expires <= now {
 			events = q.emit(events, q.end(now, e))
 			continue
@@ -241,19 +247,14 @@ func (q *Queue) Remove(now time.Duration, seq uint64) (Event, error) {
 // happened to events.
 func (q *Queue) Tick(now time.Duration, events []Event) []Event {
 	q.forget(now)
-	for len(q.timers) > 0 && q.timers[0].at <= now {
-		t := heap.Pop(&q.timers).(timer)
-		e := t.entry
-		if q.entries[e.seq] != e {
-			continue
-		}
-		switch {
-		case e.state == inFlight && e.deadline == t.at:
+	for len(q.timers) > 0 && q.timers[0].look <= now {
+		switch e := q.timers[0].entry; {
+		case e.state == inFlight:
 			events = q.emit(events, q.failure(now, e, -1, "no acknowledgement within the ack wait"))
-		case e.state == waiting && e.Due == t.at:
-			q.enqueue(e)
-		case (e.state == waiting || e.state == queued) && e.Expires > 0 && e.Expires <= now:
+		case e.Expires > 0 && e.Expires <= now:
 			events = q.emit(events, q.end(now, e))
+		default:
+			q.enqueue(e)
 		}
 	}
 	return events
@@ -261,14 +262,10 @@ func (q *Queue) Tick(now time.Duration, events []Event) []Event {
 
 // Next is when Tick has something to do; ok is false if nothing is to come.
 func (q *Queue) Next() (at time.Duration, ok bool) {
-	for len(q.timers) > 0 {
-		t := q.timers[0]
-		if q.entries[t.entry.seq] == t.entry && t.current() {
-			return t.at, true
-		}
-		heap.Pop(&q.timers)
+	if len(q.timers) == 0 {
+		return 0, false
 	}
-	return 0, false
+	return q.timers[0].look, true
 }
 
 // Ready is how many messages can be taken now.
@@ -292,12 +289,8 @@ func (q *Queue) Get(seq uint64) (Message, bool) {
 func (q *Queue) Stats(now time.Duration) Stats {
 	s := Stats{Ready: q.tally[queued], Delayed: q.tally[waiting], InFlight: q.tally[inFlight], Dead: q.tally[dead], Bytes: q.bytes,
 		Counts: q.counts}
-	for len(q.ages) > 0 {
-		if e := q.ages[0]; q.entries[e.seq] == e && e.state != dead {
-			s.OldestAge = max(now-e.Put, 0)
-			break
-		}
-		heap.Pop(&q.ages)
+	if len(q.ages) > 0 {
+		s.OldestAge = max(now-q.ages[0].Put, 0)
 	}
 	return s
 }

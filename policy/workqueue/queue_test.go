@@ -33,7 +33,7 @@ func seqs(taken []Taken) string {
 
 func take(q *Queue, now time.Duration, most int) string {
 	q.Tick(now, nil)
-	taken, _ := q.Take(now, most, nil)
+	taken, _ := q.Take(now, most, nil, nil)
 	return seqs(taken)
 }
 
@@ -302,7 +302,7 @@ func TestModel(t *testing.T) {
 				m.all[seq] = &modelMessage{key: key, due: max(due, now)}
 				log(q.Put(now, seq, msg))
 			case op < 7:
-				taken, events := q.Take(now, 1+rng.IntN(3), nil)
+				taken, events := q.Take(now, 1+rng.IntN(3), nil, nil)
 				log(events...)
 				for _, x := range taken {
 					if !m.mayTake(x.Seq, now) {
@@ -371,8 +371,8 @@ func TestModel(t *testing.T) {
 			now += 60
 			q.Tick(now, nil)
 			replayed.Tick(now, nil)
-			a, _ := q.Take(now, 1, nil)
-			b, _ := replayed.Take(now, 1, nil)
+			a, _ := q.Take(now, 1, nil, nil)
+			b, _ := replayed.Take(now, 1, nil, nil)
 			if seqs(a) != seqs(b) {
 				t.Fatalf("seed %d: lived %v, replayed %v", seed, seqs(a), seqs(b))
 			}
@@ -385,7 +385,7 @@ func BenchmarkPutTakeAck(b *testing.B) {
 	for i := range b.N {
 		now := time.Duration(i)
 		put(b, q, now, Message{})
-		taken, _ := q.Take(now, 1, nil)
+		taken, _ := q.Take(now, 1, nil, nil)
 		q.Ack(now, taken[0].Seq, taken[0].Attempt)
 	}
 }

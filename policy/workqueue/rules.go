@@ -109,9 +109,11 @@ const (
 	Kept
 	// Numbered: the next message gets the number Seq, or a higher one.
 	Numbered
+	// Fired: the schedule that Reason names has come to the instant Due; with 0 it is forgotten.
+	Fired
 )
 
-var kindNames = [...]string{"", "put", "delivered", "extended", "returned", "failed", "acked", "died", "left", "expired", "removed", "kept", "numbered"}
+var kindNames = [...]string{"", "put", "delivered", "extended", "returned", "failed", "acked", "died", "left", "expired", "removed", "kept", "numbered", "fired"}
 
 func (k Kind) String() string {
 	if int(k) < len(kindNames) {
@@ -129,7 +131,7 @@ type Event struct {
 	Due time.Duration
 	// Attempt is the delivery that it is about.
 	Attempt int
-	// Reason of a failure or a death, and who took a delivery.
+	// Reason of a failure or a death, or the schedule that Fired.
 	Reason string
 	// Message that was Put or Kept.
 	Message *Message

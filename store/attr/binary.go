@@ -73,12 +73,16 @@ func (r *Reader) Err() error { return r.err }
 // Rest is what has not been read.
 func (r *Reader) Rest() []byte { return r.b }
 
-func (r *Reader) fail() { r.b, r.err = nil, ErrCorrupt }
+// Fail makes what was read an error, also for who knows more of it.
+func (r *Reader) Fail() { r.b, r.err = nil, ErrCorrupt }
+
+// Room is for how many of so many things that a Count announces memory is taken before they are read.
+func Room(count int) int { return min(count, 128) }
 
 // Byte reads one byte.
 func (r *Reader) Byte() byte {
 	if len(r.b) == 0 {
-		r.fail()
+		r.Fail()
 		return 0
 	}
 	c := r.b[0]
@@ -90,7 +94,7 @@ func (r *Reader) Byte() byte {
 func (r *Reader) Uint() uint64 {
 	n, size := binary.Uvarint(r.b)
 	if size <= 0 {
-		r.fail()
+		r.Fail()
 		return 0
 	}
 	r.b = r.b[size:]
@@ -101,7 +105,7 @@ func (r *Reader) Uint() uint64 {
 func (r *Reader) Int() int64 {
 	n, size := binary.Varint(r.b)
 	if size <= 0 {
-		r.fail()
+		r.Fail()
 		return 0
 	}
 	r.b = r.b[size:]
@@ -111,7 +115,7 @@ func (r *Reader) Int() int64 {
 // Fixed reads a number of 8 bytes.
 func (r *Reader) Fixed() uint64 {
 	if len(r.b) < 8 {
-		r.fail()
+		r.Fail()
 		return 0
 	}
 	n := binary.BigEndian.Uint64(r.b)
@@ -123,7 +127,7 @@ func (r *Reader) Fixed() uint64 {
 func (r *Reader) Count() int {
 	n := r.Uint()
 	if n > uint64(len(r.b)) {
-		r.fail()
+		r.Fail()
 		return 0
 	}
 	return int(n)
@@ -152,7 +156,7 @@ func (r *Reader) Bytes() []byte {
 func (r *Reader) Head() (kind Kind, yes bool) {
 	c := r.Byte()
 	if kind = Kind(c &^ trueBit); kind == None || kind > BinarySet {
-		r.fail()
+		r.Fail()
 		return None, false
 	}
 	return kind, c&trueBit != 0
@@ -166,7 +170,7 @@ func (r *Reader) Value() Value { return r.value(0) }
 
 func (r *Reader) item(depth int) Item {
 	n := r.Count()
-	it := make(Item, 0, n)
+	it := make(Item, 0, Room(n))
 	for range n {
 		name := r.Text()
 		it = append(it, Field{name, r.value(depth)})
@@ -186,7 +190,7 @@ func (r *Reader) value(depth int) Value {
 		v.Text = r.Text()
 	case Map, List:
 		if depth >= maxNesting {
-			r.fail()
+			r.Fail()
 			return Value{}
 		}
 		if v.Kind == Map {
@@ -194,7 +198,7 @@ func (r *Reader) value(depth int) Value {
 			break
 		}
 		n := r.Count()
-		v.List = make([]Value, 0, n)
+		v.List = make([]Value, 0, Room(n))
 		for range n {
 			v.List = append(v.List, r.value(depth+1))
 			if r.err != nil {
@@ -203,12 +207,15 @@ func (r *Reader) value(depth int) Value {
 		}
 	case StringSet, NumberSet, BinarySet:
 		n := r.Count()
-		v.List = make([]Value, 0, n)
+		v.List = make([]Value, 0, Room(n))
 		for range n {
 			v.List = append(v.List, Value{Kind: v.Kind.Element(), Text: r.Text()})
+			if r.err != nil {
+				return Value{}
+			}
 		}
 	default:
-		r.fail()
+		r.Fail()
 	}
 	if r.err != nil {
 		return Value{}
@@ -221,7 +228,7 @@ func DecodeItem(b []byte) (Item, error) {
 	r := Reader{b: b}
 	it := r.Item()
 	if r.err == nil && len(r.b) > 0 {
-		r.fail()
+		r.Fail()
 	}
 	return it, r.err
 }

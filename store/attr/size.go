@@ -81,7 +81,7 @@ func (r *Reader) valueSize(depth int) int {
 		return numberSize(r.Text())
 	case Map, List:
 		if depth >= maxNesting {
-			r.fail()
+			r.Fail()
 			return 0
 		}
 		members := *r
@@ -109,6 +109,6 @@ func (r *Reader) valueSize(depth int) int {
 		}
 		return n
 	}
-	r.fail()
+	r.Fail()
 	return 0
 }

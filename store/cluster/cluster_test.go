@@ -2,7 +2,9 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"sync"
 	"testing"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/banyanhq/banyan/internal/loopback"
 	"github.com/banyanhq/banyan/store/attr"
 	"github.com/banyanhq/banyan/store/shard"
 )
@@ -22,12 +25,22 @@ type rig struct {
 	nodes map[uint64]*Node
 	stops map[uint64]func()
 	first map[uint64]net.Listener
+	ended map[uint64]chan error // what Run returned
 }
 
 func newRig(t *testing.T, nodes int, change func(*Config)) *rig {
-	r := &rig{t: t, peers: map[uint64]string{}, disks: map[uint64]vfs.FS{}, nodes: map[uint64]*Node{}, stops: map[uint64]func(){}, first: map[uint64]net.Listener{}}
+	if testing.Verbose() {
+		before := change
+		change = func(c *Config) {
+			c.Log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})).With("at", c.Node)
+			if before != nil {
+				before(c)
+			}
+		}
+	}
+	r := &rig{t: t, peers: map[uint64]string{}, disks: map[uint64]vfs.FS{}, nodes: map[uint64]*Node{}, stops: map[uint64]func(){}, first: map[uint64]net.Listener{}, ended: map[uint64]chan error{}}
 	for i := range nodes {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := net.Listen("tcp", loopback.Any())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -61,12 +74,16 @@ func (r *rig) start(id uint64, change func(*Config)) {
 		r.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
 	var done sync.WaitGroup
 	done.Go(func() {
-		if err := n.Run(ctx); err != nil {
+		err := n.Run(ctx)
+		if err != nil && !errors.Is(err, ErrGone) && !errors.Is(err, ErrDamaged) {
 			r.t.Errorf("node %d: %v", id, err)
 		}
+		ended <- err
 	})
+	r.ended[id] = ended
 	r.nodes[id] = n
 	r.stops[id] = sync.OnceFunc(func() {
 		cancel()
@@ -77,12 +94,23 @@ func (r *rig) start(id uint64, change func(*Config)) {
 	})
 }
 
+// add has a node that is not there yet join, or one come back with an empty disk under another address.
+func (r *rig) add(id uint64) {
+	r.t.Helper()
+	l, err := net.Listen("tcp", loopback.Any())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.peers[id], r.disks[id], r.first[id] = l.Addr().String(), vfs.NewMem(), l
+	r.start(id, func(c *Config) { c.Bootstrap = false })
+}
+
 func (r *rig) stop(id uint64) { r.stops[id]() }
 
 // until waits for what other goroutines do.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("not within a minute: %s", what)
 		}
@@ -118,6 +146,7 @@ func TestSnapshotBringsTables(t *testing.T) {
 		return r.nodes[1].Table("before") != nil && r.nodes[2].Table("before") != nil && r.nodes[3].Table("before") != nil
 	})
 	r.stop(3)
+	until(t, "a leader has noticed", func() bool { return r.seenDown(3) }) // and keeps no entries for it any more
 	for i := range 80 {
 		r.define(1, fmt.Sprintf("while-%d", i))
 	}
@@ -138,9 +167,8 @@ func TestRefusedStarts(t *testing.T) {
 	fs := vfs.NewMem()
 	cfg := Config{Node: 1, Peers: map[uint64]string{1: "127.0.0.1:1", 2: "127.0.0.1:2", 3: "127.0.0.1:3"}, Secret: []byte("a secret of the tests"), Dir: "data", FS: fs}
 	for name, change := range map[string]func(*Config){
-		"no data and not a new cluster": func(*Config) {},
-		"not one of the nodes":          func(c *Config) { c.Node = 4; c.Bootstrap = true },
-		"no secret":                     func(c *Config) { c.Secret = []byte("short"); c.Bootstrap = true; c.FS = vfs.NewMem() },
+		"an unknown address": func(c *Config) { c.Node = 4; c.Bootstrap = true },
+		"no secret":          func(c *Config) { c.Secret = []byte("short"); c.Bootstrap = true; c.FS = vfs.NewMem() },
 	} {
 		bad := cfg
 		change(&bad)
@@ -157,9 +185,9 @@ func TestRefusedStarts(t *testing.T) {
 	if err := n.Close(); err != nil {
 		t.Fatal(err)
 	}
-	cfg.Peers = map[uint64]string{1: "127.0.0.1:1", 2: "127.0.0.1:2"}
+	cfg.Node = 2
 	if n, err := Open(cfg); err == nil {
 		n.Close()
-		t.Error("other nodes than the data are of: no error")
+		t.Error("the data of another node: no error")
 	}
 }

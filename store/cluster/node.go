@@ -3,12 +3,13 @@ package cluster
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"net"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -20,11 +21,11 @@ import (
 	"github.com/banyanhq/banyan/store/raftlog"
 	"github.com/banyanhq/banyan/store/replica"
 	"github.com/banyanhq/banyan/store/shard"
-	"github.com/banyanhq/banyan/store/transport"
 	"github.com/banyanhq/banyan/store/upkeep"
+	"github.com/banyanhq/banyan/transport"
 )
 
-// group that has all rows.
+// group that has the descriptions of tables, and the rows of those that are not spread.
 const group = 1
 
 // mostNodes of a cluster: each has all the data, so that more only cost.
@@ -32,17 +33,23 @@ const mostNodes = 9
 
 // Config of a node.
 type Config struct {
-	// Node is this node's number, and Peers the addresses at which all nodes reach each other, this one included. They are the
-	// same on every node.
+	// Node is this node's number, and Peers the addresses at which nodes reach each other, by their numbers. There must be this
+	// node's own; of the others those of a new cluster, all of them, and later as many as are needed to find one that is up.
 	Node  uint64
 	Peers map[uint64]string
+	// Zone that this node is in: what fails together. It is shown, and decides nothing yet.
+	Zone string
 	// Listener for the other nodes. Default: one at this node's address in Peers.
 	Listener net.Listener
-	// Secret of the cluster, which every node knows; at least 16 bytes.
+	// Secret of the cluster, which every node knows; at least 16 bytes, or none with TLS.
 	Secret []byte
-	// Bootstrap has a node without data begin as one of a new cluster. A node that lost its data must never be started with it:
-	// it would forget what it has voted for.
+	// TLS between nodes (transport.Certificates). Default: in the clear.
+	TLS *tls.Config
+	// Bootstrap has a node without data begin as one of the new cluster that Peers names, unless one of these has met it before: then
+	// it has lost its data, and joins. Without it a node without data joins the cluster that it finds at Peers.
 	Bootstrap bool
+	// Manual keeps this node from splitting and merging groups by itself, where it leads them; it balances who leads all the same.
+	Manual bool
 	// Dir for the data; made if it is not there.
 	Dir string
 	// FS that Dir lies in. Default: the machine's.
@@ -51,6 +58,8 @@ type Config struct {
 	Cache int64
 	// Sweep is how often expired items, old changes and old tokens are looked for. Default 5s.
 	Sweep time.Duration
+	// Scrub is how often all that is on the disk is held against its checksums. Default: a day.
+	Scrub time.Duration
 	// Tick is the unit of the waits for a leader: another is elected after 12 to 24 without one. Default 50ms.
 	Tick time.Duration
 	// Now is the clock. Default: time.Now.
@@ -59,6 +68,7 @@ type Config struct {
 	Log *slog.Logger
 
 	logEntries int // after which the log is cut; for tests
+	groups     int // that a new cluster begins with beside the system group; for tests. 0: one for each node; -1: none
 }
 
 func (c *Config) validate() error {
@@ -68,6 +78,13 @@ func (c *Config) validate() error {
 	if c.Sweep == 0 {
 		c.Sweep = 5 * time.Second
 	}
+	c.Peers = maps.Clone(c.Peers)
+	if c.Tick == 0 {
+		c.Tick = 50 * time.Millisecond
+	}
+	if c.Scrub == 0 {
+		c.Scrub = scrubEvery
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -76,8 +93,8 @@ func (c *Config) validate() error {
 	}
 	switch {
 	case c.Peers[c.Node] == "":
-		return fmt.Errorf("node %d is not one of the cluster's %d nodes", c.Node, len(c.Peers))
-	case c.Peers[0] != "":
+		return fmt.Errorf("the address of node %d, which is to be this one, is not among those of the %d nodes", c.Node, len(c.Peers))
+	case c.Peers[0] != "" || c.Node > math.MaxUint32:
 		return errors.New("nodes are numbered from 1")
 	case len(c.Peers) > mostNodes:
 		return fmt.Errorf("%d nodes: expected %d at most", len(c.Peers), mostNodes)
@@ -87,16 +104,28 @@ func (c *Config) validate() error {
 
 // Node is one node of a cluster. Open it, Listen, Run it, and Close it.
 type Node struct {
-	cfg       Config
-	db        *pebble.DB
-	machine   *machine
-	keeper    *upkeep.Keeper
-	host      *replica.Host
-	transport *transport.Transport
-	listener  net.Listener
-	leads     atomic.Bool
-	failure   atomic.Pointer[error]
-	broken    chan struct{} // closed when the database can't be written any more
+	cfg          Config
+	known        *acquaintance
+	ready        atomic.Bool   // it has all data
+	whole        chan struct{} // closed then
+	db           *pebble.DB
+	machine      *machine
+	keeper       *upkeep.Keeper
+	host         *replica.Host
+	transport    *transport.Transport
+	listener     net.Listener
+	leads        atomic.Bool
+	ranges       atomic.Pointer[[]Range]
+	done         chan *transaction // that are carried out everywhere
+	transactions atomic.Uint64     // that this node has begun
+	heat         *heat
+	failure      atomic.Pointer[error]
+	damage       atomic.Pointer[error] // of what is on the disk
+	options      *pebble.Options
+	checking     checking
+
+	spareAsked atomic.Int64  // Unix seconds at which it was last said that the others can't do without this node
+	broken     chan struct{} // closed when the database can't be written any more
 }
 
 // machine is what the group's commands are for, and learns of rows that came as a snapshot.
@@ -106,18 +135,22 @@ type machine struct {
 }
 
 // Restored implements replica.Restorer.
-func (m *machine) Restored(group uint64) error { return m.Reload(m.db, group) }
+func (m *machine) Restored(uint64) error { return m.Reload(m.db, group) }
 
 // Open opens the data, or begins a new cluster.
 func Open(cfg Config) (*Node, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("a cluster of tables: %w", err)
 	}
-	n := &Node{cfg: cfg, broken: make(chan struct{})}
+	n := &Node{cfg: cfg, broken: make(chan struct{}), whole: make(chan struct{}), done: make(chan *transaction, 1024)}
+	n.checking.begin = make(chan struct{}, 1)
 	var err error
-	options := engine.Options(engine.Config{FS: cfg.FS, Cache: cfg.Cache}, logger{n})
-	if n.db, err = pebble.Open(cfg.Dir, options); err != nil {
-		return nil, fmt.Errorf("opening the tables in %s: %w", cfg.Dir, err)
+	n.options = engine.Options(engine.Config{FS: cfg.FS, Cache: cfg.Cache}, logger{n})
+	n.options.EventListener = &pebble.EventListener{DataCorruption: n.corruption, BackgroundError: func(err error) {
+		cfg.Log.Error("tables: work in the background", "err", err)
+	}}
+	if n.db, err = pebble.Open(cfg.Dir, n.options); err != nil {
+		return nil, fmt.Errorf("opening the tables in %s: %w", cfg.Dir, n.unreadable(err))
 	}
 	if err := n.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the tables in %s: %w", cfg.Dir, err), n.db.Close())
@@ -127,7 +160,9 @@ func Open(cfg Config) (*Node, error) {
 
 func (n *Node) open() (err error) {
 	cfg := n.cfg
-	if err := n.begin(); err != nil {
+	caller := transport.Caller{Secret: cfg.Secret, TLS: cfg.TLS}
+	id, err := n.begin(caller)
+	if err != nil {
 		return err
 	}
 	m, err := shard.Open(n.db, group)
@@ -135,49 +170,25 @@ func (n *Node) open() (err error) {
 		return err
 	}
 	n.machine = &machine{m, n.db}
+	n.heat = newHeat(cfg.Now(), n.partition)
+	m.Wrote = n.heat.wrote
 	n.keeper = upkeep.New(upkeep.Config{Machine: m, Now: n.Now, Every: cfg.Sweep, Log: cfg.Log, Active: n.leads.Load,
-		Propose: func(ctx context.Context, command []byte) ([]byte, error) { return n.Propose(ctx, nil, command) }})
-	n.transport, err = transport.New(transport.Config{Node: cfg.Node, Secret: cfg.Secret, Log: cfg.Log,
-		Receive: func(from uint64, frame []byte) { n.host.Receive(from, frame) }})
+		Rows: n.db, Spread: n.spread, Gone: n.gone, Tidy: n.tidy,
+		Propose: func(ctx context.Context, h shard.Home, command []byte) ([]byte, error) {
+			return n.Propose(ctx, h.Key(), command)
+		}})
+	n.transport, err = transport.New(transport.Config{Node: id, Secret: cfg.Secret, TLS: cfg.TLS, Log: cfg.Log,
+		Receive: func(from uint64, frame []byte) { n.host.Receive(from, frame) }, Answer: n.answer})
 	if err != nil {
 		return err
 	}
-	for id, address := range cfg.Peers {
-		n.transport.SetPeer(id, address)
+	n.known = newAcquaintance(id, caller, 20*cfg.Tick)
+	if err := n.remember(); err != nil {
+		return err
 	}
-	n.host, err = replica.New(replica.Config{Node: cfg.Node, Tick: cfg.Tick, LogEntries: cfg.logEntries}, n.db,
+	n.host, err = replica.New(replica.Config{Node: id, Tick: cfg.Tick, LogEntries: cfg.logEntries}, n.db,
 		raftlog.Config{FS: cfg.FS, Dir: cfg.FS.PathJoin(cfg.Dir, "incoming")}, n.machine, n.transport)
 	return err
-}
-
-// begin makes this node's replica of a new cluster, or makes sure that it has one.
-func (n *Node) begin() error {
-	stored, known, err := replica.Stored(n.db, group)
-	if err != nil {
-		return err
-	}
-	nodes := slices.Sorted(maps.Keys(n.cfg.Peers))
-	if known {
-		var of []uint64
-		for _, r := range stored.Replicas {
-			of = append(of, r.Node)
-		}
-		if slices.Sort(of); !slices.Equal(of, nodes) {
-			return fmt.Errorf("the data are of a cluster of the nodes %d, not %d: changing them is not supported yet", of, nodes)
-		}
-		return nil
-	}
-	if !n.cfg.Bootstrap {
-		return fmt.Errorf("node %d has no data: a new cluster is begun with --bootstrap on each of its nodes; that a node comes back with an empty disk is not supported yet", n.cfg.Node)
-	}
-	start, end := shard.Rows()
-	d := replica.Descriptor{Group: group, Start: start, End: end}
-	for _, id := range nodes {
-		d.NextReplica++
-		d.Replicas = append(d.Replicas, replica.Replica{ID: d.NextReplica, Node: id})
-	}
-	d.NextReplica++
-	return replica.Bootstrap(n.db, n.cfg.Node, []replica.Descriptor{d})
 }
 
 // Listen binds the address at which other nodes reach this one.
@@ -198,7 +209,7 @@ func (n *Node) Run(ctx context.Context) error {
 	defer stop()
 	for _, part := range []func(context.Context) error{
 		func(ctx context.Context) error { return n.transport.Run(ctx, n.listener) },
-		n.host.Run, n.keeper.Run, n.watch,
+		n.host.Run, n.keeper.Run, n.watch, n.meet, n.manage, n.scrub, n.runChecks, n.forget, n.tend,
 	} {
 		all.Go(func() error {
 			defer stop() // none goes on alone
@@ -225,12 +236,15 @@ func (n *Node) watch(ctx context.Context) error {
 		if err == nil && len(groups) > 0 {
 			g := groups[0]
 			n.leads.Store(g.Leads)
-			if g.Err != nil {
-				return fmt.Errorf("the replica of node %d: %w", n.cfg.Node, g.Err)
+			for _, g := range groups {
+				if g.Err != nil {
+					n.damaged(g.Err)
+				}
 			}
+			n.noteRanges(groups)
 			if g.Leader != leader {
 				leader = g.Leader
-				n.cfg.Log.Info("tables", "node", n.cfg.Node, "leader", leader, "term", g.Term)
+				n.cfg.Log.Info("tables", "node", n.cfg.Node, "leader", Number(leader), "term", g.Term)
 			}
 		}
 		select {

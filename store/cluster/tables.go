@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 
-	"github.com/cockroachdb/pebble/v2"
-
 	"github.com/banyanhq/banyan/store/engine"
 	"github.com/banyanhq/banyan/store/replica"
 	"github.com/banyanhq/banyan/store/shard"
@@ -25,6 +23,15 @@ func (n *Node) Propose(ctx context.Context, key, command []byte) ([]byte, error)
 	return n.host.ProposeOnce(ctx, token(), orFirst(key), command)
 }
 
+// propose is Propose with the result decoded.
+func (n *Node) propose(ctx context.Context, h shard.Home, command []byte) (*shard.Result, error) {
+	b, err := n.Propose(ctx, h.Key(), command)
+	if err != nil {
+		return nil, err
+	}
+	return shard.DecodeResult(b)
+}
+
 // orFirst is the key, or the first of all where none says which group is meant.
 func orFirst(key []byte) []byte {
 	if len(key) == 0 {
@@ -33,33 +40,15 @@ func orFirst(key []byte) []byte {
 	return key
 }
 
-// Read returns where the items of a data key are read: if consistent, once this node has all that was acknowledged before.
-func (n *Node) Read(ctx context.Context, key []byte, consistent bool) (pebble.Reader, error) {
-	if consistent {
-		v, err := n.host.Read(ctx, orFirst(key), true)
-		if err != nil {
-			return nil, err
-		}
-		if err := v.Close(); err != nil { // the database has no less from here on
-			return nil, err
-		}
-	}
-	return n.db, nil
-}
-
-// Snapshot is all that was acknowledged before, for whoever reads several keys; it is to be closed.
-func (n *Node) Snapshot(ctx context.Context) (*pebble.Snapshot, error) {
-	if _, err := n.Read(ctx, nil, true); err != nil {
-		return nil, err
-	}
-	return n.db.NewSnapshot(), nil
-}
-
 // Durable returns at once: what a node has applied is on the disks of a majority.
 func (n *Node) Durable(context.Context, []byte) error { return nil }
 
 // Define creates or changes a table; see shard.DefineCommand.
 func (n *Node) Define(ctx context.Context, t *shard.Table) (*shard.Result, error) {
+	if t.ID == 0 {
+		t = t.Clone()
+		t.Buckets = shard.Buckets
+	}
 	return n.keeper.Define(ctx, t)
 }
 
@@ -74,8 +63,10 @@ func (n *Node) DiskUsage(lower, upper []byte) (uint64, error) {
 }
 
 // Overloaded says that an error means that the client is to slow down, Unavailable that the cluster has no leader at present.
-func (n *Node) Overloaded(err error) bool  { return errors.Is(err, replica.ErrOverloaded) }
-func (n *Node) Unavailable(err error) bool { return errors.Is(err, replica.ErrUnavailable) }
+func (n *Node) Overloaded(err error) bool { return errors.Is(err, replica.ErrOverloaded) }
+func (n *Node) Unavailable(err error) bool {
+	return errors.Is(err, replica.ErrUnavailable) || errors.Is(err, replica.ErrNotHere)
+}
 
 // Status describes this node's replica, and what it has done.
 func (n *Node) Status(ctx context.Context) (replica.GroupStatus, replica.Stats, error) {
@@ -90,6 +81,7 @@ func (n *Node) Status(ctx context.Context) (replica.GroupStatus, replica.Stats, 
 func (n *Node) Stats() engine.Stats {
 	m := n.db.Metrics()
 	st := engine.Stats{Expired: n.keeper.Expired(), DiskBytes: m.DiskSpaceUsage(), MemoryBytes: uint64(m.BlockCache.Size) + m.MemTable.Size}
+	st.AddLog(m)
 	ctx, cancel := context.WithTimeout(context.Background(), lookEvery)
 	defer cancel()
 	if _, s, err := n.host.Status(ctx); err == nil {

@@ -28,12 +28,12 @@ type Store interface {
 	Tables() []*shard.Table
 	// Now is the clock in milliseconds.
 	Now() int64
-	// Propose carries out a command of package shard and returns its encoded result once it is durable. The key, a data key, says
-	// where.
-	Propose(ctx context.Context, key, command []byte) ([]byte, error)
-	// Read returns where a data key may be read; Snapshot where several can be as of one instant.
-	Read(ctx context.Context, key []byte, consistent bool) (pebble.Reader, error)
-	Snapshot(ctx context.Context) (*pebble.Snapshot, error)
+	// Write carries writes out and returns the result once it is durable.
+	Write(ctx context.Context, w *shard.Writes) (*shard.Result, error)
+	// Read returns where the data keys from lower up to upper may be read, which lie in one home; with a nil upper, the one at lower.
+	Read(ctx context.Context, lower, upper []byte, consistent bool) (pebble.Reader, error)
+	// Together reads several items as of one instant: the outcomes' Old of checks that want it.
+	Together(ctx context.Context, checks []shard.Write) (*shard.Result, error)
 	// Durable waits until what was read is; with no key, whatever was.
 	Durable(ctx context.Context, key []byte) error
 	// Define and Drop change tables.
@@ -54,6 +54,8 @@ type Config struct {
 	Overloaded func(error) bool
 	// Unavailable says that an error of the Store means that nothing was done, for it can't be at present. Default: none does.
 	Unavailable func(error) bool
+	// Operations beside those of DynamoDB, by target: parameters and answer are JSON. Default: none.
+	Operations map[string]func(ctx context.Context, in []byte) (out []byte, err error)
 	// Now is the clock that signatures are checked by. Default: time.Now.
 	Now func() time.Time
 	// Log of what operators should know. Default: none.
@@ -72,6 +74,7 @@ type API struct {
 	counters    map[string]*operationCounter
 	iterators   iterators
 	dates       dates
+	meters      meters
 }
 
 // operation answers the parameters in r, and appends the answer to out.
@@ -92,8 +95,8 @@ func New(cfg Config) *API {
 	a.conditions.parse, a.updates.parse, a.projections.parse = expr.ParseCondition, expr.ParseUpdate, expr.ParseProjection
 	a.operations = map[string]operation{}
 	for name, op := range map[string]operation{
-		"GetItem": a.onItem(a.getItem), "PutItem": a.onItem(a.putItem), "UpdateItem": a.onItem(a.updateItem), "DeleteItem": a.onItem(a.deleteItem),
-		"Query": a.onItem(a.query), "Scan": a.onItem(a.scan),
+		"GetItem": a.onItem(reads, a.getItem), "PutItem": a.onItem(writes, a.putItem), "UpdateItem": a.onItem(writes, a.updateItem), "DeleteItem": a.onItem(writes, a.deleteItem),
+		"Query": a.onItem(reads, a.query), "Scan": a.onItem(reads, a.scan),
 		"BatchGetItem": a.batchGetItem, "BatchWriteItem": a.batchWriteItem, "TransactGetItems": a.transactGetItems, "TransactWriteItems": a.transactWriteItems,
 		"CreateTable": a.createTable, "DescribeTable": a.describeTable, "UpdateTable": a.updateTable, "DeleteTable": a.deleteTable, "ListTables": a.listTables,
 		"TagResource": a.tagResource, "UntagResource": a.untagResource, "ListTagsOfResource": a.listTagsOfResource,
@@ -110,7 +113,12 @@ func New(cfg Config) *API {
 		a.operations["DynamoDBStreams_20120810."+name] = op
 		a.counters["DynamoDBStreams_20120810."+name] = &operationCounter{name: name}
 	}
+	for target := range cfg.Operations {
+		_, name, _ := strings.Cut(target, ".")
+		a.counters[target] = &operationCounter{name: name}
+	}
 	a.iterators.init()
+	a.meters.cpu.Every = cpuEvery
 	return a
 }
 
@@ -149,6 +157,10 @@ func (a *API) carryOut(ctx context.Context, target string, body, out []byte) (an
 			answer, err = out, fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
+	if other, ok := a.cfg.Operations[target]; ok {
+		b, err := other(ctx, body)
+		return append(out, b...), err
+	}
 	op, ok := a.operations[target]
 	if !ok {
 		_, name, _ := strings.Cut(target, ".")
@@ -164,8 +176,14 @@ func (a *API) carryOut(ctx context.Context, target string, body, out []byte) (an
 	return op(ctx, wire.NewReader(body), out)
 }
 
+// The kinds of operations on items.
+const (
+	reads  = false
+	writes = true
+)
+
 // onItem is an operation whose parameters are a request.
-func (a *API) onItem(f func(ctx context.Context, q *request, out []byte) ([]byte, error)) operation {
+func (a *API) onItem(write bool, f func(ctx context.Context, q *request, out []byte) ([]byte, error)) operation {
 	return func(ctx context.Context, r *wire.Reader, out []byte) ([]byte, error) {
 		var q request
 		if err := decodeRequest(r, &q); err != nil {
@@ -174,6 +192,7 @@ func (a *API) onItem(f func(ctx context.Context, q *request, out []byte) ([]byte
 		if err := r.End(); err != nil {
 			return out, err
 		}
+		a.noteItem(ctx, write, &q)
 		return f(ctx, &q, out)
 	}
 }

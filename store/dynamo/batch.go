@@ -132,6 +132,7 @@ func (a *API) batchGet(ctx context.Context, o *batchOptions, tables []*tableKeys
 		if found[i], _, err = a.find(&k.q); err != nil {
 			return out, err
 		}
+		a.note(ctx, reads, found[i].Name)
 		seen := map[string]bool{}
 		for _, key := range k.keys {
 			if err := checkKey(found[i], key); err != nil {
@@ -158,7 +159,7 @@ func (a *API) batchGet(ctx context.Context, o *batchOptions, tables []*tableKeys
 				break
 			}
 			data := found[i].DataKey(key)
-			r, err := a.store.Read(ctx, data, k.q.consistent)
+			r, err := a.store.Read(ctx, data, nil, k.q.consistent)
 			if err != nil {
 				return out, err
 			}
@@ -329,7 +330,8 @@ func (a *API) batchWriteItem(ctx context.Context, r *wire.Reader, out []byte) ([
 		}
 		seen[data] = true
 	}
-	res, err := a.propose(ctx, tables[0].DataKey(writes[0].Item), "", 0, writes)
+	a.noteTables(ctx, tables)
+	res, err := a.propose(ctx, tables, &shard.Writes{All: writes})
 	if err == nil {
 		err = failed(res, tables[0].Name)
 	}

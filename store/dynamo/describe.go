@@ -3,6 +3,7 @@ package dynamo
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 
@@ -154,37 +155,51 @@ const countedItems = 20_000
 
 // measure counts the items of a table or index, and their bytes. Beyond countedItems both are estimates.
 func (a *API) measure(t *shard.Table, x *shard.Index) (items int64, bytes uint64, err error) {
-	lower, upper := t.Span(x)
-	r, err := a.store.Read(context.Background(), lower, false)
-	if err != nil {
-		return 0, 0, err
-	}
-	it, err := r.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
-	if err != nil {
-		return 0, 0, err
-	}
+	spans := t.Spans(x)
 	stored := uint64(0)
-	more := it.First()
-	for ; more && items < countedItems; more = it.Next() {
-		n, err := attr.EncodedSize(it.Value())
+	for i, span := range spans {
+		last, err := a.count(span, &items, &bytes, &stored)
 		if err != nil {
-			it.Close()
 			return 0, 0, err
 		}
-		items++
-		bytes += uint64(n)
-		stored += uint64(len(it.Key()) + len(it.Value()))
+		if last == nil {
+			continue
+		}
+		rest, err := a.store.DiskUsage(last, span.Upper)
+		for _, other := range spans[i+1:] {
+			n, e := a.store.DiskUsage(other.Lower, other.Upper)
+			rest, err = rest+n, errors.Join(err, e)
+		}
+		factor := 1 + float64(rest)/float64(stored)
+		return int64(float64(items) * factor), uint64(float64(bytes) * factor), err
 	}
-	last := slices.Clone(it.Key())
-	if err := it.Close(); err != nil || !more {
-		return items, bytes, err
-	}
-	rest, err := a.store.DiskUsage(last, upper)
+	return items, bytes, nil
+}
+
+// count adds the items of a span, and returns the key at which it had counted enough; nil: at the end.
+func (a *API) count(s shard.Span, items *int64, bytes, stored *uint64) (last []byte, err error) {
+	r, err := a.store.Read(context.Background(), s.Lower, s.Upper, false)
 	if err != nil {
-		return items, bytes, err
+		return nil, err
 	}
-	factor := 1 + float64(rest)/float64(stored)
-	return int64(float64(items) * factor), uint64(float64(bytes) * factor), nil
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: s.Lower, UpperBound: s.Upper})
+	if err != nil {
+		return nil, err
+	}
+	for more := it.First(); more; more = it.Next() {
+		if *items >= countedItems {
+			last = slices.Clone(it.Key())
+			break
+		}
+		n, err := attr.EncodedSize(it.Value())
+		if err != nil {
+			return nil, errors.Join(err, it.Close())
+		}
+		*items++
+		*bytes += uint64(n)
+		*stored += uint64(len(it.Key()) + len(it.Value()))
+	}
+	return last, it.Close()
 }
 
 // resource finds the table that an ARN names.

@@ -142,6 +142,8 @@ func failed(res *shard.Result, table string) error {
 		return nil
 	case shard.NoTable:
 		return noTable(table)
+	case shard.Conflict:
+		return &Error{Code: "TransactionConflictException", Message: res.Message}
 	case shard.Stale, shard.Exists:
 		return &Error{Code: "ResourceInUseException", Message: "Attempt to change a resource which is still in use: Table is being updated: " + table}
 	case shard.Mismatch:

@@ -29,7 +29,7 @@ func (a *API) getItem(ctx context.Context, q *request, out []byte) ([]byte, erro
 		return out, err
 	}
 	key := t.DataKey(q.key)
-	r, err := a.store.Read(ctx, key, q.consistent)
+	r, err := a.store.Read(ctx, key, nil, q.consistent)
 	if err != nil {
 		return out, err
 	}
@@ -195,9 +195,12 @@ func (a *API) write(ctx context.Context, q *request, w shard.Write, touched []ex
 	if t == nil {
 		return out, errNoTable
 	}
-	res, err := a.propose(ctx, t.DataKey(w.Item), "", 0, []shard.Write{w})
+	res, err := a.propose(ctx, []*shard.Table{t}, &shard.Writes{Atomic: true, All: []shard.Write{w}})
 	if err != nil {
 		return out, err
+	}
+	if res.Code == shard.Conflict {
+		return out, &Error{Code: "TransactionConflictException", Message: res.Message}
 	}
 	if res.Code == shard.ConditionFailed {
 		return out, &Error{Code: "ConditionalCheckFailedException", Message: res.Message, Item: res.Outcomes[0].Old}
@@ -255,12 +258,13 @@ func comma(out []byte) []byte {
 	return append(out, ',')
 }
 
-func (a *API) propose(ctx context.Context, key []byte, token string, digest uint64, writes []shard.Write) (*shard.Result, error) {
-	b, err := a.store.Propose(ctx, key, shard.WriteCommand(a.store.Now(), token, digest, writes))
-	if err != nil {
-		return nil, err
+// propose has writes be carried out, each of an item of the table with its number.
+func (a *API) propose(ctx context.Context, tables []*shard.Table, w *shard.Writes) (*shard.Result, error) {
+	w.Instant = a.store.Now()
+	for i := range w.All {
+		w.All[i].Home = tables[i].Home(w.All[i].Item)
 	}
-	return shard.DecodeResult(b)
+	return a.store.Write(ctx, w)
 }
 
 // digest of what is written, by which another request with the same token is told. What is returned is no part of it, and neither is

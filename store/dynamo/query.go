@@ -58,7 +58,7 @@ func (a *API) query(ctx context.Context, q *request, out []byte) ([]byte, error)
 			return out, invalidf("The provided starting key is outside query boundaries based on provided conditions")
 		}
 	}
-	return a.read(ctx, q, g, x, g.Lower, out)
+	return a.read(ctx, q, g, x, out)
 }
 
 // keyRange is the range that a key condition means.
@@ -185,25 +185,23 @@ func (a *API) scan(ctx context.Context, q *request, out []byte) ([]byte, error) 
 				total, segment)
 		}
 	}
-	return a.read(ctx, q, g, x, nil, out)
+	return a.read(ctx, q, g, x, out)
 }
 
-// read reads a range and appends the answer of Query or Scan. partition is a key of the one that it lies in; nil: it is not in one.
-func (a *API) read(ctx context.Context, q *request, g *shard.Range, x expressions, partition, out []byte) ([]byte, error) {
+// read reads a range and appends the answer of Query or Scan.
+func (a *API) read(ctx context.Context, q *request, g *shard.Range, x expressions, out []byte) ([]byte, error) {
 	if err := q.selection(g, x.projection); err != nil {
 		return out, err
 	}
 	g.Limit, g.Filter = int(min(q.limit.n, 1<<31-1)), x.filter
-	r, err := a.store.Read(ctx, g.Lower, q.consistent)
-	if err != nil {
-		return out, err
-	}
 	count := q.sel.s == "COUNT"
 	out = append(out, '{')
 	if !count {
 		out = append(out, `"Items":[`...)
 	}
-	p, out, err := a.readItems(r, g, x.projection, count, out)
+	partition := g.Partition()
+	at := func(s shard.Span) (pebble.Reader, error) { return a.store.Read(ctx, s.Lower, s.Upper, q.consistent) }
+	p, out, err := a.readItems(at, g, x.projection, count, out)
 	if err != nil {
 		return out, err
 	}
@@ -211,7 +209,7 @@ func (a *API) read(ctx context.Context, q *request, g *shard.Range, x expression
 		out = append(out, `],`...)
 	}
 	// What an eventually consistent read of an index or of a whole table shows may reach the disk a moment later.
-	if partition != nil && (g.Index == nil || g.Index.Local) || q.consistent {
+	if partition != nil || q.consistent {
 		if err := a.store.Durable(ctx, partition); err != nil {
 			return out, err
 		}
@@ -232,9 +230,9 @@ func (a *API) read(ctx context.Context, q *request, g *shard.Range, x expression
 	return append(out, '}'), nil
 }
 
-func (a *API) readItems(r pebble.Reader, g *shard.Range, projection []expr.Path, count bool, out []byte) (shard.Page, []byte, error) {
+func (a *API) readItems(at func(shard.Span) (pebble.Reader, error), g *shard.Range, projection []expr.Path, count bool, out []byte) (shard.Page, []byte, error) {
 	first := true
-	p, err := g.Read(r, func(item []byte) (err error) {
+	p, err := g.Read(at, func(item []byte) (err error) {
 		if count {
 			return nil
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math/rand/v2"
 	"net"
 	"strconv"
 	"sync"
@@ -77,7 +78,8 @@ func (s *Server) accept(ctx context.Context, l net.Listener) error {
 			}
 			return fmt.Errorf("accepting connections to the tables: %w", err)
 		}
-		c := &conn{server: s, nc: nc, ctx: context.WithValue(ctx, hostKey{}, nc.LocalAddr().String())}
+		c := &conn{server: s, nc: nc}
+		c.ctx = context.WithValue(context.WithValue(ctx, hostKey{}, nc.LocalAddr().String()), askedKey{}, &c.asked)
 		s.mu.Lock()
 		full := s.closing || len(s.conns) >= s.clients
 		if !full {
@@ -125,6 +127,7 @@ type conn struct {
 	deadline time.Time // of reads
 	writeBy  time.Time
 	head     head
+	asked    asked
 }
 
 func (c *conn) serve() {
@@ -218,15 +221,26 @@ func (c *conn) one() bool {
 		bodyAt = end + 4
 	}
 	h.body = c.in[bodyAt : bodyAt+h.length]
-	c.respond()
+	err := c.answerOne()
 	c.used = bodyAt + h.length
 	if c.used == len(c.in) {
 		c.in, c.used = c.in[:0], 0
 	}
-	if err := c.flush(); err != nil {
-		return false
+	return err == nil && !h.close
+}
+
+// answerOne answers the request of the head, and measures that.
+func (c *conn) answerOne() error {
+	m := &c.server.api.meters
+	c.asked.reset(rand.IntN(keyEvery) == 0)
+	start, mark := time.Now(), m.cpu.Begin()
+	c.respond()
+	err := c.flush()
+	cpu, sampled := mark.End()
+	if len(c.asked.tables) > 0 {
+		m.add(&c.asked, measured{took: time.Since(start), cpu: cpu, sampled: sampled, in: len(c.head.body), out: len(c.answer)})
 	}
-	return !h.close
+	return err
 }
 
 // announced bodies get room at once up to this size, and beyond it only as they come in.

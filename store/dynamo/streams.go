@@ -17,18 +17,20 @@ import (
 	"github.com/banyanhq/banyan/store/wire"
 )
 
-// A stream has one shard, from its beginning to its end.
+// A stream of a table that is not spread has one shard, from its beginning to its end. One of a table that is spread has a shard for
+// each bucket, likewise: groups that are split or merged change no shard.
 
 // iterators makes and reads shard iterators: the stream, the next sequence number and when it was made, signed so that none can be
-// made up. The key lives as long as the process, and DynamoDB's iterators 15 minutes.
+// made up, and the shard. The key lives as long as the process, and DynamoDB's iterators 15 minutes.
 type iterators struct{ key [32]byte }
 
 const iteratorAge = 15 * 60 * 1000
 
 func (s *iterators) init() { rand.Read(s.key[:]) } // never fails
 
-func (s *iterators) make(stream, next uint64, now int64) string {
+func (s *iterators) make(stream uint64, h shard.Home, next uint64, now int64) string {
 	b := binary.BigEndian.AppendUint64(nil, stream)
+	b = binary.BigEndian.AppendUint16(b, uint16(h))
 	b = binary.BigEndian.AppendUint64(b, next)
 	b = binary.BigEndian.AppendUint64(b, uint64(now))
 	return base64.StdEncoding.EncodeToString(append(b, s.sign(b)...))
@@ -40,15 +42,15 @@ func (s *iterators) sign(b []byte) []byte {
 	return h.Sum(nil)[:16]
 }
 
-func (s *iterators) read(text string, now int64) (stream, next uint64, err error) {
+func (s *iterators) read(text string, now int64) (stream uint64, h shard.Home, next uint64, err error) {
 	b, err := base64.StdEncoding.DecodeString(text)
-	if err != nil || len(b) != 40 || !hmac.Equal(s.sign(b[:24]), b[24:]) {
-		return 0, 0, invalidf("Invalid ShardIterator")
+	if err != nil || len(b) != 42 || !hmac.Equal(s.sign(b[:26]), b[26:]) {
+		return 0, 0, 0, invalidf("Invalid ShardIterator")
 	}
-	if now-int64(binary.BigEndian.Uint64(b[16:])) > iteratorAge {
-		return 0, 0, &Error{Code: "ExpiredIteratorException", Message: "Iterator expired. Iterators expire 15 minutes after they are made"}
+	if now-int64(binary.BigEndian.Uint64(b[18:])) > iteratorAge {
+		return 0, 0, 0, &Error{Code: "ExpiredIteratorException", Message: "Iterator expired. Iterators expire 15 minutes after they are made"}
 	}
-	return binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:]), nil
+	return binary.BigEndian.Uint64(b), shard.Home(binary.BigEndian.Uint16(b[8:])), binary.BigEndian.Uint64(b[10:]), nil
 }
 
 // sequence is a sequence number as clients see it: they want at least 21 digits.
@@ -63,7 +65,13 @@ func parseSequence(s string) (uint64, bool) {
 	return n, err == nil
 }
 
-func shardID(s *shard.Stream) string { return fmt.Sprintf("shardId-%020d-%08x", s.Created, s.ID) }
+func shardID(s *shard.Stream, h shard.Home) string {
+	id := fmt.Sprintf("shardId-%020d-%08x", s.Created, s.ID)
+	if h != 0 {
+		id += fmt.Sprintf("-%02d", h-1)
+	}
+	return id
+}
 
 // stream finds a stream by its ARN.
 func (a *API) stream(arn *string) (*shard.Table, *shard.Stream, error) {
@@ -163,24 +171,47 @@ func (a *API) describeStream(ctx context.Context, r *wire.Reader, out []byte) ([
 		out = wire.AppendString(append(out, `{"AttributeName":`...), k.AttributeName)
 		out = append(wire.AppendString(append(out, `,"KeyType":`...), k.KeyType), '}')
 	}
+	limit := int64(100)
+	if in.Limit != nil {
+		limit = *in.Limit
+	}
+	last := ""
 	out = append(out, `],"Shards":[`...)
-	if value(in.ExclusiveStartShardId) == "" {
-		out = wire.AppendString(append(out, `{"ShardId":`...), shardID(s))
-		out = wire.AppendString(append(out, `,"SequenceNumberRange":{"StartingSequenceNumber":`...), sequence(0))
-		if s.Ended != 0 {
-			db, err := a.store.Read(ctx, nil, true)
-			if err != nil {
-				return out, err
-			}
-			last, err := shard.LastChange(db, s.ID)
-			if err != nil {
-				return out, err
-			}
-			out = wire.AppendString(append(out, `,"EndingSequenceNumber":`...), sequence(last))
+	for _, h := range t.Homes() {
+		id := shardID(s, h)
+		if id <= value(in.ExclusiveStartShardId) {
+			continue
 		}
-		out = append(out, `}}`...)
+		if limit--; limit < 0 {
+			out = append(wire.AppendString(append(out, `],"LastEvaluatedShardId":`...), last), `}}`...)
+			return out, nil
+		}
+		if last != "" {
+			out = append(out, ',')
+		}
+		last = id
+		if out, err = a.appendShard(ctx, s, h, out); err != nil {
+			return out, err
+		}
 	}
 	return append(out, `]}}`...), nil
+}
+
+func (a *API) appendShard(ctx context.Context, s *shard.Stream, h shard.Home, out []byte) ([]byte, error) {
+	out = wire.AppendString(append(out, `{"ShardId":`...), shardID(s, h))
+	out = wire.AppendString(append(out, `,"SequenceNumberRange":{"StartingSequenceNumber":`...), sequence(0))
+	if s.Ended != 0 {
+		db, err := a.store.Read(ctx, h.Key(), nil, true)
+		if err != nil {
+			return out, err
+		}
+		last, err := shard.LastChange(db, h, s.ID)
+		if err != nil {
+			return out, err
+		}
+		out = wire.AppendString(append(out, `,"EndingSequenceNumber":`...), sequence(last))
+	}
+	return append(out, `}}`...), nil
 }
 
 func (a *API) getShardIterator(ctx context.Context, r *wire.Reader, out []byte) ([]byte, error) {
@@ -195,21 +226,23 @@ func (a *API) getShardIterator(ctx context.Context, r *wire.Reader, out []byte) 
 	if err := c.err(); err != nil {
 		return out, err
 	}
-	_, s, err := a.stream(in.StreamArn)
+	t, s, err := a.stream(in.StreamArn)
 	if err != nil {
 		return out, err
 	}
-	if *in.ShardId != shardID(s) {
+	homes := t.Homes()
+	at := slices.IndexFunc(homes, func(h shard.Home) bool { return shardID(s, h) == *in.ShardId })
+	if at < 0 {
 		return out, &Error{Code: "ResourceNotFoundException", Message: "Requested resource not found: Shard: " + *in.ShardId + " does not exist"}
 	}
 	next := uint64(0)
 	switch kind := *in.ShardIteratorType; kind {
 	case "LATEST":
-		db, err := a.store.Read(ctx, nil, true)
+		db, err := a.store.Read(ctx, homes[at].Key(), nil, true)
 		if err != nil {
 			return out, err
 		}
-		if next, err = shard.LastChange(db, s.ID); err != nil {
+		if next, err = shard.LastChange(db, homes[at], s.ID); err != nil {
 			return out, err
 		}
 		next++
@@ -222,7 +255,7 @@ func (a *API) getShardIterator(ctx context.Context, r *wire.Reader, out []byte) 
 			next++
 		}
 	}
-	out = wire.AppendString(append(out, `{"ShardIterator":`...), a.iterators.make(s.ID, next, a.store.Now()))
+	out = wire.AppendString(append(out, `{"ShardIterator":`...), a.iterators.make(s.ID, homes[at], next, a.store.Now()))
 	return append(out, '}'), nil
 }
 
@@ -245,7 +278,7 @@ func (a *API) getRecords(ctx context.Context, r *wire.Reader, out []byte) ([]byt
 	if err := c.err(); err != nil {
 		return out, err
 	}
-	id, next, err := a.iterators.read(*in.ShardIterator, a.store.Now())
+	id, h, next, err := a.iterators.read(*in.ShardIterator, a.store.Now())
 	if err != nil {
 		return out, err
 	}
@@ -253,11 +286,11 @@ func (a *API) getRecords(ctx context.Context, r *wire.Reader, out []byte) ([]byt
 	if s == nil {
 		return out, &Error{Code: "ResourceNotFoundException", Message: "Requested resource not found: Stream not found"}
 	}
-	db, err := a.store.Read(ctx, nil, true)
+	db, err := a.store.Read(ctx, h.Key(), nil, true)
 	if err != nil {
 		return out, err
 	}
-	changes, err := shard.Changes(db, id, next, int(limit.n), shard.MaxPage)
+	changes, err := shard.ChangesAt(db, h, id, next, int(limit.n), shard.MaxPage)
 	if err == nil && len(changes) > 0 {
 		err = a.store.Durable(ctx, nil)
 	}
@@ -276,7 +309,7 @@ func (a *API) getRecords(ctx context.Context, r *wire.Reader, out []byte) ([]byt
 	}
 	out = append(out, ']')
 	if s.Ended == 0 || int64(len(changes)) == limit.n {
-		out = wire.AppendString(append(out, `,"NextShardIterator":`...), a.iterators.make(id, next, a.store.Now()))
+		out = wire.AppendString(append(out, `,"NextShardIterator":`...), a.iterators.make(id, h, next, a.store.Now()))
 	}
 	return append(out, '}'), nil
 }

@@ -157,6 +157,18 @@ func (a *API) Create(ctx context.Context, body []byte) error {
 	return err
 }
 
+// BeginStream has a table keep its changes, with the items before and after, if it does not.
+func (a *API) BeginStream(ctx context.Context, table string) error {
+	if t := a.store.Table(table); t != nil && t.Stream() != nil {
+		return nil
+	}
+	_, err := a.change(ctx, table, func(t *shard.Table) error {
+		enabled, view := true, "NEW_AND_OLD_IMAGES"
+		return (&streamSpec{StreamEnabled: &enabled, StreamViewType: &view}).apply(t, a.store.Now())
+	})
+	return err
+}
+
 // table checks the parameters and makes the description.
 func (in *createInput) table(now int64) (*shard.Table, error) {
 	var c constraints

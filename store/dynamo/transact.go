@@ -69,7 +69,8 @@ func (a *API) transactWriteItems(ctx context.Context, r *wire.Reader, out []byte
 	if err != nil {
 		return out, err
 	}
-	res, err := a.propose(ctx, tables[0].DataKey(writes[0].Item), o.token.s, digest(writes), writes)
+	a.noteTables(ctx, tables)
+	res, err := a.propose(ctx, tables, &shard.Writes{Token: o.token.s, Digest: digest(writes), Atomic: true, All: writes})
 	if err != nil {
 		return out, err
 	}
@@ -167,6 +168,8 @@ func cancelled(res *shard.Result) error {
 			reasons[i] = Reason{Code: "None"}
 		case shard.ConditionFailed:
 			reasons[i] = Reason{Code: "ConditionalCheckFailed", Message: o.Message, Item: o.Old}
+		case shard.Conflict:
+			reasons[i] = Reason{Code: "TransactionConflict", Message: o.Message}
 		case shard.NoTable:
 			return errNoTable
 		default:
@@ -224,15 +227,27 @@ func (a *API) transactGetItems(ctx context.Context, r *wire.Reader, out []byte) 
 		}
 		seen[data] = true
 	}
-	snapshot, err := a.store.Snapshot(ctx)
+	for _, table := range tables {
+		a.note(ctx, reads, table.Name)
+	}
+	checks := make([]shard.Write, len(parts))
+	for i, q := range parts {
+		checks[i] = shard.Write{Action: shard.Check, Table: tables[i].ID, Item: q.key, Home: tables[i].Home(q.key), Wants: shard.WantOld}
+	}
+	res, err := a.store.Together(ctx, checks)
 	if err != nil {
 		return out, err
 	}
-	defer snapshot.Close()
+	if res.Code != shard.OK && len(res.Outcomes) > 0 {
+		return out, cancelled(res)
+	}
+	if err := failed(res, tables[0].Name); err != nil {
+		return out, err
+	}
 	out = append(out, `{"Responses":[`...)
 	by := map[*shard.Table]*capacity{}
 	var all []*capacity
-	for i, q := range parts {
+	for i := range parts {
 		c := by[tables[i]]
 		if c == nil {
 			c = &capacity{table: tables[i], read: true, transact: true}
@@ -243,26 +258,16 @@ func (a *API) transactGetItems(ctx context.Context, r *wire.Reader, out []byte) 
 			out = append(out, ',')
 		}
 		out = append(out, '{')
-		data := tables[i].DataKey(q.key)
-		err := shard.Get(snapshot, data, func(item []byte) error {
-			if item == nil {
-				c.addRead(nil, 0, true, 2)
-				return nil
+		size := 0
+		if item := res.Outcomes[i].Old; item != nil {
+			if size, err = attr.EncodedSize(item); err == nil {
+				out, err = appendProjected(append(out, `"Item":`...), item, plans[i].projection)
 			}
-			size, err := attr.EncodedSize(item)
 			if err != nil {
-				return err
+				return out, err
 			}
-			c.addRead(nil, size, true, 2)
-			out, err = appendProjected(append(out, `"Item":`...), item, plans[i].projection)
-			return err
-		})
-		if err == nil {
-			err = a.store.Durable(ctx, data)
 		}
-		if err != nil {
-			return out, err
-		}
+		c.addRead(nil, size, true, 2)
 		out = append(out, '}')
 	}
 	out = append(out, ']')

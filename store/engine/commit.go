@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/banyanhq/banyan/store/shard"
 )
@@ -89,6 +91,24 @@ func (e *Engine) apply(ctx context.Context) error {
 func (e *Engine) applyGroup(first *proposal) error {
 	s := &sealed{number: e.current + 1, batch: e.db.NewIndexedBatch()}
 	e.current = s.number
+	mark := e.cpu.Begin()
+	err := e.fill(s, first)
+	if cpu, ok := mark.End(); ok && err == nil {
+		e.counters.sampled.Add(int64(len(s.proposals)))
+		e.counters.cpu.Add(int64(cpu))
+	}
+	if err != nil {
+		return err
+	}
+	e.applied.Store(s.number)
+	e.counters.commands.Add(int64(len(s.proposals)))
+	e.counters.groups.Add(1)
+	e.sealed <- s
+	return nil
+}
+
+// fill applies the commands of a group and gives it to the log.
+func (e *Engine) fill(s *sealed, first *proposal) error {
 	size := 0
 	for p := first; p != nil; {
 		e.index++
@@ -119,10 +139,6 @@ func (e *Engine) applyGroup(first *proposal) error {
 	if err := e.failure.Load(); err != nil { // pebble said that it can't go on, and nevertheless returned no error
 		return *err
 	}
-	e.applied.Store(s.number)
-	e.counters.commands.Add(int64(len(s.proposals)))
-	e.counters.groups.Add(1)
-	e.sealed <- s
 	return nil
 }
 
@@ -181,6 +197,7 @@ func (s *signal) raise() {
 // counters of what the engine did.
 type counters struct {
 	commands, groups, refused atomic.Int64
+	sampled, cpu              atomic.Int64 // commands of groups that were looked at, and their CPU time in nanoseconds
 }
 
 // Stats of an engine since it was opened.
@@ -191,6 +208,13 @@ type Stats struct {
 	Refused int64
 	// Expired items that were deleted.
 	Expired int64
+	// Sampled commands were looked at for the CPU time of applying them, which was ApplyCPU.
+	Sampled  int64
+	ApplyCPU time.Duration
+	// Forces of the log to the disk, how long they took together, and the bytes that were written to the log.
+	Forces    int64
+	ForceTime time.Duration
+	LogBytes  uint64
 	// DiskBytes that the data takes, and MemoryBytes of caches and of what is not yet in files.
 	DiskBytes, MemoryBytes uint64
 }
@@ -199,8 +223,20 @@ type Stats struct {
 func (e *Engine) Stats() Stats {
 	m := e.db.Metrics()
 	c := &e.counters
-	return Stats{
-		Commands: c.commands.Load(), Groups: c.groups.Load(), Refused: c.refused.Load(), Expired: e.keeper.Expired(),
+	st := Stats{
+		Sampled: c.sampled.Load(), ApplyCPU: time.Duration(c.cpu.Load()), Commands: c.commands.Load(), Groups: c.groups.Load(), Refused: c.refused.Load(), Expired: e.keeper.Expired(),
 		DiskBytes: m.DiskSpaceUsage(), MemoryBytes: uint64(m.BlockCache.Size) + m.MemTable.Size,
+	}
+	st.AddLog(m)
+	return st
+}
+
+// AddLog adds what a database says of its log.
+func (st *Stats) AddLog(m *pebble.Metrics) {
+	st.LogBytes = m.WAL.BytesWritten
+	var force dto.Metric
+	if h := m.LogWriter.FsyncLatency; h != nil && h.Write(&force) == nil && force.Histogram != nil {
+		st.Forces = int64(force.Histogram.GetSampleCount())
+		st.ForceTime = time.Duration(force.Histogram.GetSampleSum())
 	}
 }

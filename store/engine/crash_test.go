@@ -132,7 +132,7 @@ func checkCrashed(t *testing.T, disk vfs.FS, acknowledged []int64) {
 	if table == nil {
 		t.Fatal("the table is gone")
 	}
-	r, _ := e.Read(t.Context(), nil, true)
+	r, _ := e.Read(t.Context(), nil, nil, true)
 	total := 0
 	for w, least := range acknowledged {
 		lower, upper := table.Collection(attr.Item{{Name: "w", Value: text(fmt.Sprint(w))}})
@@ -151,8 +151,8 @@ func checkCrashed(t *testing.T, disk vfs.FS, acknowledged []int64) {
 			t.Fatalf("writer %d: %v", w, err)
 		}
 	}
-	lower, upper := table.Span(&table.Indexes[0])
-	if n := entries(t, r, lower, upper); n != total {
+	index := table.Spans(&table.Indexes[0])[0]
+	if n := entries(t, r, index.Lower, index.Upper); n != total {
 		t.Fatalf("%d items and %d entries of the index", total, n)
 	}
 	changes, err := shard.Changes(r, table.Stream().ID, 0, 1<<30, 1<<30)
@@ -189,15 +189,15 @@ func TestIndexIsFilledAfterwards(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	table = e.Table("counted")
-	r, _ := e.Read(t.Context(), nil, true)
-	lower, upper := table.Span(&table.Indexes[0])
-	if n := entries(t, r, lower, upper); n != 350 {
+	r, _ := e.Read(t.Context(), nil, nil, true)
+	index := table.Spans(&table.Indexes[0])[0]
+	if n := entries(t, r, index.Lower, index.Upper); n != 350 {
 		t.Errorf("%d entries", n)
 	}
 	without := table.Clone()
 	without.Indexes = nil
 	define(t, e, without)
-	if n := entries(t, r, lower, upper); n != 0 {
+	if n := entries(t, r, index.Lower, index.Upper); n != 0 {
 		t.Errorf("%d entries of an index that was dropped", n)
 	}
 }
@@ -224,12 +224,12 @@ func TestItemsExpire(t *testing.T) {
 	put("long ago", number(now.Load()-6*365*24*3600))
 	put("a string", text("5"))
 	now.Add(11)
-	r, _ := e.Read(t.Context(), nil, true)
-	lower, upper := table.Span(nil)
+	r, _ := e.Read(t.Context(), nil, nil, true)
+	span := table.Spans(nil)[0]
 	for e.Stats().Expired < 1 {
 		time.Sleep(time.Millisecond)
 	}
-	if n := entries(t, r, lower, upper); n != 3 {
+	if n := entries(t, r, span.Lower, span.Upper); n != 3 {
 		t.Errorf("%d items are left, want 3", n)
 	}
 	changes, err := shard.Changes(r, table.Streams[0].ID, 0, 100, 1<<20)

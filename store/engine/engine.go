@@ -17,6 +17,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/banyanhq/banyan/store/cpuclock"
 	"github.com/banyanhq/banyan/store/shard"
 	"github.com/banyanhq/banyan/store/upkeep"
 )
@@ -69,7 +70,11 @@ type Engine struct {
 	current uint64               // the group that is being applied; the applier's
 
 	counters counters
+	cpu      cpuclock.Sampler // of groups
 }
+
+// cpuEvery: one group in so many is looked at for its CPU time.
+const cpuEvery = 16
 
 // slots that partition keys share. A read waits for the fsync of a write to another key once in so many.
 const slots = 1 << 14
@@ -108,8 +113,11 @@ func Open(cfg Config) (*Engine, error) {
 	}
 	e.machine.Touched = func(hash uint64) { e.touched[slot(hash)].Store(e.current) }
 	e.onDisk.init()
-	e.keeper = upkeep.New(upkeep.Config{Machine: e.machine, Now: e.Now, Every: cfg.Sweep, Log: cfg.Log,
-		Propose: func(ctx context.Context, command []byte) ([]byte, error) { return e.Propose(ctx, nil, command) }})
+	e.cpu.Every = cpuEvery
+	e.keeper = upkeep.New(upkeep.Config{Machine: e.machine, Rows: e.db, Now: e.Now, Every: cfg.Sweep, Log: cfg.Log,
+		Propose: func(ctx context.Context, _ shard.Home, command []byte) ([]byte, error) {
+			return e.Propose(ctx, nil, command)
+		}})
 	return e, nil
 }
 
@@ -179,7 +187,31 @@ func (e *Engine) Tables() []*shard.Table { return e.machine.Tables() }
 func (e *Engine) Now() int64 { return e.cfg.Now().UnixMilli() }
 
 // Read returns where the items of a data key are read. On one node every read is consistent.
-func (e *Engine) Read(context.Context, []byte, bool) (pebble.Reader, error) { return e.db, nil }
+func (e *Engine) Read(_ context.Context, _, _ []byte, _ bool) (pebble.Reader, error) {
+	return e.db, nil
+}
+
+// Write carries writes out, all or none, and returns the result once it is on disk.
+func (e *Engine) Write(ctx context.Context, w *shard.Writes) (*shard.Result, error) {
+	b, err := e.Propose(ctx, nil, shard.WriteCommand(w.Instant, w.Token, w.Digest, w.All))
+	if err != nil {
+		return nil, err
+	}
+	return shard.DecodeResult(b)
+}
+
+// Together reads several items as of one instant, which is on disk.
+func (e *Engine) Together(ctx context.Context, checks []shard.Write) (*shard.Result, error) {
+	snapshot := e.db.NewSnapshot()
+	defer snapshot.Close()
+	res, err := e.machine.Check(snapshot, checks)
+	for i := 0; i < len(checks) && err == nil; i++ {
+		if t := e.machine.ByID(checks[i].Table); t != nil {
+			err = e.Durable(ctx, t.DataKey(checks[i].Item))
+		}
+	}
+	return res, err
+}
 
 // Durable waits until what was read before of a data key's partition is on disk, so that nobody is told of a write that a crash
 // could undo; with no key, until all is.
@@ -221,9 +253,6 @@ func (e *Engine) stopped() error {
 	}
 	return ErrStopped
 }
-
-// Snapshot is the state as of now, for whoever reads several keys; it is to be closed.
-func (e *Engine) Snapshot(context.Context) (*pebble.Snapshot, error) { return e.db.NewSnapshot(), nil }
 
 // Overloaded says that an error means that the client is to slow down; Unavailable that nobody can do it at present, which one node
 // alone never is.

@@ -2,6 +2,7 @@ package expr
 
 import (
 	"encoding/binary"
+	"math"
 
 	"github.com/banyanhq/banyan/store/attr"
 )
@@ -52,13 +53,28 @@ func AppendUpdate(dst []byte, u *Update) []byte {
 	return dst
 }
 
-// ReadNode reads what AppendNode appended. The reader knows of errors.
-func ReadNode(r *attr.Reader) *Node { return readNode(r, 0) }
+// ReadNode reads what AppendNode appended: a condition, or nil. The reader knows of errors, and what it has none of can be evaluated.
+func ReadNode(r *attr.Reader) *Node { return readChecked(r, (*Node).isCondition) }
+
+// readChecked reads a tree that is to be of a kind.
+func readChecked(r *attr.Reader, is func(*Node) bool) *Node {
+	n := readNode(r, 0)
+	if n != nil && !is(n) {
+		r.Fail()
+	}
+	if r.Err() != nil {
+		return nil
+	}
+	return n
+}
 
 func readNode(r *attr.Reader, depth int) *Node {
 	n := &Node{Op: Op(r.Byte())}
 	switch {
-	case n.Op == 0 || r.Err() != nil || depth > 2*maxDepth:
+	case r.Err() != nil || n.Op == 0:
+		return nil
+	case depth > 2*maxDepth:
+		r.Fail()
 		return nil
 	case n.Op == OpPath:
 		n.Path = ReadPath(r)
@@ -68,6 +84,7 @@ func readNode(r *attr.Reader, depth int) *Node {
 		for range r.Count() {
 			a := readNode(r, depth+1)
 			if a == nil {
+				r.Fail() // nil is for a whole tree alone
 				return nil
 			}
 			n.Args = append(n.Args, a)
@@ -76,31 +93,104 @@ func readNode(r *attr.Reader, depth int) *Node {
 	return n
 }
 
-// ReadPath reads what AppendPath appended.
+// isCondition says whether True can evaluate a tree.
+func (n *Node) isCondition() bool {
+	switch n.Op {
+	case OpAnd, OpOr:
+		return n.args(0, -1, (*Node).isCondition)
+	case OpNot:
+		return n.args(1, 1, (*Node).isCondition)
+	case OpExists, OpNotExists:
+		return n.args(1, 1, (*Node).isPath)
+	case OpBetween:
+		return n.args(3, 3, (*Node).isOperand)
+	case OpIn:
+		return n.args(1, -1, (*Node).isOperand)
+	case OpEqual, OpNotEqual, OpLess, OpLessEqual, OpGreater, OpGreaterEqual, OpType, OpBeginsWith, OpContains:
+		return n.args(2, 2, (*Node).isOperand)
+	}
+	return false
+}
+
+// isOperand says whether a tree is one side of a comparison.
+func (n *Node) isOperand() bool {
+	return n.isPath() || n.isValue() || n.Op == OpSize && n.args(1, 1, (*Node).isOperand)
+}
+
+// isComputed says whether a tree is the right side of a SET.
+func (n *Node) isComputed() bool {
+	switch n.Op {
+	case OpIfNotExists:
+		return n.args(2, 2, (*Node).isComputed) && n.Args[0].isPath()
+	case OpListAppend, OpPlus, OpMinus:
+		return n.args(2, 2, (*Node).isComputed)
+	}
+	return n.isPath() || n.isValue()
+}
+
+func (n *Node) isPath() bool  { return n.Op == OpPath }
+func (n *Node) isValue() bool { return n.Op == OpValue }
+
+// args says whether there are as many as there should be, at most any number if that is -1, and all are of a kind.
+func (n *Node) args(least, most int, are func(*Node) bool) bool {
+	if len(n.Args) < least || most >= 0 && len(n.Args) > most {
+		return false
+	}
+	for _, a := range n.Args {
+		if !are(a) {
+			return false
+		}
+	}
+	return true
+}
+
+// ReadPath reads what AppendPath appended. Its first step is by name.
 func ReadPath(r *attr.Reader) Path {
 	var p Path
 	for range r.Count() {
-		s := Step{Index: int(r.Uint()) - 1}
+		index := r.Uint()
+		if index > math.MaxInt32 || index > 0 && len(p) == 0 {
+			r.Fail()
+			return nil
+		}
+		s := Step{Index: int(index) - 1}
 		if s.Index < 0 {
 			s.Name = r.Text()
 		}
+		if r.Err() != nil {
+			return nil
+		}
 		p = append(p, s)
+	}
+	if len(p) == 0 {
+		r.Fail()
 	}
 	return p
 }
 
-// ReadUpdate reads what AppendUpdate appended.
+// ReadUpdate reads what AppendUpdate appended. The reader knows of errors, and what it has none of can be applied.
 func ReadUpdate(r *attr.Reader) *Update {
 	var u Update
-	for _, list := range []*[]Assign{&u.Set, &u.Add, &u.Delete} {
+	for i, list := range []*[]Assign{&u.Set, &u.Add, &u.Delete} {
+		is := (*Node).isComputed
+		if i > 0 {
+			is = (*Node).isValue
+		}
 		for range r.Count() {
 			a := Assign{Path: ReadPath(r)}
-			a.Value = ReadNode(r)
+			if a.Value = readChecked(r, is); a.Value == nil {
+				r.Fail()
+				return &u
+			}
 			*list = append(*list, a)
 		}
 	}
 	for range r.Count() {
-		u.Remove = append(u.Remove, ReadPath(r))
+		p := ReadPath(r)
+		if r.Err() != nil {
+			break
+		}
+		u.Remove = append(u.Remove, p)
 	}
 	return &u
 }

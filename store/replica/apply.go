@@ -26,17 +26,35 @@ var errMoved = errors.New("group does not own the key any more")
 // apply carries out committed entries and writes how far it came in the same batch as what they changed. The batch need
 // not be on disk before anybody hears of it: the entries are, on a majority.
 func (c *core) apply(g *group, m *raftpb.Message) {
+	for entries := m.Entries; len(entries) > 0; {
+		n, err := c.applySome(g, entries)
+		if err != nil {
+			c.failGroup(g, err)
+			return
+		}
+		if g.raft == nil {
+			return // one of the entries ended it
+		}
+		entries = entries[n:]
+	}
+	c.deliver(g, m.Responses)
+	c.confirmReads(g)
+}
+
+// applySome carries out entries up to the first after which the database must be looked at, and returns how many that were.
+func (c *core) applySome(g *group, entries []*raftpb.Entry) (n int, err error) {
 	batch := c.db.NewIndexedBatch()
 	defer func() { _ = batch.Close() }() // it is committed or given up
 	a := &application{c: c, g: g, batch: batch, next: g.state.clone()}
-	for _, e := range m.Entries {
+	for n < len(entries) && !a.cut {
+		e := entries[n]
+		n++
 		if g.applied = e.GetIndex(); c.planted.has(bugApplyTwice) && e.GetIndex()%7 == 0 {
 			_, _ = a.entry(e)
 		}
 		o, err := a.entry(e)
 		if err != nil {
-			c.failGroup(g, fmt.Errorf("apply entry %d: %w", e.GetIndex(), err))
-			return
+			return n, fmt.Errorf("apply entry %d: %w", e.GetIndex(), err)
 		}
 		g.appliedTerm = e.GetTerm()
 		if o.id.node != 0 {
@@ -44,21 +62,16 @@ func (c *core) apply(g *group, m *raftpb.Message) {
 		}
 	}
 	if err := a.commit(); err != nil {
-		c.failGroup(g, fmt.Errorf("apply up to entry %d: %w", g.applied, err))
-		return
+		return n, fmt.Errorf("apply up to entry %d: %w", g.applied, err)
 	}
-	c.stats.Applied += len(m.Entries)
+	c.stats.Applied += n
 	for _, o := range a.outcomes {
 		c.proposals.outcome(c, g, o)
 	}
 	for _, after := range a.after {
 		after()
 	}
-	if g.raft == nil {
-		return // one of the entries ended it
-	}
-	c.deliver(g, m.Responses)
-	c.confirmReads(g)
+	return n, nil
 }
 
 // application is one batch of entries being applied.
@@ -70,6 +83,8 @@ type application struct {
 	changed  bool
 	outcomes []outcome
 	after    []func() // once the batch is committed
+	cut      bool     // it must be committed before further entries are applied
+	within   bool     // another application commits it, together with its own
 }
 
 func (a *application) commit() error {
@@ -117,7 +132,7 @@ func (a *application) command(index uint64, cmd *command) (o outcome, err error)
 			return o, err
 		}
 	}
-	if cmd.generation != a.next.desc.Generation && !a.c.planted.has(bugIgnoreGeneration) || a.next.frozen && cmd.kind != commandThaw {
+	if cmd.generation != a.next.desc.Generation && !a.c.planted.has(bugIgnoreGeneration) || a.next.frozen && cmd.kind != commandThaw && !a.c.planted.has(bugForgetFreeze) {
 		o.err = errMoved
 		return o, nil
 	}
@@ -127,7 +142,7 @@ func (a *application) command(index uint64, cmd *command) (o outcome, err error)
 			o.err = errMoved
 			return o, nil
 		}
-		if o.value, err = a.c.machine.Apply(a.batch, a.g.id, index, cmd.body); err != nil {
+		if o.value, err = a.data(index, cmd.body); err != nil {
 			return o, err
 		}
 		if len(cmd.token) > 0 {
@@ -146,8 +161,18 @@ func (a *application) command(index uint64, cmd *command) (o outcome, err error)
 		a.next.frozen, a.changed = false, true
 	case commandMerge:
 		o.err, err = a.merge(index, cmd)
+	case commandCheck:
+		o.value = a.check(index)
 	}
 	return o, err
+}
+
+// data has the Machine carry a command out.
+func (a *application) data(index uint64, command []byte) ([]byte, error) {
+	if m, ok := a.c.machine.(Ranged); ok {
+		return m.ApplyWithin(a.batch, a.g.id, index, a.next.desc.Start, a.next.desc.End, command)
+	}
+	return a.c.machine.Apply(a.batch, a.g.id, index, command)
 }
 
 // remembered returns the result of the command that had the token, if it is not too long ago.
@@ -235,7 +260,9 @@ func (a *application) confChange(e *raftpb.Entry) (o outcome, err error) {
 	g := a.g
 	a.after = append(a.after, func() {
 		g.lease.until, g.round = 0, a.c.restartRound(g) // answers of the old majority do not count in the new one
-		g.leaving = g.state.desc.replica(g.self) == nil
+		if g.leaving = g.state.desc.replica(g.self) == nil; g.leaving && a.c.planted.has(bugLeaveAtOnce) {
+			a.c.remove(g, g.self+1)
+		}
 	})
 	return o, nil
 }

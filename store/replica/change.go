@@ -106,6 +106,40 @@ func splitAt(key []byte, newGroup uint64) func(*core, *group, uint64) error {
 	}
 }
 
+// handOver hands the leadership over to a node that was heard from lately and has all but the newest entries.
+func handOver(node uint64) func(*core, *group, uint64) error {
+	return func(c *core, g *group, event uint64) error {
+		on := g.state.desc.on(node)
+		if on == nil || on.Learner || g.state.frozen || g.merging != nil || !g.caughtUp(on.ID) || !g.active(on.ID) || !c.present(node) {
+			return fmt.Errorf("%w: node %d is not fit to lead group %d now", ErrRefused, node, g.id)
+		}
+		return transferLeader(node)(c, g, event)
+	}
+}
+
+// active says whether a replica has answered this leader since it last made sure of its majority.
+func (g *group) active(replica uint64) (yes bool) {
+	g.raft.WithProgress(func(id uint64, _ raft.ProgressType, pr tracker.Progress) {
+		yes = yes || id == replica && pr.RecentActive
+	})
+	return yes
+}
+
+// splitHere is splitAt for any node: the command goes to the leader.
+type splitHere struct {
+	event uint64
+	key   []byte
+	group uint64 // the new one
+}
+
+func (e splitHere) happen(c *core) {
+	if g := c.route(e.key); g == nil || string(e.key) == string(g.state.desc.Start) || e.group == 0 || c.groups[e.group] != nil {
+		c.finish(e.event, nil, fmt.Errorf("%w: no group can be split at %x into group %d", ErrRefused, e.key, e.group))
+		return
+	}
+	c.submit(e.event, command{kind: commandSplit, key: e.key, group: e.group})
+}
+
 // split carries the command out. Rows stay where they are: the new group is a new owner of some of them, and a log
 // that begins now.
 func (a *application) split(cmd *command) (refused, err error) {
@@ -137,8 +171,13 @@ func (a *application) split(cmd *command) (refused, err error) {
 		st.Term, st.Vote = known.Term, known.Vote
 	}
 	if err := errors.Join(writeState(a.batch, &right), writeApplied(a.batch, cmd.group, firstIndex, firstTerm),
-		raftlog.WriteBeginning(a.batch, cmd.group, st, firstIndex, firstTerm), a.copyTokens(a.g.id, cmd.group, firstIndex)); err != nil {
+		raftlog.WriteBeginning(a.batch, cmd.group, st, firstIndex, firstTerm)); err != nil {
 		return nil, err
+	}
+	if !a.c.planted.has(bugSplitLosesTokens) {
+		if err := a.copyTokens(a.g.id, cmd.group, firstIndex); err != nil {
+			return nil, err
+		}
 	}
 	leader := a.g.leads()
 	a.after = append(a.after, func() { a.c.born(right, st, leader) })
@@ -160,6 +199,8 @@ func (c *core) born(s state, st raftlog.State, leader bool) {
 	}
 	if leader {
 		c.guard(g, func() { _ = g.raft.Campaign() }) // the others know no leader yet, so it need not wait
+	} else {
+		c.runLater(g, 2*campaignTicks) // if that one has died meanwhile
 	}
 	c.mark(g)
 }

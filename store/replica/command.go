@@ -22,6 +22,7 @@ const (
 	commandMerge                         // the group takes over the keys of its right neighbour
 	commandAbort                         // the group will carry out none of the merges that were proposed so far
 	commandThaw                          // a frozen group takes commands again
+	commandCheck                         // the replicas add up what they have
 )
 
 // command is what an entry of the log holds.
@@ -51,7 +52,7 @@ func decodeCommand(b []byte) (command, error) {
 	r := reader{rest: b}
 	c := command{kind: commandKind(r.byte()), id: r.proposal(), generation: r.number(), token: r.bytes(), key: r.bytes(),
 		group: r.number(), index: r.number()}
-	if r.err != nil || c.kind < commandData || c.kind > commandThaw || len(c.token) > maxToken {
+	if r.err != nil || c.kind < commandData || c.kind > commandCheck || len(c.token) > maxToken {
 		return command{}, fmt.Errorf("command of %d bytes: %w", len(b), errMalformed)
 	}
 	c.body = r.rest

@@ -65,6 +65,7 @@ type effects struct {
 	send    []frame        // by ascending node
 	write   *raftlog.Write // at most one is on its way; a written event must follow
 	results []result
+	checks  []checkpoint
 }
 
 type frame struct {
@@ -215,7 +216,7 @@ func (ticked) happen(c *core) {
 		}
 	}
 	c.tickProposals()
-	if c.tick%uint64(c.cfg.HeartbeatTicks) == 0 {
+	if c.tick%c.signOfLife() == 0 {
 		for _, node := range c.peers() {
 			if len(c.out[node]) == 0 {
 				c.out[node] = []message{} // a frame without messages says that this node is alive
@@ -225,6 +226,17 @@ func (ticked) happen(c *core) {
 	if c.tick%20 == 0 && !c.staged.Empty() {
 		c.staged.Sync() // so that what nobody waits for gets to disk as well
 	}
+}
+
+// signOfLife is after how many ticks other nodes are told that this one is alive: seldom, but more than once in the time after which
+// they would believe that it is not, if all groups are asleep.
+func (c *core) signOfLife() uint64 {
+	for _, id := range c.ids {
+		if !c.groups[id].asleep {
+			return uint64(c.cfg.HeartbeatTicks)
+		}
+	}
+	return uint64(max(c.cfg.HeartbeatTicks, c.cfg.ElectionTicks/3))
 }
 
 // peers are the nodes that have replicas of this node's groups.
@@ -246,6 +258,9 @@ func (e received) happen(c *core) {
 	if err != nil {
 		c.stats.BadFrames++
 		return
+	}
+	if c.silent(e.node) {
+		c.returned(e.node)
 	}
 	c.heard[e.node] = c.tick
 	for i := range messages {

@@ -247,6 +247,17 @@ func checkOwner(db *pebble.DB, node uint64) error {
 	return nil
 }
 
+// Owner returns the node that a database belongs to; found is false if it belongs to none yet.
+func Owner(db *pebble.DB) (node uint64, found bool, err error) {
+	body, err := getSealed(db, ownerKey())
+	if err != nil || body == nil {
+		return 0, false, err
+	}
+	r := reader{rest: body}
+	node = r.number()
+	return node, true, r.end()
+}
+
 // Stored returns the descriptor of a group that a database has a replica of; found is false if it has none.
 func Stored(db *pebble.DB, group uint64) (d Descriptor, found bool, err error) {
 	s, _, _, found, err := readState(db, group)

@@ -74,12 +74,17 @@ func (r *run) fault() {
 		r.flap(node)
 	case "duel":
 		r.duel(node)
+	case "grow":
+		r.grow()
 	case "usurp":
 		r.usurp(lasts)
 	case "transfer-cut":
 		r.transferCut(lasts)
 	default:
 		r.change(kind)
+	}
+	if s.w.Chance(0.3) {
+		r.change("check")
 	}
 	s.w.After(s.w.Between(r.p.Every/2, 2*r.p.Every), r.fault)
 }
@@ -107,28 +112,92 @@ func (r *run) flap(n *simNode) {
 	r.s.w.After(r.s.w.Between(time.Millisecond, 60*time.Millisecond), func() { n.restart() })
 }
 
-// duel crashes a leader, and later lets all others ask for votes at the same moment while one of them flaps.
+// duel has two replicas of a group ask the third for its vote at the same moment, and makes that one go and come back just after it
+// has given it to one of them. All three forget beforehand that they have a leader, which they would otherwise stand by.
 func (r *run) duel(flapping *simNode) {
 	s := r.s
 	n, g := r.leader()
 	if n == nil {
 		return
 	}
-	n.crash()
-	s.w.After(4*time.Second, func() { n.restart() })
-	s.w.After(s.w.Between(time.Second, 2*time.Second), func() {
-		for _, other := range s.nodes {
-			if other == flapping || !other.up || other.paused || other.core.groups[g.id] == nil || other.core.groups[g.id].raft == nil {
-				continue
+	var rivals []*simNode
+	for _, rep := range g.state.desc.Replicas {
+		if other := s.nodes[rep.Node-1]; !rep.Learner && other != flapping && len(rivals) < 2 {
+			rivals = append(rivals, other)
+		}
+	}
+	for _, other := range append(rivals, flapping) {
+		r.flap(other)
+	}
+	s.w.After(200*time.Millisecond, func() {
+		for _, other := range rivals {
+			if g := other.replica(g.id); g != nil {
+				_ = g.raft.Campaign()
+				other.core.mark(g)
+				other.step()
 			}
-			c, g := other.core, other.core.groups[g.id]
-			_ = g.raft.Campaign()
-			c.mark(g)
-			other.step()
 		}
-		for range 4 {
-			s.w.After(s.w.Between(0, 200*time.Millisecond), func() { r.flap(flapping) })
+		r.flapOnceVoted(flapping, g.id, 400)
+	})
+}
+
+// flapOnceVoted makes a node go and come back when it has voted for another, if it does within some milliseconds.
+func (r *run) flapOnceVoted(n *simNode, group uint64, left int) {
+	if g := n.replica(group); g != nil {
+		if vote := g.raft.BasicStatus().HardState.GetVote(); vote != 0 && vote != g.self && n.pending == nil && !n.core.staged.MustSync() {
+			r.s.counts["flaps after a vote"]++
+			r.s.w.After(time.Millisecond, func() { r.flap(n) })
+			return
 		}
+	}
+	if left > 0 {
+		r.s.w.After(time.Millisecond, func() { r.flapOnceVoted(n, group, left-1) })
+	}
+}
+
+// replica returns a node's replica of a group that takes part, nil if there is none.
+func (n *simNode) replica(group uint64) *group {
+	if !n.up || n.paused || n.core.groups[group] == nil || n.core.groups[group].raft == nil {
+		return nil
+	}
+	return n.core.groups[group]
+}
+
+// grow gives some group one more replica, or takes a learner from it where it is on all nodes, and splits it soon after.
+func (r *run) grow() {
+	s := r.s
+	n, g := r.leader()
+	if n == nil {
+		return
+	}
+	change := Change{}
+	for _, i := range s.w.Rand().Perm(len(s.nodes)) {
+		switch on := g.state.desc.on(s.nodes[i].id); {
+		case on == nil:
+			change = Change{AddLearner, s.nodes[i].id}
+		case on.Learner && change.Kind == 0:
+			change = Change{Remove, s.nodes[i].id}
+		}
+	}
+	if change.Kind == 0 {
+		return
+	}
+	group := g.id
+	n.ask(func(id uint64) event {
+		return changeGroup{event: id, group: group, do: changeReplicas([]Change{change})}
+	}, func(res result) {
+		if res.err != nil || change.Kind != AddLearner {
+			return
+		}
+		s.counts["done: grow"]++
+		s.w.After(s.w.Between(time.Millisecond, 200*time.Millisecond), func() {
+			key := simKey(s.w.Rand().IntN(r.p.Keys))
+			next := r.nextGrp
+			r.nextGrp++
+			if n.up {
+				n.ask(func(id uint64) event { return changeGroup{event: id, group: group, do: splitAt(key, next)} }, func(result) {})
+			}
+		})
 	})
 }
 
@@ -223,6 +292,8 @@ func (r *run) change(kind string) {
 		r.nextGrp++
 	case "merge":
 		do = mergeRight
+	case "check":
+		do = checkGroup
 	case "member":
 		do = changeReplicas(r.memberChange(g, target))
 	}

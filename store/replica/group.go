@@ -27,9 +27,10 @@ type group struct {
 	appliedTerm uint64
 	nodes       map[uint64]uint64 // replica -> node, as messages told; the descriptor goes before
 
-	leader uint64 // replica, 0 if unknown
-	role   raft.StateType
-	term   uint64
+	leader   uint64 // replica, 0 if unknown
+	role     raft.StateType
+	term     uint64
+	campaign uint64 // tick at which it stands for election if there is no leader; 0: when the algorithm's own wait is over
 
 	asleep    bool
 	idleTicks int
@@ -77,6 +78,7 @@ func (c *core) load(id uint64) error {
 		}
 	}
 	c.add(g)
+	c.runLater(g, 2) // if there is a leader it speaks up; if all nodes start anew, none waits for a timeout
 	return c.start(g)
 }
 
@@ -241,16 +243,12 @@ func (c *core) work(g *group) {
 }
 
 func (c *core) handle(g *group, rd raft.Ready) {
-	if rd.SoftState != nil {
-		g.leader, g.role = rd.Lead, rd.RaftState
-		if g.role == raft.StateLeader {
-			c.stats.Elections++
-		}
-		c.wake(g)
-	}
 	if term := g.raft.BasicStatus().HardState.GetTerm(); term != g.term {
 		g.term = term
 		g.lease = lease{}
+	}
+	if rd.SoftState != nil {
+		c.ledBy(g, rd.SoftState)
 	}
 	for _, r := range rd.ReadStates {
 		c.readState(g, r)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"github.com/banyanhq/banyan/reactor"
 	"github.com/banyanhq/banyan/store/raftlog"
 )
 
@@ -35,6 +36,7 @@ type Host struct {
 	waiting map[uint64]chan result
 	lastID  uint64
 	stopped error // set once nothing is taken any more
+	checks  checks
 
 	now func() time.Duration // since start
 }
@@ -63,7 +65,8 @@ func New(cfg Config, db *pebble.DB, files raftlog.Config, machine Machine, trans
 		return nil, err
 	}
 	h := &Host{cfg: c.cfg, core: c, log: log, transport: transport, start: time.Now(), wakeup: make(chan struct{}, 1),
-		waiting: map[uint64]chan result{}}
+		waiting: map[uint64]chan result{},
+		checks:  checks{queue: make(chan checkpoint, maxCheckpoints), sums: map[uint64]Checksum{}, errs: map[uint64]error{}}}
 	h.now = func() time.Duration { return time.Since(h.start) }
 	return h, nil
 }
@@ -71,8 +74,11 @@ func New(cfg Config, db *pebble.DB, files raftlog.Config, machine Machine, trans
 // Run takes part in the groups until the context ends or the disk fails. It returns once all it started is over; what
 // was asked for and has no outcome by then gets ErrStopped or ErrUnknownOutcome.
 func (h *Host) Run(ctx context.Context) error {
+	defer reactor.Spare(1)() // for the writer
 	writes, done := make(chan *raftlog.Write, 1), make(chan error, 1)
-	var writer sync.WaitGroup
+	var writer, checker sync.WaitGroup
+	checking, stopChecks := context.WithCancel(ctx)
+	checker.Go(func() { h.runChecks(checking) })
 	writer.Go(func() {
 		for w := range writes {
 			done <- h.log.Commit(w)
@@ -102,10 +108,14 @@ func (h *Host) Run(ctx context.Context) error {
 		if eff.write != nil {
 			writes <- eff.write
 		}
+		h.takeChecks(eff.checks)
 		h.tell(eff.results)
 		err = h.core.err
 	}
 	close(writes)
+	stopChecks()
+	checker.Wait()
+	h.dropChecks()
 	writer.Wait()
 	h.mu.Lock()
 	h.stopped = err
@@ -168,6 +178,9 @@ func (h *Host) tellRest(err error) {
 	}
 }
 
+// emptyFrame is the size of a frame without messages.
+var emptyFrame = len(encodeFrame(nil))
+
 // Receive takes a frame that another node's transport was given by Send. It does not wait.
 func (h *Host) Receive(from uint64, frame []byte) {
 	h.mu.Lock()
@@ -176,7 +189,9 @@ func (h *Host) Receive(from uint64, frame []byte) {
 		h.inbox, h.bytes = append(h.inbox, received{from, frame}), h.bytes+len(frame)
 	}
 	h.mu.Unlock()
-	h.signal()
+	if len(frame) > emptyFrame {
+		h.signal() // a mere sign of life can wait for the next tick
+	}
 }
 
 // ask gives the core an event and waits for its result.
@@ -252,6 +267,17 @@ func (h *Host) Split(ctx context.Context, group uint64, key []byte, newGroup uin
 	return h.change(ctx, group, splitAt(key, newGroup))
 }
 
+// SplitAt is Split of the group that has the key, on any node that has a replica of it.
+func (h *Host) SplitAt(ctx context.Context, key []byte, newGroup uint64) error {
+	_, err := h.ask(ctx, func(id uint64) event { return splitHere{event: id, key: key, group: newGroup} })
+	return err
+}
+
+// HandOver is TransferLeader to a node that can lead at once; to another it is refused.
+func (h *Host) HandOver(ctx context.Context, group, node uint64) error {
+	return h.change(ctx, group, handOver(node))
+}
+
 // Merge lets a group take over the keys of its right neighbour, which must have voters on the same nodes. This node must
 // lead both: the leadership of the group moves towards that of its neighbour by itself, so a NotLeaderError means to
 // try again on the node that it names. While it goes on the neighbour's keys
@@ -276,7 +302,9 @@ type GroupStatus struct {
 	Asleep  bool
 	Merging bool // frozen, to be merged into its left neighbour
 	HasData bool
-	Err     error // it has failed
+	Joint   bool       // between two sets of voters
+	Peers   []Progress // of all replicas, as their leader knows it; on other nodes empty
+	Err     error      // it has failed
 }
 
 // Status describes the node's replicas, in ascending order of their groups, and what they have done.
@@ -298,7 +326,7 @@ func (c *core) status() (groups []GroupStatus) {
 	for _, id := range c.ids {
 		g := c.groups[id]
 		s := GroupStatus{Descriptor: g.state.desc.clone(), Replica: g.self, Leads: g.leads(), Term: g.term, Applied: g.applied,
-			Asleep: g.asleep, Merging: g.state.frozen, HasData: g.hasData, Err: g.err}
+			Asleep: g.asleep, Merging: g.state.frozen, HasData: g.hasData, Joint: g.state.joint(), Peers: c.progress(g), Err: g.err}
 		s.Group = g.id
 		if g.raft != nil {
 			s.Leader = g.node(g.leader)
@@ -306,6 +334,17 @@ func (c *core) status() (groups []GroupStatus) {
 		groups = append(groups, s)
 	}
 	return groups
+}
+
+// Silent says whether nothing has come from a node for so long that its groups elect other leaders. Only nodes with replicas of this
+// one's groups are heard of.
+func (h *Host) Silent(ctx context.Context, node uint64) (bool, error) {
+	var silent bool
+	_, err := h.ask(ctx, func(id uint64) event { return inspect{id, func(c *core) { silent = c.silent(node) }} })
+	if err != nil {
+		return false, err // it may yet be written
+	}
+	return silent, nil
 }
 
 // inspect looks at the core between events.

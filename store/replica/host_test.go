@@ -14,9 +14,10 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/banyanhq/banyan/internal/loopback"
 	"github.com/banyanhq/banyan/store/raftlog"
 	"github.com/banyanhq/banyan/store/replica"
-	"github.com/banyanhq/banyan/store/transport"
+	"github.com/banyanhq/banyan/transport"
 )
 
 // counters is a Machine: a command is a key and adds one to it.
@@ -95,7 +96,7 @@ func newCluster(t *testing.T, nodes, replicas, groups int) *cluster {
 }
 
 func (c *cluster) listen(id uint64) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", loopback.Any())
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -171,7 +172,7 @@ func (mute) Errorf(string, ...any)          {}
 func (mute) Fatalf(format string, a ...any) { panic(fmt.Sprintf(format, a...)) }
 
 func within(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -15,6 +15,12 @@ type Machine interface {
 	Apply(batch *pebble.Batch, group uint64, index uint64, command []byte) (result []byte, err error)
 }
 
+// Ranged is a Machine that must know which rows the group has when a command is applied: those from start up to end. It is called
+// instead of Apply.
+type Ranged interface {
+	ApplyWithin(batch *pebble.Batch, group, index uint64, start, end, command []byte) (result []byte, err error)
+}
+
 // Restorer is a Machine that keeps something of the rows in memory.
 type Restorer interface {
 	// Restored is called when the rows and the metadata of a group have been replaced by those of a snapshot, before anything

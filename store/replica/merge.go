@@ -29,6 +29,7 @@ type merge struct {
 	proposed bool   // so was the merge
 	begun    uint64 // tick
 	aborting bool
+	aborted  bool   // no merge can happen any more, and the right group is to be thawed
 	from     uint64 // the generation that an abort changes
 }
 
@@ -40,6 +41,8 @@ func mergeRight(c *core, g *group, event uint64) error {
 		return fmt.Errorf("%w: group %d has no right neighbour on this node", ErrRefused, g.id)
 	case g.merging != nil || g.state.frozen:
 		return fmt.Errorf("%w: group %d is being merged", ErrRefused, g.id)
+	case c.missing(&right.state, c.cfg.ElectionTicks) != 0:
+		return fmt.Errorf("%w: node %d is not heard of, and all replicas of group %d are needed to merge it", ErrRefused, c.missing(&right.state, c.cfg.ElectionTicks), right.id)
 	case !sameNodes(&g.state, &right.state):
 		return fmt.Errorf("%w: groups %d and %d do not have voters on the same nodes", ErrRefused, g.id, right.id)
 	}
@@ -77,6 +80,16 @@ func sameNodes(a, b *state) bool {
 	return true
 }
 
+// missing is a node with a replica from which nothing came for so many ticks, 0 if there is none.
+func (c *core) missing(s *state, ticks int) uint64 {
+	for _, r := range s.desc.Replicas {
+		if c.quiet(r.Node, ticks) {
+			return r.Node
+		}
+	}
+	return 0
+}
+
 func (c *core) tickMerge(g *group) {
 	if !g.hasData || g.raft == nil {
 		return
@@ -104,7 +117,8 @@ func (c *core) tickMerge(g *group) {
 	}
 	c.wake(g)
 	c.wake(right)
-	late := c.tick > m.begun+uint64(c.cfg.TimeoutTicks)/2
+	// While it is frozen the right group serves nobody, so it does not wait for a node that has died; but a busy node may be late.
+	late := c.tick > m.begun+uint64(c.cfg.TimeoutTicks)/2 || c.missing(&right.state, 2*c.cfg.ElectionTicks) != 0
 	switch {
 	case m.aborting && !right.state.frozen:
 		c.endMerge(g, fmt.Errorf("%w: not all replicas could be brought together in time", ErrUnavailable))
@@ -129,13 +143,16 @@ func (c *core) tickMerge(g *group) {
 // tickAbort goes on with calling a merge off, one command after the other.
 func (c *core) tickAbort(g, right *group) {
 	m := g.merging
-	if (c.tick-m.begun)%16 != 0 {
-		return
+	aborted := g.state.desc.Generation != m.from
+	if aborted != m.aborted {
+		m.aborted, m.begun = aborted, c.tick
 	}
-	if g.state.desc.Generation == m.from {
-		c.submit(0, command{kind: commandAbort, key: g.state.desc.Start})
-	} else {
+	switch {
+	case (c.tick-m.begun)%16 != 0:
+	case aborted:
 		c.submit(0, command{kind: commandThaw, key: right.state.desc.Start})
+	default:
+		c.submit(0, command{kind: commandAbort, key: g.state.desc.Start})
 	}
 }
 
@@ -183,7 +200,10 @@ func (a *application) merge(index uint64, cmd *command) (refused, err error) {
 	if right == nil || right.err != nil || !right.hasData || right.restore || !bytes.Equal(right.state.desc.Start, a.next.desc.End) {
 		return nil, fmt.Errorf("group %d is to be merged and is not here: %w", cmd.group, raftlog.ErrCorrupt)
 	}
-	rest := &application{c: c, g: right, batch: a.batch, next: right.state.clone()}
+	rest := &application{c: c, g: right, batch: a.batch, next: right.state.clone(), within: true}
+	if right.applied < cmd.index && c.planted.has(bugMergeLosesTail) {
+		right.applied, rest.next.frozen = cmd.index, true
+	}
 	if right.applied < cmd.index {
 		entries, err := right.log.Entries(right.applied+1, cmd.index+1, ^uint64(0))
 		if err != nil {

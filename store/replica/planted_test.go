@@ -18,7 +18,7 @@ var allBugs = []struct {
 }{
 	{"skip sync", bugSkipSync, nil},
 	{"answer before sync", bugAnswerBeforeSync, nil},
-	{"forget vote", bugForgetVote, elections},
+	{"forget vote", bugForgetVote, duels},
 	{"forget applied index", bugForgetApplied, nil},
 	{"apply twice", bugApplyTwice, nil},
 	{"forget token", bugForgetToken, nil},
@@ -35,14 +35,22 @@ var allBugs = []struct {
 	{"cut unapplied", bugCutUnapplied, nil},
 	{"drop tail", bugDropTail, nil},
 	{"split forgets vote", bugSplitForgetsVote, splits},
-	{"snapshots overlap", bugSnapshotsOverlap, moves},
+	{"snapshots overlap", bugSnapshotsOverlap, grows},
 	{"resurrect", bugResurrect, nil},
+	{"merge loses tail", bugMergeLosesTail, merges},
+	{"split loses tokens", bugSplitLosesTokens, splits},
+	{"forward twice", bugForwardTwice, doubles},
+	{"snapshot loses tokens", bugSnapshotLosesTokens, moves},
+	{"leave at once", bugLeaveAtOnce, moves},
+	{"forget freeze", bugForgetFreeze, merges},
 }
 
 // The profiles that a kind of mistake can show in are drawn like all others, and then narrowed down.
 
-func elections(p *profile) {
-	p.Faults, p.Jitter, p.Every, p.Quiesce = []string{"duel", "flap", "lossy"}, 150*time.Millisecond, time.Second, -1
+// duels have two replicas ask the third for its vote again and again, and nothing else.
+func duels(p *profile) {
+	p.Nodes, p.Faults, p.Jitter, p.Every, p.Quiesce, p.Lease, p.Drift = 3, []string{"duel"}, 150*time.Millisecond, 3*time.Second, -1, false, 0
+	p.Drop, p.Duplicate, p.SlowDisk = 0, 0, 0
 }
 
 func busy(p *profile) {
@@ -52,6 +60,22 @@ func busy(p *profile) {
 func splits(p *profile) {
 	busy(p)
 	p.Keys, p.Faults, p.Every = 6, []string{"split", "transfer", "merge", "cut", "lossy"}, 700*time.Millisecond
+}
+
+func merges(p *profile) {
+	busy(p)
+	p.Keys, p.Faults, p.Every, p.Jitter = 6, []string{"split", "merge", "merge", "one-way", "lossy", "slow-disk", "crash"}, 500*time.Millisecond, 20*time.Millisecond
+}
+
+func doubles(p *profile) {
+	busy(p)
+	p.Keys, p.Duplicate, p.Reorder, p.Jitter = 2, 0.3, 0.3, 20*time.Millisecond
+}
+
+// grows gives groups new replicas, and splits them while these are sent what there is.
+func grows(p *profile) {
+	p.Nodes, p.Keys, p.LogKeep, p.Chunk, p.Every, p.Value, p.Jitter = 5, 6, 8, 64, time.Second, 600, 5*time.Millisecond
+	p.Faults = []string{"grow", "grow", "merge"}
 }
 
 func slowLinks(p *profile) {

@@ -26,6 +26,8 @@ type proposal struct {
 	queued  bool   // it is to be tried again
 	attempt uint64
 	at      uint64 // tick of the last attempt
+	leader  uint64 // replica that led the group then
+	term    uint64
 	expires uint64
 	bytes   int
 }
@@ -104,7 +106,7 @@ func (c *core) try(p *proposal) {
 		c.giveUp(p, fmt.Errorf("%w: the group was changed in the meantime", ErrRefused))
 		return
 	}
-	p.queued, p.at, p.group = true, c.tick, g.id
+	p.queued, p.at, p.group, p.leader, p.term = true, c.tick, g.id, g.leader, g.term
 	c.wake(g)
 	if g.state.frozen && p.cmd.kind == commandData || g.leader == 0 {
 		return
@@ -187,7 +189,7 @@ func (c *core) forwarded(g *group, node uint64, m *message) {
 	refuse := func(why refusal) {
 		c.send(node, message{kind: kindRefuse, group: g.id, from: g.self, to: m.from, id: m.id, attempt: m.attempt, reason: why})
 	}
-	if g.recent.seen(m.id, m.attempt) {
+	if g.recent.seen(m.id, m.attempt) && !c.planted.has(bugForwardTwice) {
 		return // the network doubled it; not even a refused one may be taken later, for its proposer has gone on
 	}
 	if !g.leads() {

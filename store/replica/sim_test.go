@@ -27,7 +27,8 @@ type sim struct {
 
 	leaders map[[2]uint64]uint64 // group, term -> node that led
 	applied map[[2]uint64]uint64 // group, index -> hash of the command
-	events  uint64               // ids
+	sums    map[[2]uint64]Checksum
+	events  uint64 // ids
 	total   Stats
 	counts  map[string]int
 	flipped map[uint64]bool // nodes whose disk has lost bits
@@ -55,7 +56,7 @@ type simNode struct {
 func newSim(seed uint64, nodes int, cfg Config, planted bugs, groups []Descriptor) *sim {
 	w := env.NewWorld(seed)
 	s := &sim{w: w, net: env.NewNetwork(w, env.NetworkFaults{Delay: time.Millisecond, Jitter: 2 * time.Millisecond}), cfg: cfg,
-		planted: planted, groups: groups, leaders: map[[2]uint64]uint64{}, applied: map[[2]uint64]uint64{}, counts: map[string]int{}, flipped: map[uint64]bool{}}
+		planted: planted, groups: groups, leaders: map[[2]uint64]uint64{}, applied: map[[2]uint64]uint64{}, sums: map[[2]uint64]Checksum{}, counts: map[string]int{}, flipped: map[uint64]bool{}}
 	for id := range uint64(nodes) {
 		n := &simNode{s: s, id: id + 1, rate: 1, waiting: map[uint64]func(result){},
 			disk: env.NewDisk(w, env.DiskFaults{Sync: 2 * time.Millisecond, Jitter: 4 * time.Millisecond})}
@@ -173,6 +174,9 @@ func (n *simNode) step(events ...event) {
 			}
 		})
 	}
+	for i := range eff.checks {
+		n.compare(&eff.checks[i])
+	}
 	for _, r := range eff.results {
 		s.w.Note("result", r.value, r.id, n.id)
 		done := n.waiting[r.id]
@@ -269,6 +273,22 @@ func (n *simNode) addStats() {
 	t.SnapshotsRefused += c.SnapshotsRefused
 	t.BadFrames += c.BadFrames
 	t.FailedGroups += c.FailedGroups
+}
+
+// compare holds what the node has at an entry against what the others had there.
+func (n *simNode) compare(p *checkpoint) {
+	sum, err := p.sum(func(int) error { return nil })
+	n.s.fail(p.snapshot.Close())
+	if n.s.flipped[n.id] {
+		return
+	}
+	n.s.fail(err)
+	at := [2]uint64{p.group, p.index}
+	if known, ok := n.s.sums[at]; ok && known != sum {
+		n.s.failf("group %d at entry %d: node %d has other rows than others had", p.group, p.index, n.id)
+	}
+	n.s.sums[at] = sum
+	n.s.counts["checksums"]++
 }
 
 // checkLeaders holds the node against Raft's first promise: at most one leader in a term.

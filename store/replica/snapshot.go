@@ -229,6 +229,10 @@ func (c *core) gotChunk(g *group, node uint64, m *message) {
 	if c.planted.has(bugSnapshotLosesRow) && ch.last && len(ch.pairs) > 0 {
 		ch.pairs = slices.DeleteFunc(ch.pairs, func(p raftlog.KV) bool { return raftlog.IsData(p.Key) })
 	}
+	if c.planted.has(bugSnapshotLosesTokens) {
+		lost := metaKey(g.id, tokenKind)
+		ch.pairs = slices.DeleteFunc(ch.pairs, func(p raftlog.KV) bool { return bytes.HasPrefix(p.Key, lost) })
+	}
 	err := in.restore.Add(ch.pairs)
 	if err != nil {
 		c.stats.SnapshotsRefused++

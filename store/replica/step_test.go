@@ -3,7 +3,6 @@ package replica
 import (
 	"encoding/binary"
 	"errors"
-	"slices"
 	"testing"
 	"time"
 
@@ -398,46 +397,4 @@ func TestMachineErrorStopsTheReplica(t *testing.T) {
 	if !errors.Is(l.got[8].err, ErrFailed) || !errors.Is(l.got[9].err, ErrFailed) {
 		t.Errorf("a failed replica answers %v and %v", l.got[8].err, l.got[9].err)
 	}
-}
-
-func TestIdleGroupSleepsUntilItsLeaderIsGone(t *testing.T) {
-	l := newLab(t, Config{QuiesceTicks: 5})
-	l.elect(1)
-	tick := func(nodes ...uint64) (raftMessages int) {
-		for _, id := range nodes {
-			l.step(id, ticked{})
-		}
-		raftMessages = len(slices.DeleteFunc(slices.Clone(l.mail), func(m letter) bool { return m.m.kind != kindRaft }))
-		l.mail = slices.DeleteFunc(l.mail, func(m letter) bool { return !slices.Contains(nodes, m.to) })
-		l.settle()
-		return raftMessages
-	}
-	for range 20 {
-		tick(1, 2, 3)
-	}
-	for range 60 {
-		if n := tick(1, 2, 3); n > 0 {
-			t.Fatalf("a group that has nothing to do sent %d messages", n)
-		}
-	}
-	for id, c := range l.cores {
-		if !c.groups[1].asleep {
-			t.Errorf("node %d is not asleep", id)
-		}
-	}
-	l.step(3, put(7, "x"))
-	l.settle()
-	if r, ok := l.got[7]; !ok || r.err != nil {
-		t.Errorf("a proposal to a group that sleeps: answered %v, error %v", ok, r.err)
-	}
-	for range 20 {
-		tick(1, 2, 3)
-	}
-	for range 200 {
-		tick(2, 3)
-		if l.cores[2].groups[1].leads() || l.cores[3].groups[1].leads() {
-			return
-		}
-	}
-	t.Error("the leader's node fell silent, and nobody else leads")
 }

@@ -37,6 +37,7 @@ type profile struct {
 	Quiesce   int
 	LogKeep   int
 	Chunk     int
+	Value     int // bytes that a value is made longer by
 	Window    int
 	Think     time.Duration // of a client between requests, at most
 	Jitter    time.Duration
@@ -49,7 +50,7 @@ type profile struct {
 }
 
 var allFaults = []string{"crash", "crash-all", "isolate", "one-way", "cut", "pause", "slow-disk", "disk-full", "transfer", "member",
-	"split", "merge", "lossy", "duel", "usurp", "transfer-cut", "flap", "bit-flip"}
+	"split", "merge", "lossy", "duel", "usurp", "transfer-cut", "flap", "bit-flip", "grow"}
 
 func drawProfile(seed uint64) profile {
 	r := rand.New(rand.NewPCG(seed, 7))
@@ -73,7 +74,7 @@ func drawProfile(seed uint64) profile {
 			p.Faults = append(p.Faults, f)
 		}
 	}
-	if slices.Contains(p.Faults, "member") { // which could leave the damaged node in charge of a majority
+	if slices.Contains(p.Faults, "member") || slices.Contains(p.Faults, "grow") { // which could leave the damaged node in charge of a majority
 		p.Faults = slices.DeleteFunc(p.Faults, func(f string) bool { return f == "bit-flip" })
 	}
 	if len(p.Faults) == 0 {
@@ -207,7 +208,7 @@ func (r *run) client(c int) {
 	r.open++
 	begun := s.w.Now()
 	r.nextID++
-	in := kvInput{op: opPut, value: fmt.Sprintf("%d.", r.nextID)}
+	in := kvInput{op: opPut, value: fmt.Sprintf("%d.", r.nextID) + strings.Repeat("-", r.p.Value)}
 	switch {
 	case kind < 4:
 		in = kvInput{op: 'g'}

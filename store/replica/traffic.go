@@ -81,6 +81,9 @@ func (c *core) receiveRaft(g *group, m *raftpb.Message) {
 		if c.cfg.LeaseReads && c.tick <= uint64(c.cfg.ElectionTicks) && !c.planted.has(bugVoteAfterRestart) {
 			return
 		}
+		if m.GetFrom() == g.leader && m.GetTerm() > g.term { // who stands for election leads no more
+			c.guard(g, func() { _ = g.raft.ForgetLeader() })
+		}
 	case raftpb.MsgTimeoutNow:
 		if m.GetFrom() != g.leader {
 			return
@@ -109,20 +112,13 @@ func (c *core) tickGroup(g *group) {
 			c.send(r.Node, message{kind: kindProbe, group: g.id, from: g.self, to: r.ID})
 		}
 	}
-	if g.asleep {
-		if !g.leads() && c.silent(g.node(g.leader)) {
-			c.wake(g)
-		}
+	c.tickElection(g)
+	if g.asleep || g.raft == nil {
 		return
 	}
 	c.guard(g, func() { g.raft.Tick() })
 	c.mark(g)
 	c.quiesce(g)
-}
-
-// silent says whether nothing has come from a node for as long as a follower waits for its leader.
-func (c *core) silent(node uint64) bool {
-	return c.tick > c.heard[node]+uint64(c.cfg.ElectionTicks)
 }
 
 // quiesce puts a group to sleep that has nothing to do: its leader sends no heartbeats and its followers do not wait

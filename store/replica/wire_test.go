@@ -133,3 +133,16 @@ func FuzzCommand(f *testing.F) {
 		}
 	})
 }
+
+func FuzzConfContext(f *testing.F) {
+	f.Add((&confContext{id: proposalID{1, 2, 3}, expected: 4, added: []Replica{{ID: 4, Node: 9}}}).encode())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := decodeConfContext(b)
+		if err != nil {
+			return
+		}
+		if again, err := decodeConfContext(c.encode()); err != nil || !reflect.DeepEqual(again, c) {
+			t.Errorf("%+v came back as %+v, error %v", c, again, err)
+		}
+	})
+}

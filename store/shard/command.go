@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/banyanhq/banyan/store/attr"
 	"github.com/banyanhq/banyan/store/expr"
@@ -19,6 +20,15 @@ const (
 	kindReindex
 	kindExpire
 	kindTrim
+	kindAt      // another command, for one bucket
+	kindWriteIn // as kindWrite, with the homes
+	kindAdopt
+	kindAbandon
+	kindPrepare
+	kindDecide
+	kindResolve
+	kindForget
+	kindGroup
 )
 
 // Action is what a write does to one item.
@@ -52,19 +62,43 @@ type Write struct {
 	Item      attr.Item    // Put: the item; otherwise the key
 	Update    *expr.Update // Update
 	Condition *expr.Node   // nil: none
+	Home      Home         // of the item, see Table.Home
+}
+
+// Writes are what one request writes.
+type Writes struct {
+	Instant int64  // ms
+	Token   string // empty: none
+	Digest  uint64 // by which another request with the same token is told
+	Atomic  bool   // all or none; otherwise each by itself
+	All     []Write
 }
 
 // WriteCommand encodes writes that are carried out all or none. instant is in milliseconds. With a token the same command carried
 // out before, within ten minutes, is not carried out again; digest tells another request with the same token.
 func WriteCommand(instant int64, token string, digest uint64, writes []Write) []byte {
 	b := append(make([]byte, 0, 512), byte(kindWrite))
+	spread := slices.ContainsFunc(writes, func(w Write) bool { return w.Home != 0 })
+	if spread {
+		b[0] = byte(kindWriteIn)
+	}
 	b = binary.AppendVarint(b, instant)
 	b = attr.AppendText(b, token)
 	b = binary.BigEndian.AppendUint64(b, digest)
+	if spread {
+		b = binary.AppendUvarint(b, uint64(TokenHome(token)))
+	}
+	return appendWrites(b, spread, writes)
+}
+
+func appendWrites(b []byte, spread bool, writes []Write) []byte {
 	b = binary.AppendUvarint(b, uint64(len(writes)))
 	for _, w := range writes {
 		b = append(b, byte(w.Action), byte(w.Wants))
 		b = binary.AppendUvarint(b, w.Table)
+		if spread {
+			b = binary.AppendUvarint(b, uint64(w.Home))
+		}
 		b = attr.AppendItem(b, w.Item)
 		b = expr.AppendNode(b, w.Condition)
 		if w.Action == Update {
@@ -72,6 +106,38 @@ func WriteCommand(instant int64, token string, digest uint64, writes []Write) []
 		}
 	}
 	return b
+}
+
+// readWrites reads what appendWrites wrote.
+func readWrites(r *attr.Reader, spread bool) ([]Write, error) {
+	count := r.Count()
+	all := make([]Write, 0, attr.Room(count))
+	for range count {
+		w := Write{Action: Action(r.Byte()), Wants: Wants(r.Byte()), Table: r.Uint()}
+		if spread {
+			w.Home = Home(r.Uint())
+		}
+		w.Item, w.Condition = r.Item(), expr.ReadNode(r)
+		if w.Action == Update {
+			w.Update = expr.ReadUpdate(r)
+		}
+		if r.Err() != nil {
+			return nil, r.Err()
+		}
+		if w.Action < Put || w.Action > Check {
+			return nil, fmt.Errorf("a write of action %d, which is not known", w.Action)
+		}
+		all = append(all, w)
+	}
+	return all, r.Err()
+}
+
+// At has a command for one home be carried out there: ReindexCommand, ExpireCommand, TrimCommand, and those of transactions.
+func At(h Home, command []byte) []byte {
+	if h == 0 {
+		return command
+	}
+	return append(binary.AppendUvarint([]byte{byte(kindAt)}, uint64(h)), command...)
 }
 
 // DefineCommand creates a table, whose ID is 0, or replaces the description of one whose Generation is still the given one. Indexes
@@ -114,6 +180,10 @@ const (
 	Mismatch // the token belongs to another request
 	Stale    // the description of a table has changed meanwhile
 	Exists   // there is a table of that name
+	// Scattered: the rows that the command is for are not all the group's. Nothing was changed.
+	Scattered
+	// Conflict: a transaction holds the item; New says which (DecodeLock).
+	Conflict
 )
 
 // Outcome of one write, or of a whole command.
@@ -137,6 +207,18 @@ type Result struct {
 	ID    uint64
 	Key   []byte
 	Count int
+}
+
+// Take puts in the result of a part, whose writes have the given places in the whole.
+func (r *Result) Take(part *Result, places []int) {
+	for i, at := range places {
+		if i < len(part.Outcomes) {
+			r.Outcomes[at] = part.Outcomes[i]
+		}
+	}
+	if part.Code != OK && (r.Code == OK || part.Code != Conflict) { // what a client is told goes before what may pass
+		r.Code, r.Message = part.Code, part.Message
+	}
 }
 
 func (r *Result) encode() []byte {

@@ -65,20 +65,20 @@ func (a *application) define(text []byte) (*Result, error) {
 		}
 	}
 	if known != nil {
-		if err := a.dropGone(known, &t); err != nil {
+		if err := a.dropGone(0, known, &t); err != nil {
 			return nil, err
 		}
 	}
 	return &Result{ID: t.ID}, a.describe(&t)
 }
 
-// dropGone drops what the table holds by its old description and not by the new one.
-func (a *application) dropGone(old, new *Table) error {
+// dropGone drops what the table holds at a home by its old description and not by the new one.
+func (a *application) dropGone(h Home, old, new *Table) error {
 	kept := map[string]bool{}
-	for _, p := range new.spans() {
+	for _, p := range new.spans(h) {
 		kept[string(p)] = true
 	}
-	for _, p := range old.spans() {
+	for _, p := range old.spans(h) {
 		if !kept[string(p)] {
 			if err := a.dropPrefix(p); err != nil {
 				return err
@@ -86,7 +86,7 @@ func (a *application) dropGone(old, new *Table) error {
 		}
 	}
 	if old.TTL != new.TTL {
-		return a.dropPrefix(spaceKey(spaceExpiry, new.ID))
+		return a.dropPrefix(spaceKey(h, spaceExpiry, new.ID))
 	}
 	return nil
 }
@@ -107,11 +107,11 @@ func (a *application) describe(t *Table) error {
 }
 
 func (a *application) drop(id uint64) (*Result, error) {
-	t := a.m.byID(id)
+	t := a.m.byID(0, id)
 	if t == nil {
 		return &Result{Code: NoTable}, nil
 	}
-	for _, p := range t.spans() {
+	for _, p := range t.spans(0) {
 		if err := a.dropPrefix(p); err != nil {
 			return nil, err
 		}
@@ -125,12 +125,12 @@ func (a *application) drop(id uint64) (*Result, error) {
 
 // reindex enters items that were there before an index, or before items expired. It may come over an item again.
 func (a *application) reindex(r *attr.Reader) (*Result, error) {
-	t := a.m.byID(r.Uint())
+	t := a.m.byID(a.home, r.Uint())
 	from, limit := r.Bytes(), int(r.Uint())
 	if t == nil {
 		return &Result{Code: NoTable}, nil
 	}
-	span := spaceKey(spaceData, t.ID)
+	span := spaceKey(a.home, spaceData, t.ID)
 	lower := span
 	if len(from) > 0 {
 		lower = append(append([]byte(nil), from...), 0)
@@ -165,7 +165,7 @@ func (a *application) enterAll(t *Table, key []byte, item attr.Item) error {
 		}
 	}
 	if second, ok := t.expiry(item); ok && t.TTL != "" && !t.Expiring {
-		return a.b.Set(expiryKey(t.ID, second, key), nil, nil)
+		return a.b.Set(expiryKey(HomeOf(key), t.ID, second, key), nil, nil)
 	}
 	return nil
 }
@@ -174,7 +174,7 @@ func (a *application) enterAll(t *Table, key []byte, item attr.Item) error {
 const fiveYears = 5 * 365 * 24 * 60 * 60
 
 func (a *application) expire(r *attr.Reader) (*Result, error) {
-	t := a.m.byID(r.Uint())
+	t := a.m.byID(a.home, r.Uint())
 	instant, limit := r.Int(), int(r.Uint())
 	if t == nil {
 		return &Result{Code: NoTable}, nil
@@ -183,8 +183,8 @@ func (a *application) expire(r *attr.Reader) (*Result, error) {
 		return &Result{}, nil
 	}
 	now := instant / 1000
-	prefix := len(spaceKey(spaceExpiry, 0)) + 8
-	it, err := a.b.NewIter(&pebble.IterOptions{LowerBound: expiryKey(t.ID, max(now-fiveYears, 0), nil), UpperBound: expiryKey(t.ID, now, nil)})
+	prefix := len(spaceKey(a.home, spaceExpiry, 0)) + 8
+	it, err := a.b.NewIter(t.due(a.home, now))
 	if err != nil {
 		return nil, err
 	}
@@ -195,7 +195,15 @@ func (a *application) expire(r *attr.Reader) (*Result, error) {
 	if err := it.Close(); err != nil {
 		return nil, err
 	}
+	res := &Result{}
 	for _, entry := range due {
+		if l, err := a.lock(entry[prefix:]); err != nil || l != nil {
+			if err != nil {
+				return nil, err
+			}
+			continue // until its transaction is over
+		}
+		res.Count++
 		p := pending{t: t, key: entry[prefix:], known: true, write: true}
 		if p.oldText, err = a.get(p.key); err != nil {
 			return nil, err
@@ -216,15 +224,20 @@ func (a *application) expire(r *attr.Reader) (*Result, error) {
 			return nil, err
 		}
 	}
-	return &Result{Count: len(due)}, nil
+	return res, nil
+}
+
+// due are the entries of what has expired by now, in seconds.
+func (t *Table) due(h Home, now int64) *pebble.IterOptions {
+	return &pebble.IterOptions{LowerBound: expiryKey(h, t.ID, max(now-fiveYears, 0), nil), UpperBound: expiryKey(h, t.ID, now, nil)}
 }
 
 func (a *application) tokenKey(token string) []byte {
-	return append(metaKey(a.group, metaToken), token...)
+	return append(a.home.meta(a.group, metaToken), token...)
 }
 
 func (a *application) ageKey(instant int64, token string) []byte {
-	return append(binary.BigEndian.AppendUint64(metaKey(a.group, metaAge), uint64(instant)), token...)
+	return append(binary.BigEndian.AppendUint64(a.home.meta(a.group, metaAge), uint64(instant)), token...)
 }
 
 // seen returns the result for a token that a command within the last ten minutes had, nil if there was none.
@@ -258,7 +271,7 @@ func (a *application) remember(token string, digest uint64, instant int64) error
 
 // trim forgets old tokens, old changes, and streams that ended long ago.
 func (a *application) trim(instant int64) (*Result, error) {
-	low := metaKey(a.group, metaAge)
+	low := a.home.meta(a.group, metaAge)
 	it, err := a.b.NewIter(&pebble.IterOptions{LowerBound: low, UpperBound: a.ageKey(max(instant-tokenAge, 0), "")})
 	if err != nil {
 		return nil, err
@@ -274,6 +287,9 @@ func (a *application) trim(instant int64) (*Result, error) {
 	if err := it.Close(); err != nil {
 		return nil, err
 	}
+	if a.home != 0 {
+		return res, a.trimHome(instant)
+	}
 	for _, t := range a.m.Tables() {
 		if err := a.trimStreams(t, instant-StreamAge); err != nil {
 			return nil, err
@@ -286,7 +302,7 @@ func (a *application) trimStreams(t *Table, before int64) error {
 	var kept []Stream
 	for _, s := range t.Streams {
 		if s.Ended != 0 && s.Ended < before {
-			if err := a.dropPrefix(spaceKey(spaceStream, s.ID)); err != nil {
+			if err := a.dropPrefix(spaceKey(0, spaceStream, s.ID)); err != nil {
 				return err
 			}
 			continue
@@ -307,7 +323,7 @@ func (a *application) trimStreams(t *Table, before int64) error {
 
 // trimStream drops the changes from before an instant.
 func (a *application) trimStream(s Stream, before int64) error {
-	prefix := spaceKey(spaceStream, s.ID)
+	prefix := spaceKey(a.home, spaceStream, s.ID)
 	it, err := a.b.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
 	if err != nil {
 		return err

@@ -20,6 +20,17 @@ import (
 //	m group j instant token        the same by age
 //
 // e and x are the highest bits of the number, which ids do not reach.
+//
+// A table that is spread over buckets has its rows behind d f0 bucket instead of d, where bucket are the highest bits of the hash
+// of the item's partition key, for the entries of indexes and the changes in streams, too. All that is written together with an
+// item therefore lies in one bucket, and so does what is kept beside the items, so that a bucket can be given to another group:
+//
+//	d f0 bucket f1 t table         a copy of the description of a table
+//	d f0 bucket f1 i, j            tokens, as above
+//	d f0 bucket f1 c               the last sequence number of a change in a stream
+//	d f0 bucket f1 x data key      the write of a transaction that holds the item, see transaction.go
+//	d f0 bucket f1 y transaction   what became of a transaction
+//	d f0 bucket f1 z               when the youngest transaction began of which that is forgotten
 const (
 	rows = 'd'
 	meta = 'm'
@@ -33,13 +44,87 @@ const (
 	metaTable   = 't'
 	metaToken   = 'i'
 	metaAge     = 'j'
+	metaChanges = 'c'
+	metaLock    = 'x'
+	metaFate    = 'y'
+	metaHorizon = 'z'
+	metaGroup   = 'g' // the last group that was made; of the system group
+
+	bucketMark = 0xf0
+	bucketMeta = 0xf1
 )
 
-// dataPrefix is how many bytes of a data key stand before the hash.
-const dataPrefix = 9
+// Buckets of a table that is spread over groups.
+const Buckets = 32
 
-func spaceKey(space, id uint64) []byte {
-	return binary.BigEndian.AppendUint64(append(make([]byte, 0, 96), rows), space|id)
+// systemGroup has the descriptions of tables, and the rows of those that are not spread.
+const systemGroup = 1
+
+// Home says where rows are: 0 for those of tables that are not spread, otherwise one more than the bucket.
+type Home uint16
+
+func (h Home) prefix() []byte {
+	if h == 0 {
+		return append(make([]byte, 0, 96), rows)
+	}
+	return append(make([]byte, 0, 96), rows, bucketMark, byte(h-1))
+}
+
+// Key is the first key of all rows of a home; groups begin and end at such keys.
+func (h Home) Key() []byte { return h.prefix() }
+
+// HomeOf is the home that a key of a row lies in.
+func HomeOf(key []byte) Home {
+	if len(key) > 2 && key[1] == bucketMark {
+		return Home(key[2]) + 1
+	}
+	return 0
+}
+
+// HomeOfHash is that of the bucket that a hash lies in.
+func HomeOfHash(hash uint64) Home { return Home(hash>>(64-5)) + 1 }
+
+// TokenHome is where an idempotency token is kept of writes that are spread.
+func TokenHome(token string) Home { return HomeOfHash(attr.Hash([]byte(token))) }
+
+// meta is the key of what is kept beside the rows of a home.
+func (h Home) meta(group uint64, what byte) []byte {
+	if h == 0 {
+		return metaKey(group, what)
+	}
+	return append(h.prefix(), bucketMeta, what)
+}
+
+// head is how many bytes of a data key stand before the hash.
+func head(key []byte) int {
+	if HomeOf(key) != 0 {
+		return 11
+	}
+	return 9
+}
+
+func spaceKey(h Home, space, id uint64) []byte {
+	return binary.BigEndian.AppendUint64(h.prefix(), space|id)
+}
+
+// Home is where an item of the table is, of which it has the partition key.
+func (t *Table) Home(it attr.Item) Home {
+	if t.Buckets == 0 {
+		return 0
+	}
+	return HomeOfHash(attr.Hash(attr.AppendKey(nil, it.Get(t.Key.Hash.Name))))
+}
+
+// Homes are all where items of the table can be.
+func (t *Table) Homes() []Home {
+	if t.Buckets == 0 {
+		return []Home{0}
+	}
+	all := make([]Home, Buckets)
+	for i := range all {
+		all[i] = Home(i + 1)
+	}
+	return all
 }
 
 func metaKey(group uint64, what byte) []byte {
@@ -61,25 +146,27 @@ func after(prefix []byte) []byte {
 }
 
 // partitionKey is what all keys begin with of one partition key's items in a table or index.
-func partitionKey(id uint64, hash attr.Value) []byte {
-	k := spaceKey(spaceData, id)
+func partitionKey(h Home, id uint64, hash attr.Value) []byte {
+	k := spaceKey(h, spaceData, id)
+	n := len(k)
 	k = append(k, 0, 0, 0, 0, 0, 0, 0, 0)
 	k = attr.AppendKey(k, hash)
-	binary.BigEndian.PutUint64(k[dataPrefix:], attr.Hash(k[dataPrefix+8:]))
+	binary.BigEndian.PutUint64(k[n:], attr.Hash(k[n+8:]))
 	return k
 }
 
 // PartitionHash is the hash of the partition key that a data key has.
 func PartitionHash(dataKey []byte) uint64 {
-	if len(dataKey) < dataPrefix+8 {
+	n := head(dataKey)
+	if len(dataKey) < n+8 {
 		return 0
 	}
-	return binary.BigEndian.Uint64(dataKey[dataPrefix:])
+	return binary.BigEndian.Uint64(dataKey[n:])
 }
 
 // DataKey is the key of an item of the table, of which it has the key attributes.
 func (t *Table) DataKey(it attr.Item) []byte {
-	k := partitionKey(t.ID, it.Get(t.Key.Hash.Name))
+	k := partitionKey(t.Home(it), t.ID, it.Get(t.Key.Hash.Name))
 	if t.Key.Range.Kind != attr.None {
 		k = attr.AppendKey(k, it.Get(t.Key.Range.Name))
 	}
@@ -93,7 +180,7 @@ func (t *Table) indexKey(x *Index, it attr.Item) []byte {
 	if hash.Kind != x.Key.Hash.Kind {
 		return nil
 	}
-	k := partitionKey(x.ID, hash)
+	k := partitionKey(t.Home(it), x.ID, hash)
 	if x.Key.Range.Kind != attr.None {
 		v := it.Get(x.Key.Range.Name)
 		if v.Kind != x.Key.Range.Kind {
@@ -110,10 +197,11 @@ func (t *Table) indexKey(x *Index, it attr.Item) []byte {
 
 // keyItem takes the key attributes out of a data key of the table, or with x of an index. ok is false if it is none.
 func (t *Table) keyItem(x *Index, key []byte) (it attr.Item, ok bool) {
-	if len(key) < dataPrefix+8 {
+	n := head(key)
+	if len(key) < n+8 {
 		return nil, false
 	}
-	rest := key[dataPrefix+8:]
+	rest := key[n+8:]
 	keys := []Key{t.Key}
 	if x != nil {
 		keys = []Key{x.Key, t.Key}
@@ -142,23 +230,23 @@ func (t *Table) KeyOf(it attr.Item) attr.Item {
 	return key
 }
 
-func expiryKey(table uint64, second int64, dataKey []byte) []byte {
-	k := binary.BigEndian.AppendUint64(spaceKey(spaceExpiry, table), uint64(second))
+func expiryKey(h Home, table uint64, second int64, dataKey []byte) []byte {
+	k := binary.BigEndian.AppendUint64(spaceKey(h, spaceExpiry, table), uint64(second))
 	return append(k, dataKey...)
 }
 
-func streamKey(stream, sequence uint64) []byte {
-	return binary.BigEndian.AppendUint64(spaceKey(spaceStream, stream), sequence)
+func streamKey(h Home, stream, sequence uint64) []byte {
+	return binary.BigEndian.AppendUint64(spaceKey(h, spaceStream, stream), sequence)
 }
 
-// spans are the ranges of keys that belong to the table alone.
-func (t *Table) spans() (prefixes [][]byte) {
-	prefixes = append(prefixes, spaceKey(spaceData, t.ID), spaceKey(spaceExpiry, t.ID))
+// spans are the ranges of keys of a home that belong to the table alone.
+func (t *Table) spans(h Home) (prefixes [][]byte) {
+	prefixes = append(prefixes, spaceKey(h, spaceData, t.ID), spaceKey(h, spaceExpiry, t.ID))
 	for _, x := range t.Indexes {
-		prefixes = append(prefixes, spaceKey(spaceData, x.ID))
+		prefixes = append(prefixes, spaceKey(h, spaceData, x.ID))
 	}
 	for _, s := range t.Streams {
-		prefixes = append(prefixes, spaceKey(spaceStream, s.ID))
+		prefixes = append(prefixes, spaceKey(h, spaceStream, s.ID))
 	}
 	return prefixes
 }

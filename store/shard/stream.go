@@ -52,12 +52,28 @@ func (a *application) record(t *Table, s *Stream, p *pending, instant int64, exp
 		}
 		b = appendOptional(b, image.text)
 	}
-	if a.changes >= 1<<changeBits {
-		return errors.New("one command made too many changes in streams")
+	sequence, err := a.sequence(HomeOf(p.key))
+	if err != nil {
+		return err
 	}
-	sequence := a.index<<changeBits | a.changes
+	return a.b.Set(streamKey(HomeOf(p.key), s.ID, sequence), b, nil)
+}
+
+// sequence is the next number for a change. A bucket counts by itself, for it may come to a group that has applied less.
+func (a *application) sequence(h Home) (uint64, error) {
+	if h != 0 {
+		key := h.meta(a.group, metaChanges)
+		n, err := readNumber(a.b, key)
+		if err != nil {
+			return 0, err
+		}
+		return n + 1, a.b.Set(key, binary.BigEndian.AppendUint64(nil, n+1), nil)
+	}
+	if a.changes >= 1<<changeBits {
+		return 0, errors.New("one command made too many changes in streams")
+	}
 	a.changes++
-	return a.b.Set(streamKey(s.ID, sequence), b, nil)
+	return a.index<<changeBits | (a.changes - 1), nil
 }
 
 func decodeChange(key, value []byte) (c Change, err error) {
@@ -89,9 +105,14 @@ func decodeChange(key, value []byte) (c Change, err error) {
 	return c, nil
 }
 
-// Changes reads up to limit changes of a stream with sequence numbers from the given one on, and at most about maxBytes of them.
+// Changes is ChangesAt of a table that is not spread.
 func Changes(r pebble.Reader, stream, from uint64, limit, maxBytes int) (all []Change, err error) {
-	it, err := r.NewIter(&pebble.IterOptions{LowerBound: streamKey(stream, from), UpperBound: after(spaceKey(spaceStream, stream))})
+	return ChangesAt(r, 0, stream, from, limit, maxBytes)
+}
+
+// ChangesAt reads up to limit changes that a stream has at a home, with sequence numbers from the given one on, and at most about maxBytes of them.
+func ChangesAt(r pebble.Reader, h Home, stream, from uint64, limit, maxBytes int) (all []Change, err error) {
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: streamKey(h, stream, from), UpperBound: after(spaceKey(h, spaceStream, stream))})
 	if err != nil {
 		return nil, fmt.Errorf("reading a stream: %w", err)
 	}
@@ -106,15 +127,15 @@ func Changes(r pebble.Reader, stream, from uint64, limit, maxBytes int) (all []C
 	return all, it.Close()
 }
 
-// LastChange is the sequence number of the newest change in a stream, 0 if there is none.
-func LastChange(r pebble.Reader, stream uint64) (sequence uint64, err error) {
-	prefix := spaceKey(spaceStream, stream)
+// LastChange is the sequence number of the newest change that a stream has at a home, 0 if there is none.
+func LastChange(r pebble.Reader, h Home, stream uint64) (sequence uint64, err error) {
+	prefix := spaceKey(h, spaceStream, stream)
 	it, err := r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
 	if err != nil {
 		return 0, fmt.Errorf("reading a stream: %w", err)
 	}
-	if it.Last() && len(it.Key()) == 17 {
-		sequence = binary.BigEndian.Uint64(it.Key()[9:])
+	if it.Last() && len(it.Key()) >= 17 {
+		sequence = binary.BigEndian.Uint64(it.Key()[len(it.Key())-8:])
 	}
 	return sequence, it.Close()
 }

@@ -85,6 +85,8 @@ type Table struct {
 	Protected  bool
 	Class      string
 	Generation uint64 // counts the changes of this description
+	// Buckets over which the rows are spread, Buckets of them; 0: they are not.
+	Buckets int
 }
 
 // Index returns the index of that name, nil if there is none.

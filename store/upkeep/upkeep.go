@@ -6,8 +6,11 @@ package upkeep
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/banyanhq/banyan/store/shard"
 )
@@ -18,8 +21,15 @@ const portion = 100
 // Config of a Keeper. All but Active must be set.
 type Config struct {
 	Machine *shard.Machine
-	// Propose carries a command out.
-	Propose func(ctx context.Context, command []byte) ([]byte, error)
+	// Rows to see whether there is something to do. They may lag behind.
+	Rows pebble.Reader
+	// Propose carries a command out where rows of the home are.
+	Propose func(ctx context.Context, h shard.Home, command []byte) ([]byte, error)
+	// Spread brings the description of a table that is spread to its homes, and Gone drops what they have of a table. Default:
+	// there are none.
+	Spread, Gone func(ctx context.Context, t *shard.Table) error
+	// Tidy finishes what others left behind. Default: there is nothing.
+	Tidy func(ctx context.Context) error
 	// Active says whether this node does the work. Default: always.
 	Active func() bool
 	// Now is the clock in milliseconds.
@@ -40,6 +50,13 @@ type Keeper struct {
 func New(cfg Config) *Keeper {
 	if cfg.Active == nil {
 		cfg.Active = func() bool { return true }
+	}
+	if cfg.Spread == nil {
+		cfg.Spread = func(context.Context, *shard.Table) error { return nil }
+		cfg.Gone = cfg.Spread
+	}
+	if cfg.Tidy == nil {
+		cfg.Tidy = func(context.Context) error { return nil }
 	}
 	return &Keeper{cfg: cfg, wake: make(chan struct{}, 1)}
 }
@@ -82,8 +99,8 @@ func (k *Keeper) Backfill() {
 	}
 }
 
-func (k *Keeper) propose(ctx context.Context, command []byte) (*shard.Result, error) {
-	b, err := k.cfg.Propose(ctx, command)
+func (k *Keeper) propose(ctx context.Context, h shard.Home, command []byte) (*shard.Result, error) {
+	b, err := k.cfg.Propose(ctx, h, shard.At(h, command))
 	if err != nil {
 		return nil, err
 	}
@@ -91,20 +108,49 @@ func (k *Keeper) propose(ctx context.Context, command []byte) (*shard.Result, er
 }
 
 func (k *Keeper) sweep(ctx context.Context) error {
-	for _, t := range k.cfg.Machine.Tables() {
-		for t.TTL != "" {
-			res, err := k.propose(ctx, shard.ExpireCommand(t.ID, k.cfg.Now(), portion))
-			if err != nil {
+	tables := k.cfg.Machine.Tables()
+	homes := []shard.Home{0}
+	for _, t := range tables {
+		if err := k.cfg.Spread(ctx, t); err != nil {
+			return err
+		}
+		for _, h := range t.Homes() {
+			if err := k.expire(ctx, t, h); err != nil {
 				return err
 			}
-			k.expired.Add(int64(res.Count))
-			if res.Count < portion {
-				break
+			if !slices.Contains(homes, h) {
+				homes = append(homes, h)
 			}
 		}
 	}
-	_, err := k.propose(ctx, shard.TrimCommand(k.cfg.Now()))
-	return err
+	for _, h := range homes {
+		yes, err := shard.Trimmable(k.cfg.Rows, h, tables, k.cfg.Now())
+		if err == nil && yes {
+			_, err = k.propose(ctx, h, shard.TrimCommand(k.cfg.Now()))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return k.cfg.Tidy(ctx)
+}
+
+// expire deletes what has expired of a table at a home.
+func (k *Keeper) expire(ctx context.Context, t *shard.Table, h shard.Home) error {
+	for {
+		due, err := shard.Due(k.cfg.Rows, t, h, k.cfg.Now())
+		if err != nil || !due {
+			return err
+		}
+		res, err := k.propose(ctx, h, shard.ExpireCommand(t.ID, k.cfg.Now(), portion))
+		if err != nil {
+			return err
+		}
+		k.expired.Add(int64(res.Count))
+		if res.Count < portion {
+			return nil
+		}
+	}
 }
 
 // reindex completes the indexes and expiries of all tables.
@@ -113,14 +159,12 @@ func (k *Keeper) reindex(ctx context.Context) error {
 		if !incomplete(t) {
 			continue
 		}
-		var key []byte
-		for {
-			res, err := k.propose(ctx, shard.ReindexCommand(t.ID, key, portion))
-			if err != nil {
+		if err := k.cfg.Spread(ctx, t); err != nil { // from here on all that is written is entered at once
+			return err
+		}
+		for _, h := range t.Homes() {
+			if err := k.reindexAt(ctx, t, h); err != nil {
 				return err
-			}
-			if key = res.Key; len(key) == 0 {
-				break
 			}
 		}
 		if err := k.completed(ctx, t); err != nil {
@@ -128,6 +172,19 @@ func (k *Keeper) reindex(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func (k *Keeper) reindexAt(ctx context.Context, t *shard.Table, h shard.Home) error {
+	var key []byte
+	for {
+		res, err := k.propose(ctx, h, shard.ReindexCommand(t.ID, key, portion))
+		if err != nil {
+			return err
+		}
+		if key = res.Key; len(key) == 0 {
+			return nil
+		}
+	}
 }
 
 func incomplete(t *shard.Table) bool {
@@ -167,8 +224,11 @@ func (k *Keeper) Define(ctx context.Context, t *shard.Table) (*shard.Result, err
 	if err != nil {
 		return nil, err
 	}
-	res, err := k.propose(ctx, command)
+	res, err := k.propose(ctx, 0, command)
 	if err == nil && res.Code == shard.OK {
+		if now := k.cfg.Machine.Table(t.Name); now != nil && now.ID == res.ID {
+			err = k.cfg.Spread(ctx, now)
+		}
 		k.Backfill()
 	}
 	return res, err
@@ -176,5 +236,9 @@ func (k *Keeper) Define(ctx context.Context, t *shard.Table) (*shard.Result, err
 
 // Drop drops a table.
 func (k *Keeper) Drop(ctx context.Context, t *shard.Table) (*shard.Result, error) {
-	return k.propose(ctx, shard.DropCommand(t.ID))
+	res, err := k.propose(ctx, 0, shard.DropCommand(t.ID))
+	if err == nil && res.Code == shard.OK {
+		err = k.cfg.Gone(ctx, t)
+	}
+	return res, err
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -11,7 +10,7 @@ import (
 
 var validID = regexp.MustCompile(`^[A-Za-z0-9_-]{8,64}$`)
 
-func (s *store) service() httpserve.Service {
+func (s service) service() httpserve.Service {
 	mux := http.NewServeMux()
 	handle := func(pattern string, f func(r *http.Request, id string) (Cart, error)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
@@ -29,7 +28,7 @@ func (s *store) service() httpserve.Service {
 			httpserve.WriteJSON(w, http.StatusOK, cart)
 		})
 	}
-	handle("GET /carts/{cart}", func(_ *http.Request, id string) (Cart, error) { return s.get(id) })
+	handle("GET /carts/{cart}", func(r *http.Request, id string) (Cart, error) { return s.get(r.Context(), id) })
 	handle("POST /carts/{cart}/items", func(r *http.Request, id string) (Cart, error) {
 		var item Item
 		if err := httpserve.ReadJSON(r, &item); err != nil {
@@ -55,9 +54,5 @@ func (s *store) service() httpserve.Service {
 		}
 		return s.empty(r.Context(), id, version)
 	})
-	return httpserve.Service{
-		Handler: mux,
-		Ready:   func(context.Context) error { return s.journal.Err() },
-		Run:     s.journal.Run,
-	}
+	return httpserve.Service{Handler: mux, Ready: s.ready, Run: s.run}
 }

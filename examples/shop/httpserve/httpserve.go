@@ -65,6 +65,18 @@ func ReadEnv(service string, port int, getenv func(string) string) (Env, error) 
 	return env, nil
 }
 
+// Getenv is a variable of the environment, empty if it is not set.
+func (e Env) Getenv(name string) string { return e.getenv(name) }
+
+// Optional is where a service is found that there need not be: <SERVICE>_URL,
+// or nothing.
+func (e Env) Optional(service string) (string, error) {
+	if e.getenv(strings.ToUpper(strings.ReplaceAll(service, "-", "_"))+"_URL") == "" {
+		return "", nil
+	}
+	return e.URL(service, 0)
+}
+
 // URL is where another service is found: <SERVICE>_URL, or the port that it
 // takes by itself on this machine.
 func (e Env) URL(service string, port int) (string, error) {

@@ -221,7 +221,7 @@ func TestClient(t *testing.T) {
 		}
 	}))
 	defer inner.Close()
-	c := NewClient("inner", inner.URL, 5*time.Second)
+	c := NewClient("inner", inner.URL, time.Minute)
 	var outer http.Handler = Handler(Service{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var out struct{ N int }
 		status, err := c.Do(r.Context(), Call{Path: r.URL.Path, Out: &out})

@@ -103,6 +103,7 @@ type rewriting struct {
 	to    *os.File
 	from  int64 // up to where the old file is part of it
 	size  int64
+	first int64 // of it is the snapshot, which the file is to outgrow: what was appended meanwhile is no measure
 	fresh State // built from the new file; nil: the state cannot be built beside the present one
 	named bool  // it has the name
 }
@@ -176,6 +177,7 @@ func (w *rewriting) snapshot() error {
 		}
 		w.size += int64(len(frame))
 	}
+	w.first = w.size
 	return out.Flush()
 }
 
@@ -241,7 +243,7 @@ func (w *rewriting) swap() error {
 		j.fail.Store(&err)
 		return err
 	}
-	j.file, j.info, j.compacted = w.to, info, w.size
+	j.file, j.info, j.compacted = w.to, info, w.first
 	if w.fresh != nil {
 		j.cfg.State.(Renewable).Become(w.fresh)
 		j.end = w.size

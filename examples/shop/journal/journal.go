@@ -122,7 +122,7 @@ type Journal struct {
 	info      os.FileInfo // identity of file
 	end       int64       // after the last applied record
 	stale     bool        // the state may not be that of the file: rebuild
-	compacted int64       // size after the last compaction seen
+	compacted int64       // what the last compaction seen kept
 	buf       []byte      // of the batch at hand: what comes at end, not written yet
 
 	synced     int64         // of syncedOf, known to this handle; only the writer looks

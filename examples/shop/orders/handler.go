@@ -24,8 +24,9 @@ const (
 func (s *service) service() httpserve.Service {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /orders", s.handlePlace)
+	s.reservations(mux)
 	mux.HandleFunc("GET /orders/{id}", func(w http.ResponseWriter, r *http.Request) {
-		o, ok, err := s.book.get(r.PathValue("id"))
+		o, ok, err := s.book.get(r.Context(), r.PathValue("id"))
 		if err == nil && !ok {
 			err = httpserve.Errorf(http.StatusNotFound, "no_such_order", "there is no order %.40q", r.PathValue("id"))
 		}
@@ -41,40 +42,47 @@ func (s *service) service() httpserve.Service {
 			httpserve.WriteError(w, httpserve.Errorf(http.StatusBadRequest, "bad_product", "%.20q is not the number of a product", r.PathValue("product")))
 			return
 		}
-		taken, err := s.book.stockTaken(product)
+		stock, err := s.book.stock(r.Context(), product)
 		if err != nil {
 			httpserve.WriteError(w, err)
 			return
 		}
-		httpserve.WriteJSON(w, http.StatusOK, map[string]int64{"product_id": int64(product), "taken": taken})
+		httpserve.WriteJSON(w, http.StatusOK, stock)
 	})
 	return httpserve.Service{
 		Handler: mux,
-		Ready:   func(context.Context) error { return s.book.journal.Err() },
+		Ready:   s.ready,
 		Run:     s.run,
 	}
 }
 
-// run writes the journal and sweeps until ctx ends.
+// run sweeps until ctx ends, and does what else the program has to.
 func (s *service) run(ctx context.Context) error {
 	sweeping, stop := context.WithCancel(ctx)
 	var sweeper sync.WaitGroup
-	sweeper.Go(func() {
-		tick := time.NewTicker(sweepEvery)
-		defer tick.Stop()
-		for {
-			s.sweep(sweeping)
-			select {
-			case <-sweeping.Done():
-				return
-			case <-tick.C:
-			}
-		}
-	})
-	err := s.book.journal.Run(ctx)
+	sweeper.Go(func() { s.keepSweeping(sweeping) })
+	var err error
+	if s.beside != nil {
+		err = s.beside(ctx)
+	} else {
+		<-ctx.Done()
+	}
 	stop()
 	sweeper.Wait()
 	return err
+}
+
+func (s *service) keepSweeping(ctx context.Context) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		s.sweep(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 func (s *service) handlePlace(w http.ResponseWriter, r *http.Request) {

@@ -11,9 +11,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,6 +18,7 @@ import (
 	"time"
 
 	"github.com/banyanhq/banyan/examples/shop/httpserve"
+	"github.com/banyanhq/banyan/examples/shop/tables/tablestest"
 )
 
 // world stands for catalog and payments. Product N costs N cents; there are
@@ -95,20 +93,24 @@ func (w *world) pay(r *http.Request) payment {
 	return p
 }
 
-func replica(t *testing.T, dir string, w http.Handler) *service {
+// eachKind runs a test with orders in a journal and with orders in tables;
+// replica opens another replica on the same orders, which calls w.
+func eachKind(t *testing.T, test func(t *testing.T, replica func(w http.Handler) *service)) {
+	t.Run("journal", func(t *testing.T) {
+		dir := t.TempDir()
+		test(t, func(w http.Handler) *service { return replica(t, onJournal(t, dir), w) })
+	})
+	t.Run("tables", func(t *testing.T) {
+		address := tablestest.Start(t, "../tables.yaml")
+		test(t, func(w http.Handler) *service { return replica(t, onTables(address), w) })
+	})
+}
+
+func onJournal(t *testing.T, dir string) *journalBook {
 	t.Helper()
-	server := httptest.NewServer(w)
-	t.Cleanup(server.Close)
-	b, err := openBook(dir, slog.New(slog.DiscardHandler))
+	b, err := openJournal(dir, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
-	}
-	s := &service{
-		book:     b,
-		catalog:  httpserve.NewClient("catalog", server.URL, 5*time.Second),
-		payments: httpserve.NewClient("payments", server.URL, 5*time.Second),
-		log:      slog.New(slog.DiscardHandler),
-		now:      time.Now,
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
@@ -119,7 +121,22 @@ func replica(t *testing.T, dir string, w http.Handler) *service {
 			t.Errorf("journal: %v", err)
 		}
 	})
-	return s
+	return b
+}
+
+func onTables(address string) *tableBook { return &tableBook{client: tablestest.Client(address)} }
+
+func replica(t *testing.T, b book, w http.Handler) *service {
+	t.Helper()
+	server := httptest.NewServer(w)
+	t.Cleanup(server.Close)
+	return &service{
+		book:     b,
+		catalog:  httpserve.NewClient("catalog", server.URL, 5*time.Second),
+		payments: httpserve.NewClient("payments", server.URL, 5*time.Second),
+		log:      slog.New(slog.DiscardHandler),
+		now:      time.Now,
+	}
 }
 
 func key(n int) string { return fmt.Sprintf("key-of-order-%06d", n) }
@@ -149,9 +166,11 @@ func post(t *testing.T, s *service, key string, body any) (int, string) {
 	return w.Code, w.Body.String()
 }
 
-func TestPlaceAndRepeat(t *testing.T) {
+func TestPlaceAndRepeat(t *testing.T) { eachKind(t, testPlaceAndRepeat) }
+
+func testPlaceAndRepeat(t *testing.T, replica func(http.Handler) *service) {
 	w := newWorld(10)
-	a := replica(t, t.TempDir(), w)
+	a := replica(w)
 	status, first := post(t, a, key(1), buy(goodCard, item{7, 2}, item{3, 1}))
 	if status != http.StatusCreated || !strings.Contains(first, `"status":"confirmed"`) || !strings.Contains(first, `"total_cents":17`) {
 		t.Fatalf("%d %s", status, first)
@@ -201,77 +220,87 @@ func TestPlaceAndRepeat(t *testing.T) {
 	}
 }
 
-// Many buyers, few pieces, three replicas over one directory: never more sold
+// Many buyers, few pieces, three replicas over the same orders: never more sold
 // than there are, one charge for each confirmed order and none for another.
 func TestNeverOversold(t *testing.T) {
-	for seed := range uint64(3) {
-		dir, w := t.TempDir(), newWorld(20)
-		var replicas []*service
-		for range 3 {
-			replicas = append(replicas, replica(t, dir, w))
-		}
-		var mu sync.Mutex
-		sold := map[int]int{}
-		confirmedKeys := map[string]bool{}
+	eachKind(t, func(t *testing.T, replica func(http.Handler) *service) {
+		w := newWorld(20)
+		replicas := []*service{replica(w), replica(w), replica(w)}
+		r := rush{sold: map[int]int{}, confirmed: map[string]bool{}}
 		var wg sync.WaitGroup
 		for buyer := range 24 {
-			random := rand.New(rand.NewPCG(seed, uint64(buyer)))
-			wg.Go(func() {
-				for n := range 8 {
-					card := goodCard
-					if random.IntN(4) == 0 {
-						card = declinedCard
-					}
-					r := buy(card, item{1 + random.IntN(2), 1 + random.IntN(2)}, item{3 + random.IntN(2), 1})
-					k := key(buyer*100 + n)
-					// Each request comes twice, by different replicas, at once.
-					var twice sync.WaitGroup
-					for _, s := range []*service{replicas[random.IntN(3)], replicas[random.IntN(3)]} {
-						twice.Go(func() {
-							o, _, err := s.place(t.Context(), k, r)
-							var refused *httpserve.Error
-							if err != nil && !errors.As(err, &refused) {
-								t.Errorf("place: %v", err)
-							}
-							mu.Lock()
-							defer mu.Unlock()
-							if err == nil && o.Status == confirmed && !confirmedKeys[k] {
-								confirmedKeys[k] = true
-								for _, l := range o.Lines {
-									sold[l.Product] += l.Quantity
-								}
-							}
-						})
-					}
-					twice.Wait()
-				}
-			})
+			wg.Go(func() { r.buy(t, replicas, buyer, rand.New(rand.NewPCG(7, uint64(buyer)))) })
 		}
 		wg.Wait()
 		full := false
 		for product := 1; product <= 4; product++ {
-			taken, err := replicas[0].book.stockTaken(product)
+			s, err := replicas[0].book.stock(t.Context(), product)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if sold[product] > 20 || int64(sold[product]) != taken {
-				t.Errorf("seed %d: product %d: %d sold, %d taken of 20", seed, product, sold[product], taken)
+			if r.sold[product] > 20 || int64(r.sold[product]) != s.Taken || s.Left != nil && *s.Left != 20-s.Taken {
+				t.Errorf("product %d: %d sold, %+v of 20", product, r.sold[product], s)
 			}
-			full = full || taken == 20
+			full = full || s.Taken == 20
 		}
 		if !full {
-			t.Errorf("seed %d: nothing was sold out, the test is too weak", seed)
+			t.Error("nothing was sold out, the test is too weak")
 		}
-		if len(w.charges) != len(confirmedKeys) {
-			t.Errorf("seed %d: %d charges for %d orders", seed, len(w.charges), len(confirmedKeys))
+		if len(w.charges) != len(r.confirmed) {
+			t.Errorf("%d charges for %d orders", len(w.charges), len(r.confirmed))
 		}
+		if left, err := replicas[0].book.unsettledSince(t.Context(), time.Now().Add(time.Hour).UnixMilli(), 100); err != nil || len(left) > 0 {
+			t.Errorf("without an outcome: %v, %v", left, err)
+		}
+	})
+}
+
+// rush is what many buyers know together.
+type rush struct {
+	mu        sync.Mutex
+	sold      map[int]int // by product
+	confirmed map[string]bool
+}
+
+// buy places some orders, each twice at once and by any two replicas.
+func (r *rush) buy(t *testing.T, replicas []*service, buyer int, random *rand.Rand) {
+	for n := range 8 {
+		card := goodCard
+		if random.IntN(4) == 0 {
+			card = declinedCard
+		}
+		wanted := buy(card, item{1 + random.IntN(2), 1 + random.IntN(2)}, item{3 + random.IntN(2), 1})
+		k := key(buyer*100 + n)
+		var twice sync.WaitGroup
+		for _, s := range []*service{replicas[random.IntN(3)], replicas[random.IntN(3)]} {
+			twice.Go(func() {
+				o, _, err := s.place(t.Context(), k, wanted)
+				var refused *httpserve.Error
+				if err != nil && !errors.As(err, &refused) {
+					t.Errorf("place: %v", err)
+				}
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				if err == nil && o.Status == confirmed && !r.confirmed[k] {
+					r.confirmed[k] = true
+					for _, l := range o.Lines {
+						r.sold[l.Product] += l.Quantity
+					}
+				}
+			})
+		}
+		twice.Wait()
 	}
 }
 
 // Wherever a checkout breaks off, the sweep settles it: confirmed if and only
 // if the card was charged, its stock released otherwise.
 func TestRecoveryBetweenSteps(t *testing.T) {
-	for _, tt := range []struct {
+	eachKind(t, testRecoveryBetweenSteps)
+}
+
+func testRecoveryBetweenSteps(t *testing.T, replica func(http.Handler) *service) {
+	for n, tt := range []struct {
 		name       string
 		do, answer bool // what payments does with the charge
 		want       string
@@ -280,10 +309,11 @@ func TestRecoveryBetweenSteps(t *testing.T) {
 		{"after it is charged, before the answer", true, false, confirmed},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			dir, w := t.TempDir(), newWorld(5)
+			key, product := key(n), 7+n
+			w := newWorld(5)
 			w.before = func(path string) (bool, bool) { return tt.do, tt.answer }
-			a := replica(t, dir, w)
-			if status, body := post(t, a, key(1), buy(goodCard, item{7, 2})); status != 503 {
+			a := replica(w)
+			if status, body := post(t, a, key, buy(goodCard, item{product, 2})); status != 503 {
 				t.Fatalf("%d %s, want 503", status, body)
 			}
 			w.mu.Lock()
@@ -291,26 +321,26 @@ func TestRecoveryBetweenSteps(t *testing.T) {
 			w.mu.Unlock()
 
 			// A replica that starts later finds it; too early it leaves it alone.
-			b := replica(t, dir, w)
+			b := replica(w)
 			b.sweep(t.Context())
-			if o, _, _ := b.book.get(orderID(key(1))); o.Status != pending {
+			if o, _, _ := b.book.get(t.Context(), orderID(key)); o.Status != pending {
 				t.Fatalf("swept at once: %s", o.Status)
 			}
 			b.now = func() time.Time { return time.Now().Add(abandonedAfter + time.Second) }
 			b.sweep(t.Context())
-			o, _, err := a.book.get(orderID(key(1)))
+			o, _, err := a.book.get(t.Context(), orderID(key))
 			if err != nil || o.Status != tt.want {
 				t.Fatalf("after the sweep: %s, %v, want %s", o.Status, err, tt.want)
 			}
-			taken, _ := a.book.stockTaken(7)
-			if want := map[string]int64{confirmed: 2, cancelled: 0}[tt.want]; taken != want {
-				t.Errorf("%d taken, want %d", taken, want)
+			s, _ := a.book.stock(t.Context(), product)
+			if want := map[string]int64{confirmed: 2, cancelled: 0}[tt.want]; s.Taken != want {
+				t.Errorf("%d taken, want %d", s.Taken, want)
 			}
 			// The charge that was on its way arrives after all: too late.
-			if o, _, err := a.place(t.Context(), key(1), buy(goodCard, item{7, 2})); err != nil || o.Status != tt.want {
+			if o, _, err := a.place(t.Context(), key, buy(goodCard, item{product, 2})); err != nil || o.Status != tt.want {
 				t.Errorf("the request again: %s, %v", o.Status, err)
 			}
-			late, err := a.charge(t.Context(), Order{ID: orderID(key(1)), TotalCents: 14}, goodCard)
+			late, err := a.charge(t.Context(), Order{ID: orderID(key), TotalCents: 14}, goodCard)
 			if err != nil || late.Status != tt.want {
 				t.Errorf("a late charge: %s, %v", late.Status, err)
 			}
@@ -322,10 +352,12 @@ func TestRecoveryBetweenSteps(t *testing.T) {
 }
 
 // A retry with the same key takes a broken-off checkout up where it stopped.
-func TestRetryResumes(t *testing.T) {
+func TestRetryResumes(t *testing.T) { eachKind(t, testRetryResumes) }
+
+func testRetryResumes(t *testing.T, replica func(http.Handler) *service) {
 	w := newWorld(5)
 	w.before = func(string) (bool, bool) { return true, false }
-	a := replica(t, t.TempDir(), w)
+	a := replica(w)
 	if status, _ := post(t, a, key(1), buy(goodCard, item{7, 2})); status != 503 {
 		t.Fatal(status)
 	}
@@ -337,128 +369,5 @@ func TestRetryResumes(t *testing.T) {
 	}
 	if w.charges[orderID(key(1))] != 1 {
 		t.Fatalf("charged %d times", w.charges[orderID(key(1))])
-	}
-}
-
-// Opening a book of 100,000 orders, and what it takes in memory.
-func BenchmarkOpen(b *testing.B) {
-	const orders = 100_000
-	dir := b.TempDir()
-	fill(b, dir, orders)
-	var before, after runtime.MemStats
-	for b.Loop() {
-		runtime.GC()
-		runtime.ReadMemStats(&before)
-		book, err := openBook(dir, slog.New(slog.DiscardHandler))
-		if err != nil {
-			b.Fatal(err)
-		}
-		runtime.GC()
-		runtime.ReadMemStats(&after)
-		if len(book.orders) != orders {
-			b.Fatalf("%d orders", len(book.orders))
-		}
-	}
-	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/orders, "B/order")
-	info, err := os.Stat(filepath.Join(dir, "orders.log"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.ReportMetric(float64(info.Size())/orders, "disk-B/order")
-}
-
-func fill(b *testing.B, dir string, n int) {
-	book, err := openBook(dir, slog.New(slog.DiscardHandler))
-	if err != nil {
-		b.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(b.Context())
-	done := make(chan error)
-	go func() { done <- book.journal.Run(ctx) }()
-	var wg sync.WaitGroup
-	for w := range 100 {
-		wg.Go(func() {
-			for i := w; i < n; i += 100 {
-				o := Order{
-					ID: orderID(key(i)), Status: pending, TotalCents: 7, LastFour: "4242", At: 1_700_000_000_000,
-					Lines:    []Line{{7, "Amber Brass Desk Lamp", 1, 7}},
-					Customer: Customer{"Ann Example", "ann@example.org", "1 Banyan Road"},
-				}
-				_, _, err := book.reserve(ctx, o, fingerprint("x"), map[int]int64{7: 1_000_000})
-				if err == nil {
-					_, err = book.settle(ctx, settle{ID: o.ID, Status: confirmed, Reference: "acq-" + o.ID})
-				}
-				if err != nil {
-					b.Error(err)
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-	stop()
-	if err := <-done; err != nil {
-		b.Fatal(err)
-	}
-}
-
-// A book forgets old orders, and not what they took.
-func TestTheBookStaysBounded(t *testing.T) {
-	dir := t.TempDir()
-	const keep, orders, compactAbove = 5, 200, 4000
-	open := func() (*book, func()) {
-		b, err := openBookKeeping(dir, slog.New(slog.DiscardHandler), keep, compactAbove)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(context.Background())
-		done := make(chan error)
-		go func() { done <- b.journal.Run(ctx) }()
-		return b, func() {
-			cancel()
-			if err := <-done; err != nil {
-				t.Error(err)
-			}
-		}
-	}
-	b, stop := open()
-	ids := make([]string, orders)
-	for i := range orders {
-		o := Order{ID: orderID(strconv.Itoa(i)), Status: pending, Lines: []Line{{Product: 1 + i%2, Quantity: 2}}}
-		ids[i] = o.ID
-		if _, made, err := b.reserve(t.Context(), o, "print", map[int]int64{1: 1000, 2: 1000}); err != nil || !made {
-			t.Fatal(made, err)
-		}
-		to := settle{ID: o.ID, Status: confirmed}
-		if i%4 == 3 {
-			to.Status = declined // of product 2
-		}
-		if i == 0 {
-			continue // stays pending
-		}
-		if _, err := b.settle(t.Context(), to); err != nil {
-			t.Fatal(err)
-		}
-	}
-	check := func(b *book) {
-		t.Helper()
-		for product, want := range map[int]int64{1: orders, 2: orders / 2} {
-			if n, err := b.stockTaken(product); err != nil || n != want {
-				t.Errorf("product %d: %d taken, want %d (%v)", product, n, want, err)
-			}
-		}
-		for i, want := range map[int]bool{0: true, 1: false, 50: false, orders - 2: true, orders - 1: true} {
-			if o, ok, err := b.get(ids[i]); err != nil || ok != want || ok && o.ID != ids[i] {
-				t.Errorf("order %d: there %v, want %v (%v)", i, ok, want, err)
-			}
-		}
-	}
-	stop() // waits for the compaction under way
-	b, stop = open()
-	check(b)
-	stop()
-	info, err := os.Stat(filepath.Join(dir, "orders.log"))
-	if err != nil || info.Size() > 3*compactAbove {
-		t.Errorf("the file has %d bytes (%v)", info.Size(), err)
 	}
 }

@@ -24,11 +24,14 @@ const (
 
 // service places orders; see the package comment.
 type service struct {
-	book     *book
+	book     book
 	catalog  *httpserve.Client
 	payments *httpserve.Client
 	log      *slog.Logger
 	now      func() time.Time
+
+	ready  func(context.Context) error // of the program; nil: always
+	beside func(context.Context) error // what runs beside the sweep; nil: nothing
 }
 
 // request is the body of POST /orders.
@@ -55,25 +58,12 @@ func (r request) print() string {
 // place makes the order of a key, or finds the one that it made. made says
 // which. The order returned is settled.
 func (s *service) place(ctx context.Context, key string, r request) (o Order, made bool, err error) {
-	wanted := Order{ID: orderID(key), Status: pending, Customer: r.Customer, LastFour: r.lastFour(), At: s.now().UnixMilli()}
-	var editions map[int]int64
-	_, known, err := s.book.get(wanted.ID)
+	wanted, editions, known, err := s.wanted(ctx, key, r)
 	if err != nil {
 		return Order{}, false, err
 	}
-	if known {
-		for _, i := range r.Items {
-			wanted.Lines = append(wanted.Lines, Line{Product: i.Product, Quantity: i.Quantity})
-		}
-	} else if wanted.Lines, editions, err = s.price(ctx, r.Items); err != nil {
+	if err := wanted.atTotal(r.TotalCents, known); err != nil {
 		return Order{}, false, err
-	}
-	for _, l := range wanted.Lines {
-		wanted.TotalCents += l.PriceCents * int64(l.Quantity)
-	}
-	if !known && r.TotalCents != 0 && r.TotalCents != wanted.TotalCents {
-		return Order{}, false, httpserve.Errorf(http.StatusConflict, "price_changed",
-			"the total is %d cents, not %d", wanted.TotalCents, r.TotalCents)
 	}
 	if o, made, err = s.book.reserve(ctx, wanted, r.print(), editions); err != nil {
 		return Order{}, false, err
@@ -87,6 +77,34 @@ func (s *service) place(ctx context.Context, key string, r request) (o Order, ma
 	defer cancel()
 	o, err = s.charge(ctx, o, r.Card)
 	return o, made, err
+}
+
+// wanted is the order that a request asks for, priced unless its key is known
+// already, and how many pieces there are of what is in it.
+func (s *service) wanted(ctx context.Context, key string, r request) (o Order, editions map[int]int64, known bool, err error) {
+	o = Order{ID: orderID(key), Status: pending, Customer: r.Customer, LastFour: r.lastFour(), At: s.now().UnixMilli()}
+	if _, known, err = s.book.get(ctx, o.ID); err != nil {
+		return Order{}, nil, false, err
+	}
+	if known {
+		for _, i := range r.Items {
+			o.Lines = append(o.Lines, Line{Product: i.Product, Quantity: i.Quantity})
+		}
+	} else if o.Lines, editions, err = s.price(ctx, r.Items); err != nil {
+		return Order{}, nil, false, err
+	}
+	for _, l := range o.Lines {
+		o.TotalCents += l.PriceCents * int64(l.Quantity)
+	}
+	return o, editions, known, nil
+}
+
+// atTotal refuses a new order at another total than the buyer was shown; 0: any.
+func (o Order) atTotal(shown int64, known bool) error {
+	if !known && shown != 0 && shown != o.TotalCents {
+		return httpserve.Errorf(http.StatusConflict, "price_changed", "the total is %d cents, not %d", o.TotalCents, shown)
+	}
+	return nil
 }
 
 // price asks catalog what the items cost and how many pieces there are.
@@ -193,7 +211,7 @@ func (s *service) settle(ctx context.Context, id string, p payment) (Order, erro
 // reserving and settling, or by a checkout that got no answer from payments.
 // Every replica sweeps; that two settle the same order does no harm.
 func (s *service) sweep(ctx context.Context) {
-	ids, err := s.book.unsettledSince(s.now().Add(-abandonedAfter).UnixMilli(), sweepAtOnce)
+	ids, err := s.book.unsettledSince(ctx, s.now().Add(-abandonedAfter).UnixMilli(), sweepAtOnce)
 	if err != nil {
 		s.log.Error("looking for orders without an outcome", "error", err)
 		return

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"net/http"
 	"regexp"
 	"strings"
@@ -13,7 +12,7 @@ var validKey = regexp.MustCompile(`^[A-Za-z0-9_-]{8,128}$`)
 
 const maxAmount = 100_000_000 // cents
 
-func (s *store) service() httpserve.Service {
+func (s service) service() httpserve.Service {
 	mux := http.NewServeMux()
 	handle := func(pattern string, f func(*http.Request) (Payment, bool, error)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
@@ -31,50 +30,71 @@ func (s *store) service() httpserve.Service {
 	}
 	handle("POST /payments", s.handlePay)
 	handle("GET /payments/{key}", func(r *http.Request) (Payment, bool, error) {
-		p, err := s.get(r.PathValue("key"))
+		p, err := s.payment(r.Context(), r.PathValue("key"))
+		if err == nil && p.Status == card {
+			err = httpserve.Errorf(http.StatusNotFound, "no_such_payment", "this is no payment")
+		}
 		return p, false, err
 	})
+	s.workflowRoutes(handle)
 	handle("POST /payments/{key}/resolve", func(r *http.Request) (Payment, bool, error) {
 		key := r.PathValue("key")
 		if err := checkKey(key); err != nil {
 			return Payment{}, false, err
 		}
-		p, _, err := s.record(r.Context(), Payment{Key: key, Status: cancelled})
+		p, _, err := s.ledger.record(r.Context(), Payment{Key: key, Status: cancelled})
 		return p, false, err
 	})
-	return httpserve.Service{
-		Handler: mux,
-		Ready:   func(context.Context) error { return s.journal.Err() },
-		Run:     s.journal.Run,
-	}
+	return httpserve.Service{Handler: mux, Ready: s.ready, Run: s.run}
 }
 
-func (s *store) handlePay(r *http.Request) (Payment, bool, error) {
+func (s service) handlePay(r *http.Request) (Payment, bool, error) {
 	var body struct {
 		AmountCents int64  `json:"amount_cents"`
 		Card        string `json:"card"`
 	}
-	key := r.Header.Get("Idempotency-Key")
-	if err := checkKey(key); err != nil {
+	key, err := keyed(r, &body)
+	if err != nil {
 		return Payment{}, false, err
 	}
-	if err := httpserve.ReadJSON(r, &body); err != nil {
+	if err := checkAmount(body.AmountCents); err != nil {
 		return Payment{}, false, err
 	}
-	if body.AmountCents < 1 || body.AmountCents > maxAmount {
-		return Payment{}, false, httpserve.Errorf(http.StatusUnprocessableEntity, "bad_amount",
-			"amount_cents is %d: want 1 to %d", body.AmountCents, maxAmount)
+	number, err := cardNumber(body.Card)
+	if err != nil {
+		return Payment{}, false, err
 	}
-	card := strings.Map(func(c rune) rune {
+	return s.pay(r.Context(), key, number, body.AmountCents)
+}
+
+// cardNumber takes out what people write between the digits.
+func cardNumber(text string) (string, error) {
+	number := strings.Map(func(c rune) rune {
 		if c == ' ' || c == '-' {
 			return -1
 		}
 		return c
-	}, body.Card)
-	if !validCard(card) {
-		return Payment{}, false, httpserve.Errorf(http.StatusUnprocessableEntity, "bad_card", "this is not the number of a card")
+	}, text)
+	if !validCard(number) {
+		return "", httpserve.Errorf(http.StatusUnprocessableEntity, "bad_card", "this is not the number of a card")
 	}
-	return s.pay(r.Context(), key, card, body.AmountCents)
+	return number, nil
+}
+
+// keyed reads the body of a request that may be sent again under its Idempotency-Key.
+func keyed(r *http.Request, body any) (key string, err error) {
+	key = r.Header.Get("Idempotency-Key")
+	if err := checkKey(key); err != nil {
+		return "", err
+	}
+	return key, httpserve.ReadJSON(r, body)
+}
+
+func checkAmount(cents int64) error {
+	if cents < 1 || cents > maxAmount {
+		return httpserve.Errorf(http.StatusUnprocessableEntity, "bad_amount", "amount_cents is %d: want 1 to %d", cents, maxAmount)
+	}
+	return nil
 }
 
 func checkKey(key string) error {

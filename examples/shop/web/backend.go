@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -12,7 +15,46 @@ import (
 )
 
 // backend is the services that web uses, in its own words.
-type backend struct{ catalog, cart, orders *httpserve.Client }
+type backend struct {
+	catalog, cart, orders *httpserve.Client
+	// workflow carries checkouts through where the surroundings have one; nil:
+	// orders does.
+	workflow *workflow
+	caches
+	// For what a page shows on the side, nobody waits longer than this.
+	sideTime time.Duration
+}
+
+// caches of what the others answer; each may be nil. What is in them is as old
+// as their ttl at most.
+type caches struct {
+	products *cache // by id: the catalogue's answer
+	pages    *cache // by the query: lists of products
+	sessions *cache // by the cart's id: how many things are in it
+}
+
+const (
+	productTTL = 10 * time.Minute
+	pageTTL    = 10 * time.Second
+	sessionTTL = time.Minute
+)
+
+func newCaches(env httpserve.Env, wait time.Duration) (c caches, err error) {
+	for _, one := range []struct {
+		into **cache
+		name string
+		ttl  time.Duration
+	}{{&c.products, "products", productTTL}, {&c.pages, "pages", pageTTL}, {&c.sessions, "sessions", sessionTTL}} {
+		if *one.into, err = newCache(env, one.name, one.ttl, wait); err != nil {
+			return c, err
+		}
+	}
+	return c, nil
+}
+
+func (c caches) close() error {
+	return errors.Join(c.products.close(), c.pages.close(), c.sessions.close())
+}
 
 // Of what the services answer, web reads what it shows.
 type (
@@ -74,17 +116,40 @@ type (
 	}
 )
 
-// For what a page shows on the side, nobody waits longer than this.
 const sideTime = 300 * time.Millisecond
 
-func (b backend) products(ctx context.Context, path string) (p productPage, err error) {
+// list asks the catalogue for products.
+func (b backend) list(ctx context.Context, path string) (p productPage, err error) {
 	_, err = b.catalog.Do(ctx, httpserve.Call{Path: path, Out: &p})
 	return p, err
 }
 
-func (b backend) product(ctx context.Context, id string) (p product, err error) {
-	_, err = b.catalog.Do(ctx, httpserve.Call{Path: "/products/" + url.PathEscape(id), Out: &p})
+// products is list by way of the cache: visitors share what they ask for.
+func (b backend) products(ctx context.Context, path string) (p productPage, err error) {
+	err = b.catalogued(ctx, b.caches.pages, "page:"+path, path, &p)
 	return p, err
+}
+
+func (b backend) product(ctx context.Context, id string) (p product, err error) {
+	path := "/products/" + url.PathEscape(id)
+	err = b.catalogued(ctx, b.caches.products, "product:"+id, path, &p)
+	return p, err
+}
+
+// catalogued reads what the catalogue answers to a path, or has answered lately.
+func (b backend) catalogued(ctx context.Context, c *cache, key, path string, out any) error {
+	if body, found := c.get(ctx, key); found && json.Unmarshal(body, out) == nil {
+		return nil
+	}
+	var body []byte
+	if _, err := b.catalog.Do(ctx, httpserve.Call{Path: path, Out: &body}); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(body, out); err != nil {
+		return &httpserve.Unavailable{Service: "catalog", Err: fmt.Errorf("an answer that cannot be read: %w", err)}
+	}
+	c.set(ctx, key, body)
+	return nil
 }
 
 func (b backend) getCart(ctx context.Context, id string) (c cart, err error) {
@@ -92,19 +157,44 @@ func (b backend) getCart(ctx context.Context, id string) (c cart, err error) {
 	return c, err
 }
 
+// sessionKey is where a visitor's session is: what every page shows of it.
+func sessionKey(cart string) string { return "session:" + cart }
+
+// inCart is how many things there are in a cart. It may be as old as a session.
+func (b backend) inCart(ctx context.Context, id string) (int, error) {
+	if v, found := b.sessions.get(ctx, sessionKey(id)); found {
+		if n, err := strconv.Atoi(string(v)); err == nil {
+			return n, nil
+		}
+	}
+	c, err := b.getCart(ctx, id)
+	if err != nil {
+		return 0, err
+	}
+	b.sessions.fill(ctx, sessionKey(id), c.count())
+	return c.count(), nil
+}
+
 func (b backend) addItem(ctx context.Context, id string, i item) (c cart, err error) {
 	_, err = b.cart.Do(ctx, httpserve.Call{Method: http.MethodPost, Path: "/carts/" + url.PathEscape(id) + "/items", In: i, Out: &c})
-	return c, err
+	if err != nil {
+		b.sessions.forget(ctx, sessionKey(id)) // it may have been added all the same
+		return c, err
+	}
+	b.sessions.set(ctx, sessionKey(id), c.count())
+	return c, nil
 }
 
 func (b backend) removeItem(ctx context.Context, id string, product int) error {
 	_, err := b.cart.Do(ctx, httpserve.Call{Method: http.MethodDelete, Path: "/carts/" + url.PathEscape(id) + "/items/" + strconv.Itoa(product)})
+	b.sessions.forget(ctx, sessionKey(id))
 	return err
 }
 
 // emptyCart takes a cart away after it was bought, unless it has changed since.
 func (b backend) emptyCart(ctx context.Context, id string, version int64) error {
 	_, err := b.cart.Do(ctx, httpserve.Call{Method: http.MethodDelete, Path: "/carts/" + url.PathEscape(id) + "?version=" + strconv.FormatInt(version, 10)})
+	b.sessions.forget(ctx, sessionKey(id))
 	if httpserve.IsStatus(err, http.StatusConflict) {
 		return nil
 	}
@@ -112,6 +202,9 @@ func (b backend) emptyCart(ctx context.Context, id string, version int64) error 
 }
 
 func (b backend) placeOrder(ctx context.Context, key string, r orderRequest) (o order, status int, err error) {
+	if b.workflow != nil {
+		return b.workflow.placeOrder(ctx, key, r)
+	}
 	status, err = b.orders.Do(ctx, httpserve.Call{Method: http.MethodPost, Path: "/orders", Key: key, In: r, Out: &o})
 	return o, status, err
 }
@@ -123,12 +216,16 @@ func (b backend) order(ctx context.Context, id string) (o order, err error) {
 
 // stockLeft is how many pieces of a limited edition can still be bought.
 func (b backend) stockLeft(ctx context.Context, p product) (int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, sideTime)
+	ctx, cancel := context.WithTimeout(ctx, b.sideTime)
 	defer cancel()
 	var answer struct {
-		Taken int64 `json:"taken"`
+		Left  *int64 `json:"left"`
+		Taken int64  `json:"taken"`
 	}
 	_, err := b.orders.Do(ctx, httpserve.Call{Path: "/stock/" + strconv.Itoa(p.ID), Out: &answer})
+	if answer.Left != nil {
+		return *answer.Left, err
+	}
 	return max(p.Edition-answer.Taken, 0), err
 }
 
@@ -158,7 +255,7 @@ func (b backend) price(ctx context.Context, c cart) (pricedCart, error) {
 	for i := range c.Items {
 		ids[i] = strconv.Itoa(c.Items[i].Product)
 	}
-	page, err := b.products(ctx, "/products?ids="+strings.Join(ids, ","))
+	page, err := b.list(ctx, "/products?ids="+strings.Join(ids, ","))
 	if err != nil {
 		return pricedCart{}, err
 	}

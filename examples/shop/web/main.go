@@ -14,15 +14,20 @@
 //	GET  /api/cart/{cart}       POST /api/cart/{cart}/items
 //	POST /api/checkout          header Idempotency-Key     GET /api/orders/{id}
 //
-// A page costs one call to catalog and one to cart at most. When cart does not
+// A page costs one call to catalog and one to cart at most, and none where a
+// cache has what they would answer (PRODUCTS_REDIS_URL, PAGES_REDIS_URL,
+// SESSIONS_REDIS_URL; see cache.go). When cart does not
 // answer, pages that only show its count are served without it; when a service
 // that a page cannot do without does not answer, the buyer reads so, with
 // status 503.
 package main
 
 import (
+	"context"
 	"os"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/banyanhq/banyan/examples/shop/httpserve"
 )
@@ -46,10 +51,22 @@ func main() {
 			}
 			clients[s.name] = httpserve.NewClient(s.name, url, s.timeout)
 		}
-		w, err := newWeb(backend{clients["catalog"], clients["cart"], clients["orders"]}, env.Log)
+		flow, err := newWorkflow(env)
 		if err != nil {
 			return httpserve.Service{}, err
 		}
-		return httpserve.Service{Handler: w.handler()}, nil
+		redis.SetLogger(quiet{})
+		caches, err := newCaches(env, cacheTime)
+		if err != nil {
+			return httpserve.Service{}, err
+		}
+		w, err := newWeb(backend{catalog: clients["catalog"], cart: clients["cart"], orders: clients["orders"], workflow: flow, caches: caches, sideTime: sideTime}, env.Log)
+		if err != nil {
+			return httpserve.Service{}, err
+		}
+		return httpserve.Service{Handler: w.handler(), Run: func(ctx context.Context) error {
+			<-ctx.Done()
+			return caches.close()
+		}}, nil
 	}))
 }

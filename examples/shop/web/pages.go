@@ -176,14 +176,13 @@ func (w *web) count(r *http.Request) func() int {
 	}
 	answer := make(chan int, 1)
 	go func() {
-		ctx, cancel := context.WithTimeout(r.Context(), sideTime)
+		ctx, cancel := context.WithTimeout(r.Context(), w.backend.sideTime)
 		defer cancel()
-		c, err := w.backend.getCart(ctx, id)
+		n, err := w.backend.inCart(ctx, id)
 		if err != nil {
-			answer <- -1
-			return
+			n = -1
 		}
-		answer <- c.count()
+		answer <- n
 	}()
 	return func() int { return <-answer }
 }

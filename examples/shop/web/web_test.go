@@ -74,15 +74,20 @@ func (o *others) handler(service string) http.Handler {
 	})
 }
 
-func open(t testing.TB) (*others, http.Handler) {
-	t.Helper()
-	o := &others{down: map[string]bool{}}
+// backend reaches them.
+func (o *others) backend(t testing.TB) backend {
 	client := func(service string) *httpserve.Client {
 		s := httptest.NewServer(o.handler(service))
 		t.Cleanup(s.Close)
-		return httpserve.NewClient(service, s.URL, 5*time.Second)
+		return httpserve.NewClient(service, s.URL, time.Minute)
 	}
-	w, err := newWeb(backend{client("catalog"), client("cart"), client("orders")}, slog.New(slog.DiscardHandler))
+	return backend{catalog: client("catalog"), cart: client("cart"), orders: client("orders"), sideTime: time.Minute}
+}
+
+func open(t testing.TB) (*others, http.Handler) {
+	t.Helper()
+	o := &others{down: map[string]bool{}}
+	w, err := newWeb(o.backend(t), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,8 @@
 //	call NAME [0.3]      calls a service, always or in a share of the requests
 //	call A|B|C           calls services at the same time
 //	shard A B C          calls the one of them that the key belongs to
+//	get NAME             reads the item of the key from a table
+//	put NAME 1000        writes it, of so many bytes
 //	cache 200            answers at once if the key is among so many least recently used ones
 //	fail 5%              answers 503 in a share of the requests
 //	acquire 4, release   takes one of so many permits of this replica, and gives it back
@@ -19,6 +21,8 @@
 package main
 
 import (
+	"errors"
+	"net/http"
 	"os"
 
 	"github.com/banyanhq/banyan/examples/shop/httpserve"
@@ -37,6 +41,12 @@ func main() {
 				return httpserve.Service{}, err
 			}
 			w.clients[name] = httpserve.NewClient(name, url, callTimeout)
+		}
+		if w.asksTables() {
+			w.tables = &tables{endpoint: os.Getenv("AWS_ENDPOINT_URL_DYNAMODB"), client: &http.Client{Timeout: callTimeout, Transport: &http.Transport{MaxIdleConnsPerHost: 256}}}
+			if w.tables.endpoint == "" {
+				return httpserve.Service{}, errors.New("AWS_ENDPOINT_URL_DYNAMODB is not set: a service that asks tables has them in 'uses'")
+			}
 		}
 		return httpserve.Service{Handler: w}, nil
 	}))

@@ -89,6 +89,17 @@ func parseStep(words []string) (s step, err error) {
 		if s.names = args; len(args) == 0 {
 			return s, want(1)
 		}
+	case "get":
+		s.names = args
+		return s, want(1)
+	case "put":
+		if err = want(2); err != nil {
+			return s, err
+		}
+		s.names = args[:1]
+		if s.n, err = strconv.Atoi(args[1]); err != nil || s.n < 1 || s.n > maxItem {
+			return s, fmt.Errorf("want a number of bytes from 1 to %d", maxItem)
+		}
 	case "fail":
 		if err = want(1); err == nil {
 			s.share, err = share(args[0])
@@ -108,7 +119,7 @@ func parseStep(words []string) (s step, err error) {
 		s.verb = "release"
 		return s, want(0)
 	default:
-		return s, fmt.Errorf("no such step: want cpu, wait, call, shard, cache, fail, acquire, release, lock or unlock")
+		return s, fmt.Errorf("no such step: want cpu, wait, call, shard, get, put, cache, fail, acquire, release, lock or unlock")
 	}
 	return s, nil
 }

@@ -27,6 +27,7 @@ type worker struct {
 	clients map[string]*httpserve.Client
 	permits map[int]chan struct{} // by step
 	caches  map[int]*recent
+	tables  *tables
 }
 
 func newWorker(steps []step) *worker {
@@ -42,11 +43,18 @@ func newWorker(steps []step) *worker {
 	return w
 }
 
+// asksTables reports whether the steps ask a table.
+func (w *worker) asksTables() bool {
+	return slices.ContainsFunc(w.steps, func(s step) bool { return s.verb == "get" || s.verb == "put" })
+}
+
 // calls names the services that the steps call.
 func (w *worker) calls() []string {
 	var names []string
 	for _, s := range w.steps {
-		names = append(names, s.names...)
+		if s.verb == "call" || s.verb == "shard" {
+			names = append(names, s.names...)
+		}
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
@@ -99,6 +107,14 @@ func (w *worker) work(ctx context.Context, key string) int {
 			h := fnv.New32a()
 			h.Write([]byte(key))
 			if err := w.call(ctx, []string{s.names[h.Sum32()%uint32(len(s.names))]}, key); err != nil {
+				return http.StatusBadGateway
+			}
+		case "get":
+			if err := w.tables.get(ctx, s.names[0], key); err != nil {
+				return http.StatusBadGateway
+			}
+		case "put":
+			if err := w.tables.put(ctx, s.names[0], key, s.n); err != nil {
 				return http.StatusBadGateway
 			}
 		case "call":

@@ -1,11 +1,11 @@
 package elastic
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/banyanhq/banyan/observe/logs"
@@ -13,20 +13,9 @@ import (
 )
 
 const (
-	maxAction = 4 << 10 // bytes of a line that says what is to be done
-	maxItems  = 100000  // of one _bulk
-	maxID     = 512     // bytes of an _id, as Elasticsearch has it
-	fieldID   = "_id"
+	maxItems = 100000 // of one _bulk
+	fieldID  = "_id"
 )
-
-// item of a _bulk.
-type item struct {
-	Index  string `json:"_index"`
-	ID     string `json:"_id"`
-	op     string
-	err    *apiError
-	record int // in the records; -1: none
-}
 
 // bulk stores the documents of a _bulk. Items that cannot be stored have an error of their own; the others are on disk when it
 // returns.
@@ -42,135 +31,190 @@ func (s *Server) bulk(r *http.Request, index string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	items, records, err := parseBulk(data, index, s.logs.Now(), s.logs.MaxLine())
-	if err != nil {
+	b := newBulkReader(string(data), index, s.logs.Now(), s.logs.MaxLine())
+	if err := b.read(); err != nil {
 		return nil, err
 	}
-	if err := s.logs.Append(r.Context(), records); err != nil {
+	if err := s.logs.Append(r.Context(), b.records); err != nil {
 		return nil, err
 	}
-	answer := make([]map[string]any, len(items))
 	failed := 0
-	for i := range items {
-		answer[i] = map[string]any{items[i].op: items[i].answer(records)}
-		if items[i].err != nil {
+	for i := range b.items {
+		if b.items[i].err != nil {
 			failed++
 		}
 	}
 	s.logs.Refused(failed)
-	return map[string]any{"took": time.Since(began).Milliseconds(), "errors": failed > 0, "items": answer}, nil
+	answer := make([]byte, 0, 64+200*len(b.items))
+	answer = fmt.Appendf(answer, `{"took":%d,"errors":%t,"items":[`, time.Since(began).Milliseconds(), failed > 0)
+	for i := range b.items {
+		if i > 0 {
+			answer = append(answer, ',')
+		}
+		it := &b.items[i]
+		answer = append(appendString(append(answer, '{'), it.op), ':')
+		if it.err != nil {
+			answer = it.appendError(answer)
+		} else {
+			answer = appendCreated(answer, it.Index, &b.records[it.record])
+			answer = append(answer, `,"status":201}`...)
+		}
+		answer = append(answer, '}')
+	}
+	return encoded(append(answer, "]}\n"...)), nil
 }
 
-func (it *item) answer(records []segment.Record) map[string]any {
-	if it.err != nil {
-		return map[string]any{"_index": it.Index, "_id": it.ID, "status": it.err.status, "error": map[string]any{"type": it.err.kind, "reason": it.err.reason}}
+func (it *item) appendError(b []byte) []byte {
+	b = appendString(append(b, `{"_index":`...), it.Index)
+	b = appendString(append(b, `,"_id":`...), it.ID)
+	b = strconv.AppendInt(append(b, `,"status":`...), int64(it.err.status), 10)
+	b = appendString(append(b, `,"error":{"type":`...), it.err.kind)
+	b = appendString(append(b, `,"reason":`...), it.err.reason)
+	return append(b, "}}"...)
+}
+
+// appendCreated appends what is said of a document that is stored, but for the brace behind it. It is written by hand: a _bulk has
+// thousands of them.
+func appendCreated(b []byte, index string, r *segment.Record) []byte {
+	b = appendString(append(b, `{"_index":`...), index)
+	b = append(b, `,"_id":`...)
+	if id, ok := givenID(r); ok {
+		b = appendString(b, id)
+	} else {
+		b = append(appendPlace(append(b, '"'), r), '"')
 	}
-	r := &records[it.record]
-	return map[string]any{"_index": it.Index, "_id": docID(r), "_version": 1, "result": "created", "_shards": map[string]int{"total": 1, "successful": 1, "failed": 0},
-		"_seq_no": r.Seq, "_primary_term": 1, "status": http.StatusCreated}
+	b = append(b, `,"_version":1,"result":"created","_shards":{"total":1,"successful":1,"failed":0},"_seq_no":`...)
+	b = strconv.AppendUint(b, r.Seq, 10)
+	return append(b, `,"_primary_term":1`...)
+}
+
+// appendString appends a string as JSON.
+func appendString(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			text, _ := json.Marshal(s) // a string has no error
+			return append(b, text...)
+		}
+	}
+	return append(append(append(b, '"'), s...), '"')
 }
 
 // docID is the id that a document came with, or its place in the store.
 func docID(r *segment.Record) string {
-	for _, f := range r.Fields {
-		if f.Name == fieldID {
-			return f.Value
-		}
+	if id, ok := givenID(r); ok {
+		return id
 	}
-	return fmt.Sprintf("%d-%d", r.Time, r.Seq)
+	return string(appendPlace(nil, r))
 }
 
-// parseBulk reads lines in pairs: what is to be done, and the document.
-func parseBulk(data []byte, index string, now time.Time, limit int) (items []item, records []segment.Record, err error) {
-	streams := map[string]*segment.Stream{}
-	for n := 1; len(data) > 0; n++ {
-		var line []byte
-		if line, data = nextLine(data); len(line) == 0 {
+func appendPlace(b []byte, r *segment.Record) []byte {
+	return strconv.AppendUint(append(strconv.AppendInt(b, r.Time, 10), '-'), r.Seq, 10)
+}
+
+func givenID(r *segment.Record) (string, bool) {
+	for i := range r.Fields {
+		if r.Fields[i].Name == fieldID {
+			return r.Fields[i].Value, true
+		}
+	}
+	return "", false
+}
+
+// bulkReader makes records of a _bulk's lines, which come in pairs: what is to be done, and the document. The records share the memory of
+// its text.
+type bulkReader struct {
+	rest, index string
+	documents   documents
+	items       []item
+	records     []segment.Record
+
+	action string // the line that was read last
+	item   item   // what it says
+	known  string // an index whose name is one
+}
+
+func newBulkReader(text, index string, now time.Time, limit int) *bulkReader {
+	return &bulkReader{rest: text, index: index, documents: documents{now: now, limit: limit}}
+}
+
+func (b *bulkReader) read() error {
+	lines := min(strings.Count(b.rest, "\n")/2+1, maxItems)
+	b.items, b.records = make([]item, 0, lines), make([]segment.Record, 0, lines)
+	for b.rest != "" {
+		line := b.line()
+		if line == "" {
 			continue
 		}
-		if len(items) == maxItems {
-			return nil, nil, badRequest("illegal_argument_exception", "more than %d items", maxItems)
+		if len(b.items) == maxItems {
+			return badRequest("illegal_argument_exception", "more than %d items", maxItems)
 		}
-		it, err := parseAction(line, index)
-		if err != nil {
-			return nil, nil, badRequest("illegal_argument_exception", "item %d: %v", len(items)+1, err)
+		if err := b.parseAction(line); err != nil {
+			return badRequest("illegal_argument_exception", "item %d: %v", len(b.items)+1, err)
 		}
+		it := b.item
 		if it.op != "delete" {
-			if len(data) == 0 {
-				return nil, nil, badRequest("illegal_argument_exception", "item %d: its document is missing", len(items)+1)
+			if b.rest == "" {
+				return badRequest("illegal_argument_exception", "item %d: its document is missing", len(b.items)+1)
 			}
-			line, data = nextLine(data)
+			line = b.line()
 		}
 		if it.err == nil {
 			var record segment.Record
-			if record, it.err = document(line, it.Index, it.ID, now, limit, streams); it.err == nil {
-				it.record = len(records)
-				records = append(records, record)
+			if record, it.err = b.documents.record(line, it.Index, it.ID); it.err == nil {
+				it.record = len(b.records)
+				b.records = append(b.records, record)
 			}
 		}
-		items = append(items, it)
+		b.items = append(b.items, it)
 	}
-	if len(items) == 0 {
-		return nil, nil, badRequest("parse_exception", "request body is required")
+	if len(b.items) == 0 {
+		return badRequest("parse_exception", "request body is required")
 	}
-	return items, records, nil
+	return nil
 }
 
-func nextLine(data []byte) (line, rest []byte) {
-	line, rest, _ = bytes.Cut(data, []byte{'\n'})
-	return bytes.TrimSuffix(line, []byte{'\r'}), rest
+func (b *bulkReader) line() (line string) {
+	line, b.rest = nextLine(b.rest)
+	return line
 }
 
-// parseAction reads {"create": {"_index": "x", "_id": "y"}}. An item that is understood but not possible has an err.
-func parseAction(line []byte, index string) (item, error) {
-	if len(line) > maxAction {
-		return item{}, fmt.Errorf("a line of %d bytes where an action is expected", len(line))
-	}
-	var action map[string]item
-	if err := json.Unmarshal(line, &action); err != nil {
-		return item{}, fmt.Errorf("malformed action: %w", err)
-	}
-	if len(action) != 1 {
-		return item{}, fmt.Errorf("malformed action: one of create and index is expected")
-	}
-	var it item
-	for op, target := range action {
-		it = target
-		it.op = op
-	}
-	if it.Index == "" {
-		it.Index = index
-	}
-	it.record = -1
-	switch {
-	case it.op == "delete" || it.op == "update":
-		it.err = unsupported(it.op)
-	case it.op != "create" && it.op != "index":
-		return item{}, fmt.Errorf("malformed action: %q is none; create and index are", it.op)
-	case it.Index == "":
-		return item{}, fmt.Errorf("no index is named")
-	case !indexName.MatchString(it.Index):
-		it.err = badRequest("invalid_index_name_exception", "%q is no name of an index", it.Index)
-	case len(it.ID) > maxID:
-		it.err = badRequest("action_request_validation_exception", "an _id of more than %d bytes", maxID)
-	}
-	return it, nil
+func nextLine(text string) (line, rest string) {
+	line, rest, _ = strings.Cut(text, "\n")
+	return strings.TrimSuffix(line, "\r"), rest
 }
 
-// document makes a record of a document of up to limit bytes.
-func document(line []byte, index, id string, now time.Time, limit int, streams map[string]*segment.Stream) (segment.Record, *apiError) {
-	line = bytes.TrimSpace(line)
-	if len(line) == 0 || line[0] != '{' || !json.Valid(line) {
-		return segment.Record{}, badRequest("mapper_parsing_exception", "failed to parse: a document is one JSON object")
+// documents makes records of documents, which share what they have in common.
+type documents struct {
+	now            time.Time
+	limit          int // bytes of a document
+	parser         logs.Parser
+	streams        map[[2]string]*segment.Stream
+	stream         *segment.Stream // of the last one
+	index, service string          // of that stream
+}
+
+// record makes a record of a document.
+func (d *documents) record(line, index, id string) (segment.Record, *apiError) {
+	line = strings.TrimSpace(line)
+	if len(line) > d.limit {
+		return segment.Record{}, &apiError{http.StatusRequestEntityTooLarge, "content_too_long_exception", fmt.Sprintf("a document of %d bytes: %d at most are kept", len(line), d.limit)}
 	}
-	if len(line) > limit {
-		return segment.Record{}, &apiError{http.StatusRequestEntityTooLarge, "content_too_long_exception", fmt.Sprintf("a document of %d bytes: %d at most are kept", len(line), limit)}
+	var given []segment.Field
+	if id != "" {
+		given = []segment.Field{{Name: fieldID, Value: id}}
 	}
-	text := string(line)
-	record := segment.Record{Time: now.UnixNano(), Body: text, Fields: logs.Parse(text)}
+	record := segment.Record{Time: d.now.UnixNano(), Body: line}
+	var ok bool
+	if record.Fields, ok = d.parser.Object(line, given...); !ok {
+		// It may be deeper than is read for fields.
+		if !strings.HasPrefix(line, "{") || !json.Valid([]byte(line)) {
+			return segment.Record{}, badRequest("mapper_parsing_exception", "failed to parse: a document is one JSON object")
+		}
+		record.Fields = append(given, logs.Parse(line)...)
+	}
 	service := ""
-	for _, f := range record.Fields {
-		switch f.Name {
+	for i := range record.Fields {
+		switch f := &record.Fields[i]; f.Name {
 		case "@timestamp":
 			at, ok := parseTime(f.Value)
 			if !ok {
@@ -183,15 +227,24 @@ func document(line []byte, index, id string, now time.Time, limit int, streams m
 			}
 		}
 	}
-	if id != "" {
-		record.Fields = append([]segment.Field{{Name: fieldID, Value: id}}, record.Fields...)
-	}
-	key := index + "\x00" + service
-	if streams[key] == nil {
-		streams[key] = segment.NewStream(map[string]string{labelIndex: index, logs.LabelService: service})
-	}
-	record.Stream = streams[key]
+	record.Stream = d.streamOf(index, service)
 	return record, nil
+}
+
+func (d *documents) streamOf(index, service string) *segment.Stream {
+	if d.stream != nil && d.index == index && d.service == service {
+		return d.stream
+	}
+	d.index, d.service = index, service
+	key := [2]string{index, service}
+	if d.stream = d.streams[key]; d.stream == nil {
+		d.stream = segment.NewStream(map[string]string{labelIndex: index, logs.LabelService: service})
+		if d.streams == nil {
+			d.streams = map[[2]string]*segment.Stream{}
+		}
+		d.streams[key] = d.stream
+	}
+	return d.stream
 }
 
 // parseTime reads a date as Elasticsearch's strict_date_optional_time||epoch_millis does, and a few more forms that shippers send.
@@ -223,7 +276,8 @@ func (s *Server) one(r *http.Request, index, id string) (any, error) {
 	if len(id) > maxID {
 		return nil, badRequest("action_request_validation_exception", "an _id of more than %d bytes", maxID)
 	}
-	record, bad := document(data, index, id, s.logs.Now(), s.logs.MaxLine(), map[string]*segment.Stream{})
+	d := documents{now: s.logs.Now(), limit: s.logs.MaxLine()}
+	record, bad := d.record(string(data), index, id)
 	if bad != nil {
 		return nil, bad
 	}
@@ -231,8 +285,5 @@ func (s *Server) one(r *http.Request, index, id string) (any, error) {
 	if err := s.logs.Append(r.Context(), records); err != nil {
 		return nil, err
 	}
-	it := item{Index: index}
-	answer := it.answer(records)
-	delete(answer, "status")
-	return answer, nil
+	return encoded(append(appendCreated(nil, index, &records[0]), "}\n"...)), nil
 }

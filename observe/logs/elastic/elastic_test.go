@@ -5,12 +5,14 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os/exec"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -300,16 +302,32 @@ func TestBulkErrors(t *testing.T) {
 	resp.Body.Close()
 }
 
+// A body that is too large by what is promised is refused before any of it has come.
+func TestPromisedBody(t *testing.T) {
+	l, err := logs.Open(logs.Config{Dir: "logs", FS: vfs.NewMem()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	r := httptest.NewRequest(http.MethodPost, "/x/_bulk", iotest.ErrReader(errors.New("it was read")))
+	r.ContentLength = 1 << 30
+	w := httptest.NewRecorder()
+	New(l).ServeHTTP(w, r)
+	if w.Code != http.StatusRequestEntityTooLarge || strings.Contains(w.Body.String(), "it was read") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
 func FuzzBulk(f *testing.F) {
 	f.Add([]byte(`{"create":{"_index":"a"}}`+"\n"+`{"@timestamp":"2026-11-29T12:00:00Z","a":{"b":1}}`+"\n"), "x")
 	f.Add([]byte("{\"delete\":{}}\n\n"), "")
 	f.Fuzz(func(t *testing.T, data []byte, index string) {
-		items, records, err := parseBulk(data, index, noon, 1<<16)
-		if err != nil {
+		b := newBulkReader(string(data), index, noon, 1<<16)
+		if err := b.read(); err != nil {
 			return
 		}
 		stored := 0
-		for _, it := range items {
+		for _, it := range b.items {
 			if it.err == nil {
 				if it.record != stored {
 					t.Fatalf("item for record %d, want %d", it.record, stored)
@@ -317,8 +335,31 @@ func FuzzBulk(f *testing.F) {
 				stored++
 			}
 		}
-		if stored != len(records) {
-			t.Fatalf("%d records of %d items", len(records), stored)
+		if stored != len(b.records) {
+			t.Fatalf("%d records of %d items", len(b.records), stored)
+		}
+	})
+}
+
+// FuzzAction holds the short way of reading an action against encoding/json.
+func FuzzAction(f *testing.F) {
+	for _, s := range []string{
+		`{"create":{"_index":"a","_id":"b"}}`, ` { "index" : { "_id" : null , "_index":"logstash-2026","routing":null } } `, `{"create":{}}`, `{"create":null}`,
+		`{"create":{"_index":"\u00e9"}}`, `{"create":{"_id":1}}`, `{"a":{},"b":{}}`, `{"create":{"_index":"a"}}x`, `{"create":{"_index":"a",}}`, `{"create":{"_Index":"a"}}`,
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		it, ok := plainAction(line)
+		if !ok {
+			return
+		}
+		var want map[string]item
+		if err := json.Unmarshal([]byte(line), &want); err != nil || len(want) != 1 {
+			t.Fatalf("%q is taken for an action: %v, %v", line, want, err)
+		}
+		if w, ok := want[it.op]; !ok || w.Index != it.Index || w.ID != it.ID {
+			t.Fatalf("%q is %+v, want %+v", line, it, want)
 		}
 	})
 }

@@ -375,16 +375,16 @@ func (s *Server) msearch(r *http.Request, index string) (any, error) {
 		return nil, err
 	}
 	responses := []any{}
-	for len(data) > 0 {
-		var head, line []byte
-		if head, data = nextLine(data); len(bytes.TrimSpace(head)) == 0 && len(data) == 0 {
+	for rest := string(data); rest != ""; {
+		var head, line string
+		if head, rest = nextLine(rest); strings.TrimSpace(head) == "" && rest == "" {
 			break
 		}
-		line, data = nextLine(data)
+		line, rest = nextLine(rest)
 		if len(responses) == maxSearches {
 			return nil, badRequest("illegal_argument_exception", "more than %d searches", maxSearches)
 		}
-		one, err := s.oneOfMany(r, index, head, line)
+		one, err := s.oneOfMany(r, index, []byte(head), []byte(line))
 		if err != nil {
 			e, ok := err.(*apiError)
 			if !ok {

@@ -1,6 +1,7 @@
 package elastic
 
 import (
+	"bytes"
 	"compress/gzip"
 	"encoding/json"
 	"errors"
@@ -23,6 +24,7 @@ const labelIndex = "index"
 
 const (
 	maxBody    = 32 << 20 // of a request, unpacked
+	promised   = 2 << 20  // of it that room is made for before it has come
 	maxAtOnce  = 16       // requests with large bodies
 	maxRemnant = 1000     // templates and the like whose names are remembered
 )
@@ -82,13 +84,25 @@ func (s *Server) reply(w http.ResponseWriter, r *http.Request, status int, v any
 	}
 	w.Header().Set("Content-Type", kind)
 	w.WriteHeader(status)
-	if r.Method != http.MethodHead {
-		_ = json.NewEncoder(w).Encode(v) // the client may have gone
+	if r.Method == http.MethodHead {
+		return
 	}
+	if text, ok := v.(encoded); ok {
+		_, _ = w.Write(text) // the client may have gone
+		return
+	}
+	_ = json.NewEncoder(w).Encode(v)
 }
+
+// encoded is an answer that is JSON already.
+type encoded []byte
 
 // body reads a request's body, which may be gzip.
 func body(r *http.Request) ([]byte, error) {
+	tooLarge := &apiError{http.StatusRequestEntityTooLarge, "content_too_long_exception", fmt.Sprintf("the body has more than %d bytes", maxBody)}
+	if r.ContentLength > maxBody {
+		return nil, tooLarge // none of it need be sent
+	}
 	var from io.Reader = r.Body
 	switch r.Header.Get("Content-Encoding") {
 	case "", "identity":
@@ -101,12 +115,14 @@ func body(r *http.Request) ([]byte, error) {
 	default:
 		return nil, &apiError{http.StatusUnsupportedMediaType, "media_type_header_exception", "Content-Encoding: only gzip is known"}
 	}
-	data, err := io.ReadAll(io.LimitReader(from, maxBody+1))
-	if err != nil {
+	var b bytes.Buffer
+	b.Grow(int(min(max(r.ContentLength, 0), promised)) + bytes.MinRead)
+	if _, err := b.ReadFrom(io.LimitReader(from, maxBody+1)); err != nil {
 		return nil, badRequest("parse_exception", "reading the body: %v", err)
 	}
+	data := b.Bytes()
 	if len(data) > maxBody {
-		return nil, &apiError{http.StatusRequestEntityTooLarge, "content_too_long_exception", fmt.Sprintf("the body has more than %d bytes", maxBody)}
+		return nil, tooLarge
 	}
 	return data, nil
 }

@@ -49,10 +49,11 @@ func (s *Server) push(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var records []segment.Record
+	var parser logs.Parser
 	for _, p := range streams {
 		stream := segment.NewStream(p.labels)
 		for _, e := range p.entries {
-			fields := logs.Parse(e.line)
+			fields := parser.Parse(e.line)
 			if len(e.metadata) > 0 {
 				fields = append(e.metadata, fields...)
 			}

@@ -54,8 +54,9 @@ export const cores = v => (known(v) ? compact(v, v < 0.1 ? 2 : 3) : '–')
 export function span(seconds) {
   if (seconds < 60) return Math.round(seconds) + ' s'
   if (seconds < 3600) return Math.floor(seconds / 60) + ' min'
-  if (seconds < 86400) return Math.floor(seconds / 3600) + ' h ' + Math.floor((seconds % 3600) / 60) + ' min'
-  return Math.floor(seconds / 86400) + ' d ' + Math.floor((seconds % 86400) / 3600) + ' h'
+  const two = (n, unit, m, part) => n + unit + (m > 0 ? ' ' + m + part : '')
+  if (seconds < 86400) return two(Math.floor(seconds / 3600), ' h', Math.floor((seconds % 3600) / 60), ' min')
+  return two(Math.floor(seconds / 86400), ' d', Math.floor((seconds % 86400) / 3600), ' h')
 }
 
 const two = n => String(n).padStart(2, '0')

@@ -39,6 +39,7 @@ async function loadMap() {
   } catch { asked = '' /* the next frame asks again */ }
 }
 function take(frame) {
+  const known = state.frame && state.frame.seq === frame.seq
   state.frame = frame
   state.live = 'live'
   if (frame.map !== asked) {
@@ -46,7 +47,7 @@ function take(frame) {
     loadMap()
   }
   if (frame.events.length) state.timeline = state.timeline.concat(frame.events).slice(-maxTimeline)
-  for (const [id, n] of Object.entries(frame.nodes)) {
+  for (const [id, n] of known ? [] : Object.entries(frame.nodes)) {
     const t = state.trail.get(id) || []
     t.push(n.rate)
     if (t.length > 60) t.shift()
@@ -68,15 +69,28 @@ function takeLoad(load) {
   if (last && (!have || last.elapsed_s > have.elapsed_s)) state.loadPoints = state.loadPoints.concat(last)
 }
 
+function greet(hello) {
+  state.timeline = hello.timeline
+  state.writable = hello.writable
+  state.loadTests = hello.load_tests
+  state.features = { logs: hello.logs, traces: hello.traces, alerts: hello.alerts }
+  take({ ...hello.frame, events: [] }) // the time-line has them
+}
+
+// begin takes what the page came with.
+export function begin() {
+  const first = JSON.parse(document.getElementById('first').textContent)
+  if (!first) return
+  state.map = first.map
+  asked = first.map.version
+  greet(first.hello)
+  state.live = 'connecting'
+}
+
 export function connect() {
   const source = new EventSource('/v1/stream')
   source.addEventListener('hello', e => {
-    const hello = JSON.parse(e.data)
-    state.timeline = hello.timeline
-    state.writable = hello.writable
-    state.loadTests = hello.load_tests
-    state.features = { logs: hello.logs, traces: hello.traces, alerts: hello.alerts }
-    take({ ...hello.frame, events: [] }) // the time-line has them
+    greet(JSON.parse(e.data))
     changed()
   })
   source.addEventListener('frame', e => {
@@ -89,4 +103,3 @@ export function connect() {
     if (source.readyState === EventSource.CLOSED) setTimeout(connect, 3000)
   }
 }
-loadMap()

@@ -1,10 +1,10 @@
-// Everything that happened, on one line of time: deploys, scalings, faults, canaries.
+// Everything that happened, on one line of time: deploys, scalings, faults, alerts.
 import { html, useState } from './dom.js'
 import { useWidth } from './chart.js'
 import { EventList } from './events.js'
 import { clock, date, plural } from './format.js'
 
-const kinds = ['deploy', 'scaling', 'replica', 'fault']
+const kinds = ['deploy', 'scaling', 'replica', 'fault', 'alert']
 
 // Strip shows when, a lane for each kind.
 function Strip({ events, now }) {

@@ -1,0 +1,425 @@
+package streamlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/banyanhq/banyan/bus/journal"
+)
+
+const (
+	// fullFrame has a frame take no further record.
+	fullFrame = 1 << 20
+	// patience with one call of the stream: after that it is not known any more what became of it.
+	patience = 10 * time.Second
+	// quiet is how long the next message of the stream may take when all of it is read.
+	quiet = 30 * time.Second
+	// cacheBytes bounds the frames that are kept in memory, of what was written or read last.
+	cacheBytes = 32 << 20
+)
+
+// ErrFailed says that it is not known what the stream has.
+var ErrFailed = errors.New("the replicated journal does not answer as it should; the node that leads next goes on")
+
+// Options of a Log.
+type Options struct {
+	// Stream that holds the frames, and Subject that it takes them from.
+	Stream, Subject string
+	// MaxFrame bounds the bytes of a frame: what the stream takes.
+	MaxFrame int
+	// MaxBacklog bounds the bytes that wait to be written; a record beyond is refused. Default 64 MiB.
+	MaxBacklog int
+}
+
+// Log is safe for concurrent use.
+type Log struct {
+	opts   Options
+	js     jetstream.JetStream
+	stream jetstream.Stream
+
+	mu       sync.Mutex
+	gathered []journal.Record
+	backlog  int
+	last     uint64 // sequence of the newest frame
+	segments []segment
+	copies   int // that are being made: meanwhile no segment is dropped
+	stats    journal.Stats
+	err      error // for ever
+	closed   bool
+	cache    cache
+
+	failed  chan struct{} // closed with err
+	wake    chan struct{}
+	stop    chan struct{}
+	stopped chan struct{}
+}
+
+// segment is a number of frames that are dropped together.
+type segment struct {
+	id     uint64
+	bytes  int64
+	newest time.Time
+}
+
+// Open reads all records, oldest first, hands each to replay, and is then the one that writes: whoever wrote before can't any
+// more. The data that replay gets is its own only until it returns.
+func Open(ctx context.Context, js jetstream.JetStream, opts Options, replay func(journal.Position, []byte) error) (*Log, error) {
+	if opts.MaxBacklog <= 0 {
+		opts.MaxBacklog = 64 << 20
+	}
+	l := &Log{opts: opts, js: js, cache: newCache(cacheBytes), failed: make(chan struct{}), wake: make(chan struct{}, 1), stop: make(chan struct{}), stopped: make(chan struct{})}
+	for read := uint64(0); ; {
+		stream, err := js.Stream(ctx, opts.Stream)
+		if err != nil {
+			return nil, fmt.Errorf("looking at the stream %s: %w", opts.Stream, err)
+		}
+		l.stream = stream
+		state := stream.CachedInfo().State
+		l.last = state.LastSeq
+		if from := max(read+1, state.FirstSeq); from <= l.last && state.Msgs > 0 {
+			if err := l.read(ctx, from, l.last, func(seq uint64, at time.Time, frame []byte) error {
+				l.note(seq, len(frame), at)
+				return eachRecord(frame, func(offset int64, data []byte) error { return replay(position(seq, offset), data) })
+			}); err != nil {
+				return nil, fmt.Errorf("reading the stream %s: %w", opts.Stream, err)
+			}
+		}
+		read = l.last
+		// The first frame has no records. That it stands behind the last that was read shows that nothing came in between.
+		switch err := l.publish(ctx, nil, nil); {
+		case err == nil:
+			go l.run()
+			return l, nil
+		case !isWrongSequence(err):
+			return nil, fmt.Errorf("beginning to write to the stream %s: %w", opts.Stream, err)
+		}
+	}
+}
+
+// isWrongSequence reports whether others have written meanwhile.
+func isWrongSequence(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == 10164)
+}
+
+// read hands out the frames of a range that count.
+func (l *Log) read(ctx context.Context, from, to uint64, each func(seq uint64, at time.Time, frame []byte) error) error {
+	consumer, err := l.js.OrderedConsumer(ctx, l.opts.Stream, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from})
+	if err != nil {
+		return err
+	}
+	messages, err := consumer.Messages(jetstream.PullMaxBytes(8 << 20))
+	if err != nil {
+		return err
+	}
+	defer messages.Stop()
+	for {
+		next, cancel := context.WithTimeout(ctx, quiet)
+		m, err := messages.Next(jetstream.NextContext(next))
+		cancel()
+		if err != nil {
+			return err
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return err
+		}
+		seq := meta.Sequence.Stream
+		if seq > to {
+			return nil
+		}
+		if after, err := standsBehind(m.Data()); err == nil && after+1 == seq {
+			if err := each(seq, meta.Timestamp, m.Data()); err != nil {
+				return fmt.Errorf("frame %d: %w", seq, err)
+			}
+		}
+		if seq == to {
+			return nil
+		}
+	}
+}
+
+// note counts a frame. l.mu is held, or nobody else has l yet.
+func (l *Log) note(seq uint64, bytes int, at time.Time) {
+	id := seq / segmentFrames
+	if n := len(l.segments); n == 0 || l.segments[n-1].id != id {
+		l.segments = append(l.segments, segment{id: id})
+	}
+	s := &l.segments[len(l.segments)-1]
+	s.bytes += int64(bytes)
+	s.newest = at
+}
+
+// Append adds a record. It does not block; r.Done hears what became of it, unless it is refused at once by an error.
+func (l *Log) Append(r journal.Record) error {
+	l.mu.Lock()
+	err := l.err
+	switch {
+	case err != nil:
+	case l.closed:
+		err = journal.ErrClosed
+	case frameHead+10+len(r.Data) > l.opts.MaxFrame:
+		err = fmt.Errorf("%w: %d bytes, the stream takes %d", journal.ErrTooLarge, len(r.Data), l.opts.MaxFrame)
+	case r.Refusable && l.backlog+len(r.Data) > l.opts.MaxBacklog:
+		err = journal.ErrBacklog
+	}
+	if err != nil {
+		l.mu.Unlock()
+		return err
+	}
+	l.gathered = append(l.gathered, r)
+	l.backlog += len(r.Data)
+	l.mu.Unlock()
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// run writes until Close, or until it failed.
+func (l *Log) run() {
+	defer close(l.stopped)
+	for {
+		select {
+		case <-l.wake:
+			l.commit()
+		case <-l.failed:
+			l.commit() // which refuses
+			return
+		case <-l.stop:
+			l.commit()
+			return
+		}
+	}
+}
+
+// commit writes what has gathered, frame by frame.
+func (l *Log) commit() {
+	l.mu.Lock()
+	batch := l.gathered
+	l.gathered, l.backlog = nil, 0
+	l.mu.Unlock()
+	for len(batch) > 0 {
+		n := l.framed(batch)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		frame, offsets := encodeFrame(l.last, batch[:n])
+		err := l.publish(ctx, frame, batch[:n])
+		cancel()
+		if err != nil {
+			l.fail(err, batch)
+			return
+		}
+		for i, r := range batch[:n] {
+			if r.Done != nil {
+				r.Done(position(l.last, offsets[i]), nil)
+			}
+		}
+		batch = batch[n:]
+	}
+}
+
+// framed is how many records of a batch make a frame.
+func (l *Log) framed(batch []journal.Record) int {
+	bytes, n := frameHead, 0
+	for n < len(batch) && (n == 0 || bytes+10+len(batch[n].Data) <= min(fullFrame, l.opts.MaxFrame)) {
+		bytes += 10 + len(batch[n].Data)
+		n++
+	}
+	return n
+}
+
+// publish stores one frame behind the last. Only one goroutine publishes at a time, and only it writes l.last.
+func (l *Log) publish(ctx context.Context, frame []byte, batch []journal.Record) error {
+	if err := l.failure(); err != nil {
+		return err
+	}
+	if frame == nil {
+		frame, _ = encodeFrame(l.last, nil)
+	}
+	ack, err := l.js.Publish(ctx, l.opts.Subject, frame, jetstream.WithExpectLastSequence(l.last), jetstream.WithExpectStream(l.opts.Stream), jetstream.WithRetryAttempts(0))
+	if err != nil {
+		return err
+	}
+	if ack.Sequence != l.last+1 {
+		return fmt.Errorf("the frame behind %d was stored as %d: others write as well", l.last, ack.Sequence)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.last = ack.Sequence
+	l.note(l.last, len(frame), time.Now())
+	l.stats.Frames++
+	l.stats.Syncs++
+	l.stats.Records += uint64(len(batch))
+	if len(batch) > 0 {
+		l.cache.put(l.last, frame)
+	}
+	return nil
+}
+
+func (l *Log) failure() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
+}
+
+// fail ends the log, and refuses what was not written.
+func (l *Log) fail(err error, batch []journal.Record) {
+	err = fmt.Errorf("%w: %w", ErrFailed, err)
+	l.mu.Lock()
+	if l.err == nil {
+		l.err = err
+		close(l.failed)
+	}
+	batch = slices.Concat(batch, l.gathered)
+	l.gathered, l.backlog = nil, 0
+	l.mu.Unlock()
+	for _, r := range batch {
+		if r.Done != nil {
+			r.Done(journal.Position{}, err)
+		}
+	}
+}
+
+// Failed is closed when nothing can be written any more.
+func (l *Log) Failed() <-chan struct{} { return l.failed }
+
+// Flush returns when all that was appended before is stored.
+func (l *Log) Flush(ctx context.Context) error {
+	return journal.WriteTo(ctx, l.Append, journal.Record{})
+}
+
+// Close writes what was appended and ends the goroutine.
+func (l *Log) Close() error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		<-l.stopped
+		return nil
+	}
+	l.closed = true
+	l.mu.Unlock()
+	close(l.stop)
+	<-l.stopped
+	return l.failure()
+}
+
+// Read fills p with the bytes at a position.
+func (l *Log) Read(at journal.Position, p []byte) error {
+	seq, offset := place(at)
+	frame, err := l.frame(seq)
+	if err != nil {
+		return fmt.Errorf("reading frame %d: %w", seq, err)
+	}
+	if offset > int64(len(frame)) || copy(p, frame[offset:]) < len(p) {
+		return fmt.Errorf("reading frame %d: %w", seq, errFrame)
+	}
+	return nil
+}
+
+// frame returns a frame, from memory or from the stream. Any node answers, and one of them may not have the newest yet.
+func (l *Log) frame(seq uint64) ([]byte, error) {
+	l.mu.Lock()
+	frame, ok := l.cache.get(seq)
+	l.mu.Unlock()
+	if ok {
+		return frame, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for {
+		m, err := l.stream.GetMsg(ctx, seq)
+		switch {
+		case err == nil:
+			if _, err := standsBehind(m.Data); err != nil {
+				return nil, err
+			}
+			l.mu.Lock()
+			l.cache.put(seq, m.Data)
+			l.mu.Unlock()
+			return m.Data, nil
+		case !errors.Is(err, jetstream.ErrMsgNotFound):
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-l.failed:
+			return nil, err
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// Oldest says which segment is the oldest that is not written to any more, when it was last written to, and how many
+// bytes it has; ok is false if there is none, and while a copy is made.
+func (l *Log) Oldest() (id uint64, newest time.Time, size int64, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.segments) < 2 || l.copies > 0 {
+		return 0, time.Time{}, 0, false
+	}
+	s := l.segments[0]
+	return s.id, s.newest, s.bytes, true
+}
+
+// Drop removes the oldest segment, of which nothing is needed any more; what replaces it must have been Flushed.
+func (l *Log) Drop(id uint64) error {
+	l.mu.Lock()
+	switch {
+	case l.copies > 0:
+		l.mu.Unlock()
+		return nil // it is found again as the oldest
+	case len(l.segments) < 2 || l.segments[0].id != id:
+		l.mu.Unlock()
+		return fmt.Errorf("segment %d is not the oldest of the journal", id)
+	}
+	l.segments = slices.Clone(l.segments[1:])
+	l.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := l.stream.Purge(ctx, jetstream.WithPurgeSequence((id+1)*segmentFrames)); err != nil {
+		return fmt.Errorf("removing a segment of the replicated journal: %w", err)
+	}
+	return nil
+}
+
+// Stats so far.
+func (l *Log) Stats() journal.Stats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	st := l.stats
+	st.Segments = len(l.segments)
+	for _, s := range l.segments {
+		st.Bytes += s.bytes
+	}
+	return st
+}
+
+// Copy hands out all records that were appended before, oldest first. Meanwhile more can be appended, and no segment is
+// dropped. The data that emit gets is its own only until it returns.
+func (l *Log) Copy(ctx context.Context, emit func([]byte) error) error {
+	l.mu.Lock()
+	l.copies++
+	l.mu.Unlock()
+	defer func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.copies--
+	}()
+	if err := l.Flush(ctx); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	to := l.last
+	l.mu.Unlock()
+	return l.read(ctx, 1, to, func(_ uint64, _ time.Time, frame []byte) error {
+		return eachRecord(frame, func(_ int64, data []byte) error { return emit(data) })
+	})
+}

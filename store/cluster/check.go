@@ -1,0 +1,221 @@
+package cluster
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/banyanhq/banyan/store/replica"
+)
+
+// CheckStatus is how far a check is, and what it found.
+type CheckStatus struct {
+	Running bool         `json:"running"`
+	Groups  []GroupCheck `json:"groups"`
+}
+
+// GroupCheck is what the replicas of a group came to.
+type GroupCheck struct {
+	Group     uint64   `json:"group"`
+	Index     uint64   `json:"index"` // the command after which they were added up
+	Bytes     int64    `json:"bytes"` // of one replica
+	Equal     []uint64 `json:"equal"` // numbers of the nodes whose replicas are the same
+	Different []uint64 `json:"different,omitempty"`
+	Unchecked []uint64 `json:"unchecked,omitempty"` // nodes that did not say
+	Problem   string   `json:"problem,omitempty"`
+}
+
+// Damaged says whether a check found a replica that is not like most of the others.
+func (c *CheckStatus) Damaged() bool {
+	return slices.ContainsFunc(c.Groups, func(g GroupCheck) bool { return len(g.Different) > 0 || g.Problem != "" })
+}
+
+// checking is the check that runs on a node, or the last that did.
+type checking struct {
+	mu     sync.Mutex
+	status CheckStatus
+	begin  chan struct{} // holds one
+}
+
+// Check begins to compare all replicas of all groups, if none is under way. Checked says how far it is.
+func (n *Node) Check() {
+	n.checking.mu.Lock()
+	defer n.checking.mu.Unlock()
+	if !n.checking.status.Running {
+		n.checking.status = CheckStatus{Running: true}
+		n.checking.begin <- struct{}{}
+	}
+}
+
+// Checked returns how far the last check is.
+func (n *Node) Checked() CheckStatus {
+	n.checking.mu.Lock()
+	defer n.checking.mu.Unlock()
+	s := n.checking.status
+	s.Groups = slices.Clone(s.Groups)
+	return s
+}
+
+// runChecks carries checks out until ctx ends.
+func (n *Node) runChecks(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-n.checking.begin:
+		}
+		_, reports := n.survey(ctx)
+		peers, seen := leaders(reports)
+		for _, group := range slices.Sorted(maps.Keys(seen)) {
+			found := n.checkGroup(ctx, group, peers[group], reports)
+			n.checking.mu.Lock()
+			n.checking.status.Groups = append(n.checking.status.Groups, found)
+			n.checking.mu.Unlock()
+		}
+		n.checking.mu.Lock()
+		n.checking.status.Running = false
+		n.checking.mu.Unlock()
+	}
+}
+
+// summed is what one node's replica came to.
+type summed struct {
+	replica.Checksum
+	err error
+}
+
+func (n *Node) checkGroup(ctx context.Context, group uint64, peers []replica.Progress, reports map[uint64]*report) GroupCheck {
+	found := GroupCheck{Group: group}
+	leader := uint64(0)
+	for id, r := range reports {
+		if slices.ContainsFunc(r.Groups, func(g groupReport) bool { return g.Group == group && g.Leads }) {
+			leader = id
+		}
+	}
+	began, err := n.askNode(ctx, leader, question{Op: "checksums", Group: group})
+	if err != nil {
+		found.Problem = err.Error()
+		return found
+	}
+	found.Index = began.Index
+	sums := map[uint64]summed{}
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	for _, p := range peers {
+		all.Go(func() {
+			s := n.await(ctx, p.Node, group, began.Index)
+			mu.Lock()
+			defer mu.Unlock()
+			sums[p.Node] = s
+		})
+	}
+	all.Wait()
+	n.judge(ctx, &found, sums)
+	return found
+}
+
+// checkPatience is for how long a replica may not have applied the entry at which the others were added up.
+const checkPatience = 20 * time.Second
+
+// await asks a node until it has added its replica up.
+func (n *Node) await(ctx context.Context, id, group, index uint64) summed {
+	tick := time.NewTicker(n.known.every / 10)
+	defer tick.Stop()
+	for last := n.cfg.Now(); ; {
+		r, err := n.askNode(ctx, id, question{Op: "checksum", Group: group, Index: index})
+		switch {
+		case err != nil:
+			return summed{err: err}
+		case r.Sum != nil && r.Unreadable != "":
+			return summed{Checksum: *r.Sum, err: errors.Join(ErrDamaged, errors.New(r.Unreadable))}
+		case r.Sum != nil:
+			return summed{Checksum: *r.Sum}
+		case r.Adding:
+			last = n.cfg.Now()
+		case n.cfg.Now().Sub(last) > checkPatience:
+			return summed{err: errors.New("it has not come to that command")}
+		}
+		select {
+		case <-ctx.Done():
+			return summed{err: ctx.Err()}
+		case <-tick.C:
+		}
+	}
+}
+
+// judge holds what replicas came to against each other. What most have is right; a node that has something else is told so, and takes
+// itself out.
+func (n *Node) judge(ctx context.Context, found *GroupCheck, sums map[uint64]summed) {
+	votes := map[[32]byte]int{}
+	for _, s := range sums {
+		if s.err == nil {
+			votes[s.Sum]++
+		}
+	}
+	var right [32]byte
+	for sum, n := range votes {
+		if 2*n > len(sums) {
+			right = sum
+		}
+	}
+	byNumber := slices.SortedFunc(maps.Keys(sums), func(a, b uint64) int { return cmp.Compare(Number(a), Number(b)) })
+	for _, id := range byNumber {
+		s := sums[id]
+		switch {
+		case errors.Is(s.err, ErrDamaged):
+			found.Different = append(found.Different, Number(id))
+		case s.err != nil:
+			found.Unchecked = append(found.Unchecked, Number(id))
+			continue
+		case votes[right] == 0:
+			found.Problem = "no majority of the replicas is the same"
+			found.Different = append(found.Different, Number(id))
+			continue
+		case s.Sum == right:
+			found.Equal, found.Bytes = append(found.Equal, Number(id)), s.Bytes
+			continue
+		default:
+			found.Different = append(found.Different, Number(id))
+		}
+		if votes[right] > 0 {
+			why := fmt.Sprintf("its replica of group %d is not like those of the others, after command %d", found.Group, found.Index)
+			if _, err := n.askNode(ctx, id, question{Op: "damaged", Why: why}); err != nil {
+				n.cfg.Log.Error("tables: telling a node that it is damaged", "node", Number(id), "err", err)
+			}
+		}
+	}
+}
+
+// askNode asks one node, which may be this one.
+func (n *Node) askNode(ctx context.Context, id uint64, q question) (*reply, error) {
+	if id == n.known.id {
+		return n.reply(ctx, q)
+	}
+	m, ok := n.known.directory.get(id)
+	if !ok {
+		return nil, fmt.Errorf("node %d is not known", Number(id))
+	}
+	return ask(ctx, n.known.caller, m.Address, q)
+}
+
+// Check has the cluster compare all replicas; Checked, of the same Client, says how far it is.
+func (c Client) Check(ctx context.Context) (CheckStatus, error) { return c.check(ctx, "check") }
+
+// Checked returns how far the check is that Check began.
+func (c Client) Checked(ctx context.Context) (CheckStatus, error) { return c.check(ctx, "checked") }
+
+func (c Client) check(ctx context.Context, op string) (CheckStatus, error) {
+	r, err := c.ask(ctx, question{Op: op})
+	if err != nil {
+		return CheckStatus{}, err
+	}
+	if r.Check == nil {
+		return CheckStatus{}, errors.New("the node says nothing of a check")
+	}
+	return *r.Check, nil
+}

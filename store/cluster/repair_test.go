@@ -1,0 +1,139 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/banyanhq/banyan/store/shard"
+)
+
+// checked compares all replicas of all groups, and returns the nodes that are right in each and those that are not in one.
+func (r *rig) checked(by uint64) (g GroupCheck) {
+	r.t.Helper()
+	r.nodes[by].Check()
+	until(r.t, "the check has ended", func() bool { return !r.nodes[by].Checked().Running })
+	for i, group := range r.nodes[by].Checked().Groups {
+		if group.Problem != "" && len(g.Different) > 0 {
+			continue // it was led by the node that has taken itself out since
+		}
+		g.Different = append(g.Different, group.Different...)
+		if i == 0 {
+			g.Equal = group.Equal
+			continue
+		}
+		g.Equal = slices.DeleteFunc(slices.Clone(g.Equal), func(id uint64) bool { return !slices.Contains(group.Equal, id) })
+	}
+	return g
+}
+
+// mended waits until a node takes itself out, and has it come back as the command does.
+func (r *rig) mended(id uint64) {
+	r.t.Helper()
+	if err := <-r.ended[id]; !errors.Is(err, ErrDamaged) {
+		r.t.Fatalf("the damaged node ends with %v", err)
+	}
+	r.ended[id] <- nil
+	r.stop(id)
+	if _, err := SetAside(r.disks[id], "data"); err != nil {
+		r.t.Fatal(err)
+	}
+	r.start(id, func(c *Config) { c.Bootstrap = false })
+	until(r.t, "it has all data anew", func() bool { return r.nodes[id].ready.Load() })
+	until(r.t, "all replicas are the same", func() bool { return slices.Equal(r.checked(1).Equal, []uint64{1, 2, 3}) })
+}
+
+func TestCheckFindsADifferentReplica(t *testing.T) {
+	r := newRig(t, 3, nil)
+	r.define(1, "before")
+	until(t, "all replicas are the same", func() bool { return slices.Equal(r.checked(1).Equal, []uint64{1, 2, 3}) })
+	row, _ := shard.Rows()
+	if err := r.nodes[3].db.Set(append(row, "nobody wrote this"...), []byte("x"), pebble.Sync); err != nil {
+		t.Fatal(err)
+	}
+	if g := r.checked(2); !slices.Equal(g.Different, []uint64{3}) || !slices.Equal(g.Equal, []uint64{1, 2}) {
+		t.Errorf("one replica of three has a row that the others lack: %+v", g)
+	}
+	r.mended(3)
+}
+
+func TestFlippedBit(t *testing.T) {
+	r := newRig(t, 3, nil)
+	for i := range 20 {
+		r.define(1, fmt.Sprintf("table-%d", i))
+	}
+	n := r.nodes[2]
+	until(t, "node 2 has the tables", func() bool { return n.Table("table-19") != nil && n.ready.Load() })
+	if err := n.db.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.readTables(t.Context()); err != nil {
+		t.Fatalf("before the bit is flipped: %v", err)
+	}
+	flip(t, r.disks[2])
+	_, err := n.readTables(t.Context())
+	if err == nil {
+		t.Fatal("reading what is on the disk does not find the bit")
+	}
+	n.damaged(err)
+	r.mended(2)
+	if r.nodes[2].Table("table-7") == nil {
+		t.Error("it lacks a table")
+	}
+}
+
+// flip changes a bit of a table on a disk.
+func flip(t *testing.T, fs vfs.FS) {
+	t.Helper()
+	names, err := fs.List("data")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if !strings.HasSuffix(name, ".sst") {
+			continue
+		}
+		path := fs.PathJoin("data", name)
+		f, err := fs.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := io.ReadAll(f)
+		if err = errors.Join(err, f.Close()); err != nil {
+			t.Fatal(err)
+		}
+		data[len(data)/3] ^= 4
+		out, err := fs.Create(path, vfs.WriteCategoryUnspecified)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := out.Write(data); err != nil {
+			t.Fatal(err)
+		}
+		if err := out.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	t.Fatal("there is no table")
+}
+
+// A node whose data are damaged goes on where the others can't do without it: what it has may be the last there is.
+func TestNobodyIsSparedWithoutAMajority(t *testing.T) {
+	r := newRig(t, 3, nil)
+	r.define(1, "before")
+	until(t, "all are ready", func() bool { return r.nodes[1].ready.Load() && r.nodes[2].ready.Load() })
+	until(t, "the others can do without node 1", func() bool { return r.nodes[2].spare(t.Context(), 1) == nil || r.nodes[3].spare(t.Context(), 1) == nil })
+	r.stop(3)
+	until(t, "they can't any more", func() bool { return r.nodes[2].spare(t.Context(), 1) != nil })
+	r.nodes[1].damaged(errors.New("as a test says"))
+	if err := r.nodes[1].giveUp(t.Context()); err != nil {
+		t.Errorf("it gives up: %v", err)
+	}
+}
