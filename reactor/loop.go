@@ -4,6 +4,7 @@ package reactor
 
 import (
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -25,6 +26,17 @@ type Loop struct {
 	iov         [3]syscall.Iovec // of Writev
 	msg         syscall.Msghdr
 	last        time.Duration // when the scheduler was last given a chance
+	rest        time.Duration // what it waited for events of late, in the mean
+
+	// How the scheduler's poller knows of the loop, which see in wait.go.
+	outer int
+	shown bool // its events are told of
+	file  *os.File
+	poll  syscall.RawConn
+	look  func(uintptr) bool // fetches events, and reports whether there are any
+	alarm int64              // the tick at which the file's deadline is; 0: it has none
+	found int
+	errno syscall.Errno
 
 	awake  atomic.Bool // a wake-up is under way
 	mu     sync.Mutex
@@ -59,8 +71,12 @@ func New(clock func() time.Duration) (*Loop, error) {
 		}
 		return nil, fmt.Errorf("making an event loop: %w", err)
 	}
-	l := &Loop{epoll: epoll, wake: wake, clock: clock, now: clock()}
+	l := &Loop{epoll: epoll, wake: wake, clock: clock, now: clock(), rest: long}
 	l.wheel.now = int64(l.now / tick)
+	if err := l.open(); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("making an event loop: %w", err)
+	}
 	return l, nil
 }
 
@@ -148,6 +164,7 @@ func (l *Loop) Close() {
 	l.posted = nil
 	_ = unix.Close(l.wake)
 	_ = unix.Close(l.epoll)
+	_ = l.file.Close()
 	l.mu.Unlock()
 	for _, f := range work {
 		f()

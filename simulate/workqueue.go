@@ -15,8 +15,8 @@ import (
 type backlog struct {
 	core    *workqueue.Queue
 	limit   *workqueue.Bucket // of all consumers; nil: none
-	held    map[uint64]int32  // messages by their numbers in core
-	flights map[int32]flight  // what the visits handle that are roots
+	held    window            // messages by their numbers in core
+	flights []flight          // by visit: what those handle that are roots
 	armed   int64             // when it is looked again; 0: not by itself
 	first   int               // of its groups, that is asked next
 	feeding bool
@@ -30,7 +30,47 @@ type backlog struct {
 // flight is a delivery that is being handled.
 type flight struct {
 	seq     uint64
-	attempt int
+	attempt int32
+}
+
+// window finds messages by numbers that are given out one after the other: those of the oldest that is left until the newest are in a
+// ring.
+type window struct {
+	ring     []int32 // a power of two; none: that one has left
+	from, to uint64  // the oldest's number, and the next's
+}
+
+// put notes the message of the next number.
+func (w *window) put(seq uint64, k int32) {
+	if w.from == w.to {
+		w.from, w.to = seq, seq
+	}
+	if n := uint64(len(w.ring)); w.to-w.from == n {
+		grown := make([]int32, max(64, 2*n))
+		for i := w.from; i < w.to; i++ {
+			grown[i&uint64(len(grown)-1)] = w.ring[i&(n-1)]
+		}
+		w.ring = grown
+	}
+	w.ring[seq&uint64(len(w.ring)-1)] = k
+	w.to = seq + 1
+}
+
+// at is the message of a number; none if it has left.
+func (w *window) at(seq uint64) int32 {
+	if seq < w.from || seq >= w.to {
+		return none
+	}
+	return w.ring[seq&uint64(len(w.ring)-1)]
+}
+
+// drop forgets the message of a number that at knows.
+func (w *window) drop(seq uint64) {
+	mask := uint64(len(w.ring) - 1)
+	w.ring[seq&mask] = none
+	for w.from < w.to && w.ring[w.from&mask] == none {
+		w.from++
+	}
 }
 
 // timetable publishes messages by the clock.
@@ -46,8 +86,7 @@ var midnight = time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC) // a Monday
 const trendEvery = int64(time.Second)
 
 func newLine(q *topology.Queue, draws *stream) *backlog {
-	return &backlog{core: workqueue.New(workqueue.RulesOf(q), draws.uniform), limit: workqueue.NewBucket(workqueue.LimitOf(q.Limit)),
-		held: map[uint64]int32{}, flights: map[int32]flight{}}
+	return &backlog{core: workqueue.New(workqueue.RulesOf(q), draws.uniform), limit: workqueue.NewBucket(workqueue.LimitOf(q.Limit))}
 }
 
 // schedules compiles what publishes to a queue by the clock.
@@ -119,7 +158,7 @@ func (s *sim) put(i int32, client, about uint64, forced bool) bool {
 	k := s.messages.take()
 	at := s.messages.at(k)
 	*at = message{published: s.now, group: none, root: none, stamp: at.stamp, client: client, about: about}
-	l.held[seq] = k
+	l.held.put(seq, k)
 	b.count.backlogNow = l.core.Waiting()
 	s.feedLine(i)
 	return true
@@ -171,10 +210,13 @@ func (s *sim) hand(i, g, replica int32, t workqueue.Taken) {
 	b.count.backlogNow = l.core.Waiting()
 	l.limit.Take(s.instant(), 1)
 	s.groups[g].limit.Take(s.instant(), 1)
-	k := l.held[t.Seq]
+	k := l.held.at(t.Seq)
 	s.messages.at(k).deliveries = int32(t.Attempt - 1)
 	v := s.handle(g, k, replica)
-	l.flights[v] = flight{t.Seq, t.Attempt}
+	for int(v) >= len(l.flights) {
+		l.flights = append(l.flights, flight{})
+	}
+	l.flights[v] = flight{t.Seq, int32(t.Attempt)}
 	s.proceed(v)
 }
 
@@ -184,15 +226,14 @@ func (s *sim) settle(i, v int32, outcome Outcome) {
 	b := s.accountBlock(i)
 	l := b.line
 	f := l.flights[v]
-	delete(l.flights, v)
 	if outcome == OK {
-		if _, err := l.core.Ack(s.instant(), f.seq, f.attempt); err == nil {
-			k := l.held[f.seq]
+		if _, err := l.core.Ack(s.instant(), f.seq, int(f.attempt)); err == nil {
+			k := l.held.at(f.seq)
 			b.count.Done++
 			b.count.sojourn += s.now - s.messages.at(k).published
 			s.dropMessage(l, f.seq)
 		}
-	} else if ev, err := l.core.Nack(s.instant(), f.seq, f.attempt, -1, ""); err == nil {
+	} else if ev, err := l.core.Nack(s.instant(), f.seq, int(f.attempt), -1, ""); err == nil {
 		s.happened(i, append(l.events[:0], ev))
 	}
 	b.count.backlogNow = l.core.Waiting()
@@ -200,16 +241,16 @@ func (s *sim) settle(i, v int32, outcome Outcome) {
 
 // dropMessage lets go of a message that has left its queue.
 func (s *sim) dropMessage(l *backlog, seq uint64) {
-	s.messages.giveBack(l.held[seq])
-	delete(l.held, seq)
+	s.messages.giveBack(l.held.at(seq))
+	l.held.drop(seq)
 }
 
 // happened carries out what a queue has decided.
 func (s *sim) happened(i int32, events []workqueue.Event) {
 	b := &s.blocks[i]
 	for _, ev := range events {
-		k, ok := b.line.held[ev.Seq]
-		if !ok {
+		k := b.line.held.at(ev.Seq)
+		if k == none {
 			continue
 		}
 		switch ev.Kind {
