@@ -523,7 +523,7 @@ func (c *calibration) put(route, svc string, d *topology.Demand) {
 
 // model is the planner's model of what was derived so far.
 func (c *calibration) model() *model {
-	m := &model{cores: c.m.Cores, burst: burstOf(c.out.Calibration), slice: c.m.Slice.Seconds(), idle: c.out.Calibration.Idle, routes: c.routes, demands: map[string]map[string]demand{}}
+	m := &model{cores: c.m.Cores, burst: burstOf(c.out.Calibration), idle: c.out.Calibration.Idle, routes: c.routes, demands: map[string]map[string]demand{}}
 	for _, route := range c.routes {
 		m.demands[route] = map[string]demand{}
 		for svc, d := range c.out.Demands[route] {

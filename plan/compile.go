@@ -12,7 +12,6 @@ import (
 // with other replicas, limits, cores and demands. Throughputs are of all routes, in requests a second; times in seconds.
 type steady struct {
 	cores, burst float64
-	slice        float64 // of the scheduler, see turns.go; 0: cores are shared equally
 	background   float64 // cores used without any request
 	services     []station
 	tables       []*tableStation
@@ -96,7 +95,7 @@ type promise struct {
 
 // compile makes the model ready for a mix.
 func (m *model) compile(sys *topology.System, mix map[string]float64) (*steady, error) {
-	s := &steady{cores: m.cores, burst: m.burst, slice: m.slice}
+	s := &steady{cores: m.cores, burst: m.burst}
 	index, curves := map[string]int{}, map[float64]*curve{}
 	for i, svc := range m.services {
 		index[svc.name] = i

@@ -30,7 +30,6 @@ type demand struct {
 type model struct {
 	cores    float64
 	idle     map[string]float64 // cores used without any request, by service
-	slice    float64            // of the scheduler in seconds, see turns.go; 0: cores are shared equally
 	burst    float64            // waiting for the CPU as a multiple of what Poisson arrivals would make it
 	routes   []string           // sorted
 	demands  map[string]map[string]demand
@@ -79,7 +78,7 @@ func newModel(sys *topology.System, load Load, o Options) (*model, error) {
 		for name, cores := range c.Idle {
 			m.idle[name] = cores
 		}
-		m.burst, m.slice = burstOf(c), c.Slice.Std().Seconds()
+		m.burst = burstOf(c)
 	}
 	if left := sys.Workload.Unmodelled(); left != "" {
 		m.notes = append(m.notes, left)

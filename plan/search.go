@@ -228,9 +228,6 @@ func (s *steady) alone() float64 {
 // may be of any route, by the mix. CPU that nobody waits for and delays by CPU limits depend on the throughput, which
 // depends on them: the fixed point is found by bisection, for a higher guess never gives a higher throughput.
 func (s *steady) closed(users int, think float64) (float64, error) {
-	// How many users there are bounds how many can wait, in whatever order they take turns.
-	defer func(slice float64) { s.slice = slice }(s.slice)
-	s.slice = 0
 	held, _ := s.held()
 	lo, hi := 0.0, min(held, ample, float64(users)/max(s.alone()+think, 1e-12)*1.0000001)
 	servers, speed := wholeServers(s.cores)

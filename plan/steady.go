@@ -159,7 +159,7 @@ func (s *steady) finish(x float64) (bool, error) {
 	if err := s.solveTables(x); err != nil {
 		return false, err
 	}
-	wait, turn := s.bursts(idle), s.inLine(idle)
+	wait := s.bursts(idle)
 	for i := range s.routes {
 		r := &s.routes[i]
 		o, woken := odd{}, 0.0
@@ -187,9 +187,7 @@ func (s *steady) finish(x float64) (bool, error) {
 		if err != nil {
 			return false, fmt.Errorf("route %s: %w", r.name, err)
 		}
-		late, lateVar := s.late(r, turn)
-		s.mean[i] += late
-		s.variance[i] += n*v + lateVar
+		s.variance[i] += n * v
 	}
 	if s.layered {
 		return s.climb(x, wait)

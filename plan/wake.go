@@ -15,7 +15,7 @@ import "math"
 // reported apart.
 const (
 	wakeGateway    = 5.0
-	wakeService    = 0.95
+	wakeService    = 2.1
 	wakePriorError = 0.3 // as a share
 	// mostWake is the largest share of a service's CPU time that is taken to go into waking up.
 	mostWake = 0.6

@@ -16,8 +16,8 @@ type Calibration struct {
 	// that come independently of each other make it 2. Clusters of sessions, long pauses for garbage collection and a
 	// coarse scheduler make it more, and waiting longer in proportion.
 	Dispersion float64 `yaml:"dispersion" schema:"minimum=0,maximum=1000,default=2"`
-	// Slice is the time that the machine's scheduler lets a thread run at most while others are ready. 0: cores are shared
-	// equally at every instant.
+	// Slice is the time that the machine's scheduler lets a thread run at most while others are ready. With it 'simulate' has replicas
+	// run as many requests at once as they have threads. 0: all at once.
 	Slice Duration `yaml:"slice" schema:"maximum=1s"`
 	// Idle is the CPU that each service uses without any request, in cores, by service name; 'gateway' and 'client' too.
 	Idle map[string]float64 `yaml:"idle" schema:"itemMinimum=0"`
