@@ -12,7 +12,8 @@ import (
 // CachePrediction is what a cache of the file is expected to do.
 type CachePrediction struct {
 	Cache string `json:"cache"`
-	// Rate of lookups a second: one for each visit to a service that uses it.
+	// Rate of lookups a second, by requests that do not write: as many for each visit to a service that uses it as the route's demand
+	// of that service or its 'work' says by 'calls', one if they say nothing.
 	Rate float64 `json:"rate"`
 	// HitRatio of the lookups, by Che's approximation: an LRU cache, requests independent of each other, in the long run. Where the file does not
 	// say which keys are asked for, it is that of the curve from live traffic.
@@ -52,8 +53,8 @@ func onCurve(curve []CurvePoint, memory float64) float64 {
 // cacheStore is a cache of the file whose keys are known, or of which a curve from live traffic is.
 type cacheStore struct {
 	name               string
-	users              []string
-	keys               int // 0: not known
+	users              map[string]float64 // lookups of a visit to each service that uses it, where a route's demands do not say otherwise
+	keys               int                // 0: not known
 	skew               float64
 	memory, entry, ttl float64 // bytes, bytes, seconds
 	primaries          int
@@ -74,7 +75,7 @@ func (m *model) addStores(sys *topology.System, o Options) {
 		if v.Keys == 0 && len(o.Curves[name]) == 0 {
 			continue
 		}
-		c := cacheStore{name: name, keys: v.Keys, skew: usualSkew, memory: usualMemory, entry: usualEntry, ttl: v.TTL.Std().Seconds(),
+		c := cacheStore{name: name, users: map[string]float64{}, keys: v.Keys, skew: usualSkew, memory: usualMemory, entry: usualEntry, ttl: v.TTL.Std().Seconds(),
 			primaries: v.Primaries(), lookup: usualLookup, curve: o.Curves[name]}
 		if v.Lookup != nil && v.Lookup.CPU > 0 {
 			c.lookup = v.Lookup.CPU.Std().Seconds()
@@ -90,7 +91,7 @@ func (m *model) addStores(sys *topology.System, o Options) {
 		}
 		for service, s := range sys.Services {
 			if slices.Contains(s.Uses, "caches."+name) {
-				c.users = append(c.users, service)
+				c.users[service] = callsOf(s, "caches."+name)
 			}
 		}
 		m.stores = append(m.stores, c)
@@ -107,9 +108,9 @@ func (m *model) addStores(sys *topology.System, o Options) {
 func (m *model) describeCaches(p *Prediction, rates map[string]float64) error {
 	for _, c := range m.stores {
 		out := CachePrediction{Cache: c.name, Memory: c.memory}
-		for route, rate := range rates {
-			for _, service := range c.users {
-				out.Rate += rate * m.demands[route][service].visits
+		for _, route := range sortedKeys(rates) {
+			if !m.writing[route] {
+				out.Rate += rates[route] * c.lookups(m.demands[route])
 			}
 		}
 		if out.Rate <= 0 {
@@ -121,6 +122,19 @@ func (m *model) describeCaches(p *Prediction, rates map[string]float64) error {
 		p.Caches = append(p.Caches, out)
 	}
 	return nil
+}
+
+// lookups of one request with such demands.
+func (c *cacheStore) lookups(demands map[string]demand) (n float64) {
+	for _, service := range sortedKeys(c.users) {
+		d := demands[service]
+		calls, said := d.calls["caches."+c.name]
+		if !said {
+			calls = c.users[service]
+		}
+		n += d.visits * calls
+	}
+	return n
 }
 
 // describe predicts the hit ratio at a rate, with twice the memory as well, and what the nodes of a cluster bear.

@@ -62,3 +62,33 @@ func TestNodesOfACache(t *testing.T) {
 	skewed := cached(t, "{memory: 6MiB, nodes: 6, replicas: 1, keys: 1000, skew: 2}", Options{})
 	near(t, "the busiest has", skewed.Busiest, 0.608+0.392/3, 0.01)
 }
+
+// TestLookupsOfACache: a visit makes as many as the route's demands say, or else the service's work, and one that writes makes none.
+func TestLookupsOfACache(t *testing.T) {
+	sys, err := topology.Parse(topology.Source{Name: "banyan.yaml", Data: []byte(`
+system: s
+services: {web: {run: web, uses: [caches.c], work: {cpu: 1ms, calls: {caches.c: 3}}}}
+routes: [{path: /none, to: web}, {path: /two, to: web}, {path: /work, to: web}, {method: POST, path: /write, to: web}]
+demands:
+  /none: {web: {visits: 1, cpu: 1ms, calls: {caches.c: 0}}}
+  /two: {web: {visits: 2, cpu: 1ms, calls: {caches.c: 2}}}
+workload: {rate: 400/s, scenarios: {a: {steps: [{path: /none}, {path: /two}, {path: /work}, {method: POST, path: /write}]}}}
+caches: {c: {keys: 100}}
+`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	load, err := LoadOf(sys, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := Predict(sys, load, Options{Cores: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Caches) != 1 {
+		t.Fatalf("caches: %+v", p.Caches)
+	}
+	each := load.Rates["/two"]
+	near(t, "lookups", p.Caches[0].Rate, each*(2*2+3), 1e-9)
+}

@@ -37,6 +37,7 @@ type model struct {
 	caches   []*cachedRoute
 	beyond   []string                 // what the system does that only the simulator knows
 	stores   []cacheStore             // caches of the file
+	writing  map[string]bool          // routes whose requests write: they drop from a cache what others look up
 	tables   map[string]*tableStation // that a route of the load asks, as in 'uses'
 	notes    []string
 }
@@ -54,7 +55,7 @@ func (s service) limited(cores float64) bool { return s.limit > 0 && s.limit < c
 
 // newModel builds the model of all routes that the load touches.
 func newModel(sys *topology.System, load Load, o Options) (*model, error) {
-	m := &model{cores: o.Cores, burst: 1, idle: map[string]float64{}, demands: map[string]map[string]demand{}}
+	m := &model{cores: o.Cores, burst: 1, idle: map[string]float64{}, demands: map[string]map[string]demand{}, writing: map[string]bool{}}
 	if sys.Machine != nil && sys.Machine.Cores > 0 {
 		m.cores = float64(sys.Machine.Cores)
 	}
@@ -157,7 +158,7 @@ func (m *model) addRoute(sys *topology.System, name string) error {
 		m.notes = append(m.notes, fmt.Sprintf("%s: %s not modelled yet, the prediction is without", name, strings.Join(parts, ", ")))
 	}
 	m.routes = append(m.routes, name)
-	m.demands[name] = demands
+	m.demands[name], m.writing[name] = demands, !reads(route)
 	return nil
 }
 

@@ -142,11 +142,14 @@ func (t *tableStation) writesOf(said *topology.Percent, route *topology.Route) f
 		return float64(*said)
 	case t.writes >= 0:
 		return t.writes
-	case route.Method == "" || policy.Safe(route.Method):
+	case reads(route):
 		return 0
 	}
 	return 1
 }
+
+// reads reports whether a route's requests change nothing, by its method.
+func reads(route *topology.Route) bool { return route.Method == "" || policy.Safe(route.Method) }
 
 // demandOf is what an operation asks of the nodes, where a share of them writes.
 func (t *tableStation) demandOf(d demand) demand {

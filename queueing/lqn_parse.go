@@ -198,24 +198,28 @@ func (p *lqnParser) processor() error {
 	default:
 		return fmt.Errorf("processor %s: scheduling %q is not supported (have f, h, p, s, i)", x.Name, s)
 	}
+	err := p.options(map[string]func() error{
+		"m": func() (err error) { x.Servers, err = p.count(); return err },
+		"i": func() error { x.Scheduling = LQNINF; return nil },
+		"R": func() (err error) { x.Speed, err = p.number(); return err },
+	})
+	if err != nil {
+		return fmt.Errorf("processor %s: %w", x.Name, err)
+	}
+	p.m.Processors = append(p.m.Processors, x)
+	return nil
+}
+
+// options reads the letters that may follow a processor or a task, in any order, each by what reads what stands behind it.
+func (p *lqnParser) options(known map[string]func() error) error {
 	for {
-		var err error
-		switch p.peek() {
-		case "m":
-			p.next()
-			x.Servers, err = p.count()
-		case "i":
-			p.next()
-			x.Scheduling = LQNINF
-		case "R":
-			p.next()
-			x.Speed, err = p.number()
-		default:
-			p.m.Processors = append(p.m.Processors, x)
+		read, ok := known[p.peek()]
+		if !ok {
 			return nil
 		}
-		if err != nil {
-			return fmt.Errorf("processor %s: %w", x.Name, err)
+		p.next()
+		if err := read(); err != nil {
+			return err
 		}
 	}
 }
@@ -240,26 +244,16 @@ func (p *lqnParser) task() error {
 		p.next()
 		x.Priority = n
 	}
-	for {
-		var err error
-		switch p.peek() {
-		case "m":
-			p.next()
-			x.Servers, err = p.count()
-		case "i":
-			p.next()
-			x.Infinite = true
-		case "z":
-			p.next()
-			x.Think, err = p.number()
-		default:
-			p.m.Tasks = append(p.m.Tasks, x)
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("task %s: %w", x.Name, err)
-		}
+	err := p.options(map[string]func() error{
+		"m": func() (err error) { x.Servers, err = p.count(); return err },
+		"i": func() error { x.Infinite = true; return nil },
+		"z": func() (err error) { x.Think, err = p.number(); return err },
+	})
+	if err != nil {
+		return fmt.Errorf("task %s: %w", x.Name, err)
 	}
+	p.m.Tasks = append(p.m.Tasks, x)
+	return nil
 }
 
 // entry reads one line of the entry section.

@@ -3,6 +3,7 @@ package simulate
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/banyanhq/banyan/stats"
@@ -42,7 +43,7 @@ type blockModel struct {
 	eventual   float64 // share of reads that any node answers
 
 	// cache
-	capacity int32 // entries
+	capacity int32 // entries of one node
 	ttl      int64
 	hitRatio float64
 	embedded bool // a cache of ours: it evicts by policy.TinyLFU, and others by LRU
@@ -51,7 +52,7 @@ type blockModel struct {
 	fsync     distribution
 	roundTrip distribution
 	shards    int
-	nodes     int
+	nodes     int // of a table, or the primaries of a cache
 	strong    bool
 	writes    float64 // share; negative: by the request's method
 	failover  int64
@@ -82,6 +83,16 @@ type blockCount struct {
 	backlogArea                             float64 // number times seconds
 	backlogNow                              int     // messages that wait
 	accounted                               int64
+	byNode                                  []int64 // operations on each node of a cache that has several
+}
+
+// busiest is the share of the operations on a cache that its busiest node has; 0 where it has one.
+func (c *blockCount) busiest() float64 {
+	most, sum := int64(0), int64(0)
+	for _, n := range c.byNode {
+		most, sum = max(most, n), sum+n
+	}
+	return float64(most) / float64(max(sum, 1))
 }
 
 func (c blockCount) since(b blockCount) blockCount {
@@ -105,28 +116,31 @@ func (c blockCount) since(b blockCount) blockCount {
 	c.ColdStarts -= b.ColdStarts
 	c.sojourn -= b.sojourn
 	c.backlogArea -= b.backlogArea
+	c.byNode = slices.Clone(c.byNode)
+	for i := range b.byNode {
+		c.byNode[i] -= b.byNode[i]
+	}
 	return c
 }
 
 // block is a blockModel at work.
 type block struct {
 	*blockModel
-	count blockCount
-	cache keyCache // nil: its keys are not known
-	logs  []log    // by node
-	line  *backlog // of a queue
-	draws *stream
+	count  blockCount
+	caches []keyCache // of a cache, by node; nil: its keys are not known
+	logs   []log      // by node
+	line   *backlog   // of a queue
+	draws  *stream
 }
 
 func (s *sim) newBlock(m *blockModel) block {
 	b := block{blockModel: m, draws: s.stream("keys of " + m.name)}
 	if m.kind == blockCache && m.keys > 0 {
-		if m.embedded {
-			b.cache = newTinyCache(m.keys, m.capacity, m.ttl)
-		} else {
-			b.cache = newLRU(m.keys, m.capacity, m.ttl)
-		}
-		b.cache.fill(m.zipf, b.draws)
+		b.caches = m.newCaches()
+		b.warm()
+	}
+	if m.kind == blockCache && m.nodes > 1 {
+		b.count.byNode = make([]int64, m.nodes)
 	}
 	if m.kind == blockTable || m.kind == blockQueue || m.kind == blockTopic {
 		b.logs = make([]log, max(m.nodes, 1))
@@ -163,6 +177,7 @@ func (s *sim) enterBlock(i int32, e *edge) {
 	b := &s.blocks[e.block]
 	c := s.calls.at(i)
 	b.count.Operations++
+	at := 0
 	switch b.kind {
 	case blockTable:
 		s.enterTable(i, b, e)
@@ -171,16 +186,11 @@ func (s *sim) enterBlock(i int32, e *edge) {
 		s.invoke(i, b)
 		return
 	case blockCache:
-		if c.op == opAuto {
-			c.op = opRead
-			if !s.visits.at(c.parent).safe {
-				c.op = opWrite
-			}
-		}
+		at = s.cacheNode(b, c)
 	default:
 		c.op = opWrite
 	}
-	node := s.services[b.service].replicas[0]
+	node := s.services[b.service].replicas[at]
 	if !s.reachable(node) {
 		b.count.Unavailable++
 		s.endCall(i, 503, Unavailable)
@@ -287,7 +297,11 @@ func (c *compiler) block(use string) (int32, error) {
 	station.restart = topology.Restart{Min: topology.Duration(100 * time.Millisecond), Max: topology.Duration(30 * time.Second), Reset: topology.Duration(30 * time.Second)}
 	switch b.kind {
 	case blockCache:
-		err = c.cache(&b, name, c.sys.Caches[name])
+		v := c.sys.Caches[name]
+		err = c.cache(&b, name, v)
+		if station.replicas = b.nodes; v.Nodes > 1 {
+			station.threads = 1 // a node of a cluster carries out one command after the other
+		}
 	case blockTable:
 		err = c.table(&b, c.sys.Tables[name])
 		station.replicas = b.nodes

@@ -57,16 +57,6 @@ func TestCacheHitsAsCheSays(t *testing.T) {
 	}
 }
 
-// That the nodes of a cache are counted as one is said.
-func TestNodesOfACacheAreCountedAsOne(t *testing.T) {
-	sys := withBlocks(10, "caches.pages")
-	sys.Caches = map[string]*topology.Cache{"pages": {Keys: 10, Nodes: 6, Replicas: 1, Lookup: free}}
-	r := simulate(t, sys, Options{Seed: 1, Warmup: -1, Replications: 2, Duration: time.Second})
-	if notes := strings.Join(r.Notes, "\n"); !strings.Contains(notes, "caches.pages: its 6 nodes are counted as one") {
-		t.Errorf("it is not said: %s", notes)
-	}
-}
-
 // An embedded cache evicts by the code that runs: it hits more often than an LRU list, and less often than one that knows
 // which keys are asked for most.
 func TestEmbeddedCacheHitsMoreThanLRU(t *testing.T) {

@@ -14,6 +14,10 @@ type BlockResult struct {
 	Rate Estimate `json:"rate"`
 	// HitRatio of a cache: lookups that found what they looked for.
 	HitRatio Estimate `json:"hit_ratio,omitzero"`
+	// Busiest is the share of a cache's operations that the busiest of its Nodes has; left out where it has one. The nodes of a
+	// cluster are its primaries.
+	Busiest Estimate `json:"busiest_share,omitzero"`
+	Nodes   int      `json:"nodes,omitempty"`
 	// Writes is the share of a table's operations that wrote.
 	Writes Estimate `json:"writes,omitzero"`
 	// Read and Write are how long a table's operations of either kind took on average.
@@ -46,12 +50,16 @@ type BlockResult struct {
 	service int32
 }
 
-type blockSamples struct{ rate, hits, writes, read, write, syncs, backlog, handled sample }
+type blockSamples struct{ rate, hits, busiest, writes, read, write, syncs, backlog, handled sample }
 
 func (r *Result) newBlocks(m *Model) {
 	for i := range m.blocks {
 		b := &m.blocks[i]
-		r.Blocks = append(r.Blocks, BlockResult{Block: b.name, kind: b.kind, service: b.service})
+		out := BlockResult{Block: b.name, kind: b.kind, service: b.service}
+		if b.kind == blockCache && b.nodes > 1 {
+			out.Nodes = b.nodes
+		}
+		r.Blocks = append(r.Blocks, out)
 	}
 	r.samples.blocks = make([]blockSamples, len(m.blocks))
 }
@@ -77,6 +85,9 @@ func (s *blockSamples) add(c *blockCount, seconds float64) {
 		s.hits.add(float64(c.Hits) / float64(n))
 	}
 	if c.Operations > 0 {
+		s.busiest.add(c.busiest())
+	}
+	if c.Operations > 0 {
 		s.writes.add(float64(c.Writes) / float64(c.Operations))
 	}
 	if c.ReadsDone > 0 {
@@ -94,7 +105,7 @@ func (r *BlockResult) complete(s *blockSamples) {
 	r.Rate = estimate(&s.rate, 1)
 	switch r.kind {
 	case blockCache:
-		r.HitRatio = estimate(&s.hits, 1)
+		r.HitRatio, r.Busiest = estimate(&s.hits, 1), estimate(&s.busiest, 1)
 	case blockTable:
 		r.Writes, r.Syncs = estimate(&s.writes, 1), estimate(&s.syncs, 1)
 		r.Read, r.Write = span(&s.read), span(&s.write)
@@ -124,6 +135,9 @@ func (r *BlockResult) words() (words []string) {
 	switch r.kind {
 	case blockCache:
 		add("%s hits", percent(r.HitRatio))
+		if r.Nodes > 1 {
+			add("the busiest of %d nodes has %s of it", r.Nodes, percent(r.Busiest))
+		}
 	case blockTable:
 		add("%s writes", percent(r.Writes))
 		if r.Read.Value > 0 {

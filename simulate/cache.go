@@ -3,12 +3,18 @@ package simulate
 import (
 	"fmt"
 	"math"
+	"slices"
 
-	"github.com/banyanhq/banyan/stats"
 	"github.com/banyanhq/banyan/topology"
 )
 
-const maxCacheKeys = 20_000_000
+const (
+	maxCacheKeys  = 20_000_000
+	maxCacheNodes = 64
+)
+
+// hashSlots of a cluster, of which each primary has as many as the others, in a row (Redis Cluster's specification).
+const hashSlots = 16384
 
 func (c *compiler) cache(b *blockModel, name string, v *topology.Cache) error {
 	if err := b.popularity(v.Keys, v.Skew, maxCacheKeys); err != nil {
@@ -17,14 +23,18 @@ func (c *compiler) cache(b *blockModel, name string, v *topology.Cache) error {
 	if v.TTL < 0 || v.Memory < 0 || v.Entry < 0 || !(v.HitRatio >= 0 && v.HitRatio <= 1) {
 		return fmt.Errorf("ttl of %v, memory of %d, entries of %d, hit ratio of %v: want no negative numbers", v.TTL.Std(), v.Memory, v.Entry, float64(v.HitRatio))
 	}
+	if v.Nodes < 0 || v.Nodes > maxCacheNodes || v.Replicas < 0 {
+		return fmt.Errorf("%d nodes, %d replicas of each: at most %d nodes are simulated", v.Nodes, v.Replicas, maxCacheNodes)
+	}
+	b.nodes = v.Primaries()
 	memory, entry := int64(v.Memory), int64(v.Entry)
 	setDefault(&memory, 64<<20)
 	setDefault(&entry, 1<<10)
-	b.capacity = int32(min(max(memory/entry, 1), max(int64(b.keys), 1)))
+	b.capacity = int32(min(max(memory/int64(b.nodes)/entry, 1), max(int64(b.keys), 1)))
 	b.ttl, b.hitRatio = int64(v.TTL), float64(v.HitRatio)
 	b.embedded = v.Engine == "embedded"
-	if v.Nodes > 1 {
-		c.assume("%s: its %d nodes are counted as one, with the memory of all: that they share the work is not, nor what replication costs", b.name, v.Nodes)
+	if replicas := v.Nodes - b.nodes; v.Nodes > 1 && replicas > 0 {
+		c.assume("%s: of its %d nodes the %d primaries are simulated: neither what replication costs nor that a replica takes over", b.name, v.Nodes, b.nodes)
 	}
 	switch {
 	case b.keys > 0:
@@ -71,6 +81,34 @@ func (c *compiler) behind(n *node, uses []string) {
 	}
 }
 
+// cacheNode says what is asked of a cache by a call, which key it is about, and which node has that; where keys are not known, any.
+func (s *sim) cacheNode(b *block, c *call) (node int) {
+	p := s.visits.at(c.parent)
+	if c.op == opAuto {
+		if c.op = opRead; !p.safe {
+			c.op = opWrite
+		}
+	}
+	switch {
+	case b.caches != nil:
+		if c.op != opFill { // of what was looked for just before
+			p.key = b.key()
+		}
+		node = b.nodeOf(p.key)
+	case b.nodes > 1:
+		node = int(b.draws.uniform() * float64(b.nodes))
+	}
+	if b.nodes > 1 {
+		b.count.byNode[node]++
+	}
+	return node
+}
+
+// nodeOf is the node of a cache that a key is at.
+func (b *block) nodeOf(key uint64) int { return shardOf(key, hashSlots) * b.nodes / hashSlots }
+
+func (b *block) cacheOf(key uint64) keyCache { return b.caches[b.nodeOf(key)] }
+
 // cacheDone looks an entry up, stores one, or drops one. The caller learns what is to be done next.
 func (s *sim) cacheDone(b *block, at *visit) {
 	if at.call == none {
@@ -80,22 +118,21 @@ func (s *sim) cacheDone(b *block, at *visit) {
 	p := s.visits.at(c.parent)
 	switch {
 	case at.op == opFill:
-		if b.cache != nil {
-			b.cache.put(p.key, s.now)
+		if b.caches != nil {
+			b.cacheOf(p.key).put(p.key, s.now)
 		}
 		return
 	case at.op == opWrite:
 		b.count.Writes++
-		if b.cache != nil {
-			b.cache.drop(b.key())
+		if b.caches != nil {
+			b.cacheOf(p.key).drop(p.key)
 		}
 		p.pending = pendingWrite
 		return
 	}
 	hit := false
-	if b.cache != nil {
-		p.key = b.key()
-		hit = b.cache.get(p.key, s.now)
+	if b.caches != nil {
+		hit = b.cacheOf(p.key).get(p.key, s.now)
 	} else {
 		hit = b.hitRatio > 0 && b.draws.uniform() < b.hitRatio
 	}
@@ -138,6 +175,45 @@ func (s *sim) proceedBehindCache(v int32, nc *nodeCall) bool {
 	return false
 }
 
+// newCaches makes those of the nodes of a cache. A key is at one of them, so that they have one table of all keys in common.
+func (b *blockModel) newCaches() []keyCache {
+	all := make([]keyCache, b.nodes)
+	if b.embedded {
+		number := noNumbers(b.keys)
+		for i := range all {
+			all[i] = newTinyCache(number, b.capacity, b.ttl)
+		}
+		return all
+	}
+	slot := noSlots(b.keys)
+	for i := range all {
+		all[i] = newLRU(slot, b.capacity, b.ttl)
+	}
+	return all
+}
+
+// warm fills the caches of all nodes up, so that a run does not begin with empty ones: the most popular keys first, and then some
+// requests more, for the order; the policy of an embedded one has to learn how often keys are asked for.
+func (b *block) warm() {
+	capacity := int(b.capacity) * b.nodes
+	for k := min(capacity, int(b.keys)) - 1; k >= 0; k-- {
+		b.cacheOf(uint64(k)).put(uint64(k), 0)
+	}
+	more := min(2*capacity, 1_000_000)
+	if b.embedded {
+		more = min(20*capacity, 2_000_000)
+	}
+	for range more {
+		k := b.key()
+		if c := b.cacheOf(k); !c.get(k, 0) {
+			c.put(k, 0)
+		}
+	}
+	for _, c := range b.caches {
+		c.age(b.draws)
+	}
+}
+
 // lru is a cache that drops what was not asked for the longest. Its keys are the ranks of a Zipf distribution, so that
 // a table says where each is; nothing is allocated once it is made.
 type lru struct {
@@ -151,37 +227,27 @@ type lru struct {
 	ttl         int64 // 0: entries do not expire
 }
 
-func newLRU(keys uint64, capacity int32, ttl int64) *lru {
-	l := &lru{
-		slot: make([]int32, keys), key: make([]uint32, capacity), prev: make([]int32, capacity), next: make([]int32, capacity),
+// newLRU returns an empty one with room for so many keys. slot, by key, says of each that it is not held; caches of which no two
+// are ever asked for the same key may have it in common.
+func newLRU(slot []int32, capacity int32, ttl int64) *lru {
+	return &lru{
+		slot: slot, key: make([]uint32, capacity), prev: make([]int32, capacity), next: make([]int32, capacity),
 		expires: make([]int64, capacity), first: none, last: none, free: none, ttl: ttl,
 	}
-	for i := range l.slot {
-		l.slot[i] = none
-	}
-	return l
 }
 
-// fill warms the cache up, so that a run does not begin with an empty one: the most popular keys first, and then some
-// requests more, for the order.
-func (l *lru) fill(zipf *stats.Zipf, draws *stream) {
-	capacity := len(l.key)
-	for k := min(capacity, len(l.slot)) - 1; k >= 0; k-- {
-		l.put(uint64(k), 0)
+// noSlots says of so many keys that they are not held.
+func noSlots(keys uint64) []int32 { return slices.Repeat([]int32{none}, int(keys)) }
+
+// age has what is there expire at any time of its life.
+func (l *lru) age(draws *stream) { ageAll(l.expires, l.ttl, draws) }
+
+func ageAll(expires []int64, ttl int64, draws *stream) {
+	if ttl <= 0 {
+		return
 	}
-	for range min(2*capacity, 1_000_000) {
-		k := uint64(draws.uniform() * float64(len(l.slot)))
-		if zipf != nil {
-			k = zipf.Draw(draws.uniform)
-		}
-		if !l.get(k, 0) {
-			l.put(k, 0)
-		}
-	}
-	if l.ttl > 0 {
-		for i := range l.expires {
-			l.expires[i] = int64(draws.uniform() * float64(l.ttl))
-		}
+	for i := range expires {
+		expires[i] = int64(draws.uniform() * float64(ttl))
 	}
 }
 

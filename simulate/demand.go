@@ -52,7 +52,8 @@ func (m *Model) expectedHits(block int32) float64 {
 	if b.keys == 0 {
 		return b.hitRatio
 	}
-	if uint64(b.capacity) >= b.keys {
+	capacity := uint64(b.capacity) * uint64(b.nodes)
+	if capacity >= b.keys {
 		return 1
 	}
 	n := min(b.keys, maxExpectedKeys)
@@ -63,7 +64,7 @@ func (m *Model) expectedHits(block int32) float64 {
 			weights[i] = math.Pow(float64(i+1), -b.zipf.Skew())
 		}
 	}
-	_, hits, err := queueing.CacheHits(weights, float64(b.capacity)*float64(n)/float64(b.keys), queueing.LRU)
+	_, hits, err := queueing.CacheHits(weights, float64(capacity)*float64(n)/float64(b.keys), queueing.LRU)
 	if err != nil {
 		return 0
 	}

@@ -140,7 +140,7 @@ func randomBlocks(rng *rand.Rand, sys *topology.System, number func(float64) flo
 		return &topology.Cost{CPU: span(time.Millisecond), Delay: span(time.Millisecond), SCV: ptr(number(2))}
 	}
 	consumers := func() map[string]int { return map[string]int{"s0": rng.IntN(4) - 1} }
-	sys.Caches = map[string]*topology.Cache{"a": {Keys: rng.IntN(1000), Skew: ptr(number(2)), TTL: span(time.Second), Memory: topology.Bytes(rng.IntN(100_000)), Lookup: cost(), HitRatio: topology.Percent(number(1))}}
+	sys.Caches = map[string]*topology.Cache{"a": {Keys: rng.IntN(1000), Skew: ptr(number(2)), Nodes: rng.IntN(7), Replicas: rng.IntN(3), TTL: span(time.Second), Memory: topology.Bytes(rng.IntN(100_000)), Lookup: cost(), HitRatio: topology.Percent(number(1))}}
 	sys.Tables = map[string]*topology.Table{"a": {Consistency: []string{"strong", "eventual"}[rng.IntN(2)], Shards: rng.IntN(20), Replicas: rng.IntN(6), Keys: rng.IntN(1000), Skew: ptr(number(2)),
 		Read: cost(), Write: cost(), Fsync: span(10 * time.Millisecond), RoundTrip: span(time.Millisecond), Failover: span(time.Second), Writes: ptr(topology.Percent(number(1)))}}
 	sys.Queues = map[string]*topology.Queue{"a": {AckWait: span(time.Second), MaxDeliver: rng.IntN(5), DeadLetter: "b", Consumers: consumers(), Publish: cost(), Fsync: span(time.Millisecond)}, "b": {DeadLetter: []string{"", "a"}[rng.IntN(2)]}}

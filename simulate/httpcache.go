@@ -168,17 +168,13 @@ func (c *compiler) shareMemory() error {
 func (s *sim) newHTTPCache(m *httpCacheModel, route string) httpCache {
 	c := httpCache{httpCacheModel: m, draws: s.stream("keys of " + route)}
 	if m.keys > 0 {
-		c.lru = newLRU(m.keys, m.capacity, m.ttl)
+		c.lru = newLRU(noSlots(m.keys), m.capacity, m.ttl)
 		for range min(4*int(m.capacity)+4*int(min(m.keys, uint64(m.capacity))), 2_000_000) {
 			if key, ok := c.key(c.draws.uniform() * m.readers); ok && !c.lru.get(key, 0) {
 				c.lru.put(key, 0)
 			}
 		}
-		if m.ttl > 0 {
-			for i := range c.lru.expires {
-				c.lru.expires[i] = int64(c.draws.uniform() * float64(m.ttl))
-			}
-		}
+		c.lru.age(c.draws)
 	}
 	return c
 }

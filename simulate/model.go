@@ -58,6 +58,7 @@ type serviceModel struct {
 	replicas    int
 	min, max    int // between which it is scaled
 	limit       float64
+	threads     int // of a replica; 0: as the calibration has them
 	concurrency int
 	start       time.Duration
 	drain       time.Duration

@@ -2,6 +2,7 @@ package simulate
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/banyanhq/banyan/policy"
@@ -94,7 +95,11 @@ func (s *sim) addReplica(service int32) int32 {
 	if limited {
 		quota = m.limit * quotaPeriod.Seconds()
 	}
-	i := s.cpu.add(quota, s.m.threads(m.limit))
+	threads := m.threads
+	if threads == 0 {
+		threads = s.m.threads(m.limit)
+	}
+	i := s.cpu.add(quota, threads)
 	s.replicas = append(s.replicas, replica{
 		service: service, slow: 1, limited: limited,
 		backend: &policy.Backend{Owner: i, Key: mix64(uint64(service)<<32 | uint64(len(sv.replicas))), Limit: int64(m.concurrency)},
@@ -171,7 +176,7 @@ func (s *sim) halt(i int32, state replicaState) {
 	r.state, r.lost = state, s.now
 	r.stamp++
 	s.rebuild(r.service)
-	s.forget(r.service)
+	s.forget(i)
 	s.endThrottle(i)
 	s.cpu.drop(s.now, i)
 	if r.present == 0 {
@@ -202,11 +207,12 @@ func (s *sim) halt(i int32, state replicaState) {
 	}
 }
 
-// forget empties the cache whose node has ended.
-func (s *sim) forget(service int32) {
-	for i := range s.blocks {
-		if b := &s.blocks[i]; b.service == service && b.cache != nil {
-			b.cache.clear()
+// forget empties the node of a cache that has ended.
+func (s *sim) forget(i int32) {
+	service := s.replicas[i].service
+	for k := range s.blocks {
+		if b := &s.blocks[k]; b.service == service && b.caches != nil {
+			b.caches[slices.Index(s.services[service].replicas, i)].clear()
 		}
 	}
 }

@@ -184,7 +184,7 @@ func (t *tally) begin(s *sim) {
 		t.base[i] = s.snapshot(int32(i))
 	}
 	for i := range t.blockBase {
-		t.blockBase[i] = s.accountBlock(int32(i)).count
+		t.blockBase[i] = s.accountBlock(int32(i)).count.since(blockCount{})
 	}
 	t.busyBase = s.cpu.busy
 }

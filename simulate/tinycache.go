@@ -2,9 +2,9 @@ package simulate
 
 import (
 	"math"
+	"slices"
 
 	"github.com/banyanhq/banyan/policy"
-	"github.com/banyanhq/banyan/stats"
 )
 
 // keyCache is a cache whose keys are the ranks of a distribution.
@@ -14,7 +14,8 @@ type keyCache interface {
 	put(key uint64, now int64)
 	drop(key uint64)
 	clear()
-	fill(zipf *stats.Zipf, draws *stream)
+	// age has what is there expire at any time of its life, for the beginning of a run.
+	age(draws *stream)
 }
 
 var (
@@ -32,39 +33,29 @@ type tinyCache struct {
 	ttl      int64 // 0: entries do not expire
 }
 
-func newTinyCache(keys uint64, capacity int32, ttl int64) *tinyCache {
-	c := &tinyCache{number: make([]uint32, keys), key: make([]uint32, capacity+1), expires: make([]int64, capacity+1), capacity: int(capacity), ttl: ttl}
-	c.clear()
-	return c
+// noKey is none of the keys that there can be.
+const noKey = math.MaxUint32
+
+// newTinyCache returns an empty one with room for so many keys. number, by key, says of each that it is not held; caches of which no
+// two are ever asked for the same key may have it in common.
+func newTinyCache(number []uint32, capacity int32, ttl int64) *tinyCache {
+	return &tinyCache{policy: policy.NewTinyLFU(), number: number, key: slices.Repeat([]uint32{noKey}, int(capacity)+1),
+		expires: make([]int64, capacity+1), capacity: int(capacity), ttl: ttl}
 }
+
+// noNumbers says of so many keys that they are not held.
+func noNumbers(keys uint64) []uint32 { return slices.Repeat([]uint32{policy.NoEntry}, int(keys)) }
 
 func (c *tinyCache) clear() {
 	c.policy = policy.NewTinyLFU()
-	for i := range c.number {
-		c.number[i] = policy.NoEntry
+	for i, k := range c.key {
+		if k != noKey && c.number[k] == uint32(i) {
+			c.number[k] = policy.NoEntry
+		}
 	}
 }
 
-// fill warms the cache up, as that of an lru.
-func (c *tinyCache) fill(zipf *stats.Zipf, draws *stream) {
-	for k := min(c.capacity, len(c.number)) - 1; k >= 0; k-- {
-		c.put(uint64(k), 0)
-	}
-	for range min(20*c.capacity, 2_000_000) { // the policy has to learn how often keys are asked for
-		k := uint64(draws.uniform() * float64(len(c.number)))
-		if zipf != nil {
-			k = zipf.Draw(draws.uniform)
-		}
-		if !c.get(k, 0) {
-			c.put(k, 0)
-		}
-	}
-	if c.ttl > 0 {
-		for i := range c.expires {
-			c.expires[i] = int64(draws.uniform() * float64(c.ttl))
-		}
-	}
-}
+func (c *tinyCache) age(draws *stream) { ageAll(c.expires, c.ttl, draws) }
 
 func (c *tinyCache) get(key uint64, now int64) bool {
 	i := c.number[key]

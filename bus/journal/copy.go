@@ -42,7 +42,7 @@ func (j *Journal) Copy(ctx context.Context, emit func([]byte) error) error {
 			if err != nil {
 				return fmt.Errorf("reading %s at byte %d: %w", p.of.path, at, err)
 			}
-			if _, err := eachRecord(payload, func(_ int64, data []byte) error { return emit(data) }); err != nil {
+			if _, err := EachRecord(payload, func(_ int64, data []byte) error { return emit(data) }); err != nil {
 				return err
 			}
 			at += headBytes + int64(len(payload))

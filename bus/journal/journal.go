@@ -59,17 +59,6 @@ type Position struct {
 	Offset  int64
 }
 
-// Record to be appended.
-type Record struct {
-	Data []byte
-	// Durable has Done wait for the disk.
-	Durable bool
-	// Refusable ones are refused when the disk is full. The others are kept until they can be written.
-	Refusable bool
-	// Done is called once, in the order of the records, from the journal's goroutine; it must not block. Nil: nobody.
-	Done func(Position, error)
-}
-
 // Journal is safe for concurrent use.
 type Journal struct {
 	opts Options
@@ -223,21 +212,6 @@ func (j *Journal) Flush(ctx context.Context) error { return j.Write(ctx, Record{
 // Write appends a record, and returns when it is on disk. Its Durable and Done are not used.
 func (j *Journal) Write(ctx context.Context, r Record) error { return WriteTo(ctx, j.Append, r) }
 
-// WriteTo appends a record to a log of this or another kind, and returns when it is kept. Its Durable and Done are not used.
-func WriteTo(ctx context.Context, appendTo func(Record) error, r Record) error {
-	done := make(chan error, 1)
-	r.Durable, r.Done = true, func(_ Position, err error) { done <- err }
-	if err := appendTo(r); err != nil {
-		return err
-	}
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // Close writes and syncs what was appended, and closes.
 func (j *Journal) Close() error {
 	j.mu.Lock()
@@ -298,7 +272,7 @@ func (j *Journal) commit(sync bool) {
 		batch, j.retained = slices.Concat(j.retained, batch), nil
 	}
 	for len(batch) > 0 && failed == nil {
-		n := framed(batch)
+		n := Framed(batch, maxFrame/2)
 		failed = j.write(batch[:n], sync)
 		batch = batch[n:]
 	}
@@ -306,30 +280,12 @@ func (j *Journal) commit(sync bool) {
 		failed = j.sync(j.active())
 	}
 	if failed != nil {
-		refuse(batch, failed)
+		Refuse(batch, failed)
 	}
 }
 
 // maxSpare bounds the records whose room is kept for the next ones.
 const maxSpare = 4096
-
-// framed is how many records of a batch make a frame.
-func framed(batch []Record) int {
-	bytes, n := 0, 0
-	for n < len(batch) && (n == 0 || bytes+len(batch[n].Data) <= maxFrame/2) {
-		bytes += len(batch[n].Data)
-		n++
-	}
-	return n
-}
-
-func refuse(batch []Record, err error) {
-	for _, r := range batch {
-		if r.Done != nil {
-			r.Done(Position{}, err)
-		}
-	}
-}
 
 // active is the segment that is written to.
 func (j *Journal) active() *segment {
@@ -343,7 +299,7 @@ func (j *Journal) write(batch []Record, sync bool) error {
 	s := j.active()
 	if s.size > 0 && s.size+frameBytes(batch) > j.opts.SegmentBytes {
 		if err := j.sync(s); err != nil {
-			refuse(batch, err)
+			Refuse(batch, err)
 			return err
 		}
 		// No segment follows one that is not sealed: what stands behind its end would be taken for damage.
@@ -378,7 +334,7 @@ func (j *Journal) write(batch []Record, sync bool) error {
 	}
 	if sync {
 		if err := j.sync(s); err != nil {
-			refuse(batch, err)
+			Refuse(batch, err)
 			return err
 		}
 	}

@@ -75,7 +75,7 @@ func segmentIDs(dir string) ([]uint64, error) {
 func frameBytes(batch []Record) int64 {
 	n := int64(headBytes)
 	for _, r := range batch {
-		n += int64(len(r.Data)) + binary.MaxVarintLen32
+		n += int64(len(r.Data) + lengthBytes)
 	}
 	return n
 }
@@ -84,10 +84,9 @@ func frameBytes(batch []Record) int64 {
 func appendFrame(dst []byte, synced, at int64, batch []Record, offsets []int64) []byte {
 	start := len(dst)
 	dst = append(dst, make([]byte, headBytes)...)
-	for i, r := range batch {
-		dst = binary.AppendUvarint(dst, uint64(len(r.Data)))
-		offsets[i] = at + int64(len(dst)-start)
-		dst = append(dst, r.Data...)
+	dst = AppendRecords(dst, batch, offsets)
+	for i := range offsets {
+		offsets[i] += at - int64(start)
 	}
 	head := dst[start:]
 	binary.LittleEndian.PutUint32(head[0:], magic)
@@ -141,7 +140,7 @@ func (s *segment) replay(last bool, f func(Position, []byte) error) error {
 			return err
 		}
 		begin := s.size + headBytes
-		if at, err := eachRecord(payload, func(at int64, data []byte) error { return f(Position{s.id, begin + at}, data) }); err != nil {
+		if at, err := EachRecord(payload, func(at int64, data []byte) error { return f(Position{s.id, begin + at}, data) }); err != nil {
 			return fmt.Errorf("the record at byte %d: %w", begin+at, err)
 		}
 		s.size += headBytes + int64(len(payload))
@@ -155,24 +154,6 @@ func (s *segment) replay(last bool, f func(Position, []byte) error) error {
 		return fmt.Errorf("at byte %d: %w", s.size, ErrDamaged)
 	}
 	return nil
-}
-
-// eachRecord hands out the records of a frame that have data, each with the place of its data, and returns the place of an error.
-func eachRecord(payload []byte, f func(at int64, data []byte) error) (at int64, err error) {
-	for int(at) < len(payload) {
-		n, used := binary.Uvarint(payload[at:])
-		if used <= 0 || n > uint64(len(payload)-int(at)-used) {
-			return at, errors.New("it is longer than its frame")
-		}
-		begin := at + int64(used)
-		if n > 0 {
-			if err := f(begin, payload[begin:begin+int64(n)]); err != nil {
-				return at, err
-			}
-		}
-		at = begin + int64(n)
-	}
-	return at, nil
 }
 
 // seal ends a segment: from now on whatever stands behind its last frame is damage.

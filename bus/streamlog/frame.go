@@ -30,11 +30,7 @@ func encodeFrame(after uint64, batch []journal.Record) (frame []byte, offsets []
 	frame[0] = frameVersion
 	binary.LittleEndian.PutUint64(frame[1:], after)
 	offsets = make([]int64, len(batch))
-	for i, r := range batch {
-		frame = binary.AppendUvarint(frame, uint64(len(r.Data)))
-		offsets[i] = int64(len(frame))
-		frame = append(frame, r.Data...)
-	}
+	frame = journal.AppendRecords(frame, batch, offsets)
 	binary.LittleEndian.PutUint32(frame[9:], crc32.Checksum(frame[frameHead:], castagnoli))
 	return frame, offsets
 }
@@ -48,22 +44,10 @@ func standsBehind(frame []byte) (uint64, error) {
 	return binary.LittleEndian.Uint64(frame[1:]), nil
 }
 
-// eachRecord hands out the records of a frame; empty ones, which only their writer was interested in, are left out.
+// eachRecord hands out the records of a frame that standsBehind knows, with the place of each one's data in it.
 func eachRecord(frame []byte, each func(offset int64, data []byte) error) error {
-	for at := frameHead; at < len(frame); {
-		n, width := binary.Uvarint(frame[at:])
-		if width <= 0 || n > uint64(len(frame)-at-width) {
-			return errFrame
-		}
-		at += width
-		if n > 0 {
-			if err := each(int64(at), frame[at:at+int(n)]); err != nil {
-				return err
-			}
-		}
-		at += int(n)
-	}
-	return nil
+	_, err := journal.EachRecord(frame[frameHead:], func(at int64, data []byte) error { return each(frameHead+at, data) })
+	return err
 }
 
 // segmentFrames is how many frames make a segment: what is dropped at once.

@@ -207,7 +207,7 @@ func (l *Log) commit() {
 	l.gathered, l.backlog = nil, 0
 	l.mu.Unlock()
 	for len(batch) > 0 {
-		n := l.framed(batch)
+		n := journal.Framed(batch, min(fullFrame, l.opts.MaxFrame)-frameHead)
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		frame, offsets := encodeFrame(l.last, batch[:n])
 		err := l.publish(ctx, frame, batch[:n])
@@ -223,16 +223,6 @@ func (l *Log) commit() {
 		}
 		batch = batch[n:]
 	}
-}
-
-// framed is how many records of a batch make a frame.
-func (l *Log) framed(batch []journal.Record) int {
-	bytes, n := frameHead, 0
-	for n < len(batch) && (n == 0 || bytes+10+len(batch[n].Data) <= min(fullFrame, l.opts.MaxFrame)) {
-		bytes += 10 + len(batch[n].Data)
-		n++
-	}
-	return n
 }
 
 // publish stores one frame behind the last. Only one goroutine publishes at a time, and only it writes l.last.
@@ -280,11 +270,7 @@ func (l *Log) fail(err error, batch []journal.Record) {
 	batch = slices.Concat(batch, l.gathered)
 	l.gathered, l.backlog = nil, 0
 	l.mu.Unlock()
-	for _, r := range batch {
-		if r.Done != nil {
-			r.Done(journal.Position{}, err)
-		}
-	}
+	journal.Refuse(batch, err)
 }
 
 // Failed is closed when nothing can be written any more.

@@ -21,9 +21,9 @@ func (a *API) getItem(ctx context.Context, q *request, out []byte) ([]byte, erro
 	if err != nil {
 		return out, err
 	}
-	t, _, err := a.find(&request{table: q.table})
-	if err != nil {
-		return out, err
+	t := a.store.Table(q.table.s)
+	if t == nil {
+		return out, errNoTable
 	}
 	if err := checkKey(t, q.key); err != nil {
 		return out, err
@@ -74,49 +74,36 @@ func appendProjected(out, item []byte, projection []expr.Path) ([]byte, error) {
 }
 
 func (a *API) putItem(ctx context.Context, q *request, out []byte) ([]byte, error) {
-	c := q.common()
-	c.notNull(q.itemSet, "item")
-	if err := c.err(); err != nil {
-		return out, err
-	}
-	w, err := a.put(q)
-	if err != nil {
-		return out, err
-	}
-	return a.write(ctx, q, w, nil, out)
+	return a.writeItem(ctx, q, q.itemSet, "item", a.put, out)
 }
 
 func (a *API) deleteItem(ctx context.Context, q *request, out []byte) ([]byte, error) {
-	c := q.common()
-	c.notNull(q.keySet, "key")
-	if err := c.err(); err != nil {
-		return out, err
-	}
-	w, err := a.delete(q)
-	if err != nil {
-		return out, err
-	}
-	return a.write(ctx, q, w, nil, out)
+	return a.writeItem(ctx, q, q.keySet, "key", a.delete, out)
 }
 
 func (a *API) updateItem(ctx context.Context, q *request, out []byte) ([]byte, error) {
+	return a.writeItem(ctx, q, q.keySet, "key", a.update, out)
+}
+
+// writeItem carries out an operation that writes one item, and of which a parameter must be given.
+func (a *API) writeItem(ctx context.Context, q *request, given bool, at string, check func(*request) (shard.Write, error), out []byte) ([]byte, error) {
 	c := q.common()
-	c.notNull(q.keySet, "key")
+	c.notNull(given, at)
 	if err := c.err(); err != nil {
 		return out, err
 	}
-	w, err := a.update(q)
+	w, err := check(q)
 	if err != nil {
 		return out, err
 	}
-	return a.write(ctx, q, w, w.Update.Paths(), out)
+	return a.write(ctx, q, w, out)
 }
 
 // put, delete and update check a request that writes, also as a part of a transaction.
 func (a *API) put(q *request) (shard.Write, error) {
 	w := shard.Write{Action: shard.Put, Item: q.item}
-	if s := q.returnValues.s; q.returnValues.set && s != "ALL_OLD" && s != "NONE" {
-		return w, invalidf("Return values set to invalid value")
+	if err := q.oldOrNone(); err != nil {
+		return w, err
 	}
 	x, err := a.bind(q)
 	if err != nil {
@@ -132,10 +119,18 @@ func (a *API) put(q *request) (shard.Write, error) {
 
 func (a *API) delete(q *request) (shard.Write, error) {
 	w := shard.Write{Action: shard.Delete, Item: q.key}
-	if s := q.returnValues.s; q.returnValues.set && s != "ALL_OLD" && s != "NONE" {
-		return w, invalidf("Return values set to invalid value")
+	if err := q.oldOrNone(); err != nil {
+		return w, err
 	}
 	return a.keyed(q, w)
+}
+
+// oldOrNone checks that what is asked to be returned is the item as it was, or nothing.
+func (q *request) oldOrNone() error {
+	if s := q.returnValues.s; q.returnValues.set && s != "ALL_OLD" && s != "NONE" {
+		return invalidf("Return values set to invalid value")
+	}
+	return nil
 }
 
 func (a *API) update(q *request) (shard.Write, error) {
@@ -189,8 +184,8 @@ func wants(q *request) (w shard.Wants) {
 	return w
 }
 
-// write carries out one write and appends the answer. touched are the paths of an update.
-func (a *API) write(ctx context.Context, q *request, w shard.Write, touched []expr.Path, out []byte) ([]byte, error) {
+// write carries out one write and appends the answer.
+func (a *API) write(ctx context.Context, q *request, w shard.Write, out []byte) ([]byte, error) {
 	t := a.store.Table(q.table.s)
 	if t == nil {
 		return out, errNoTable
@@ -215,8 +210,9 @@ func (a *API) write(ctx context.Context, q *request, w shard.Write, touched []ex
 		image = o.Old
 	}
 	if image != nil {
-		if s := q.returnValues.s; s != "UPDATED_OLD" && s != "UPDATED_NEW" {
-			touched = nil
+		var touched []expr.Path
+		if s := q.returnValues.s; s == "UPDATED_OLD" || s == "UPDATED_NEW" { // which only an update takes
+			touched = w.Update.Paths()
 		}
 		if out, err = appendAttributes(out, image, touched); err != nil {
 			return out, err
@@ -236,6 +232,7 @@ func (a *API) write(ctx context.Context, q *request, w shard.Write, touched []ex
 	return append(out, '}'), nil
 }
 
+// appendAttributes appends what is returned of an image: the paths that were touched, or with nil all.
 func appendAttributes(out, image []byte, touched []expr.Path) ([]byte, error) {
 	if touched == nil {
 		return wire.AppendEncoded(append(out, `"Attributes":`...), image)
