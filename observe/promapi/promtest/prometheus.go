@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"time"
 )
 
@@ -31,12 +31,6 @@ func Run(ctx context.Context, dir, config string, args ...string) (*Prometheus, 
 	if err != nil {
 		return nil, ErrAbsent
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	address := l.Addr().String()
-	l.Close() // it is free now, and most likely still is in a moment
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -48,8 +42,8 @@ func Run(ctx context.Context, dir, config string, args ...string) (*Prometheus, 
 	if err != nil {
 		return nil, err
 	}
-	p := &Prometheus{URL: "http://" + address, log: log}
-	p.cmd = exec.Command(path, append([]string{"--config.file=" + file, "--storage.tsdb.path=" + dir, "--web.listen-address=" + address,
+	p := &Prometheus{log: log}
+	p.cmd = exec.Command(path, append([]string{"--config.file=" + file, "--storage.tsdb.path=" + dir, "--web.listen-address=127.0.0.1:0",
 		"--storage.tsdb.retention.time=100y"}, args...)...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	if err := p.cmd.Start(); err != nil {
@@ -61,11 +55,8 @@ func Run(ctx context.Context, dir, config string, args ...string) (*Prometheus, 
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if resp, err := http.Get(p.URL + "/-/ready"); err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return p, nil
-			}
+		if p.ready() {
+			return p, nil
 		}
 		select {
 		case <-ctx.Done():
@@ -75,6 +66,27 @@ func Run(ctx context.Context, dir, config string, args ...string) (*Prometheus, 
 		case <-tick.C:
 		}
 	}
+}
+
+// listening is how it logs the address that it got.
+var listening = regexp.MustCompile(`msg="?Listening on"? address=(\S+)`)
+
+// ready reports whether it has said where it answers, and answers there.
+func (p *Prometheus) ready() bool {
+	if p.URL == "" {
+		text, err := os.ReadFile(p.log.Name())
+		m := listening.FindSubmatch(text)
+		if err != nil || m == nil {
+			return false
+		}
+		p.URL = "http://" + string(m[1])
+	}
+	resp, err := http.Get(p.URL + "/-/ready")
+	if err != nil {
+		return false
+	}
+	resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
 }
 
 // Stop ends it and waits.
