@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/banyanhq/banyan/observe/monitor"
 )
 
 // The admin address has the metrics of this process, Prometheus's API, logs and traces, and the page.
@@ -29,7 +30,7 @@ func (a *App) serveMetrics(ctx context.Context) error {
 	}
 	mux.Handle("/", a.rest())
 	// Nor do pages of other sites change anything: a browser says where a request comes from.
-	srv := &http.Server{Handler: ownNames(a.metrics.Addr(), http.NewCrossOriginProtection().Handler(timely(mux))), ReadHeaderTimeout: 10 * time.Second}
+	srv := &http.Server{Handler: ownNames(a.metrics.Addr(), http.NewCrossOriginProtection().Handler(monitor.Timely(mux))), ReadHeaderTimeout: 10 * time.Second}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -54,39 +55,6 @@ func notKept(what string) http.Handler {
 	})
 }
 
-// bodyTime is how long a client may take to send a request's body. Few of those who send records are read at once, and one that stopped must
-// not keep the others out.
-const bodyTime = time.Minute
-
-// timely bounds how long bodies may take; what the answer takes is another matter.
-func timely(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ContentLength != 0 {
-			control := http.NewResponseController(w)
-			if err := control.SetReadDeadline(time.Now().Add(bodyTime)); err == nil {
-				// The server goes on by the request that it knows: it must find its own body there.
-				r = r.WithContext(r.Context())
-				r.Body = &timelyBody{r.Body, control}
-			}
-		}
-		h.ServeHTTP(w, r)
-	})
-}
-
-// timelyBody lifts the bound once all has been read.
-type timelyBody struct {
-	io.ReadCloser
-	control *http.ResponseController
-}
-
-func (b *timelyBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err == io.EOF {
-		_ = b.control.SetReadDeadline(time.Time{}) // it could be set
-	}
-	return n, err
-}
-
 // rest answers what nothing else on the admin address does: Prometheus's API where it has the path, and the page.
 func (a *App) rest() http.Handler {
 	var page http.Handler = http.NotFoundHandler()
@@ -97,10 +65,10 @@ func (a *App) rest() http.Handler {
 	if m == nil {
 		return page
 	}
-	monitor := m.Handler()
+	metrics := m.Handler()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, pattern := m.Mux().Handler(r); pattern != "" {
-			monitor.ServeHTTP(w, r)
+			metrics.ServeHTTP(w, r)
 			return
 		}
 		page.ServeHTTP(w, r)

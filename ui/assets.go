@@ -13,7 +13,6 @@ import (
 	"maps"
 	"net/http"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -41,7 +40,6 @@ type assets struct {
 // newAssets prepares the files. first returns the figures that each page comes with, so that it need not ask before it can draw.
 func newAssets(version string, first func() any) (*assets, error) {
 	a := &assets{files: map[string][]byte{}, first: first}
-	hash := sha256.New()
 	err := fs.WalkDir(web, "web", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || contentTypes[path.Ext(name)] == "" {
 			return err
@@ -50,24 +48,28 @@ func newAssets(version string, first func() any) (*assets, error) {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(hash, "%s %d\n", name, len(data))
-		hash.Write(data)
 		a.files[strings.TrimPrefix(name, "web/")] = data
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading the page's files: %w", err)
 	}
-	for _, name := range []string{"css/base.css", "css/map.css", "css/views.css"} { // one answer instead of three
-		a.files["css/page.css"] = append(a.files["css/page.css"], a.files[name]...)
-		delete(a.files, name)
+	if err := a.join(); err != nil {
+		return nil, err
+	}
+	hash := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(a.files)) {
+		fmt.Fprintf(hash, "%s %d\n", name, len(a.files[name]))
+		hash.Write(a.files[name])
 	}
 	a.base = "/assets/" + hex.EncodeToString(hash.Sum(nil))[:16] + "/"
 	page, err := web.ReadFile("web/index.html")
 	if err != nil {
 		return nil, fmt.Errorf("reading the page: %w", err)
 	}
-	before, behind, ok := bytes.Cut(a.fill(page, version), []byte("<!--first-->"))
+	page = bytes.ReplaceAll(page, []byte("{version}"), []byte(html.EscapeString(version)))
+	page = bytes.ReplaceAll(page, []byte("{base}"), []byte(a.base))
+	before, behind, ok := bytes.Cut(page, []byte("<!--first-->"))
 	if !ok {
 		return nil, errors.New("the page has no place for its first figures")
 	}
@@ -75,31 +77,23 @@ func newAssets(version string, first func() any) (*assets, error) {
 	return a, nil
 }
 
-// imported finds the modules that a module needs before it runs; import() is another matter.
-var imported = regexp.MustCompile(`(?m)^(?:import|export) [^'"\n]*from '([^']+)'`)
-
-// needed adds a module and all that it needs to names.
-func (a *assets) needed(name string, names map[string]bool) {
-	if names[name] || a.files[name] == nil {
-		return
+// join makes one file of all styles and one of all scripts but that which runs before anything is drawn, so that few requests are waited for.
+func (a *assets) join() error {
+	script, err := link(a.files, "js/app.js")
+	if err != nil {
+		return err
 	}
-	names[name] = true
-	for _, m := range imported.FindAllSubmatch(a.files[name], -1) {
-		a.needed(path.Join(path.Dir(name), string(m[1])), names)
+	var styles []byte
+	for _, name := range []string{"css/base.css", "css/map.css", "css/views.css"} {
+		styles = append(styles, a.files[name]...)
 	}
-}
-
-// fill puts the base path into the page, and has the browser fetch the modules that it begins with at once instead of one after the other.
-func (a *assets) fill(page []byte, version string) []byte {
-	names := map[string]bool{}
-	a.needed("js/app.js", names)
-	var preloads strings.Builder
-	for _, name := range slices.Sorted(maps.Keys(names)) {
-		fmt.Fprintf(&preloads, "<link rel=\"modulepreload\" href=\"%s%s\">\n", a.base, name)
+	for name := range a.files {
+		if ext := path.Ext(name); ext == ".js" && name != "js/theme.js" || ext == ".css" {
+			delete(a.files, name)
+		}
 	}
-	page = bytes.ReplaceAll(page, []byte("<!--modules-->\n"), []byte(preloads.String()))
-	page = bytes.ReplaceAll(page, []byte("{version}"), []byte(html.EscapeString(version)))
-	return bytes.ReplaceAll(page, []byte("{base}"), []byte(a.base))
+	a.files["css/page.css"], a.files["js/page.js"] = styles, script
+	return nil
 }
 
 // ServeHTTP serves the page under each of its views, and its files.

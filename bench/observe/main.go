@@ -24,6 +24,8 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/banyanhq/banyan/observe/promapi/promtest"
@@ -52,13 +54,31 @@ func main() {
 		fmt.Fprintln(os.Stderr, "bench/observe:", serve())
 		os.Exit(1)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go endWithGo(ctx, cancel)
 	b := &bench{binary: *binary, series: *series, length: time.Duration(*seconds) * time.Second, targets: 10, services: *services, rate: *rate}
 	if err := b.run(ctx, *rounds, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "bench/observe:", err)
 		stop()
 		os.Exit(1)
+	}
+}
+
+// endWithGo calls cancel when 'go run', if that started this program, is there no more: it ends at SIGTERM and passes it on to nobody. It
+// returns when ctx ends.
+func endWithGo(ctx context.Context, cancel func()) {
+	parent := os.Getppid()
+	if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", parent)); err != nil || strings.TrimSpace(string(name)) != "go" {
+		return
+	}
+	for sleep(ctx, time.Second) == nil {
+		if os.Getppid() != parent {
+			cancel()
+			return
+		}
 	}
 }
 

@@ -22,7 +22,7 @@ import (
 const (
 	barLoad    = 300 * time.Millisecond // from the click to the map with its figures
 	barUpdates = 0.05                   // of a core, for a page with 100 services at one frame a second
-	fresh      = 9                      // browsers that open the page, each with a profile of its own
+	fresh      = 15                     // browsers that open the page, each with a profile of its own
 )
 
 // page opens the page of a system of many services in browsers that have never seen it, and measures what it costs to leave it open.
@@ -115,7 +115,8 @@ func (s *shop) visit(ctx context.Context) {
 const watcher = `
 addEventListener('DOMContentLoaded', () => {
   const look = () => {
-    if (document.querySelectorAll('.map a.node .figures').length < %d || !document.querySelector('.tiles dd')) return
+    const figures = [...document.querySelectorAll('.map a.node .figures')].filter(e => /\d.*\/s/.test(e.textContent))
+    if (figures.length < %d || !/\d/.test(document.querySelector('.tiles dd')?.textContent)) return
     observer.disconnect()
     requestAnimationFrame(() => setTimeout(() => { window.drawn = performance.now() }))
   }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"syscall"
 	"time"
 )
 
@@ -50,6 +51,9 @@ func (s *shop) banyan(ctx context.Context, args ...string) ([]byte, error) {
 		all = append(all, "-f", f)
 	}
 	cmd := exec.CommandContext(ctx, s.binary, append(all, args...)...)
+	// A system that is being started is ended by the command that starts it, if that is asked to end.
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = time.Minute
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	out, err := cmd.Output()

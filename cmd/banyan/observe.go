@@ -184,13 +184,19 @@ func (c *cli) runMonitor(ctx context.Context, listen string, cfg monitor.Config)
 		l.Close()
 		return err
 	}
-	srv := &http.Server{Handler: m.Handler(), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10}
+	srv := monitorServer(m.Handler())
 	if c.json {
 		_ = writeJSON(c.out, map[string]string{"address": cfg.External, "data": cfg.Store.Dir}) // a closed standard output ends nothing
 	} else {
 		fmt.Fprintf(c.out, "Prometheus's API on %s; metrics are kept in %s\n", cfg.External, cfg.Store.Dir)
 	}
 	return serveMonitor(ctx, srv, l, m)
+}
+
+// monitorServer answers for a monitor. A client that sends its request slowly is given up: anyone who reaches the address could hold what a
+// request takes for good.
+func monitorServer(h http.Handler) *http.Server {
+	return &http.Server{Handler: monitor.Timely(h), ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10}
 }
 
 // serveMonitor runs the server and the monitor until ctx ends or one of them fails. The server ends first, so that no query

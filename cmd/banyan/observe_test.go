@@ -2,6 +2,9 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -10,6 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/prometheus/prometheus/promql/parser"
 
@@ -151,6 +156,54 @@ func TestObserveAlone(t *testing.T) {
 	if _, errs, code := p.run("observe", "--listen", "127.0.0.1:0", "--data", "n", "--rules", "none.yml"); code != 1 || !strings.Contains(errs, "no such file") {
 		t.Errorf("rules that are not there: %d %s", code, errs)
 	}
+}
+
+// single is a listener that has one connection.
+type single chan net.Conn
+
+func (l single) Accept() (net.Conn, error) {
+	c, ok := <-l
+	if !ok {
+		return nil, net.ErrClosed
+	}
+	return c, nil
+}
+
+func (l single) Close() error {
+	close(l)
+	return nil
+}
+
+func (l single) Addr() net.Addr { return &net.TCPAddr{} }
+
+// TestObserveSlowBody sends a body that stops to the monitor that stands alone: it is given up.
+func TestObserveSlowBody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		read := make(chan error, 1)
+		srv := monitorServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			_, err := io.ReadAll(r.Body)
+			read <- err
+		}))
+		l := make(single, 1)
+		ours, theirs := net.Pipe()
+		defer ours.Close()
+		l <- theirs
+		ended := make(chan error, 1)
+		go func() { ended <- srv.Serve(l) }()
+		if _, err := io.WriteString(ours, "POST /api/v1/write HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc"); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case err := <-read:
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("reading it: %v", err)
+			}
+		case <-time.After(time.Hour): // of the clock that runs ahead
+			t.Error("it is waited for still")
+		}
+		srv.Close()
+		<-ended
+	})
 }
 
 func TestExport(t *testing.T) {

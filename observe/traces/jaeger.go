@@ -32,108 +32,146 @@ func weightOf(r segment.Row) float64 {
 	return w
 }
 
+// jaegerAnswer is what all of Jaeger's API answers (its structuredResponse). Total is set for lists of names alone, as there.
+type jaegerAnswer struct {
+	Data   any           `json:"data"`
+	Total  int           `json:"total"`
+	Limit  int           `json:"limit"`
+	Offset int           `json:"offset"`
+	Errors []jaegerError `json:"errors"`
+}
+
+type jaegerError struct {
+	Code    int    `json:"code,omitempty"`
+	Msg     string `json:"msg"`
+	TraceID string `json:"traceID,omitempty"`
+}
+
+var (
+	errNoTrace   = errors.New("trace not found")
+	errNoService = errors.New("parameter 'service' is required")
+)
+
 // Jaeger answers Jaeger's query API below /api, as Jaeger's page and Grafana's data source ask it: services, operations, traces, one trace,
 // dependencies.
 func (t *Traces) Jaeger() http.Handler {
 	mux := http.NewServeMux()
-	handle := func(path string, f func(*http.Request) (any, error)) {
+	for path, f := range map[string]func(*http.Request) (jaegerAnswer, error){
+		"/api/services": t.jaegerServices, "/api/services/{service}/operations": t.jaegerOperationNames, "/api/operations": t.jaegerOperations,
+		"/api/traces": t.jaegerTraces, "/api/traces/{id}": t.jaegerTrace, "/api/dependencies": t.jaegerDependencies,
+	} {
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
-			data, err := f(r)
+			out, err := f(r)
 			w.Header().Set("Content-Type", "application/json")
-			out := map[string]any{"data": data, "total": 0, "limit": 0, "offset": 0, "errors": nil}
 			if err != nil {
 				code := http.StatusBadRequest
 				if errors.Is(err, errNoTrace) {
 					code = http.StatusNotFound
 				}
-				out["data"], out["errors"] = nil, []any{map[string]any{"code": code, "msg": err.Error()}}
+				out = jaegerAnswer{Errors: []jaegerError{{Code: code, Msg: err.Error()}}}
 				w.WriteHeader(code)
 			}
 			_ = json.NewEncoder(w).Encode(out) // the client may have gone
 		})
 	}
-	handle("/api/services", func(*http.Request) (any, error) { return append([]string{}, t.Services()...), nil })
-	handle("/api/services/{service}/operations", func(r *http.Request) (any, error) {
-		ops, err := t.Operations(r.Context(), r.PathValue("service"), "")
-		names := []string{}
-		for _, op := range ops {
-			if !slices.Contains(names, op.Name) {
-				names = append(names, op.Name)
-			}
-		}
-		return names, err
-	})
-	handle("/api/operations", func(r *http.Request) (any, error) {
-		return t.Operations(r.Context(), r.FormValue("service"), r.FormValue("spanKind"))
-	})
-	handle("/api/traces", t.jaegerTraces)
-	handle("/api/traces/{id}", func(r *http.Request) (any, error) {
-		spans, err := t.Trace(r.Context(), r.PathValue("id"))
-		if err != nil {
-			return nil, err
-		}
-		if len(spans) == 0 {
-			return nil, errNoTrace
-		}
-		return []any{jaegerTrace(spans)}, nil
-	})
-	handle("/api/dependencies", func(r *http.Request) (any, error) {
-		end := t.cfg.Now()
-		if text := r.FormValue("endTs"); text != "" {
-			ms, err := strconv.ParseInt(text, 10, 64)
-			if err != nil {
-				return nil, fmt.Errorf("endTs: %w", err)
-			}
-			end = time.UnixMilli(ms)
-		}
-		back := 24 * time.Hour
-		if text := r.FormValue("lookback"); text != "" {
-			ms, err := strconv.ParseInt(text, 10, 64)
-			if err != nil || ms < 0 || ms > 1e12 {
-				return nil, errors.New("lookback: milliseconds are expected")
-			}
-			back = time.Duration(ms) * time.Millisecond
-		}
-		return t.Dependencies(r.Context(), end.Add(-back), end)
-	})
 	return mux
 }
 
-var errNoTrace = errors.New("trace not found")
+func (t *Traces) jaegerServices(*http.Request) (jaegerAnswer, error) {
+	names := append([]string{}, t.Services()...)
+	return jaegerAnswer{Data: names, Total: len(names)}, nil
+}
 
-func (t *Traces) jaegerTraces(r *http.Request) (any, error) {
+func (t *Traces) jaegerOperationNames(r *http.Request) (jaegerAnswer, error) {
+	ops, err := t.Operations(r.Context(), r.PathValue("service"), "")
+	names := []string{}
+	for _, op := range ops {
+		if !slices.Contains(names, op.Name) {
+			names = append(names, op.Name)
+		}
+	}
+	return jaegerAnswer{Data: names, Total: len(names)}, err
+}
+
+func (t *Traces) jaegerOperations(r *http.Request) (jaegerAnswer, error) {
+	service := r.FormValue("service")
+	if service == "" {
+		return jaegerAnswer{}, errNoService
+	}
+	ops, err := t.Operations(r.Context(), service, r.FormValue("spanKind"))
+	return jaegerAnswer{Data: ops, Total: len(ops)}, err
+}
+
+func (t *Traces) jaegerTrace(r *http.Request) (jaegerAnswer, error) {
+	spans, err := t.Trace(r.Context(), r.PathValue("id"))
+	if err == nil && len(spans) == 0 {
+		err = errNoTrace
+	}
+	if err != nil {
+		return jaegerAnswer{}, err
+	}
+	return jaegerAnswer{Data: []any{jaegerTrace(spans)}}, nil
+}
+
+func (t *Traces) jaegerDependencies(r *http.Request) (jaegerAnswer, error) {
+	end := t.cfg.Now()
+	if text := r.FormValue("endTs"); text != "" {
+		ms, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return jaegerAnswer{}, fmt.Errorf("endTs: %w", err)
+		}
+		end = time.UnixMilli(ms)
+	}
+	back := 24 * time.Hour
+	if text := r.FormValue("lookback"); text != "" {
+		ms, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || ms < 0 || ms > 1e12 {
+			return jaegerAnswer{}, errors.New("lookback: milliseconds are expected")
+		}
+		back = time.Duration(ms) * time.Millisecond
+	}
+	all, err := t.Dependencies(r.Context(), end.Add(-back), end)
+	if service := r.FormValue("service"); service != "" {
+		all = slices.DeleteFunc(all, func(d Dependency) bool { return d.Parent != service && d.Child != service })
+	}
+	return jaegerAnswer{Data: all}, err
+}
+
+func (t *Traces) jaegerTraces(r *http.Request) (jaegerAnswer, error) {
 	traces := []any{}
-	ids := r.URL.Query()["traceID"]
-	if len(ids) > 0 {
+	if ids := r.URL.Query()["traceID"]; len(ids) > 0 {
+		var missing []jaegerError
 		for _, id := range ids[:min(len(ids), 100)] {
 			spans, err := t.Trace(r.Context(), id)
 			if err != nil {
-				return nil, err
+				return jaegerAnswer{}, err
 			}
 			if len(spans) > 0 {
 				traces = append(traces, jaegerTrace(spans))
+			} else {
+				missing = append(missing, jaegerError{Msg: errNoTrace.Error(), TraceID: id})
 			}
 		}
-		return traces, nil
+		return jaegerAnswer{Data: traces, Errors: missing}, nil
 	}
 	s, err := jaegerSearch(r)
 	if err != nil {
-		return nil, err
+		return jaegerAnswer{}, err
 	}
 	found, err := t.FindSpans(r.Context(), s)
 	if err != nil {
-		return nil, err
+		return jaegerAnswer{}, err
 	}
 	for _, spans := range found {
 		traces = append(traces, jaegerTrace(spans))
 	}
-	return traces, nil
+	return jaegerAnswer{Data: traces}, nil
 }
 
 func jaegerSearch(r *http.Request) (s Search, err error) {
 	s.Service, s.Name = r.FormValue("service"), r.FormValue("operation")
 	if s.Service == "" {
-		return s, errors.New("parameter 'service' is required")
+		return s, errNoService
 	}
 	if s.Name == "all" {
 		s.Name = ""

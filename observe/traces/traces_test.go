@@ -318,7 +318,18 @@ traces_service_graph_request_failed_total{client="web",server="catalog"} 0
 		!strings.Contains(fmt.Sprint(db["tags"]), "map[key:error type:bool value:true]") || !strings.Contains(fmt.Sprint(db["tags"]), "deadlock") {
 		t.Errorf("%v", db)
 	}
-	for path, code := range map[string]int{"/api/traces/123": 404, "/api/traces": 400, "/api/traces?service=a&start=x": 400, "/api/traces?service=a&tags=x": 400, "/api/dependencies?endTs=x": 400} {
+	for path, want := range map[string]string{
+		"/api/services":                "map[data:[catalog db web] errors:<nil> limit:0 offset:0 total:3]",
+		"/api/services/web/operations": "map[data:[GET / call] errors:<nil> limit:0 offset:0 total:2]",
+		"/api/operations?service=db":   "map[data:[map[name:SELECT spanKind:server]] errors:<nil> limit:0 offset:0 total:1]",
+		"/api/dependencies?service=db": "map[data:[map[callCount:50 child:db parent:catalog]] errors:<nil> limit:0 offset:0 total:0]",
+		"/api/traces?traceID=abc":      "map[data:[] errors:[map[msg:trace not found traceID:abc]] limit:0 offset:0 total:0]",
+	} {
+		if code, out := get(path); code != 200 || fmt.Sprint(out) != want {
+			t.Errorf("%s: %d %v, want %s", path, code, out, want)
+		}
+	}
+	for path, code := range map[string]int{"/api/traces/123": 404, "/api/operations": 400, "/api/traces": 400, "/api/traces?service=a&start=x": 400, "/api/traces?service=a&tags=x": 400, "/api/dependencies?endTs=x": 400} {
 		if got, out := get(path); got != code || out["errors"] == nil {
 			t.Errorf("%s: %d %v, want %d", path, got, out, code)
 		}

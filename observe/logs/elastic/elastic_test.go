@@ -239,6 +239,7 @@ func TestProbes(t *testing.T) {
 		{"PUT", "/_component_template/x", `{}`, 200}, {"PUT", "/_template/x", `{}`, 200}, {"GET", "/_alias/x", "", 404}, {"HEAD", "/nothing", "", 404},
 		{"PUT", "/new-index", `{}`, 200}, {"GET", "/_ingest/pipeline/x", "", 404}, {"POST", "/x/_refresh", "", 200}, {"DELETE", "/x", "", 400}, {"POST", "/x/_update/1", "{}", 400},
 		{"POST", "/x/_doc", `{"a":1}`, 201}, {"PUT", "/x/_doc/7", `{"a":1}`, 201}, {"HEAD", "/x", "", 200}, {"POST", "/x/_doc", `[1]`, 400}, {"GET", "/_nonsense", "", 400},
+		{"GET", "/_nodes/stats", "", 400}, {"GET", "/_nodes/_all/jvm", "", 400}, {"GET", "/_nodes/a/b/http", "", 400},
 	} {
 		if code, out := ask(t, srv, p.method, p.path, p.body); code != p.code {
 			t.Errorf("%s %s: %d %v, want %d", p.method, p.path, code, out, p.code)
@@ -247,6 +248,24 @@ func TestProbes(t *testing.T) {
 	_, out := ask(t, srv, "GET", "/", "")
 	if at(out, "version", "number") != Version || at(out, "tagline") != "You Know, for Search" {
 		t.Errorf("%v", out)
+	}
+}
+
+// A client that asks where the nodes are is sent back to where it asked.
+func TestNodes(t *testing.T) {
+	srv := serving(t)
+	want := strings.TrimPrefix(srv.URL, "http://")
+	for _, path := range []string{"/_nodes/http", "/_nodes/_all/http", "/_nodes/_local/http", "/_nodes", "/_nodes/_all"} {
+		code, out := ask(t, srv, "GET", path, "")
+		all, _ := at(out, "nodes").(map[string]any)
+		if code != 200 || at(out, "_nodes", "total") != 1.0 || len(all) != 1 {
+			t.Errorf("%s: %d %v", path, code, out)
+		}
+		for _, n := range all {
+			if at(n, "http", "publish_address") != want || at(n, "http", "bound_address", 0) != want || at(n, "version") != Version || at(n, "ip") != "127.0.0.1" {
+				t.Errorf("%s: %v, want %s", path, n, want)
+			}
+		}
 	}
 }
 
@@ -408,6 +427,7 @@ assert r["aggregations"]["t"]["buckets"][0]["doc_count"] == 250, r
 assert es.count(index="py")["count"] == 500
 assert es.indices.exists(index="py") and not es.indices.exists(index="none")
 assert es.cluster.health()["status"] == "green"
+assert Elasticsearch([sys.argv[1]], sniff_on_start=True).count(index="py")["count"] == 500
 print("fine")
 `
 	out, err := exec.Command(python, "-W", "ignore", "-c", script, srv.URL).CombinedOutput()

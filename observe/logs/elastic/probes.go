@@ -1,7 +1,9 @@
 package elastic
 
 import (
+	"net"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/banyanhq/banyan/observe/segment"
@@ -43,6 +45,10 @@ func (s *Server) probe(r *http.Request, index, name string, rest []string) (answ
 		if len(rest) > 1 && rest[1] == "settings" && get {
 			return map[string]any{"persistent": map[string]any{}, "transient": map[string]any{}}, http.StatusOK, true
 		}
+	case "_nodes":
+		if get {
+			return nodes(r, rest[1:])
+		}
 	case "_cat":
 		if len(rest) > 1 && rest[1] == "indices" && get {
 			return s.indices(), http.StatusOK, true
@@ -51,6 +57,37 @@ func (s *Server) probe(r *http.Request, index, name string, rest []string) (answ
 		return s.remnant(r, index, rest)
 	}
 	return nil, 0, false
+}
+
+// node is the name and id of the one node that there is.
+const node = "banyan"
+
+// nodes answers clients that ask which nodes there are and where, to talk to all of them: /_nodes[/FILTER][/http]. Nothing else is told of a
+// node. The address is the one at which the client's connection ended, so that whoever asks reaches it; it has no path in it, so a client
+// that does not keep the path of the address that it was given does not find the API again.
+func nodes(r *http.Request, path []string) (any, int, bool) {
+	if n := len(path); n > 0 && path[n-1] == "http" {
+		path = path[:n-1]
+	}
+	if len(path) > 1 || len(path) == 1 && !slices.Contains([]string{"_all", "_local", "_master", "*", node}, path[0]) {
+		return nil, 0, false
+	}
+	address := r.Host
+	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
+		address = local.String()
+	}
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		host = address
+	}
+	return map[string]any{
+		"_nodes": map[string]int{"total": 1, "successful": 1, "failed": 0}, "cluster_name": "banyan",
+		"nodes": map[string]any{node: map[string]any{
+			"name": node, "host": host, "ip": host, "version": Version, "build_flavor": "default", "build_type": "tar", "build_hash": "0000000",
+			"roles": []string{"data", "ingest", "master"}, "attributes": map[string]string{},
+			"http": map[string]any{"bound_address": []string{address}, "publish_address": address, "max_content_length_in_bytes": maxBody},
+		}},
+	}, http.StatusOK, true
 }
 
 // remnant answers for templates, policies, pipelines and aliases.

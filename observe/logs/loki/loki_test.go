@@ -247,6 +247,121 @@ func TestLabels(t *testing.T) {
 	}
 }
 
+// summary of an answer's series: metric=value of a vector, metric=time:value,... of a matrix, times in seconds before noon.
+func summary(out map[string]any) string {
+	var all []string
+	data, _ := out["data"].(map[string]any)
+	result, _ := data["result"].([]any)
+	for _, r := range result {
+		one := r.(map[string]any)
+		metric, _ := json.Marshal(one["metric"])
+		points, _ := one["values"].([]any)
+		if v, ok := one["value"].([]any); ok {
+			points = []any{v}
+		}
+		var values []string
+		for _, p := range points {
+			p := p.([]any)
+			values = append(values, fmt.Sprintf("%v:%v", float64(noon.Unix())-p[0].(float64), p[1]))
+		}
+		all = append(all, string(metric)+"="+strings.Join(values, ","))
+	}
+	return strings.Join(all, " ")
+}
+
+func TestVolume(t *testing.T) {
+	srv := serving(t)
+	var streams []string
+	for _, one := range []struct{ job, env, team string }{{"foo", "prod", "alpha"}, {"bar", "prod", "beta"}, {"foo", "dev", "alpha"}, {"bar", "dev", "beta"}, {"none", "prod", ""}} {
+		var values []string
+		for i := range 10 { // the lines of the last hundred seconds: 1 to 10 bytes, as many times as the name of the job has letters
+			for range len(one.job) {
+				values = append(values, fmt.Sprintf(`["%d",%q]`, noon.Add(time.Duration(10*i-100)*time.Second).UnixNano(), strings.Repeat("x", i+1)))
+			}
+		}
+		streams = append(streams, fmt.Sprintf(`{"stream":{"job":%q,"env":%q,"team":%q},"values":[%s]}`, one.job, one.env, one.team, strings.Join(values, ",")))
+	}
+	if code, text := push(t, srv, "application/json", "", []byte(`{"streams":[`+strings.Join(streams, ",")+`]}`)); code != 204 {
+		t.Fatalf("%d %s", code, text)
+	}
+	start, end := fmt.Sprint(noon.Add(-100*time.Second).UnixNano()), fmt.Sprint(noon.UnixNano())
+	for _, c := range []struct {
+		path, query string
+		params      []string
+		want        string
+	}{
+		{"/index/volume", `{job="foo", env=~".+"}`, nil, `{"env":"dev","job":"foo"}=0:165 {"env":"prod","job":"foo"}=0:165`},
+		{"/index/volume", `{job=~".+"}`, nil, `{"job":"bar"}=0:330 {"job":"foo"}=0:330 {"job":"none"}=0:220`},
+		{"/index/volume", `{team="alpha", env!="dev"}`, []string{"targetLabels", "team,job"}, `{"job":"foo","team":"alpha"}=0:165`},
+		{"/index/volume", `{env="prod"}`, []string{"targetLabels", "team"}, `{"team":"alpha"}=0:165 {"team":"beta"}=0:165`},
+		{"/index/volume", `{env="prod"}`, []string{"targetLabels", "env,team", "aggregateBy", "labels"}, `{"env":""}=0:330 {"team":""}=0:330`},
+		{"/index/volume", `{}`, []string{"aggregateBy", "labels"}, `{"env":""}=0:880 {"job":""}=0:880 {"team":""}=0:660`},
+		{"/index/volume", `{job=~".+"}`, []string{"limit", "1"}, `{"job":"bar"}=0:330`},
+		{"/index/volume_range", `{job="none"}`, []string{"step", "40"}, `{"job":"none"}=60:40,20:104,0:76`},
+		{"/index/volume_range", `{job="none"}`, []string{"step", "1h"}, `{"job":"none"}=0:220`},
+		{"/index/volume_range", `{job="absent"}`, []string{"step", "40"}, ``},
+	} {
+		code, out := get(t, srv, c.path, append([]string{"query", c.query, "start", start, "end", end}, c.params...)...)
+		if got := summary(out); code != 200 || got != c.want {
+			t.Errorf("%s of %s %v: %d %s, want %s: %v", c.path, c.query, c.params, code, got, c.want, out["error"])
+		}
+	}
+	for _, params := range [][]string{{"query", `{job="a"} |= "b"`}, {"query", `{job`}, {"aggregateBy", "x"}, {"limit", "-1"}, {"step", "x"}, {"step", "0.001", "start", "1795000000"}} {
+		if code, out := get(t, srv, "/index/volume_range", params...); code != 400 {
+			t.Errorf("%v: %d %v", params, code, out)
+		}
+	}
+}
+
+func TestDetected(t *testing.T) {
+	srv := serving(t)
+	fill(t, srv)
+	if _, out := get(t, srv, "/detected_labels"); fmt.Sprint(out["detectedLabels"]) != "[map[cardinality:1 label:env] map[cardinality:2 label:job]]" {
+		t.Errorf("%v", out)
+	}
+	if _, out := get(t, srv, "/detected_labels", "query", `{job="web"}`); fmt.Sprint(out["detectedLabels"]) != "[map[cardinality:1 label:env] map[cardinality:1 label:job]]" {
+		t.Errorf("%v", out)
+	}
+	push(t, srv, "application/json", "", fmt.Appendf(nil, `{"streams":[{"stream":{"job":"plain"},"values":[["%d","took=5 big=10KiB share=0.5 ok=true"],["%d","took=1.5 big=1MB ok=1 ERROR"]]}]}`, noon.UnixNano()-2, noon.UnixNano()-1))
+	for _, c := range []struct {
+		params []string
+		want   string
+	}{
+		{[]string{"query", `{job="web"} | json | level="info"`}, "detected_level string 1 [], http_path string 3 [json], level string 1 [json], pod string 5 [], status int 2 [json], took duration 100 [json]"},
+		{[]string{"query", `{job="web"}`, "line_limit", "1"}, "detected_level string 1 [], http_path string 1 [json], level string 1 [json], pod string 1 [], status int 1 [json], took duration 1 [json]"},
+		{[]string{"query", `{job="web"}`, "limit", "2", "line_limit", "1"}, "detected_level string 1 [], http_path string 1 [json]"},
+		{[]string{"query", `{job="plain"}`}, "big bytes 2 [logfmt], detected_level string 1 [], level string 1 [], ok string 2 [logfmt], share float 1 [logfmt], took float 2 [logfmt]"},
+		{[]string{"query", `{job="absent"}`}, ""},
+	} {
+		code, out := get(t, srv, "/detected_fields", c.params...)
+		var got []string
+		all, _ := out["fields"].([]any)
+		for _, f := range all {
+			f := f.(map[string]any)
+			parsers, _ := f["parsers"].([]any)
+			got = append(got, fmt.Sprintf("%v %v %v %v", f["label"], f["type"], f["cardinality"], parsers))
+		}
+		if s := strings.Join(got, ", "); code != 200 || s != c.want {
+			t.Errorf("%v: %d %s, want %s", c.params, code, s, c.want)
+		}
+	}
+	for name, want := range map[string]string{"http_path": "[/p0 /p1 /p2]", "detected_level": "[error info]", "job": "[web]", "absent": "[]"} {
+		if code, out := get(t, srv, "/detected_field/"+name+"/values", "query", `{job="web"}`); code != 200 || fmt.Sprint(out["values"]) != want {
+			t.Errorf("%s: %d %v, want %s", name, code, out, want)
+		}
+	}
+	for _, params := range [][]string{{}, {"query", `rate({job="web"}[1m])`}, {"query", `{job="web"}`, "line_limit", "100000"}, {"query", `{job="web"}`, "limit", "x"}} {
+		if code, out := get(t, srv, "/detected_fields", params...); code != 400 {
+			t.Errorf("%v: %d %v", params, code, out)
+		}
+	}
+	for _, path := range []string{"/patterns", "/format_query", "/rules"} {
+		if code, out := get(t, srv, path, "query", `{job="web"}`); code != 404 || !strings.Contains(fmt.Sprint(out["error"]), path+": not supported") {
+			t.Errorf("%s: %d %v", path, code, out)
+		}
+	}
+}
+
 // message of logproto.PushRequest with one stream.
 func message(labels string, lines ...string) []byte {
 	var stream []byte

@@ -39,7 +39,8 @@ func New(l *logs.Logs) *Server {
 	s.mux.HandleFunc("POST "+v1+"/push", s.push)
 	for path, handle := range map[string]func(*http.Request) (any, error){
 		"/query": s.query, "/query_range": s.queryRange, "/labels": s.labels, "/label": s.labels, "/label/{name}/values": s.values,
-		"/series": s.series, "/index/stats": s.stats,
+		"/series": s.series, "/index/stats": s.stats, "/index/volume": s.volume, "/index/volume_range": s.volumeRange,
+		"/detected_labels": s.detectedLabels, "/detected_fields": s.detectedFields, "/detected_field/{name}/values": s.fieldValues,
 	} {
 		s.mux.HandleFunc(v1+path, func(w http.ResponseWriter, r *http.Request) {
 			if r.Method != http.MethodGet && r.Method != http.MethodPost {
@@ -65,6 +66,10 @@ func New(l *logs.Logs) *Server {
 	})
 	s.mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ready") })
 	s.mux.Handle("GET "+v1+"/tail", websocket.Server{Handler: s.tail, Handshake: sameOrigin})
+	// Clients take 404 for what a Loki was not configured for (patterns, rules) and go on without.
+	s.mux.HandleFunc("/loki/", func(w http.ResponseWriter, r *http.Request) {
+		http.Error(w, unsupported(fmt.Sprintf("%s %.128s", r.Method, r.URL.Path)).Error(), http.StatusNotFound)
+	})
 	return s
 }
 

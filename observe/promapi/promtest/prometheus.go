@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
+	"regexp"
 	"time"
 )
 
@@ -33,16 +31,6 @@ func Run(ctx context.Context, dir, config string, args ...string) (*Prometheus, 
 	if err != nil {
 		return nil, ErrAbsent
 	}
-	host := "127.0.0.1"
-	if runtime.GOOS == "linux" { // a host of its own: nobody else takes a port there, nor dials from it
-		host = fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
-	}
-	l, err := net.Listen("tcp", host+":0")
-	if err != nil {
-		return nil, err
-	}
-	address := l.Addr().String()
-	l.Close()
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -54,8 +42,8 @@ func Run(ctx context.Context, dir, config string, args ...string) (*Prometheus, 
 	if err != nil {
 		return nil, err
 	}
-	p := &Prometheus{URL: "http://" + address, log: log}
-	p.cmd = exec.Command(path, append([]string{"--config.file=" + file, "--storage.tsdb.path=" + dir, "--web.listen-address=" + address,
+	p := &Prometheus{log: log}
+	p.cmd = exec.Command(path, append([]string{"--config.file=" + file, "--storage.tsdb.path=" + dir, "--web.listen-address=127.0.0.1:0",
 		"--storage.tsdb.retention.time=100y"}, args...)...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	if err := p.cmd.Start(); err != nil {
@@ -67,11 +55,8 @@ func Run(ctx context.Context, dir, config string, args ...string) (*Prometheus, 
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if resp, err := http.Get(p.URL + "/-/ready"); err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return p, nil
-			}
+		if p.ready() {
+			return p, nil
 		}
 		select {
 		case <-ctx.Done():
@@ -81,6 +66,27 @@ func Run(ctx context.Context, dir, config string, args ...string) (*Prometheus, 
 		case <-tick.C:
 		}
 	}
+}
+
+// listening is how it logs the address that it got.
+var listening = regexp.MustCompile(`msg="?Listening on"? address=(\S+)`)
+
+// ready reports whether it has said where it answers, and answers there.
+func (p *Prometheus) ready() bool {
+	if p.URL == "" {
+		text, err := os.ReadFile(p.log.Name())
+		m := listening.FindSubmatch(text)
+		if err != nil || m == nil {
+			return false
+		}
+		p.URL = "http://" + string(m[1])
+	}
+	resp, err := http.Get(p.URL + "/-/ready")
+	if err != nil {
+		return false
+	}
+	resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
 }
 
 // Stop ends it and waits.

@@ -4,30 +4,14 @@ import { begin, connect, useStore } from './store.js'
 import { Link, usePath } from './router.js'
 import { span } from './format.js'
 import { MapView } from './map.js'
-
-// later is a view whose module is fetched when it is first shown, or once the page is at rest.
-const modules = []
-function later(load, name) {
-  const module = { view: null }
-  const fetched = () => load().then(m => { module.view = m[name] })
-  modules.push(fetched)
-  return props => {
-    const [error, fail] = useState('')
-    const [, draw] = useState(0)
-    useEffect(() => { if (!module.view) fetched().then(() => draw(1), e => fail(e.message)) }, [])
-    if (!module.view) return html`<p class="empty">${error && 'This view could not be loaded: ' + error}</p>`
-    return html`<${module.view} ...${props} />`
-  }
-}
-const ServicesView = later(() => import('./services.js'), 'ServicesView')
-const NodeView = later(() => import('./node.js'), 'NodeView')
-const PlanView = later(() => import('./plan.js'), 'PlanView')
-const LoadView = later(() => import('./load.js'), 'LoadView')
-const TimelineView = later(() => import('./timeline.js'), 'TimelineView')
-const SLOView = later(() => import('./slos.js'), 'SLOView')
-const LogsView = later(() => import('./logs.js'), 'LogsView')
-const TracesView = later(() => import('./traces.js'), 'TracesView')
-const TraceView = later(() => import('./traces.js'), 'TraceView')
+import { ServicesView } from './services.js'
+import { NodeView } from './node.js'
+import { PlanView } from './plan.js'
+import { LoadView } from './load.js'
+import { SLOView } from './slos.js'
+import { LogsView } from './logs.js'
+import { TraceView, TracesView } from './traces.js'
+import { TimelineView } from './timeline.js'
 
 const views = [
   { path: '/', name: 'Map', view: MapView },
@@ -101,6 +85,4 @@ function App() {
 
 begin()
 render(html`<${App} />`, document.getElementById('app'))
-connect()
-// The program may be replaced by another version while the page is open: what is fetched now is there then.
-setTimeout(() => modules.forEach(fetched => fetched().catch(() => {})), 1000)
+requestAnimationFrame(() => setTimeout(connect)) // once that is painted: the stream begins with the same figures

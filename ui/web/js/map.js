@@ -1,5 +1,5 @@
 // The live map. Places and ways come from the server, laid out in Go; here they are filled with figures.
-import { html, useEffect, useMemo, useRef, useState } from './dom.js'
+import { html, useMemo, useRef, useState } from './dom.js'
 import { follow, nodePath } from './router.js'
 import { Health, HealthMark } from './health.js'
 import { EventList } from './events.js'
@@ -131,14 +131,7 @@ export function MapView({ store }) {
   const [find, setFind] = useState('')
   const [zoom, setZoom] = useState(0) // 0: as it fits
   const [near, setNear] = useState('')
-  const [room, setRoom] = useState(1200)
   const scroller = useRef(null)
-  useEffect(() => {
-    if (!scroller.current) return
-    const observer = new ResizeObserver(() => setRoom(scroller.current ? scroller.current.clientWidth : 1200))
-    observer.observe(scroller.current)
-    return () => observer.disconnect()
-  }, [!map])
   const neighbours = useMemo(() => {
     if (!map || !near) return null
     const set = new Set([near])
@@ -146,12 +139,14 @@ export function MapView({ store }) {
     return set
   }, [map, near])
   if (!map) return html`<${Tiles} frame=${frame} /><p class="empty">Waiting for the map.</p>`
-  const fit = Math.max(0.55, Math.min(1.15, (room - 2) / map.width))
-  const scale = zoom || fit
+  // As it fits is up to the layout, so that nothing is drawn twice to find out.
+  const wide = by => Math.round(map.width * by) + 'px'
+  const width = zoom ? wide(zoom) : 'clamp(' + wide(0.55) + ', 100%, ' + wide(1.15) + ')'
   const wanted = find.trim().toLowerCase()
   const found = n => !wanted || n.name.toLowerCase().includes(wanted) || n.kind.includes(wanted)
   const dimNode = n => !found(n) || (neighbours && !neighbours.has(n.id))
   const step = by => {
+    const scale = zoom || scroller.current.querySelector('.map').getBoundingClientRect().width / map.width
     const i = zooms.findIndex(z => z >= scale - 0.01)
     setZoom(zooms[Math.min(zooms.length - 1, Math.max(0, (i < 0 ? zooms.length : i) + by))])
   }
@@ -176,7 +171,7 @@ export function MapView({ store }) {
         </div>
       </div>
       <div class="scroll" ref=${scroller} tabindex="0" role="region" aria-label="Drawing of the map, also as a table under Table">
-        <svg class="map" width=${Math.round(map.width * scale)} height=${Math.round(map.height * scale)} viewBox=${'0 0 ' + map.width + ' ' + map.height}
+        <svg class="map" style=${{ width }} viewBox=${'0 0 ' + map.width + ' ' + map.height}
           role="group" aria-label=${'Architecture of ' + frame.system} onPointerOver=${over} onPointerLeave=${() => setNear('')} onFocusIn=${over} onFocusOut=${() => setNear('')}>
           <defs>
             ${['', '-bad', '-focus'].map(k => html`<marker id=${'head' + k} class=${'tip' + k} viewBox="0 0 8 8" refX="7.5" refY="4" markerWidth="8" markerHeight="8" markerUnits="userSpaceOnUse" orient="auto"><path d="M0 .5 8 4 0 7.5Z" /></marker>`)}
