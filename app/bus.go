@@ -19,22 +19,6 @@ import (
 	"github.com/banyanhq/banyan/topology"
 )
 
-// unsupportedBus says which queues and topics of a valid file can't be run.
-func unsupportedBus(sys *topology.System) (parts []string) {
-	several := busNodes(sys) > 1
-	for _, name := range slices.Sorted(maps.Keys(sys.Queues)) {
-		if q := sys.Queues[name]; several && q.Engine == "embedded" && q.Inbox > 0 {
-			parts = append(parts, "queues."+name+".inbox: not supported yet beside 'durability: replicated'")
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(sys.Topics)) {
-		if t := sys.Topics[name]; several && t.Inbox > 0 {
-			parts = append(parts, "topics."+name+".inbox: not supported yet beside 'durability: replicated'")
-		}
-	}
-	return parts
-}
-
 // busNodes is how many nodes the queues and topics of a file take: three if one of them is to be replicated.
 func busNodes(sys *topology.System) int {
 	for _, q := range sys.Queues {

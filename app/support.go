@@ -14,7 +14,7 @@ func Unsupported(sys *topology.System) error {
 	if len(sys.Functions) > 0 {
 		parts = append(parts, "functions: not supported yet")
 	}
-	parts = append(append(parts, unsupportedTables(sys)...), unsupportedBus(sys)...)
+	parts = append(parts, unsupportedTables(sys)...)
 	parts = append(parts, unsupportedLogs(sys)...)
 	if len(parts) == 0 {
 		return nil

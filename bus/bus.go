@@ -183,6 +183,7 @@ type Bus struct {
 	cfg      Config
 	broker   atomic.Pointer[broker.Broker] // of a node that doesn't lead, one that is closed
 	nats     *server.Server
+	natsLog  *natsLog
 	http     net.Listener
 	leaf     leaf
 	front    *natsFront      // nil: it never began, or the one of several nodes that leads has it
@@ -191,12 +192,12 @@ type Bus struct {
 	js       jetstream.JetStream
 	sagas    atomic.Pointer[sagas] // nil: there are none, or another node runs them
 	tight    atomic.Bool           // the disk has no room for events
-	// unwritable are the topics of the embedded server that could not be written to, by name.
+	// unwritable says of streams of the embedded server that could not be written to, by name, what becomes of them: an error.
 	unwritable sync.Map
 	external   map[string]*external
 	limits     map[groupName]*groupLimit
 
-	inbox   *inbox.Inbox // nil: nobody has one
+	inbox   *inbox.Inbox // nil: nobody has one, or there are several nodes, of which the one that leads has it
 	schemas *schema.Registry
 	refused map[string]*atomic.Uint64 // events without their topic's schema, by topic
 }
@@ -206,7 +207,7 @@ func New(cfg Config) (*Bus, error) {
 	if err := errors.Join(cfg.validate(), cfg.checkDir()); err != nil {
 		return nil, fmt.Errorf("bus: %w", err)
 	}
-	bus := &Bus{cfg: cfg, limits: groupLimits(cfg.Topics)}
+	bus := &Bus{cfg: cfg, limits: groupLimits(cfg.Topics), natsLog: newNATSLog(cfg.Log.With("part", "nats"))}
 	open := broker.Open
 	if cfg.Cluster != nil {
 		open = broker.Elsewhere // until it leads
@@ -261,7 +262,7 @@ func (b *Bus) listen() (err error) {
 	if c := b.cfg.Cluster; c != nil && c.TLS != nil {
 		b.http = tlsOrPlain{b.http, c.TLS}
 	}
-	if b.nats, b.leaf, err = startServer(b.cfg); err != nil {
+	if b.nats, b.leaf, err = startServer(b.cfg, b.natsLog); err != nil {
 		return err
 	}
 	if err := b.mapQueues(); err != nil {
@@ -272,11 +273,7 @@ func (b *Bus) listen() (err error) {
 			return err
 		}
 	}
-	options := []nats.Option{nats.InProcessServer(b.nats), nats.Name("banyan topics"), nats.MaxReconnects(-1)}
-	if b.cfg.Token != "" {
-		options = append(options, nats.Token(b.cfg.Token))
-	}
-	if b.conn, err = nats.Connect("", options...); err != nil {
+	if b.conn, err = nats.Connect("", nats.InProcessServer(b.nats), nats.Name("banyan topics"), nats.MaxReconnects(-1), nats.Token(b.leaf.password)); err != nil {
 		return fmt.Errorf("connecting to the NATS server: %w", err)
 	}
 	if b.js, err = jetstream.New(b.conn); err != nil {
@@ -306,6 +303,7 @@ func (b *Bus) Close() {
 	if b.nats != nil {
 		b.nats.Shutdown()
 		b.nats.WaitForShutdown()
+		b.natsLog.tell()
 	}
 	if b.http != nil {
 		b.http.Close()
@@ -344,6 +342,7 @@ func (b *Bus) Run(ctx context.Context) error {
 		}
 	}
 	group.Go(func() error { b.mindRoom(ctx); return nil })
+	group.Go(func() error { b.natsLog.run(ctx); return nil })
 	for _, e := range b.external {
 		if t := b.cfg.Topics[e.name]; t.Engine == engineKafka || len(t.Push) > 0 {
 			group.Go(func() error { e.reach(ctx); return nil })
@@ -368,6 +367,10 @@ func (b *Bus) serve(ctx context.Context, front *natsFront) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { front.mind(ctx); return nil })
 	for _, p := range b.pushers() {
+		if p.to.Inbox > 0 && b.cfg.Cluster != nil {
+			continue // keepPushingOnce has it
+		}
+		p.inbox = b.inbox
 		group.Go(func() error { p.run(ctx); return nil })
 	}
 	for name, t := range b.cfg.Topics {
@@ -398,13 +401,16 @@ func (b *Bus) HTTPURL() string { return "http://" + b.http.Addr().String() }
 // ownConnections are those in memory, of queues and of topics, which the server counts among its clients.
 const ownConnections = 2
 
-// leaf is where the queues join the server, and by which password.
+// leaf is where the queues join the server, and by which password, which is the token of this process's other connections as well.
 type leaf struct{ address, password string }
 
 const leafUser = "queues"
 
+// greetPatience is how long a client may take to say who it is.
+const greetPatience = 10 * time.Second
+
 // startServer starts the embedded NATS server.
-func startServer(cfg Config) (*server.Server, leaf, error) {
+func startServer(cfg Config, log *natsLog) (*server.Server, leaf, error) {
 	host, port, err := net.SplitHostPort(cfg.NATS)
 	if err != nil {
 		return nil, leaf{}, fmt.Errorf("the NATS address: %w", err)
@@ -418,18 +424,19 @@ func startServer(cfg Config) (*server.Server, leaf, error) {
 	}
 	joining := leaf{password: rand.Text()}
 	options := &server.Options{
-		ServerName: "banyan", Host: host, Port: n, NoSigs: true, NoLog: true, JetStream: true, StoreDir: filepath.Join(cfg.Dir, "topics"),
+		ServerName: "banyan", Host: host, Port: n, NoSigs: true, NoLog: true, JetStream: true, StoreDir: topicsDir(cfg.Dir),
 		SyncAlways: cfg.syncAlways(), SyncInterval: broker.SyncEvery, MaxPayload: int32(cfg.MaxMessage), MaxConn: cfg.MaxClients + ownConnections,
-		MaxSubs: 20000, Authorization: cfg.Token, WriteDeadline: 10 * time.Second, DisableShortFirstPing: true,
+		MaxSubs: 20000, AuthTimeout: greetPatience.Seconds(), WriteDeadline: 10 * time.Second, DisableShortFirstPing: true,
 		LeafNode: server.LeafNodeOpts{Host: "127.0.0.1", Port: server.RANDOM_PORT, Username: leafUser, Password: joining.password, NoAdvertise: true,
 			Compression: server.CompressionOpts{Mode: server.CompressionOff}},
 	}
+	newNATSAccess(cfg, joining.password).control(options)
 	cfg.Cluster.join(options)
 	s, err := server.NewServer(options)
 	if err != nil {
 		return nil, leaf{}, fmt.Errorf("preparing the NATS server: %w", err)
 	}
-	s.SetLoggerV2(natsLog{cfg.Log.With("part", "nats")}, false, false, false)
+	s.SetLoggerV2(log, false, false, false)
 	s.Start()
 	if !s.ReadyForConnections(30 * time.Second) {
 		s.Shutdown()
@@ -443,6 +450,9 @@ func startServer(cfg Config) (*server.Server, leaf, error) {
 	joining.address = net.JoinHostPort("127.0.0.1", strconv.Itoa(info.LeafNode.Port))
 	return s, joining, nil
 }
+
+// topicsDir is the folder of the embedded server's streams.
+func topicsDir(dir string) string { return filepath.Join(dir, "topics") }
 
 // syncAlways reports whether events must be on disk before they are acknowledged: one setting for all streams.
 func (c Config) syncAlways() bool {
@@ -500,31 +510,6 @@ func (b *Bus) queueNames() []string {
 	}
 	slices.Sort(names)
 	return names
-}
-
-// natsLog hands the server's log on. What it notices of single clients is for debugging.
-type natsLog struct{ log *slog.Logger }
-
-func (l natsLog) Noticef(f string, v ...any) { l.log.Debug(fmt.Sprintf(f, v...)) }
-func (l natsLog) Warnf(f string, v ...any) {
-	text := fmt.Sprintf(f, v...)
-	l.log.Log(context.Background(), warning(text), text)
-}
-func (l natsLog) Fatalf(f string, v ...any) { l.log.Error(fmt.Sprintf(f, v...)) }
-func (l natsLog) Errorf(f string, v ...any) { l.Warnf(f, v...) }
-func (l natsLog) Debugf(f string, v ...any) {}
-func (l natsLog) Tracef(f string, v ...any) {}
-
-// warning is the level of a warning of the server: that nodes of a cluster have not met yet is what each start is like, and what is
-// checked of certificates says transport.Certificates.
-func warning(text string) slog.Level {
-	for _, usual := range []string{"Error trying to connect to", "Waiting for routing", "JetStream has not established contact", "Metalayer blocking snapshot",
-		"TLS certificate chain and hostname of solicited routes will not be verified"} {
-		if strings.HasPrefix(text, usual) {
-			return slog.LevelDebug
-		}
-	}
-	return slog.LevelWarn
 }
 
 // splitSubject returns the name and the key that stand in queues.NAME.KEY.

@@ -53,6 +53,9 @@ const (
 	// sagasStream has the journal of the sagas, and sagasSubject is where that is written to.
 	sagasStream  = "BANYAN_SAGAS"
 	sagasSubject = "_BUS.SAGAS"
+	// inboxStream has the journal of the inboxes, and inboxSubject is where that is written to.
+	inboxStream  = "BANYAN_INBOX"
+	inboxSubject = "_BUS.INBOX"
 	// sagaRoom bounds a record of the journal of the sagas: all that is known of one run.
 	sagaRoom = 8 << 20
 	// leaderSubject is where the node that leads says its HTTP address.
@@ -126,16 +129,6 @@ func (c *Config) validateCluster() error {
 	}
 	if n := len(c.Cluster.Secret); n < 16 && (n > 0 || c.Cluster.TLS == nil) {
 		return errors.New("the nodes know each other by a secret of at least 16 bytes")
-	}
-	var pushes []Push
-	for _, q := range c.Queues {
-		pushes = append(pushes, q.Push...)
-	}
-	for _, t := range c.Topics {
-		pushes = append(pushes, t.Push...)
-	}
-	if slices.ContainsFunc(pushes, func(p Push) bool { return p.Inbox > 0 }) {
-		return errors.New("an inbox on several nodes is not supported: services must know messages again by their Idempotency-Key")
 	}
 	return nil
 }
@@ -239,9 +232,10 @@ func (b *Bus) lead(ctx context.Context) error {
 	b.cfg.Log.Info("this node leads the queues", "node", b.cfg.Cluster.Node, "after", time.Since(begun).Round(time.Millisecond))
 	var group errgroup.Group
 	group.Go(func() error { end(b.watchTerm(ctx, log)); return nil })
-	// The queues do not wait for topics and sagas: other nodes may still have to be found that lead their streams.
+	// The queues do not wait for topics, sagas and inboxes: other nodes may still have to be found that lead their streams.
 	group.Go(func() error { b.keepMakingTopics(ctx); return nil })
 	group.Go(func() error { b.keepRunningSagas(ctx); return nil })
+	group.Go(func() error { b.keepPushingOnce(ctx); return nil })
 	group.Go(func() error {
 		err := b.serve(ctx, front)
 		end(err)
@@ -307,7 +301,7 @@ func (b *Bus) namesOfCluster(subject string) (names []string) {
 	list := b.js.ListStreams(ctx)
 	for info := range list.Info() {
 		own := func(s string) bool { return server.SubjectsCollide(s, subject) }
-		if info.Config.Name != queuesStream && info.Config.Name != sagasStream && (subject == "" || slices.ContainsFunc(info.Config.Subjects, own)) {
+		if !slices.Contains(internalStreams, info.Config.Name) && (subject == "" || slices.ContainsFunc(info.Config.Subjects, own)) {
 			names = append(names, info.Config.Name)
 		}
 	}

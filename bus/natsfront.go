@@ -112,7 +112,7 @@ func (f *natsFront) connect() error {
 			raw.Close()
 			return fmt.Errorf("connecting to the NATS server: %w", err)
 		}
-		if published, err = newClientWire(memory, f.bus.cfg.Token, f.publish); err != nil {
+		if published, err = newClientWire(memory, f.bus.leaf.password, f.publish); err != nil {
 			return err
 		}
 		published.subscribe("queues.>")

@@ -209,7 +209,7 @@ func TestNodesSpeakTLS(t *testing.T) {
 	}
 	var nodes Nodes
 	for n := range peers {
-		b, err := New(Config{Dir: t.TempDir(), Queues: map[string]Queue{"jobs": queueOf(workqueue.Rules{Dedupe: time.Hour}, "")}, Cluster: &Cluster{Node: n, Peers: peers, TLS: certificates(t, authority, key, nodeName(n))}})
+		b, err := New(Config{Dir: t.TempDir(), Queues: map[string]Queue{"jobs": queueOf(workqueue.Rules{Dedupe: time.Hour}, "")}, Topics: map[string]Topic{"orders": {}}, Cluster: &Cluster{Node: n, Peers: peers, TLS: certificates(t, authority, key, nodeName(n))}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -228,6 +228,7 @@ func TestNodesSpeakTLS(t *testing.T) {
 			return ""
 		})
 	}
+	closedOnNodes(t, nodes)
 	foreign, foreignKey, err := transport.Authority(time.Hour)
 	if err != nil {
 		t.Fatal(err)
@@ -311,7 +312,6 @@ func TestWhatSeveralNodesCannotDo(t *testing.T) {
 		"node 4 is not":      {Cluster: &Cluster{Node: 4, Peers: peers, Secret: secret}},
 		"16 bytes":           {Cluster: &Cluster{Node: 1, Peers: peers, Secret: []byte("short")}},
 		"expected HOST:PORT": {Cluster: &Cluster{Node: 1, Peers: map[uint64]string{1: "nowhere", 2: "127.0.0.1:2", 3: "127.0.0.1:3"}, Secret: secret}},
-		"an inbox":           {Cluster: &Cluster{Node: 1, Peers: peers, Secret: secret}, Secret: make([]byte, 32), Queues: map[string]Queue{"a": {Push: []Push{{Name: "b", Inbox: time.Hour}}}}},
 		"queue a: durability replicated takes several nodes": {Queues: map[string]Queue{"a": {QueueConfig: broker.QueueConfig{Durability: broker.Replicated}}}},
 		"topic a: durability replicated takes several nodes": {Topics: map[string]Topic{"a": {Durability: broker.Replicated}}},
 	} {

@@ -58,3 +58,58 @@ func TestInbox(t *testing.T) {
 		t.Errorf("the service was called %v, want %v", calls, want)
 	}
 }
+
+// What a service has taken is known to the node that leads next: a message with an id that was handled comes to it once, whichever node it is
+// published at, and whichever leads.
+func TestNodesPushOnce(t *testing.T) {
+	t.Parallel() // most of the time is that in which they find each other
+	service := &requests{}
+	server := httptest.NewServer(service)
+	t.Cleanup(server.Close)
+	push := []Push{{Name: "mail", URL: func() string { return server.URL }, Inbox: time.Hour}}
+	nodes, err := NewNodes(Config{Dir: t.TempDir(), Secret: make([]byte, 32), Queues: map[string]Queue{"jobs": {Push: push}}, Topics: map[string]Topic{"news": {Push: push}}}, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := runNodes(t, nodes)
+	publish := func(b *Bus, path, id string) {
+		t.Helper()
+		eventually(t, func() string { // another node may begin to lead at any time
+			if status := ask(t, b, "POST", path, "x", map[string]string{"Idempotency-Key": id}, nil); status/100 != 2 {
+				return fmt.Sprint(path, ": ", status)
+			}
+			return ""
+		})
+	}
+	handled := func(want int) {
+		t.Helper()
+		eventually(t, func() string {
+			if s, err := nodes.Broker().QueueStatus("jobs"); err != nil || s.Ready+s.InFlight+s.Delayed > 0 {
+				return fmt.Sprintf("%+v %v", s, err)
+			}
+			all, err := nodes.Topics(ctx)
+			if err != nil || len(all[0].Groups) != 1 || all[0].Groups[0].Lag+uint64(all[0].Groups[0].InFlight) > 0 {
+				return fmt.Sprintf("%+v %v", all, err)
+			}
+			service.mu.Lock()
+			defer service.mu.Unlock()
+			if len(service.keys) != want {
+				return fmt.Sprintf("%d were posted, want %d", len(service.keys), want)
+			}
+			return ""
+		})
+	}
+	for _, b := range nodes {
+		publish(b, "/queues/jobs/messages", "one")
+	}
+	publish(nodes[0], "/topics/news/events", "one")
+	handled(2)
+	if _, err := nodes[0].conn.RequestWithContext(ctx, "$JS.API.STREAM.LEADER.STEPDOWN."+queuesStream, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range nodes {
+		publish(b, "/queues/jobs/messages", "one")
+	}
+	publish(nodes[1], "/queues/jobs/messages", "two")
+	handled(3)
+}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/banyanhq/banyan/bus/broker"
+	"github.com/banyanhq/banyan/bus/inbox"
 	"github.com/banyanhq/banyan/policy/workqueue"
 )
 
@@ -26,6 +27,7 @@ type pusher struct {
 	wait  time.Duration // that one delivery may take
 	serve func(ctx context.Context)
 	http  *http.Client
+	inbox *inbox.Inbox // nil: nobody has one
 
 	handling handling
 }

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -50,5 +51,33 @@ func TestEventsAreRefusedWhenTheDiskIsFull(t *testing.T) {
 		if tight(c.free, c.total) != c.want {
 			t.Errorf("%d of %d", c.free, c.total)
 		}
+	}
+}
+
+// Only a write that found no room passes by itself; after a failed sync, whatever it says, nobody knows what the disk has.
+func TestWhichFailuresOfTopicsPass(t *testing.T) {
+	for text, want := range map[string]error{
+		"JetStream stream 'G > news' write error: write /var/bus/1.blk: no space left on device": errNoRoom,
+		"JetStream stream 'G > news' write error: write /var/bus/1.blk: file too large":          errNoRoom,
+		"JetStream stream 'G > news' write error: open /var/bus/2.blk: disk quota exceeded":      errNoRoom,
+		"JetStream stream 'G > news' write error: sync /var/bus/1.blk: no space left on device":  errBadDisk,
+		"JetStream stream 'G > news' write error: write /var/bus/1.blk: input/output error":      errBadDisk,
+	} {
+		if got := kindOfFailure(text); got != want || !errors.Is(got, errUnwritable) {
+			t.Errorf("%s: %v", text, got)
+		}
+	}
+	var r resumption
+	begun := time.Now()
+	r.failed(begun)
+	tries := 0
+	for at := time.Duration(0); at < 10*time.Minute; at += roomEvery {
+		if r.due(begun.Add(at)) {
+			tries++
+			r.failed(begun.Add(at)) // at once again
+		}
+	}
+	if tries < 10 || tries > 25 {
+		t.Errorf("%d tries in 10 minutes", tries)
 	}
 }

@@ -65,10 +65,7 @@ func newLeafWire(conn net.Conn, user, password string, handle func(inbound)) (*w
 
 // newClientWire greets the server as a client, who has subscribed to one subject at most.
 func newClientWire(conn net.Conn, token string, handle func(inbound)) (*wire, error) {
-	greeting := map[string]any{"name": "banyan queues", "lang": "go", "version": "1", "protocol": 1, "verbose": false, "pedantic": false, "echo": false, "headers": true}
-	if token != "" {
-		greeting["auth_token"] = token
-	}
+	greeting := map[string]any{"name": "banyan queues", "lang": "go", "version": "1", "protocol": 1, "verbose": false, "pedantic": false, "echo": false, "headers": true, "auth_token": token}
 	return newWire(conn, clientDialect, greeting, handle)
 }
 

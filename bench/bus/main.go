@@ -1,7 +1,7 @@
 // Command bus compares banyan's queues with plain JetStream and with RabbitMQ, side by side in one run, and has an auditor
 // watch while the process is killed again and again.
 //
-//	go run ./bench/bus [-rounds 3] [-time 5s] [publish] [relaxed] [consume] [order] [schedule] [kills] [nodes]
+//	go run ./bench/bus [-rounds 3] [-time 5s] [-kills 200] [-leader] [publish] [relaxed] [consume] [order] [schedule] [kills] [nodes]
 //
 // JetStream's server is built from the module that go.mod names; RabbitMQ takes part if rabbitmq-server is installed (Debian's
 // package). All servers write to the same disk, and each client waits for each acknowledgement.
@@ -25,6 +25,8 @@ type options struct {
 	rounds, producers, size, kills int
 	time                           time.Duration
 	dir, banyan, nats              string
+	leader                         bool
+	also                           string
 }
 
 func main() {
@@ -34,6 +36,8 @@ func main() {
 	flag.IntVar(&o.producers, "producers", 64, "producers at once")
 	flag.IntVar(&o.size, "size", 256, "bytes of a message")
 	flag.IntVar(&o.kills, "kills", 200, "kills of the auditor's run")
+	flag.BoolVar(&o.leader, "leader", false, "kill the node that leads, always")
+	flag.StringVar(&o.also, "also", "", "another build of banyan, that takes part in publish and relaxed")
 	flag.StringVar(&o.dir, "dir", "", "folder on the disk that is measured (default: a temporary one)")
 	flag.Parse()
 	if err := run(o, flag.Args()); err != nil {

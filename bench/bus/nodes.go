@@ -11,7 +11,7 @@ import (
 	"github.com/banyanhq/banyan/bus/audit"
 )
 
-// nodes has the auditor work while one of three nodes after the other is killed or stopped.
+// nodes has the auditor work while one of three nodes after the other is killed or stopped; with -leader, the one that leads is killed.
 func nodes(o options) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Hour)
 	defer cancel()
@@ -36,7 +36,7 @@ func nodes(o options) error {
 			cmd.Stderr = os.Stderr
 			return cmd
 		},
-		Kills: o.kills, Life: 2 * time.Second, Away: 12 * time.Second, Stop: true,
+		Kills: o.kills, Life: 2 * time.Second, Away: 12 * time.Second, Stop: !o.leader, Leader: o.leader,
 		Audit:    audit.Config{Queue: "jobs", Dead: "jobs-dead", Producers: 8, Consumers: 8, KeysEach: 5, PoisonEvery: 23},
 		Progress: func(kills int) { fmt.Printf("\r%d of %d", kills, o.kills) },
 	}.Run(ctx)

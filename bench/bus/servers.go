@@ -77,6 +77,18 @@ func banyanQueue(rules string) func(options, string) (*process, error) {
 	}
 }
 
+// withOther adds the other build of banyan to the contenders, if there is one.
+func (o options) withOther(all []contender, rules string) []contender {
+	if o.also == "" {
+		return all
+	}
+	start := func(o options, dir string) (*process, error) {
+		o.banyan = o.also
+		return banyanQueue(rules)(o, dir)
+	}
+	return append(all, contender{"banyan, the other build", start, publishAll})
+}
+
 // jetStream starts a plain NATS server that syncs as told.
 func jetStream(sync string) func(options, string) (*process, error) {
 	return func(o options, dir string) (*process, error) {

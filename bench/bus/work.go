@@ -111,14 +111,15 @@ func publish(o options) error {
 	} else {
 		fmt.Println("RabbitMQ is not installed and takes no part")
 	}
+	contenders = o.withOther(contenders, "durability: durable")
 	return compete(o, fmt.Sprintf("durable publish, %d producers, %d B", o.producers, o.size), contenders)
 }
 
 func relaxed(o options) error {
-	return compete(o, fmt.Sprintf("relaxed publish, %d producers, %d B", o.producers, o.size), []contender{
+	return compete(o, fmt.Sprintf("relaxed publish, %d producers, %d B", o.producers, o.size), o.withOther([]contender{
 		{"JetStream, its default (2 min)", jetStream(`"2m"`), plain(publishAll)},
 		{"banyan, relaxed (1 s)", banyanQueue("durability: relaxed"), publishAll},
-	})
+	}, "durability: relaxed"))
 }
 
 // consumeAll fills the queue and takes the time until 16 consumers have acknowledged everything.
@@ -336,6 +337,14 @@ func kills(o options) error {
 // tell says what an auditor saw.
 func tell(r audit.Report, err error, begun time.Time) error {
 	fmt.Printf("\n%d kills in %s: %d published, %d delivered, %d of them again; %d promises broken\n", r.Deaths, time.Since(begun).Round(time.Second), r.Published, r.Delivered, r.Again, len(r.Problems))
+	if n := len(r.Outages); n > 0 {
+		slices.Sort(r.Outages)
+		fmt.Printf("from a kill to the next acknowledgement: half within %s, nine of ten within %s, the longest %s\n", r.Outages[n/2].Round(time.Millisecond),
+			r.Outages[n*9/10].Round(time.Millisecond), r.Outages[n-1].Round(time.Millisecond))
+	}
+	if r.Away > 0 {
+		fmt.Printf("of the time, nodes were kept away for %s, and it was waited for %s until all had all data\n", r.Away.Round(time.Second), r.Awaited.Round(time.Second))
+	}
 	for _, p := range r.Problems {
 		fmt.Println(" ", p)
 	}

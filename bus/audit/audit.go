@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -47,6 +48,8 @@ type Auditor struct {
 	deliver   int
 	again     int
 	latencies []time.Duration
+	died      time.Time // the server, and nothing was acknowledged since; zero: something was
+	outages   []time.Duration
 
 	producing context.Context
 	stop      context.CancelFunc
@@ -131,6 +134,10 @@ func (a *Auditor) publish(ctx context.Context, m message) bool {
 		defer a.mu.Unlock()
 		a.ledger(m.Key).acked = m.N
 		a.published++
+		if !a.died.IsZero() && begun.After(a.died) {
+			a.outages = append(a.outages, time.Since(a.died))
+			a.died = time.Time{}
+		}
 		if !ack.Duplicate {
 			a.latencies = append(a.latencies, time.Since(begun))
 		}
@@ -250,6 +257,7 @@ func (a *Auditor) Died() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.epoch++
+	a.died = time.Now()
 }
 
 // Finish ends producing and returns when all that was acknowledged was delivered and settled, or with what is missing.
@@ -347,12 +355,18 @@ func (a *Auditor) auditDead(ctx context.Context) error {
 type Report struct {
 	Published, Delivered, Again, Deaths int
 	Latencies                           []time.Duration // of publishing
-	Problems                            []string
+	// Outages are the times from each death to the first acknowledgement of what was published after it.
+	Outages  []time.Duration
+	Problems []string
+	// Of the time that the nodes of a cluster were killed in, Away is that for which one was kept away, and Awaited that in which it was waited
+	// until all had all data again.
+	Away, Awaited time.Duration
 }
 
 // Report of what was seen so far.
 func (a *Auditor) Report() Report {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return Report{a.published, a.deliver, a.again, a.epoch, append([]time.Duration(nil), a.latencies...), append([]string(nil), a.problems...)}
+	return Report{Published: a.published, Delivered: a.deliver, Again: a.again, Deaths: a.epoch, Latencies: slices.Clone(a.latencies), Outages: slices.Clone(a.outages),
+		Problems: slices.Clone(a.problems)}
 }

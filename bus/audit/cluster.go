@@ -65,9 +65,12 @@ func (d ClusterDrive) Run(ctx context.Context) (Report, error) {
 		return Report{}, err
 	}
 	defer end()
+	var away, awaited time.Duration
 	for k := range d.Kills {
 		pause(ctx, time.Duration(rand.Int64N(int64(d.Life))))
+		begun := time.Now()
 		states, err := awaitNodes(ctx, nodes[rand.IntN(d.Nodes)].http, d.Nodes)
+		awaited += time.Since(begun)
 		if err != nil {
 			return a.Report(), err
 		}
@@ -77,7 +80,9 @@ func (d ClusterDrive) Run(ctx context.Context) (Report, error) {
 				victim = s.Node - 1
 			}
 		}
-		if err := d.hurt(ctx, nodes, victim, d.Stop && k%2 == 1, a); err != nil {
+		gone := time.Duration(rand.Int64N(int64(d.Away)))
+		away += gone
+		if err := d.hurt(ctx, nodes, victim, gone, d.Stop && k%2 == 1, a); err != nil {
 			return a.Report(), fmt.Errorf("after kill %d: %w", k+1, err)
 		}
 		if d.Progress != nil {
@@ -87,16 +92,16 @@ func (d ClusterDrive) Run(ctx context.Context) (Report, error) {
 	pause(ctx, d.Life)
 	err = a.Finish(ctx)
 	r := a.Report()
+	r.Away, r.Awaited = away, awaited
 	if r.Published == 0 && err == nil {
 		err = errors.New("nothing was published")
 	}
 	return r, err
 }
 
-// hurt kills a node, or stops it, and has it come back.
-func (d ClusterDrive) hurt(ctx context.Context, nodes []*server, victim int, stopped bool, a *Auditor) error {
+// hurt kills a node, or stops it, and has it come back after a while.
+func (d ClusterDrive) hurt(ctx context.Context, nodes []*server, victim int, away time.Duration, stopped bool, a *Auditor) error {
 	s := nodes[victim]
-	away := time.Duration(rand.Int64N(int64(d.Away)))
 	if stopped {
 		s.cmd.Process.Signal(syscall.SIGSTOP)
 		a.Died()

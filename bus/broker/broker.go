@@ -116,6 +116,7 @@ type Broker struct {
 	dirty    chan struct{}
 	stop     chan struct{}
 	stopped  chan struct{}
+	failure  error // of the journal, as it was told last; only of the goroutine
 }
 
 // queue is a queue with its surroundings.

@@ -264,14 +264,37 @@ func (f fillingDisk) WriteAt(p []byte, at int64) (int, error) {
 	return f.File.WriteAt(p, at)
 }
 
-// A full disk refuses what comes, and gives out what is there; nothing that died meanwhile is lost.
-func TestFullDisk(t *testing.T) {
-	var full atomic.Bool
+// failingDisk is one that can't sync.
+type failingDisk struct {
+	journal.File
+	failing *atomic.Bool
+}
+
+func (f failingDisk) Sync() error {
+	if f.failing.Load() {
+		return syscall.EIO
+	}
+	return f.File.Sync()
+}
+
+// A disk that is full, or can't sync, refuses what comes, and gives out what is there; nothing that died meanwhile is lost, and it goes on by
+// itself.
+func TestFullOrFailingDisk(t *testing.T) {
+	t.Run("full", func(t *testing.T) {
+		testDisk(t, journal.ErrFull, func(f journal.File, bad *atomic.Bool) journal.File { return fillingDisk{f, bad} })
+	})
+	t.Run("failing", func(t *testing.T) {
+		testDisk(t, journal.ErrFailed, func(f journal.File, bad *atomic.Bool) journal.File { return failingDisk{f, bad} })
+	})
+}
+
+func testDisk(t *testing.T, want error, disk func(journal.File, *atomic.Bool) journal.File) {
+	var bad atomic.Bool
 	dir := t.TempDir()
 	cfg := Config{Dir: dir, SegmentBytes: 1 << 20, Queues: map[string]QueueConfig{"jobs": {Rules: workqueue.Rules{MaxDeliver: 1}, DeadLetter: "graves"}, "graves": {}},
 		OpenFile: func(path string) (journal.File, error) {
 			f, err := journal.OpenFile(path)
-			return fillingDisk{f, &full}, err
+			return disk(f, &bad), err
 		}}
 	b, err := Open(cfg)
 	if err != nil {
@@ -280,18 +303,22 @@ func TestFullDisk(t *testing.T) {
 	defer b.Close()
 	publish(t, b, "jobs", Message{Body: []byte("dies")})
 	publish(t, b, "jobs", Message{Body: []byte("lives")})
-	full.Store(true)
-	if _, err := tryPublish(b, "jobs", Message{ID: "x"}); !errors.Is(err, journal.ErrFull) {
-		t.Fatalf("a full disk took a message: %v", err)
+	bad.Store(true)
+	if _, err := tryPublish(b, "jobs", Message{ID: "x"}); !errors.Is(err, want) {
+		t.Fatalf("a disk that is bad took a message: %v", err)
 	}
 	d := receive(t, b, "jobs")
 	if err := b.Nack("jobs", d.Seq, d.Attempt, 0, "no", nil); err != nil {
 		t.Fatal(err)
 	}
 	lives := receive(t, b, "jobs")
-	full.Store(false)
-	if p := publish(t, b, "jobs", Message{ID: "x"}); p.Duplicate {
-		t.Error("a message that was refused is taken for stored")
+	bad.Store(false)
+	p, err := tryPublish(b, "jobs", Message{ID: "x"})
+	for deadline := time.Now().Add(time.Minute); err != nil && time.Now().Before(deadline); p, err = tryPublish(b, "jobs", Message{ID: "x"}) {
+		time.Sleep(time.Millisecond)
+	}
+	if err != nil || p.Duplicate {
+		t.Errorf("when it works again: %+v %v", p, err)
 	}
 	ack(t, b, lives)
 	b.Close()

@@ -34,6 +34,7 @@ func (b *Broker) run() {
 		case <-timer.C:
 		case <-tidy.C:
 			b.noteTrends()
+			b.tellFailure(b.journal.Stats().Failed)
 			b.tidy()
 		case <-b.stop:
 			return
@@ -215,6 +216,9 @@ func (b *Broker) fill(d *Delivery, p place) bool {
 // tidy drops the oldest segment of the journal when nothing of it is needed. When most of the journal is not needed, it
 // writes anew what the oldest segment still holds.
 func (b *Broker) tidy() {
+	if st := b.journal.Stats(); st.Full || st.Failed != nil {
+		return // what replaces a segment could not be written
+	}
 	for range 16 {
 		id, newest, _, ok := b.journal.Oldest()
 		if !ok || b.cfg.Now().Sub(newest) < b.longestWindow() {
@@ -237,6 +241,17 @@ func (b *Broker) tidy() {
 			return
 		}
 	}
+}
+
+// tellFailure logs that the disk failed, and that it works again. Only the broker's goroutine calls it.
+func (b *Broker) tellFailure(now error) {
+	switch before := b.failure; {
+	case now != nil && before == nil:
+		b.log.Error("the queues take nothing: their journal can't be written", "dir", b.cfg.Dir, "error", now)
+	case now == nil && before != nil:
+		b.log.Info("the journal of the queues can be written again", "dir", b.cfg.Dir)
+	}
+	b.failure = now
 }
 
 // longestWindow is for how long ids must be found in the journal.

@@ -5,7 +5,8 @@
 // whatever dies meanwhile. It is bounded: of more keys than MaxKeys the oldest are forgotten before their time, which the
 // log says.
 //
-// An Inbox is safe for concurrent use. One process at a time has a folder. The journal owns its only goroutine; Close ends it.
+// An Inbox is safe for concurrent use. One process at a time has a folder; of a journal that several nodes have, the one that opened it last
+// writes to it. The journal owns its only goroutine; Close ends it.
 package inbox
 
 import (
@@ -23,6 +24,8 @@ import (
 type Config struct {
 	// Dir holds the journal.
 	Dir string
+	// OpenLog opens a journal that is elsewhere. Default: the one in Dir.
+	OpenLog func(replay func(journal.Position, []byte) error) (Journal, error)
 	// Windows say for how long the keys of a consumer are remembered. A consumer without one has no inbox.
 	Windows map[string]time.Duration
 	// MaxKeys bounds what is remembered of all consumers together. Default a million, which take some 200 MB.
@@ -37,10 +40,18 @@ type Config struct {
 	Log *slog.Logger
 }
 
+// Journal is where an Inbox keeps keys. Its methods are as those of journal.Journal.
+type Journal interface {
+	Append(journal.Record) error
+	Oldest() (id uint64, newest time.Time, size int64, ok bool)
+	Drop(id uint64) error
+	Close() error
+}
+
 // Inbox of several consumers.
 type Inbox struct {
 	cfg     Config
-	journal *journal.Journal
+	journal Journal
 	longest time.Duration // of the windows
 
 	mu      sync.Mutex
@@ -78,8 +89,14 @@ func Open(cfg Config) (*Inbox, error) {
 	for _, window := range cfg.Windows {
 		in.longest = max(in.longest, window)
 	}
+	open := cfg.OpenLog
+	if open == nil {
+		open = func(replay func(journal.Position, []byte) error) (Journal, error) {
+			return journal.Open(journal.Options{Dir: cfg.Dir, SegmentBytes: cfg.SegmentBytes, OpenFile: cfg.OpenFile}, replay)
+		}
+	}
 	var err error
-	in.journal, err = journal.Open(journal.Options{Dir: cfg.Dir, SegmentBytes: cfg.SegmentBytes, OpenFile: cfg.OpenFile}, func(_ journal.Position, data []byte) error {
+	in.journal, err = open(func(_ journal.Position, data []byte) error {
 		var d dated
 		if err := json.Unmarshal(data, &d); err != nil {
 			return fmt.Errorf("decoding a key: %w", err)
@@ -111,7 +128,7 @@ func (in *Inbox) Remember(ctx context.Context, consumer, key string) error {
 	if err != nil {
 		return err
 	}
-	if err := in.journal.Write(ctx, journal.Record{Data: text, Refusable: true}); err != nil {
+	if err := journal.WriteTo(ctx, in.journal.Append, journal.Record{Data: text, Refusable: true}); err != nil {
 		return fmt.Errorf("inbox: %w", err)
 	}
 	in.mu.Lock()

@@ -21,13 +21,14 @@ func (j *Journal) Copy(ctx context.Context, emit func([]byte) error) error {
 		return err
 	}
 	type part struct {
-		of  *segment
-		end int64
+		path string
+		file File
+		end  int64
 	}
 	var parts []part
 	j.mu.Lock()
 	for _, s := range j.segments {
-		parts = append(parts, part{s, s.size})
+		parts = append(parts, part{s.path, s.file, s.size})
 	}
 	j.mu.Unlock()
 	for _, p := range parts {
@@ -35,12 +36,12 @@ func (j *Journal) Copy(ctx context.Context, emit func([]byte) error) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			_, payload, err := readFrame(p.of.file, at)
+			_, payload, err := readFrame(p.file, at)
 			if errors.Is(err, errNoFrame) {
 				err = ErrDamaged
 			}
 			if err != nil {
-				return fmt.Errorf("reading %s at byte %d: %w", p.of.path, at, err)
+				return fmt.Errorf("reading %s at byte %d: %w", p.path, at, err)
 			}
 			if _, err := EachRecord(payload, func(_ int64, data []byte) error { return emit(data) }); err != nil {
 				return err

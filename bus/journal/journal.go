@@ -7,9 +7,14 @@
 // It promises: a durable record whose Done was called without an error is found again after a crash of the process, of the
 // system or of the power, as long as the disk keeps what it said it had synced; records come back in the order in which
 // they were appended; a frame is found whole or not at all. Where a frame that was synced is damaged, Open says so rather
-// than go on without what was acknowledged; a damaged tail that nobody was told of is cut off. After a failed fsync it
-// refuses everything, for nobody knows what is on disk then. One process at a time has a directory, which a lock file
-// ensures.
+// than go on without what was acknowledged; a damaged tail that nobody was told of is cut off. One process at a time has a
+// directory, which a lock file ensures.
+//
+// A failed fsync is never tried again on the same file: the system may have given up what it could not write, and the next fsync
+// says nothing of it (see "PostgreSQL's fsync() surprise", LWN, 2018). From then on what can be refused is refused (ErrFailed),
+// and once each SyncEvery the whole segment is read back, checked against its checksums, written into another file, and that is synced
+// and takes the place of the old one. If that succeeds the journal goes on, and all that was acknowledged is on disk; what was
+// refused is not there. If what was written can't be read back whole, it is refused for ever.
 package journal
 
 import (
@@ -43,8 +48,11 @@ type Options struct {
 var (
 	// ErrFull says that the disk has no room; nothing was written, and writing is tried again with the next record.
 	ErrFull = errors.New("the disk has no room")
-	// ErrFailed says that the disk failed to sync. The process must be started anew.
-	ErrFailed = errors.New("the disk failed to sync, and what it holds is not known any more; end the process and start it anew")
+	// ErrFailed says that the disk failed. Nothing of the record is stored; the journal goes on by itself when the disk works again, unless
+	// ErrLost is in the error as well.
+	ErrFailed = errors.New("the disk failed, and nothing is taken until it works again")
+	// ErrLost says that the disk failed and that what was written before can't be read back: no process goes on from there.
+	ErrLost = errors.New("what was written before can't be read back whole: end the process, see to the disk, and start it anew; then it says what is damaged")
 	// ErrBacklog says that the disk does not keep up.
 	ErrBacklog = errors.New("too much waits for the disk")
 	// ErrTooLarge says that a log which is elsewhere does not take so large a record.
@@ -67,6 +75,7 @@ type Journal struct {
 	mu       sync.Mutex
 	gathered []Record
 	backlog  int
+	broken   error // the disk failed to sync; until mend
 	failed   error // for ever
 	closed   bool
 	segments []*segment // the last one is written to
@@ -90,6 +99,8 @@ type Stats struct {
 	Bytes                  int64 // of all segments
 	Segments               int
 	Full                   bool // the last frame found no room
+	// Failed says why nothing is taken; nil: it is.
+	Failed error
 }
 
 // Open reads all records, oldest first, hands each to replay, and is then ready for more. The data that replay gets is
@@ -132,6 +143,9 @@ func (j *Journal) recover(replay func(Position, []byte) error) error {
 	if err != nil {
 		return err
 	}
+	if err := dropUnfinished(j.opts.Dir); err != nil {
+		return err
+	}
 	for i, id := range ids {
 		s, err := j.openSegment(id)
 		if err != nil {
@@ -164,7 +178,7 @@ func (j *Journal) begin(id uint64) error {
 	s.file.Allocate(j.opts.SegmentBytes) // saves the disk work at each sync; where it can't be done nothing is lost
 	if err := atomicfile.SyncDir(j.opts.Dir); err != nil {
 		s.file.Close()
-		return err
+		return errors.Join(err, os.Remove(s.path)) // the next try makes the entry anew, and does not only sync again
 	}
 	j.mu.Lock()
 	j.segments = append(j.segments, s)
@@ -184,11 +198,14 @@ func (j *Journal) openSegment(id uint64) (*segment, error) {
 // Append adds a record. It does not block; r.Done hears what became of it, unless it is refused at once by an error.
 func (j *Journal) Append(r Record) error {
 	j.mu.Lock()
-	err := j.failed
+	var err error
 	switch {
-	case err != nil:
+	case j.failed != nil:
+		err = j.failed
 	case j.closed:
 		err = ErrClosed
+	case r.Refusable && j.broken != nil:
+		err = j.broken
 	case r.Refusable && j.backlog+len(r.Data) > j.opts.MaxBacklog:
 		err = ErrBacklog
 	}
@@ -206,8 +223,8 @@ func (j *Journal) Append(r Record) error {
 	return nil
 }
 
-// Flush returns when all that was appended before is on disk.
-func (j *Journal) Flush(ctx context.Context) error { return j.Write(ctx, Record{}) }
+// Flush returns when all that was appended before is on disk. It fails rather than wait for a disk that takes nothing.
+func (j *Journal) Flush(ctx context.Context) error { return j.Write(ctx, Record{Refusable: true}) }
 
 // Write appends a record, and returns when it is on disk. Its Durable and Done are not used.
 func (j *Journal) Write(ctx context.Context, r Record) error { return WriteTo(ctx, j.Append, r) }
@@ -226,7 +243,7 @@ func (j *Journal) Close() error {
 	<-j.stopped
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	err := j.failed
+	err := j.fault()
 	if last := j.segments[len(j.segments)-1]; err == nil {
 		err = last.file.Truncate(last.size)
 	}
@@ -246,9 +263,12 @@ func (j *Journal) run() {
 		case <-j.wake:
 			j.commit(false)
 		case <-tick.C:
+			j.mend()
 			j.commit(!j.unsynced.IsZero())
 		case <-j.stop:
+			j.mend()
 			j.commit(true)
+			j.giveUp()
 			return
 		}
 	}
@@ -257,7 +277,7 @@ func (j *Journal) run() {
 // commit writes what has gathered as one frame.
 func (j *Journal) commit(sync bool) {
 	j.mu.Lock()
-	batch, failed := j.gathered, j.failed
+	batch, failed := j.gathered, j.fault()
 	j.gathered, j.backlog = j.spare, 0
 	j.mu.Unlock()
 	all := batch
@@ -280,7 +300,7 @@ func (j *Journal) commit(sync bool) {
 		failed = j.sync(j.active())
 	}
 	if failed != nil {
-		Refuse(batch, failed)
+		j.hold(batch, failed)
 	}
 }
 
@@ -294,21 +314,21 @@ func (j *Journal) active() *segment {
 	return j.segments[len(j.segments)-1]
 }
 
-// write writes one frame and tells the writers. It returns an error only after which nothing can be written any more.
+// write writes one frame and tells the writers. It returns an error only after which nothing can be written now.
 func (j *Journal) write(batch []Record, sync bool) error {
 	s := j.active()
 	if s.size > 0 && s.size+frameBytes(batch) > j.opts.SegmentBytes {
+		// No segment follows one that is not sealed: what stands behind its end would be taken for damage.
+		if err := s.file.Truncate(s.size); err != nil {
+			j.unwritten(batch, err)
+			return nil
+		}
 		if err := j.sync(s); err != nil {
-			Refuse(batch, err)
+			j.hold(batch, err)
 			return err
 		}
-		// No segment follows one that is not sealed: what stands behind its end would be taken for damage.
-		err := s.seal()
-		if err == nil {
-			err = j.begin(s.id + 1)
-		}
-		if err != nil {
-			j.full(batch, err)
+		if err := j.begin(s.id + 1); err != nil {
+			j.unwritten(batch, err)
 			return nil
 		}
 		s = j.active()
@@ -319,9 +339,10 @@ func (j *Journal) write(batch []Record, sync bool) error {
 		sync = sync || r.Durable
 	}
 	if _, err := s.file.WriteAt(j.frame, s.size); err != nil {
-		j.full(batch, err)
+		j.unwritten(batch, err)
 		return nil
 	}
+	begin := s.size
 	j.mu.Lock()
 	s.size += int64(len(j.frame))
 	s.newest = time.Now()
@@ -334,7 +355,10 @@ func (j *Journal) write(batch []Record, sync bool) error {
 	}
 	if sync {
 		if err := j.sync(s); err != nil {
-			Refuse(batch, err)
+			j.mu.Lock()
+			s.size = begin // of this frame nobody is told that it is there
+			j.mu.Unlock()
+			j.hold(batch, err)
 			return err
 		}
 	}
@@ -346,27 +370,11 @@ func (j *Journal) write(batch []Record, sync bool) error {
 	return nil
 }
 
-// full refuses what may be refused and keeps the rest for later. What was written in part is overwritten by the next frame.
-func (j *Journal) full(batch []Record, err error) {
-	j.mu.Lock()
-	j.stats.Full = true
-	j.mu.Unlock()
-	err = fmt.Errorf("%w: %w", ErrFull, err)
-	for _, r := range batch {
-		switch {
-		case !r.Refusable:
-			j.retained = append(j.retained, r)
-		case r.Done != nil:
-			r.Done(Position{}, err)
-		}
-	}
-}
-
 func (j *Journal) sync(s *segment) error {
 	if err := s.file.Sync(); err != nil {
-		err = fmt.Errorf("%w: %w", ErrFailed, err)
+		err = fmt.Errorf("%w: syncing: %w", ErrFailed, err)
 		j.mu.Lock()
-		j.failed = err
+		j.broken = err
 		j.mu.Unlock()
 		return err
 	}
@@ -432,7 +440,7 @@ func (j *Journal) Stats() Stats {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	st := j.stats
-	st.Segments = len(j.segments)
+	st.Segments, st.Failed = len(j.segments), j.fault()
 	for _, s := range j.segments {
 		st.Bytes += s.size
 	}

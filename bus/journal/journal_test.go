@@ -185,7 +185,7 @@ func TestDamageOfWhatWasAcknowledgedIsSaid(t *testing.T) {
 // badDisk fails on demand.
 type badDisk struct {
 	File
-	full, dead *atomic.Bool
+	full *atomic.Bool
 }
 
 func (b badDisk) WriteAt(p []byte, at int64) (int, error) {
@@ -196,18 +196,11 @@ func (b badDisk) WriteAt(p []byte, at int64) (int, error) {
 	return b.File.WriteAt(p, at)
 }
 
-func (b badDisk) Sync() error {
-	if b.dead.Load() {
-		return syscall.EIO
-	}
-	return b.File.Sync()
-}
-
 func TestFullDiskRefusesAndRecovers(t *testing.T) {
-	var full, dead atomic.Bool
+	var full atomic.Bool
 	opts := Options{Dir: t.TempDir(), SegmentBytes: 1 << 20, OpenFile: func(path string) (File, error) {
 		f, err := OpenFile(path)
-		return badDisk{f, &full, &dead}, err
+		return badDisk{f, &full}, err
 	}}
 	j, _ := open(t, opts)
 	put(t, j, "before", true)
@@ -238,23 +231,6 @@ func TestFullDiskRefusesAndRecovers(t *testing.T) {
 	}
 	if fmt.Sprint(data) != "[before kept after]" {
 		t.Fatalf("found %q", data)
-	}
-}
-
-func TestFailedSyncRefusesEverything(t *testing.T) {
-	var full, dead atomic.Bool
-	opts := Options{Dir: t.TempDir(), SegmentBytes: 1 << 20, OpenFile: func(path string) (File, error) {
-		f, err := OpenFile(path)
-		return badDisk{f, &full, &dead}, err
-	}}
-	j, _ := open(t, opts)
-	dead.Store(true)
-	if _, err := put(t, j, "a", true); !errors.Is(err, ErrFailed) {
-		t.Fatal(err)
-	}
-	dead.Store(false)
-	if _, err := put(t, j, "b", true); !errors.Is(err, ErrFailed) {
-		t.Fatalf("after a failed sync: %v", err)
 	}
 }
 

@@ -18,8 +18,11 @@ const (
 	fullFrame = 1 << 20
 	// patience with one call of the stream: after that it is not known any more what became of it.
 	patience = 10 * time.Second
-	// quiet is how long the next message of the stream may take when all of it is read.
-	quiet = 30 * time.Second
+	// askPatience is how long one answer about the stream may take, and askAgain how long to wait before it is asked again.
+	askPatience = time.Second
+	askAgain    = 20 * time.Millisecond
+	// readAhead is how many frames are asked for at once when all of them are read.
+	readAhead = 16
 	// cacheBytes bounds the frames that are kept in memory, of what was written or read last.
 	cacheBytes = 32 << 20
 )
@@ -74,13 +77,18 @@ func Open(ctx context.Context, js jetstream.JetStream, opts Options, replay func
 		opts.MaxBacklog = 64 << 20
 	}
 	l := &Log{opts: opts, js: js, cache: newCache(cacheBytes), failed: make(chan struct{}), wake: make(chan struct{}, 1), stop: make(chan struct{}), stopped: make(chan struct{})}
+	looking, cancel := context.WithTimeout(ctx, askPatience)
+	defer cancel()
+	stream, err := js.Stream(looking, opts.Stream)
+	if err != nil {
+		return nil, fmt.Errorf("looking at the stream %s: %w", opts.Stream, err)
+	}
+	l.stream = stream
 	for read := uint64(0); ; {
-		stream, err := js.Stream(ctx, opts.Stream)
+		state, err := l.state(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("looking at the stream %s: %w", opts.Stream, err)
 		}
-		l.stream = stream
-		state := stream.CachedInfo().State
 		l.last = state.LastSeq
 		if from := max(read+1, state.FirstSeq); from <= l.last && state.Msgs > 0 {
 			if err := l.read(ctx, from, l.last, func(seq uint64, at time.Time, frame []byte) error {
@@ -108,41 +116,91 @@ func isWrongSequence(err error) bool {
 	return errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == 10164)
 }
 
-// read hands out the frames of a range that count.
+// read hands out the frames of a range that count. It asks for one after the other, several at once, rather than by a consumer: that would have
+// to be made by the node that leads JetStream, at a node that may be the one that died, and nothing is served meanwhile.
 func (l *Log) read(ctx context.Context, from, to uint64, each func(seq uint64, at time.Time, frame []byte) error) error {
-	consumer, err := l.js.OrderedConsumer(ctx, l.opts.Stream, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from})
-	if err != nil {
-		return err
-	}
-	messages, err := consumer.Messages(jetstream.PullMaxBytes(8 << 20))
-	if err != nil {
-		return err
-	}
-	defer messages.Stop()
-	for {
-		next, cancel := context.WithTimeout(ctx, quiet)
-		m, err := messages.Next(jetstream.NextContext(next))
-		cancel()
-		if err != nil {
-			return err
+	ctx, cancel := context.WithCancel(ctx)
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	defer cancel()
+	answers := make(chan chan answer, readAhead)
+	asking.Go(func() {
+		defer close(answers)
+		for seq := from; seq <= to; seq++ {
+			one := make(chan answer, 1)
+			select {
+			case answers <- one:
+				asking.Go(func() { one <- l.message(ctx, seq) })
+			case <-ctx.Done():
+				return
+			}
 		}
-		meta, err := m.Metadata()
-		if err != nil {
-			return err
+	})
+	for seq := from; seq <= to; seq++ {
+		one, ok := <-answers
+		if !ok {
+			return ctx.Err()
 		}
-		seq := meta.Sequence.Stream
-		if seq > to {
-			return nil
-		}
-		if after, err := standsBehind(m.Data()); err == nil && after+1 == seq {
-			if err := each(seq, meta.Timestamp, m.Data()); err != nil {
+		switch a := <-one; {
+		case a.err != nil:
+			return fmt.Errorf("frame %d: %w", seq, a.err)
+		case a.message == nil || !counts(a.message.Data, seq):
+		default:
+			if err := each(seq, a.message.Time, a.message.Data); err != nil {
 				return fmt.Errorf("frame %d: %w", seq, err)
 			}
 		}
-		if seq == to {
-			return nil
+	}
+	return nil
+}
+
+// counts reports whether a message is a frame that was written where it stands.
+func counts(frame []byte, seq uint64) bool {
+	after, err := standsBehind(frame)
+	return err == nil && after+1 == seq
+}
+
+// answer is a message of the stream; nil: it was dropped.
+type answer struct {
+	message *jetstream.RawStreamMsg
+	err     error
+}
+
+// message asks for a message until it is there, or the stream has it no more. Any node answers, and one of them may not have the newest yet.
+func (l *Log) message(ctx context.Context, seq uint64) answer {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		asking, done := context.WithTimeout(ctx, askPatience)
+		m, err := l.stream.GetMsg(asking, seq)
+		done()
+		switch {
+		case err == nil:
+			return answer{message: m}
+		case errors.Is(err, jetstream.ErrMsgNotFound):
+			if state, err := l.state(ctx); err == nil && seq < state.FirstSeq {
+				return answer{}
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return answer{err: err}
+		case <-l.failed:
+			return answer{err: err}
+		case <-time.After(askAgain):
 		}
 	}
+}
+
+// state asks how far the stream goes.
+func (l *Log) state(ctx context.Context) (jetstream.StreamState, error) {
+	ctx, cancel := context.WithTimeout(ctx, askPatience)
+	defer cancel()
+	info, err := l.stream.Info(ctx)
+	if err != nil {
+		return jetstream.StreamState{}, err
+	}
+	return info.State, nil
 }
 
 // note counts a frame. l.mu is held, or nobody else has l yet.
@@ -317,30 +375,20 @@ func (l *Log) frame(seq uint64) ([]byte, error) {
 	if ok {
 		return frame, nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	for {
-		m, err := l.stream.GetMsg(ctx, seq)
-		switch {
-		case err == nil:
-			if _, err := standsBehind(m.Data); err != nil {
-				return nil, err
-			}
-			l.mu.Lock()
-			l.cache.put(seq, m.Data)
-			l.mu.Unlock()
-			return m.Data, nil
-		case !errors.Is(err, jetstream.ErrMsgNotFound):
-			return nil, err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, err
-		case <-l.failed:
-			return nil, err
-		case <-time.After(20 * time.Millisecond):
-		}
+	a := l.message(context.Background(), seq)
+	switch {
+	case a.err != nil:
+		return nil, a.err
+	case a.message == nil:
+		return nil, jetstream.ErrMsgNotFound
 	}
+	if _, err := standsBehind(a.message.Data); err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	l.cache.put(seq, a.message.Data)
+	l.mu.Unlock()
+	return a.message.Data, nil
 }
 
 // Oldest says which segment is the oldest that is not written to any more, when it was last written to, and how many

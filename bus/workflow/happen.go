@@ -70,7 +70,7 @@ func (e *Engine) kept(r *run, at journal.Position, err error, first, asks bool, 
 		r.refuse = err
 		e.forget(r)
 		close(r.stored)
-		if !errors.Is(err, journal.ErrFull) && !errors.Is(err, journal.ErrBacklog) {
+		if !passing(err) {
 			e.fail(err) // nothing can be written any more
 		}
 	case err != nil:
@@ -87,6 +87,11 @@ func (e *Engine) kept(r *run, at journal.Position, err error, first, asks bool, 
 			closeOnce(r.ended)
 		}
 	}
+}
+
+// passing reports whether what was refused may be taken later.
+func passing(err error) bool {
+	return errors.Is(err, journal.ErrFull) || errors.Is(err, journal.ErrBacklog) || errors.Is(err, journal.ErrFailed) && !errors.Is(err, journal.ErrLost)
 }
 
 // closeOnce closes a channel that may be closed already.

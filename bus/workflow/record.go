@@ -106,7 +106,8 @@ func (e *Engine) compact(ctx context.Context) error {
 		e.mu.Lock()
 		needed := e.bytes
 		e.mu.Unlock()
-		if size := e.journal.Stats().Bytes; !ok || size < 4*e.cfg.SegmentBytes || size < 2*needed {
+		st := e.journal.Stats()
+		if size := st.Bytes; !ok || size < 4*e.cfg.SegmentBytes || size < 2*needed || st.Full || st.Failed != nil {
 			return nil
 		}
 		if !e.keepWhole(id) {

@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -66,8 +69,24 @@ func fetched(ctx context.Context, t *testing.T, c jetstream.Consumer, want []str
 	}
 }
 
-// When the disk takes no more, in the very moment in which it is written to, publishers hear so: those of queues at once, and they go on
-// when there is room again; those of topics from the next look on, until the process is started anew. Nothing that was acknowledged is lost.
+// publishAgain publishes until it is taken.
+func publishAgain(ctx context.Context, t *testing.T, js jetstream.JetStream, subject string) {
+	t.Helper()
+	for {
+		asking, cancel := context.WithTimeout(ctx, time.Second)
+		_, err := js.Publish(asking, subject, []byte("again x"))
+		cancel()
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			t.Fatalf("%s with room again: %v", subject, err)
+		}
+	}
+}
+
+// When the disk takes no more, in the very moment in which it is written to, publishers hear so: those of queues at once, those of topics from
+// the next look on. Both go on when there is room again. Nothing that was acknowledged is lost.
 func TestFullDiskIsSaidAndLosesNothing(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
@@ -85,13 +104,16 @@ func TestFullDiskIsSaidAndLosesNothing(t *testing.T) {
 	if _, err := js.Publish(ctx, "queues.jobs", []byte("again x")); err != nil {
 		t.Errorf("with room again: %v", err)
 	}
-	jobs = append(jobs, "again")
+	publishAgain(ctx, t, js, "topics.news")
+	jobs, news = append(jobs, "again"), append(news, "again")
+	allAreThere(ctx, t, js, jobs, news)
 	p.kill()
-	js = jetStreamAt(t, startBus(t, aloneCommand(t, dir, args...)))
-	if _, err := js.Publish(ctx, "topics.news", []byte("again x")); err != nil {
-		t.Errorf("started anew: %v", err)
-	}
-	news = append(news, "again")
+	allAreThere(ctx, t, jetStreamAt(t, startBus(t, aloneCommand(t, dir, args...))), nil, news)
+}
+
+// allAreThere takes what is said from the queue jobs, and reads the topic news.
+func allAreThere(ctx context.Context, t *testing.T, js jetstream.JetStream, jobs, news []string) {
+	t.Helper()
 	queue, err := js.Consumer(ctx, "jobs", "workers")
 	if err != nil {
 		t.Fatal(err)
@@ -116,4 +138,55 @@ func jetStreamAt(t *testing.T, p *busProcess) jetstream.JetStream {
 		t.Fatal(err)
 	}
 	return js
+}
+
+// A disk that is full, and then has room, is gone on with: a small one of the test's own, in a name space where it may mount one.
+func TestFullDiskThatHasRoomAgain(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	dir := t.TempDir()
+	for _, needed := range []string{"unshare", "mount"} {
+		if _, err := exec.LookPath(needed); err != nil {
+			t.Skip(needed, "is not installed")
+		}
+	}
+	bus := aloneCommand(t, filepath.Join(dir, "bus"), "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--queue", "jobs: {max_deliver: 1000}", "--topic", "news: {durability: relaxed}")
+	script := `mount -t tmpfs -o size=80m none "$0" || exit 77; exec "$@"`
+	cmd := exec.Command("unshare", append([]string{"--user", "--map-root-user", "--mount", "sh", "-c", script, dir}, bus.Args...)...)
+	cmd.Env = bus.Env
+	if exec.Command("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", `mount -t tmpfs none "$0"`, dir).Run() != nil {
+		t.Skip("no disk can be mounted in a name space of its own")
+	}
+	p := startBus(t, cmd)
+	js := jetStreamAt(t, p)
+	inside := filepath.Join("/proc", fmt.Sprint(p.cmd.Process.Pid), "root", dir)
+	// The journal of the queues has set 64 MiB aside; what is left is filled between two looks at the room.
+	filler, err := os.Create(filepath.Join(inside, "filler"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer filler.Close()
+	publish := func() error {
+		asking, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		_, err := js.Publish(asking, "topics.news", make([]byte, 64<<10))
+		return err
+	}
+	if err := publish(); err != nil {
+		t.Fatal(err)
+	}
+	for piece := make([]byte, 64<<10); ; {
+		if _, err := filler.Write(piece); err != nil {
+			break
+		}
+	}
+	refused := publish()
+	for ; ctx.Err() == nil && (refused == nil || !strings.Contains(refused.Error(), "no room") && !strings.Contains(refused.Error(), "could not be written to")); refused = publish() {
+	}
+	if err := filler.Truncate(0); err != nil {
+		t.Fatal(err)
+	}
+	publishAgain(ctx, t, js, "topics.news")
+	publishAgain(ctx, t, js, "queues.jobs")
+	allAreThere(ctx, t, js, []string{"again"}, []string{"again"})
 }

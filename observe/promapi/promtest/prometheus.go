@@ -69,7 +69,7 @@ func Run(ctx context.Context, dir, config string, args ...string) (*Prometheus, 
 }
 
 // listening is how it logs the address that it got.
-var listening = regexp.MustCompile(`msg="?Listening on"? address=(\S+)`)
+var listening = regexp.MustCompile(`msg="?Listening on"?[^\n]* address=(\S+)`)
 
 // ready reports whether it has said where it answers, and answers there.
 func (p *Prometheus) ready() bool {
