@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -348,11 +349,14 @@ func appendQuotable(b []byte, s string) []byte {
 type meter struct {
 	http.ResponseWriter
 	n    int64
-	bare bool // it answers a HEAD: of what is written nothing is sent
+	bare bool        // it answers a HEAD: of what is written nothing is sent
+	busy atomic.Bool // the client is waited for
 }
 
 func (m *meter) Write(p []byte) (int, error) {
+	m.busy.Store(true)
 	n, err := m.ResponseWriter.Write(p)
+	m.busy.Store(false)
 	if !m.bare {
 		m.n += int64(n)
 	}

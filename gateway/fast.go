@@ -103,7 +103,8 @@ type door struct {
 
 	proxied  bool // connections say by the PROXY protocol whose they are
 	stopping sync.Once
-	closed   chan struct{} // nothing new is accepted, and nothing handed over
+	closed   context.Context // ended by close: nothing new is accepted, and nothing handed over
+	close    context.CancelFunc
 	open     sync.WaitGroup
 
 	// each worker's own; by its number
@@ -115,8 +116,9 @@ type door struct {
 
 func (t *fastTier) newDoor(l *net.TCPListener, side *side, limit *connLimit, e *edge) *door {
 	n := len(t.workers)
+	closed, end := context.WithCancel(context.Background())
 	return &door{
-		tier: t, side: side, limit: limit, edge: e, tcp: l, handed: make(chan net.Conn), closed: make(chan struct{}),
+		tier: t, side: side, limit: limit, edge: e, tcp: l, handed: make(chan net.Conn), closed: closed, close: end,
 		listeners: make([]*reactor.Listener, n), clients: make([]*client, n), draining: make([]bool, n), parting: make([]bool, n),
 	}
 }
@@ -161,7 +163,7 @@ func (d *door) Accept() (net.Conn, error) {
 	select {
 	case c := <-d.handed:
 		return c, nil
-	case <-d.closed:
+	case <-d.closed.Done():
 		return nil, net.ErrClosed
 	}
 }
@@ -172,7 +174,7 @@ func (d *door) Addr() net.Addr { return d.tcp.Addr() }
 // Close makes the door accept nothing new, and its connections end as their requests do. It does not wait for them.
 func (d *door) Close() error {
 	d.stopping.Do(func() {
-		close(d.closed)
+		d.close()
 		var gone sync.WaitGroup
 		for _, w := range d.tier.workers {
 			gone.Add(1)

@@ -82,6 +82,9 @@ func (x *exchange) receive() {
 		case n == 0:
 			return
 		}
+		if x.state == passing {
+			x.prove()
+		}
 		if !x.take(buf[:kept+n]) {
 			return
 		}
@@ -119,6 +122,9 @@ func (x *exchange) move() bool {
 		return false
 	}
 	c.out = m.Left
+	if m.N > 0 {
+		x.prove()
+	}
 	if x.rest > 0 {
 		return true
 	}
@@ -247,8 +253,7 @@ func (x *exchange) takeHead(rest []byte) bool {
 		if pause, again := x.decide(policy.Try{Sent: true, Status: res.Status, Replayable: true}); again {
 			x.reuse = x.reuse && x.framing == byLength && int64(len(rest)) == x.rest
 			x.releaseConn()
-			x.target.lane.pool.Report(x.grant, x.g.now(), x.outcome)
-			x.finish(x.began, x.outcome)
+			x.finish(x.outcome)
 			x.pause(pause)
 			return false
 		}
@@ -272,13 +277,13 @@ func (x *exchange) relay(res *h1.Response, rest []byte) bool {
 	case isEvents(res):
 		x.state = passing
 		x.endless()
-		x.w.loop.Unset(&x.total)
+		x.w.loop.Set(&x.total, x.unproven()) // when it is over, the stream goes well
 		x.w.streams[x] = struct{}{}
 		if !x.write(nil, false) {
 			return false
 		}
 		if x.g.streams.Err() != nil {
-			x.broken(fault{kind: responseIncomplete, detail: "the gateway is stopping"}, errStopping)
+			x.broken(stopping)
 			return false
 		}
 	case x.length > holdSize:

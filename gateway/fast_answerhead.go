@@ -86,7 +86,7 @@ func (x *exchange) writeTop(res *h1.Response, b []byte) {
 
 // finishHead completes the head: from here on the answer is the client's.
 func (x *exchange) finishHead(done bool) []byte {
-	x.target.lane.pool.Report(x.grant, x.g.now(), x.outcome)
+	x.headPassed()
 	x.headOut = true
 	b := x.top
 	if len(b) > 0 && cap(x.w.scratch) > 0 && &b[:1][0] != &x.w.scratch[:1][0] {

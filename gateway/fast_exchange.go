@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"strings"
 	"syscall"
-	"time"
 
 	h1 "github.com/banyanhq/banyan/gateway/http1"
 	"github.com/banyanhq/banyan/policy"
@@ -48,9 +47,8 @@ type exchange struct {
 	why    policy.Refusal // the last one while waiting
 	token  uint64         // tells wake-ups that come too late apart; 0: waits for none
 
-	conn  *upstream
-	sent  int // of req, on conn
-	began time.Duration
+	conn *upstream
+	sent int // of req, on conn
 
 	reply
 }
@@ -263,12 +261,12 @@ func (x *exchange) clientGone() {
 	switch x.state {
 	case trying, holding:
 		x.dropConn()
-		x.target.lane.pool.Report(x.grant, x.g.now(), policy.Neutral)
-		x.finish(x.began, policy.Neutral)
+		x.finish(policy.Neutral)
 	case passing:
 		code = x.status
 		x.dropConn()
-		x.finish(x.began, x.outcome)
+		x.passed(f)
+		x.finish(x.outcome)
 	}
 	x.end(code, f)
 }
@@ -288,6 +286,12 @@ func (t *totalTimer) Expired(*reactor.Timer) {
 	case trying, holding:
 		x.failed(f, true)
 	case passing:
+		if x.headAt != 0 {
+			if x.outcome == policy.Success {
+				x.tell(x.headAt, x.outcome)
+			}
+			return
+		}
 		if len(x.c.out) > 0 && !x.graced {
 			x.graced = true
 			x.w.loop.Set(&x.total, x.g.writeGrace)
@@ -297,6 +301,7 @@ func (t *totalTimer) Expired(*reactor.Timer) {
 			x.c.gone(nil)
 			return
 		}
+		f.own = x.graced // the client was waited for when the time was over
 		x.incomplete(f)
 	}
 }

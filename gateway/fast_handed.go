@@ -57,7 +57,7 @@ func (d *door) handOver(w *worker, fd int, c *handedConn) {
 		c.TCPConn = tcp
 		select {
 		case d.handed <- c:
-		case <-d.closed:
+		case <-d.closed.Done():
 			_ = c.Close()
 		}
 	}()

@@ -2,12 +2,7 @@
 
 package gateway
 
-import (
-	"errors"
-	"strconv"
-
-	"github.com/banyanhq/banyan/policy"
-)
+import "strconv"
 
 // pass takes data in, and passes it on as far as it is not held back. It returns false where the exchange is over.
 func (x *exchange) pass(data []byte, done bool) bool {
@@ -78,7 +73,7 @@ func (x *exchange) write(data []byte, done bool) bool {
 		left = x.timeout()
 	}
 	x.releaseConn()
-	x.finish(x.began, x.outcome)
+	x.finish(x.outcome)
 	x.end(x.status, fault{})
 	if c.write(b, data, tail) && len(c.out) > 0 {
 		w.loop.Set(&c.timer, max(left, 0)+w.g.writeGrace)
@@ -122,18 +117,14 @@ func (x *exchange) unblocked() {
 func (x *exchange) incomplete(f fault) {
 	f.detail = "the answer broke off: " + f.detail
 	f.kind = responseIncomplete
-	x.broken(f, nil)
+	x.broken(f)
 }
 
-// broken ends an answer of which not all is passed on; the client must not take it for whole. It is the backend's fault
-// unless the gateway is stopping.
-func (x *exchange) broken(f fault, cause error) {
-	if !errors.Is(cause, errStopping) {
-		x.outcome = policy.Failure
-		x.target.lane.pool.Report(x.grant, x.g.now(), x.outcome)
-	}
+// broken ends an answer of which not all is passed on; the client must not take it for whole.
+func (x *exchange) broken(f fault) {
 	x.dropConn()
-	x.finish(x.began, x.outcome)
+	x.passed(f)
+	x.finish(x.outcome)
 	c := x.c
 	x.resetAtEnd()
 	x.end(x.status, f)

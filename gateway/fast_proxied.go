@@ -3,6 +3,7 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/netip"
@@ -34,13 +35,13 @@ func (d *door) acceptProxied(from networks) {
 			d.limit.acceptFailed(err, nil)
 			select {
 			case <-time.After(acceptPause):
-			case <-d.closed:
+			case <-d.closed.Done():
 			}
 			continue
 		}
 		d.open.Add(1)
 		go func() {
-			if fd, client, err := takeProxied(c, from); err == nil {
+			if fd, client, err := d.takeProxied(c, from); err == nil {
 				d.admit(fd, client)
 			} else {
 				d.open.Done()
@@ -49,10 +50,12 @@ func (d *door) acceptProxied(from networks) {
 	}
 }
 
-// takeProxied reads whose connection it is, and returns its descriptor as the caller's.
-func takeProxied(c *net.TCPConn, from networks) (fd int, client netip.AddrPort, err error) {
+// takeProxied reads whose connection it is, and returns its descriptor as the caller's. The door does not wait for it: when that is
+// closed, so is the connection.
+func (d *door) takeProxied(c *net.TCPConn, from networks) (fd int, client netip.AddrPort, err error) {
 	defer c.Close()
-	h, err := from.identify(c)
+	defer context.AfterFunc(d.closed, func() { _ = c.Close() })()
+	h, err := from.identify(c, d.tier.g.proxyTime)
 	if err != nil {
 		return -1, client, err
 	}

@@ -71,9 +71,7 @@ func (x *exchange) woken(token uint64) {
 
 // granted begins a try.
 func (x *exchange) granted(grant policy.Grant) {
-	x.attempts++
-	x.grant = grant
-	x.began = x.g.now()
+	x.try(grant)
 	x.state = trying
 	if t := x.target.tryTimeout; t > 0 {
 		x.w.loop.Set(&x.step, t)
@@ -183,8 +181,7 @@ func (x *exchange) failed(f fault, sent bool) {
 	if f.blameless() {
 		outcome = policy.Neutral
 	}
-	x.target.lane.pool.Report(x.grant, x.g.now(), outcome)
-	x.finish(x.began, outcome)
+	x.finish(outcome)
 	if outcome == policy.Neutral || f.kind == responseTimeout && !f.late {
 		x.refuse(f)
 		return

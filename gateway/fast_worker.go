@@ -222,7 +222,7 @@ func (w *worker) cut(d *door) {
 
 func (w *worker) cutStreams() {
 	for x := range w.streams {
-		x.broken(fault{kind: responseIncomplete, detail: "the gateway is stopping"}, errStopping)
+		x.broken(stopping)
 	}
 }
 

@@ -78,7 +78,7 @@ type fault struct {
 	detail string        // for people; without anything from inside that a client should not see
 	status int           // 0: the kind's own
 	late   bool          // only the try took too long: another one may do
-	own    bool          // the gateway itself was short of something
+	own    bool          // not the backend's: the gateway was short of something, is stopping, or waited for the client
 	retry  time.Duration // after which to come again; 0: a second, where that is said at all
 }
 

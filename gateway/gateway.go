@@ -42,7 +42,9 @@ type Gateway struct {
 	holdTime     time.Duration // this and the next: tests on a busy machine have more
 	holdDocument time.Duration
 	headTime     time.Duration // in which a request's head must come whole, and a handshake; tests have less
-	writeGrace   time.Duration // tests have more
+	writeGrace   time.Duration // tests have more, of the next as well
+	proxyTime    time.Duration
+	listenPacket func(network, address string) (net.PacketConn, error) // net's, but in a test
 	traces       inFlightTraces
 
 	fast    atomic.Pointer[fastTier] // nil: the full tier carries all
@@ -79,7 +81,7 @@ func New(cfg Config) (g *Gateway, err error) {
 		return nil, err
 	}
 	origin := time.Now()
-	g = &Gateway{cfg: cfg, origin: origin, holdTime: holdTime, holdDocument: holdDocument, headTime: headTime, writeGrace: writeGrace, failed: make(chan error, 1), now: func() time.Duration { return time.Since(origin) }}
+	g = &Gateway{cfg: cfg, origin: origin, holdTime: holdTime, holdDocument: holdDocument, headTime: headTime, writeGrace: writeGrace, proxyTime: proxyTime, listenPacket: net.ListenPacket, failed: make(chan error, 1), now: func() time.Duration { return time.Since(origin) }}
 	g.realNow = g.now
 	g.access.full = make(chan struct{}, 1)
 	g.memory = newMemory()
@@ -339,7 +341,7 @@ func (g *Gateway) serveOn(side *side, limit *connLimit, l net.Listener, e *edge,
 		l = d
 		side.doors = append(side.doors, d)
 	case len(proxies) > 0:
-		l = limitedListener{proxiedListener{l, proxies}, limit}
+		l = limitedListener{proxiedListener{l, proxies, g.proxyTime}, limit}
 	default:
 		l = limitedListener{l, limit}
 	}

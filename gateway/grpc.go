@@ -75,20 +75,6 @@ func outcomeGRPC(h http.Header) policy.Outcome {
 	return policy.OutcomeOfGRPC(code)
 }
 
-// reportGRPC tells the policy how a call of gRPC went, when its answer is over.
-func (c *call) reportGRPC(res *http.Response, f fault) {
-	if !c.grpc || f.kind == responseIncomplete {
-		return
-	}
-	if c.outcome == policy.Success {
-		c.outcome = outcomeGRPC(res.Trailer)
-	}
-	if policy.OutcomeOf(res.StatusCode) == policy.Failure {
-		c.outcome = policy.Failure
-	}
-	c.target.lane.pool.Report(c.grant, c.g.now(), c.outcome)
-}
-
 // The codes of gRPC that the gateway answers with.
 const (
 	grpcCancelled        = 1

@@ -129,7 +129,7 @@ func (s *second) settle(res *http.Response, f fault, try policy.Try, began time.
 	now := c.g.now()
 	if !s.won {
 		if s.res != nil {
-			discard(s.res)
+			s.outcome = discard(s.res)
 		}
 		s.stop(errHedged)
 		c.target.lane.finish(s.grant, s.began, now, s.outcome)
@@ -137,8 +137,7 @@ func (s *second) settle(res *http.Response, f fault, try policy.Try, began time.
 	}
 	outcome := policy.Neutral // it was only slow
 	if res != nil {
-		outcome = policy.OutcomeOf(res.StatusCode)
-		discard(res)
+		outcome = discard(res)
 	} else if f.kind != noFault && !errors.Is(s.cause(), errHedged) {
 		outcome = policy.Failure
 	}

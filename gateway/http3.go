@@ -31,7 +31,7 @@ func (g *Gateway) listenQUIC(e *encrypted) error {
 	if !e.cfg.HTTP3 {
 		return nil
 	}
-	packets, err := net.ListenPacket("udp", e.listener.Addr().String())
+	packets, err := g.listenPacket("udp", e.listener.Addr().String())
 	switch {
 	case err == nil:
 		e.quic.Store(g.newQUIC(e, packets))

@@ -90,10 +90,13 @@ func (m *mirror) send(req *http.Request, body []byte) {
 	outcome := policy.Failure
 	res, err := b.transport.RoundTrip(req)
 	if err == nil {
-		outcome = policy.OutcomeOf(res.StatusCode)
-		_, _ = io.CopyN(io.Discard, res.Body, maxMirrored) // nobody waits for it
+		_, err = io.CopyN(io.Discard, res.Body, maxMirrored) // nobody waits for it
 		_ = res.Body.Close()
-	} else if m.g.streams.Err() != nil {
+		if err == nil || err == io.EOF || endless(res) && ctx.Err() != nil {
+			outcome = policy.OutcomeOf(res.StatusCode) // by as much of it as is looked at
+		}
+	}
+	if outcome == policy.Failure && m.g.streams.Err() != nil {
 		outcome = policy.Neutral
 	}
 	lane.finish(grant, began, m.g.now(), outcome)

@@ -74,8 +74,8 @@ type call struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
-	outer  *time.Timer   // of the call on whose behalf the cache makes this one
-	began  time.Duration // of the current try
+	outer  *time.Timer // of the call on whose behalf the cache makes this one
+	proof  *time.Timer // tells that the stream goes well; nil: it is none
 	out    *http.Request
 	url    url.URL
 	hooks  httptrace.ClientTrace
@@ -200,42 +200,47 @@ func (c *call) run() (code int, f fault) {
 	return code, f
 }
 
-func (c *call) expire() { c.cancel(errTimeout) }
+// expire ends a call whose time is over. Where the client is waited for at this moment, it is not the backend that is late.
+func (c *call) expire() {
+	if c.w.busy.Load() {
+		c.cancel(errClientSlow)
+	} else {
+		c.cancel(errTimeout)
+	}
+}
 
 // carry tries backends until one has answered or the policy gives up.
 func (c *call) carry() (code int, f fault) {
-	lane := c.target.lane
 	for {
 		grant, f := c.acquire()
 		if f.kind != noFault {
 			return c.refuse(f)
 		}
-		c.attempts++
-		c.grant = grant
-		c.began = c.g.now()
+		c.try(grant)
 		res, f, try := c.send()
 		if res != nil {
 			c.outcome = policy.OutcomeOf(res.StatusCode)
 			if pause, again := c.decideStatus(res); again {
 				discard(res)
-				lane.pool.Report(c.grant, c.g.now(), c.outcome)
-				c.finish(c.began, c.outcome)
+				c.finish(c.outcome)
 				if f := c.pause(pause); f.kind != noFault {
 					return c.refuse(f)
 				}
 				continue
 			}
-			if c.grpc {
+			if c.grpc && c.outcome != policy.Failure {
 				c.outcome = outcomeGRPC(res.Header)
 			}
 			var passed bool
 			if f, passed = c.relay(res); passed {
-				c.reportGRPC(res, f)
-				if f.kind == responseIncomplete && !errors.Is(context.Cause(c.ctx), errStopping) {
-					c.outcome = policy.Failure
-					lane.pool.Report(c.grant, c.g.now(), c.outcome)
+				if c.grpc && f.kind == noFault && c.outcome == policy.Success {
+					c.outcome = outcomeGRPC(res.Trailer)
 				}
-				c.finish(c.began, c.outcome)
+				c.passed(f)
+				if c.proof != nil && !c.proof.Stop() {
+					c.told = true
+				}
+				c.finish(c.outcome)
 				return res.StatusCode, f
 			}
 			try = policy.Try{Sent: true}
@@ -245,8 +250,7 @@ func (c *call) carry() (code int, f fault) {
 		if f.blameless() {
 			outcome = policy.Neutral
 		}
-		lane.pool.Report(c.grant, c.g.now(), outcome)
-		c.finish(c.began, outcome)
+		c.finish(outcome)
 		if outcome == policy.Neutral || f.kind == responseTimeout && !f.late {
 			return c.refuse(f)
 		}
@@ -329,9 +333,9 @@ func (c *call) acquire() (policy.Grant, fault) {
 func (c *call) ended() fault {
 	switch cause := context.Cause(c.ctx); {
 	case errors.Is(cause, errTimeout):
-		return fault{kind: responseTimeout, detail: "the call took longer than its time-out allows"}
+		return fault{kind: responseTimeout, own: errors.Is(cause, errClientSlow), detail: "the call took longer than its time-out allows"}
 	case errors.Is(cause, errStopping):
-		return fault{kind: responseIncomplete, detail: "the gateway is stopping"}
+		return stopping
 	}
 	return fault{kind: clientClosed, detail: "the client went away"}
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -98,6 +99,63 @@ func TestProtocolsOfClients(t *testing.T) {
 				t.Errorf("Alt-Svc %q", alt)
 			}
 		})
+	}
+}
+
+// Where the kernel chooses the port for TCP, it may be one that is taken for UDP: then another one is.
+func TestPortForHTTP3IsTaken(t *testing.T) {
+	cfg, trust := secured(t, func(c *topology.TLS) { c.HTTP3 = true })
+	var taken []string
+	r := start(t, cfg, func(g *Gateway) {
+		g.listenPacket = func(network, address string) (net.PacketConn, error) {
+			if len(taken) < 3 {
+				if other, err := net.ListenPacket(network, address); err == nil {
+					t.Cleanup(func() { other.Close() })
+				} // else it is taken indeed
+				taken = append(taken, address)
+			}
+			return net.ListenPacket(network, address)
+		}
+	})
+	r.serve("web", text("well"))
+	h3 := &http3.Transport{TLSClientConfig: trust(r)}
+	defer h3.Close()
+	if _, body := over(t, &http.Client{Transport: h3}, "https://"+r.TLSAddr().String()+"/"); body != "well" {
+		t.Errorf("HTTP/3: %q", body)
+	}
+	for _, address := range taken {
+		if c, err := net.Dial("tcp", address); err == nil {
+			c.Close()
+			t.Errorf("%s, where HTTP/3 could not be spoken, is listened on all the same", address)
+		}
+	}
+	all, err := r.Sockets()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer CloseSockets(all)
+	n := 0
+	for _, s := range all {
+		if s.Name == SocketTLS {
+			n++
+		}
+	}
+	if n != 1 {
+		t.Errorf("%d sockets for TLS would be handed over", n)
+	}
+	// A port that the file names is that one or none.
+	bound, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer bound.Close()
+	cfg, _ = secured(t, func(c *topology.TLS) { c.HTTP3, c.Listen = true, bound.LocalAddr().String() })
+	g, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Listen(); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("on a port that is taken: %v", err)
 	}
 }
 

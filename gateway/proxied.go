@@ -12,8 +12,8 @@ import (
 	"github.com/banyanhq/banyan/gateway/proxyproto"
 )
 
-// proxyHeaderTimeout is how long a connection may take to say whose it is.
-const proxyHeaderTimeout = 3 * time.Second
+// proxyTime is how long a connection may take to say whose it is.
+const proxyTime = 3 * time.Second
 
 // networks are those of the proxies in front whose PROXY protocol is believed.
 type networks []netip.Prefix
@@ -41,13 +41,13 @@ func (n networks) has(a netip.Addr) bool {
 
 var errNotTrusted = errors.New("the connection does not come from a proxy whose PROXY protocol is accepted")
 
-// identify reads whose connection it is, within proxyHeaderTimeout, and nothing beyond that.
-func (n networks) identify(c *net.TCPConn) (proxyproto.Header, error) {
+// identify reads whose connection it is, in time, and nothing beyond that.
+func (n networks) identify(c *net.TCPConn, within time.Duration) (proxyproto.Header, error) {
 	h := proxyproto.Header{Source: addrPortOf(c.RemoteAddr()), Destination: addrPortOf(c.LocalAddr())}
 	if !n.has(h.Source.Addr()) {
 		return h, errNotTrusted
 	}
-	_ = c.SetReadDeadline(time.Now().Add(proxyHeaderTimeout)) // fails only where the reading does
+	_ = c.SetReadDeadline(time.Now().Add(within)) // fails only where the reading does
 	said, err := proxyproto.Read(c)
 	if err != nil {
 		return h, err
@@ -72,7 +72,8 @@ func addrPortOf(a net.Addr) netip.AddrPort {
 // proxiedListener gives connections that say by the PROXY protocol whose they are.
 type proxiedListener struct {
 	net.Listener
-	from networks
+	from   networks
+	within time.Duration
 }
 
 // Accept implements net.Listener. It does not wait for the client to send anything.
@@ -83,7 +84,7 @@ func (l proxiedListener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		if tcp, ok := c.(*net.TCPConn); ok && l.from.has(addrPortOf(c.RemoteAddr()).Addr()) {
-			return &proxiedConn{TCPConn: tcp, from: l.from}, nil
+			return &proxiedConn{TCPConn: tcp, from: l.from, within: l.within}, nil
 		}
 		_ = c.Close()
 	}
@@ -94,6 +95,7 @@ func (l proxiedListener) Accept() (net.Conn, error) {
 type proxiedConn struct {
 	*net.TCPConn
 	from   networks
+	within time.Duration
 	once   sync.Once
 	client netip.AddrPort
 	err    error
@@ -103,7 +105,7 @@ type proxiedConn struct {
 
 func (c *proxiedConn) identify() error {
 	c.once.Do(func() {
-		h, err := c.from.identify(c.TCPConn)
+		h, err := c.from.identify(c.TCPConn, c.within)
 		if err == nil && c.identified != nil {
 			err = c.identified(h.Source.Addr())
 		}

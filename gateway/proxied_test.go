@@ -154,5 +154,5 @@ func TestProxyProtocolSilence(t *testing.T) {
 	if a := readAnswer(t, c, "GET"); a.status != 200 {
 		t.Errorf("%+v", a)
 	}
-	r.stop()
+	r.stop() // their time is not over
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/banyanhq/banyan/policy"
 )
 
 const (
@@ -28,13 +30,18 @@ const (
 
 var buffers = sync.Pool{New: func() any { return new([holdSize]byte) }}
 
-// discard gives an answer up. What is left of it is read only for as long as it comes quickly: the next try must not
-// wait for it.
-func discard(res *http.Response) {
+// discard gives an answer up, and returns what it says about its backend: one that is not seen whole does not say that it did
+// well. What is left of it is read only for as long as it comes quickly: the next try must not wait for it.
+func discard(res *http.Response) policy.Outcome {
 	late := time.AfterFunc(discardTime, func() { _ = res.Body.Close() }) // ends the reading too
 	defer late.Stop()
-	_, _ = io.CopyN(io.Discard, res.Body, discardSize) // at worst the connection is not used again
+	_, err := io.CopyN(io.Discard, res.Body, discardSize) // at worst the connection is not used again
 	_ = res.Body.Close()
+	o := policy.OutcomeOf(res.StatusCode)
+	if o == policy.Success && err != io.EOF {
+		return policy.Neutral
+	}
+	return o
 }
 
 // closeInfo lets no informational answer through any more.
@@ -130,6 +137,10 @@ func (c *call) relayEndless(res *http.Response) fault {
 	defer stop()
 	c.writeHead(res)
 	c.flush()
+	if c.outcome == policy.Success {
+		pool, grant, at := c.target.lane.pool, c.grant, c.headAt
+		c.proof = time.AfterFunc(c.unproven(), func() { pool.Report(grant, at, policy.Success) })
+	}
 	buf := buffers.Get().(*[holdSize]byte)
 	defer buffers.Put(buf)
 	return c.copyBody(res, buf[:], true)
@@ -145,9 +156,7 @@ func endless(res *http.Response) bool {
 // writeHead passes the head on: from here on the answer is the client's. Trailers that the backend announced are
 // announced.
 func (c *call) writeHead(res *http.Response) {
-	if !c.grpc { // of which the trailers say how it went
-		c.target.lane.pool.Report(c.grant, c.g.now(), c.outcome)
-	}
+	c.headPassed()
 	c.writeWithin(c.left())
 	h := c.w.Header()
 	c.copyAnswerHeader(h, res.Header)
@@ -216,6 +225,7 @@ func (c *call) copyBody(res *http.Response, buf []byte, flush bool) fault {
 			if c.headAt != 0 {
 				c.writeWithin(c.target.timeout) // each piece of a stream without an end
 			}
+			c.prove()
 			if _, werr := c.w.Write(buf[:n]); werr != nil {
 				return fault{kind: clientClosed, detail: "the client does not take its answer"}
 			}
@@ -238,6 +248,7 @@ func (c *call) copyBody(res *http.Response, buf []byte, flush bool) fault {
 func (c *call) incomplete(err error) fault {
 	f, _ := c.diagnose(err)
 	if f.kind != clientClosed {
+		f.own = f.blameless()
 		f.detail = "the answer broke off: " + f.detail
 		f.kind = responseIncomplete
 	}

@@ -159,8 +159,11 @@ func (c *call) judge(code int, f fault) {
 	if v == nil || v.canary == nil || f.blameless() {
 		return
 	}
-	now := c.g.now()
-	v.canary.Observe(c.tested, now-c.start, policy.OutcomeOf(code))
+	now, outcome := c.g.now(), policy.OutcomeOf(code)
+	if f.kind == responseIncomplete {
+		outcome = policy.Failure
+	}
+	v.canary.Observe(c.tested, now-c.start, outcome)
 	e, changed := v.canary.Tick(now)
 	if !changed {
 		return

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 )
 
 // Socket is a listening socket of a gateway, for another process that takes its place.
@@ -95,6 +96,11 @@ func (s *sockets) inheritedFor(name, address string) *os.File {
 		}
 	}
 	return nil
+}
+
+// forget drops a socket that was bound, and is closed.
+func (s *sockets) forget(name string) {
+	s.bound = slices.DeleteFunc(s.bound, func(b boundSocket) bool { return b.name == name })
 }
 
 // forgetInherited closes what was handed over: what is used has been copied.

@@ -190,7 +190,7 @@ func (p *tcpProxy) serve(client *net.TCPConn) {
 // identify finds out whose connection it is.
 func (p *tcpProxy) identify(client *net.TCPConn) (proxyproto.Header, error) {
 	if p.cfg.AcceptProxy {
-		return p.trusted.identify(client)
+		return p.trusted.identify(client, p.g.proxyTime)
 	}
 	return proxyproto.Header{Source: addrPortOf(client.RemoteAddr()), Destination: addrPortOf(client.LocalAddr())}, nil
 }

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/banyanhq/banyan/gateway/certs"
@@ -126,11 +127,7 @@ func (g *Gateway) listenTLS(sys *topology.System) error {
 	if err != nil {
 		return err
 	}
-	if e.listener, err = g.bind(SocketTLS, e.cfg.Listen); err != nil {
-		return fmt.Errorf("gateway: listening for requests over TLS: %w", err)
-	}
-	if err := g.listenQUIC(e); err != nil {
-		_ = e.listener.Close()
+	if err := g.bindEncrypted(e); err != nil {
 		return err
 	}
 	proxies, err := parseNetworks(e.cfg.AcceptProxyFrom)
@@ -139,11 +136,32 @@ func (g *Gateway) listenTLS(sys *topology.System) error {
 		return fmt.Errorf("gateway: tls: accept_proxy_from: %w", err)
 	}
 	if e.clients = e.listener; len(proxies) > 0 {
-		e.clients = proxiedListener{e.listener, proxies}
+		e.clients = proxiedListener{e.listener, proxies, g.proxyTime}
 	}
 	e.clients = limitedListener{e.clients, g.tlsConns}
 	g.tls = e
 	return nil
+}
+
+// portTries is how often another port is tried where the kernel chooses one for TCP that is taken for UDP.
+const portTries = 20
+
+// bindEncrypted binds what listenTLS says.
+func (g *Gateway) bindEncrypted(e *encrypted) (err error) {
+	_, port, _ := net.SplitHostPort(e.cfg.Listen) // what is no address cannot be bound
+	for try := 1; ; try++ {
+		if e.listener, err = g.bind(SocketTLS, e.cfg.Listen); err != nil {
+			return fmt.Errorf("gateway: listening for requests over TLS: %w", err)
+		}
+		if err = g.listenQUIC(e); err == nil {
+			return nil
+		}
+		_ = e.listener.Close()
+		if port != "0" || try == portTries || !errors.Is(err, syscall.EADDRINUSE) {
+			return err
+		}
+		g.sockets.forget(SocketTLS)
+	}
 }
 
 func (e *encrypted) port() int { return e.listener.Addr().(*net.TCPAddr).Port }

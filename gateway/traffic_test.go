@@ -211,6 +211,15 @@ func TestMirror(t *testing.T) {
 
 // A service under test that fails loses its share, and is heard of; the log and the caller are told.
 func TestCanaryIsRolledBack(t *testing.T) {
+	for name, fail := range map[string]http.HandlerFunc{
+		"errors":            func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },
+		"broken-off bodies": breaksOff,
+	} {
+		t.Run(name, func(t *testing.T) { canaryThatFails(t, fail) })
+	}
+}
+
+func canaryThatFails(t *testing.T, fail http.HandlerFunc) {
 	var clk clock
 	var events []policy.CanaryEvent
 	var mu sync.Mutex
@@ -225,9 +234,9 @@ func TestCanaryIsRolledBack(t *testing.T) {
 	}}, func(g *Gateway) { g.now = clk.now })
 	var tested atomic.Int64
 	r.serve("web", text("old"))
-	r.serve("catalog", func(w http.ResponseWriter, _ *http.Request) {
+	r.serve("catalog", func(w http.ResponseWriter, q *http.Request) {
 		if tested.Add(1)%4 == 0 {
-			w.WriteHeader(500)
+			fail(w, q)
 		}
 	})
 	for range 1200 {

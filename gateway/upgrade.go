@@ -28,7 +28,7 @@ func (c *call) upgrade(res *http.Response) (f fault, passed bool) {
 	}
 	c.endless()
 	c.timer.Stop()
-	c.target.lane.pool.Report(c.grant, c.headAt, c.outcome)
+	c.tell(c.headAt, c.outcome) // what is spoken from here on is not HTTP's, and its end tells nothing
 	if t != nil {
 		t.stream(c, res, backend)
 		return fault{}, true

@@ -142,10 +142,14 @@ func (e *dialError) Unwrap() error { return e.error }
 
 // Causes with which a call's context ends.
 var (
-	errTimeout  = errors.New("time-out of the call")
-	errFinished = errors.New("call is over")
-	errStopping = errors.New("gateway is stopping")
+	errTimeout    = errors.New("time-out of the call")
+	errClientSlow = fmt.Errorf("%w, while the client took its answer", errTimeout)
+	errFinished   = errors.New("call is over")
+	errStopping   = errors.New("gateway is stopping")
 )
+
+// stopping is what becomes of a stream when the gateway stops.
+var stopping = fault{kind: responseIncomplete, own: true, detail: "the gateway is stopping"}
 
 // errNoStatus is an answer whose status is no three-digit number.
 var errNoStatus = errors.New("the answer's status is not one of HTTP")

@@ -31,7 +31,9 @@ type walk struct {
 
 	search   policy.Request
 	grant    policy.Grant   // the place at the backend of the current try
-	outcome  policy.Outcome // what its answer's status says about the backend; reported when the head is passed on
+	began    time.Duration  // when it began
+	outcome  policy.Outcome // what its answer says about the backend, by what has come of it
+	told     bool           // and the policy knows
 	attempts int
 	upstream time.Duration // spent with backends
 	headAt   time.Duration // when the head of a stream without an end came; 0: count to the end
@@ -161,26 +163,82 @@ func (c *walk) endless() {
 	}
 }
 
+// try begins a try at a backend.
+func (c *walk) try(g policy.Grant) {
+	c.attempts++
+	c.grant, c.began, c.told = g, c.g.now(), false
+}
+
+// tell tells the policy the outcome of the current try, once. The instant is that of the outcome.
+func (c *walk) tell(at time.Duration, o policy.Outcome) {
+	if !c.told {
+		c.told = true
+		c.target.lane.pool.Report(c.grant, at, o)
+	}
+}
+
+// headPassed is called when the head of an answer is passed on. That the backend failed is known now; whether it did well is
+// known when the answer is whole.
+func (c *walk) headPassed() {
+	if c.outcome == policy.Failure {
+		c.tell(c.g.now(), c.outcome)
+	}
+}
+
+// passed settles the outcome of an answer whose head was passed on, and which has ended with f.
+func (c *walk) passed(f fault) {
+	switch {
+	case f.kind == noFault || c.outcome == policy.Failure: // the head has said what there is to say
+	case f.blameless():
+		c.outcome = policy.Neutral
+	default:
+		c.outcome = policy.Failure
+	}
+}
+
+// prove is called when more of an answer has come: a probe that has gone on for long enough has shown that the backend works.
+func (c *walk) prove() {
+	if c.grant.Probe() && !c.told && c.headAt == 0 && c.outcome == policy.Success {
+		if now := c.g.now(); now-c.began >= c.target.lane.pool.ProbeTime() {
+			c.tell(now, c.outcome)
+		}
+	}
+}
+
+// unproven is for how much longer a stream must go on to be told as a success before its end: until its call has taken as long
+// as one with an end may, or, as a probe, as long as that takes.
+func (c *walk) unproven() time.Duration {
+	left := c.left()
+	if c.grant.Probe() {
+		left = min(left, c.began+c.target.lane.pool.ProbeTime()-c.g.now())
+	}
+	return max(left, 0)
+}
+
 // countRetry counts a repetition, which goes to another backend if there is one.
 func (c *walk) countRetry() {
 	c.search.Exclude(c.grant.Member)
 	c.target.traffic.retries.Add(1)
 }
 
-// finish gives the place at the backend back, and counts the try.
-func (c *walk) finish(began time.Duration, o policy.Outcome) {
+// finish tells the outcome of the try unless that has been done, gives the place at the backend back, and counts the try.
+func (c *walk) finish(o policy.Outcome) {
 	b := c.grant.Owner.(*backend)
-	end := c.g.now()
-	c.upstream += end - began
+	now := c.g.now()
+	end := now
+	c.upstream += now - c.began
 	if c.headAt != 0 {
 		end = c.headAt
 	}
 	b.requests.Add(1)
 	if o == policy.Failure {
 		b.failures.Add(1)
+		c.tell(now, o)
+	} else {
+		c.tell(end, o)
 	}
-	b.latency.Record(end - began)
-	c.target.lane.release(c.grant, end-began, o)
+	b.latency.Record(end - c.began)
+	c.target.lane.release(c.grant, end-c.began, o)
 }
 
 // count counts the request when it is over, which was begun by adding to those in flight, and returns how long it took.

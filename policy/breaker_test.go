@@ -283,3 +283,15 @@ func BenchmarkBreakerClosed(b *testing.B) {
 		br.Report(0, t, Success)
 	}
 }
+
+// A probe that goes on is told as a success before it would be given up as lost.
+func TestProbeTimeIsWithinTheLongestPause(t *testing.T) {
+	for _, c := range []struct{ open, longest, want time.Duration }{
+		{time.Second, 30 * time.Second, time.Second}, {time.Second, time.Second, time.Second / 2}, {0, time.Second, 0},
+	} {
+		p := newPool(t, topology.RoundRobin, &topology.Breaker{Failures: 1, Open: topology.Duration(c.open), MaxOpen: topology.Duration(c.longest), MaxEjected: 1}, 1)
+		if got := p.ProbeTime(); got != c.want {
+			t.Errorf("pauses of %v to %v: %v, want %v", c.open, c.longest, got, c.want)
+		}
+	}
+}

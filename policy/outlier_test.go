@@ -43,13 +43,16 @@ func (p *peers) interval(each int, answer func(member, k int) (time.Duration, Ou
 		for k := range each {
 			latency, o := answer(i, k)
 			m.acquire()
-			// The last request of the last member ends the interval.
-			p.Release(Grant{Member: m, at: p.now - latency - 1}, latency, o)
+			g := Grant{Member: m, at: p.now - latency - 1}
+			p.Report(g, p.now-1, o)
+			p.Release(g, latency, o)
 		}
 	}
 	m := p.Members()[0]
 	m.acquire()
-	p.Release(Grant{Member: m, at: p.now}, 0, Neutral)
+	g := Grant{Member: m, at: p.now}
+	p.Report(g, p.now, Neutral) // it ends the interval
+	p.Release(g, 0, Neutral)
 }
 
 func (p *peers) out() (all []int) {
@@ -188,5 +191,25 @@ func TestEjectedIsNoLastResort(t *testing.T) {
 	}
 	if g, why := p.Pick(new(Request), p.now); why != AllFull {
 		t.Errorf("%v at %v", why, g)
+	}
+}
+
+// What is reported counts, whether or not its place has been given back: a stream that goes well for long is a success before its end.
+func TestStreamsAreComparedBeforeTheirEnd(t *testing.T) {
+	p := newPeers(t, 10, nil)
+	for i, m := range p.Members() {
+		for range 100 {
+			o := Success
+			if i == 3 {
+				o = Failure
+			}
+			m.acquire()
+			p.Report(Grant{Member: m}, second(1), o)
+		}
+	}
+	p.now = second(10)
+	p.interval(0, well)
+	if out := p.out(); len(out) != 1 || out[0] != 3 {
+		t.Errorf("ejected are %v", out)
 	}
 }

@@ -248,9 +248,18 @@ func admit(r *Request, m *Member) (Grant, bool) {
 	return g, true
 }
 
-// Report tells what the call said about its backend, as soon as that is known: when the head of an answer has come, or
-// the call has failed. A call whose answer broke off after that may be reported again, as a failure.
+// Report tells breaker and outlier detection what the call said about its backend, once. A failure is told as soon as it is
+// known. A success is told when the answer is whole, for the head says nothing of the body: a success for each head would take
+// back what is told of each body that breaks off, and nothing would ever open. Streams, which have no end of their own, and
+// probes that take longer than ProbeTime are told before their end; what becomes of them then is not told. The latency is
+// counted from the grant to now: of a stream that goes well, now is the instant of its head.
 func (p *Pool) Report(g Grant, now time.Duration, o Outcome) {
+	if p.outliers != nil {
+		g.record.count(now-g.at, o)
+		if p.outliers.due(now) {
+			p.outliers.judge(p.Members(), now)
+		}
+	}
 	if g.Breaker == nil || !g.Breaker.Report(now, g.ticket, o) {
 		return
 	}
@@ -259,17 +268,14 @@ func (p *Pool) Report(g Grant, now time.Duration, o Outcome) {
 	}
 }
 
+// ProbeTime is after how long a probe whose answer comes without fault is told as a success before that has ended, for a probe
+// of which nothing is heard is given up, and so would be all that take as long: the breaker's first pause, or half of the longest.
+func (p *Pool) ProbeTime() time.Duration { return min(p.breaker.Open.Std(), p.breaker.MaxOpen.Std()/2) }
+
 // Release gives the place back when the call is over, its body included.
 func (p *Pool) Release(g Grant, latency time.Duration, o Outcome) {
 	g.Backend.inFlight.Add(-1)
 	p.picker.Done(g, latency, o)
-	if p.outliers == nil {
-		return
-	}
-	g.record.count(latency, o)
-	if now := g.at + latency; p.outliers.due(now) {
-		p.outliers.judge(p.Members(), now)
-	}
 }
 
 // ejected returns how many members have a breaker that is not closed.
