@@ -27,17 +27,18 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// appendForever commits one sample after the other and says each when it is committed.
+// appendForever commits one sample after the other and says each when it is committed. Its series are its own: the process before it may
+// have appended further into the time of this one's samples, and of two values at one time the first stays.
 func appendForever(dir string) {
 	s, err := Open(Config{Dir: dir})
 	if err != nil {
 		fmt.Println("error", err)
 		return
 	}
-	start := time.Now().UnixMilli()
+	start, process := time.Now().UnixMilli(), strconv.Itoa(os.Getpid())
 	for i := int64(0); ; i++ {
 		b := s.Begin(context.Background(), "crash")
-		b.Append(labels.FromStrings("__name__", "n", "series", strconv.FormatInt(i%10, 10)), Sample{T: start + i, V: float64(i)})
+		b.Append(labels.FromStrings("__name__", "n", "process", process, "series", strconv.FormatInt(i%10, 10)), Sample{T: start + i, V: float64(i)})
 		if _, err := b.Commit(); err != nil {
 			fmt.Println("error", err)
 			return
