@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"time"
 )
 
@@ -31,12 +33,16 @@ func Run(ctx context.Context, dir, config string, args ...string) (*Prometheus, 
 	if err != nil {
 		return nil, ErrAbsent
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	host := "127.0.0.1"
+	if runtime.GOOS == "linux" { // a host of its own: nobody else takes a port there, nor dials from it
+		host = fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
+	}
+	l, err := net.Listen("tcp", host+":0")
 	if err != nil {
 		return nil, err
 	}
 	address := l.Addr().String()
-	l.Close() // it is free now, and most likely still is in a moment
+	l.Close()
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
