@@ -130,8 +130,9 @@ func TestMonitor(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg.Log = slog.New(slog.DiscardHandler)
+	replaced := time.Now().Add(-10 * time.Second)
 	cfg.Events = func() []cause.Event {
-		return []cause.Event{{At: time.Now().Add(-10 * time.Second), Kind: "deploy", Service: "cart", What: "cart was replaced"}}
+		return []cause.Event{{At: replaced, Kind: "deploy", Service: "cart", What: "cart was replaced"}}
 	}
 	m, err := Open(cfg)
 	if err != nil {
