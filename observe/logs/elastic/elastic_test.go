@@ -398,7 +398,7 @@ func TestPythonClient(t *testing.T) {
 	script := `
 import sys
 from elasticsearch import Elasticsearch, helpers
-es = Elasticsearch([sys.argv[1]])
+es = Elasticsearch([sys.argv[1]], timeout=120)
 n, errors = helpers.bulk(es, ({"_index": "py", "@timestamp": "2026-11-29T11:%02d:00Z" % (i % 60), "message": "line %d is %s" % (i, "odd" if i % 2 else "even"), "n": i} for i in range(500)))
 assert n == 500 and not errors, (n, errors)
 r = es.search(index="py", body={"query": {"match": {"message": "odd"}}, "size": 5, "sort": [{"@timestamp": "desc"}],
