@@ -244,7 +244,7 @@ func shopTraces(t *testing.T, tr *Traces, begin time.Time, n int) {
 func TestJaeger(t *testing.T) {
 	begin := time.Now().Add(-time.Minute)
 	fs := vfs.NewMem()
-	tr, stop := running(t, Config{FS: fs, Sampling: Sampling{Share: 1}})
+	tr, stop := running(t, Config{FS: fs, Wait: time.Hour, Sampling: Sampling{Share: 1}})
 	shopTraces(t, tr, begin, 50)
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(tr.Collector())
@@ -332,7 +332,7 @@ traces_service_graph_request_failed_total{client="web",server="catalog"} 0
 // TestOuterCallsAreJoined has a gateway tell of calls, whose ids no span of a service knows.
 func TestOuterCallsAreJoined(t *testing.T) {
 	fs := vfs.NewMem()
-	tr, stop := running(t, Config{FS: fs, Sampling: Sampling{Share: 1}})
+	tr, stop := running(t, Config{FS: fs, Wait: time.Hour, Sampling: Sampling{Share: 1}})
 	begin := time.Now().Add(-time.Minute)
 	outer := func(id, from, to string, a, b int) Outer {
 		return Outer{span(1, id, "", Gateway, from+" -> "+to, begin, a, b), from, to}
