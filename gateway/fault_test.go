@@ -36,7 +36,8 @@ func TestFaultyBackend(t *testing.T) {
 			io.WriteString(c, "HTTP/1.1 200 OK\r\nX: "+strings.Repeat("x", 2*maxHeader)+"\r\n\r\n")
 		},
 		"is unavailable": func(n int, head string, c net.Conn) {
-			io.WriteString(c, "HTTP/1.1 503 No\r\nContent-Length: 2\r\n\r\nno")
+			// It says that it closes: a gateway that has not seen the end yet would send a POST into it, and the backend count nothing.
+			io.WriteString(c, "HTTP/1.1 503 No\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno")
 		},
 		"goes over unasked": func(n int, head string, c net.Conn) {
 			io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
