@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/netip"
 	"strings"
 	"testing"
@@ -44,6 +45,16 @@ func after(t *testing.T, to net.Addr, header []byte) net.Conn {
 
 var viaProxy = proxyproto.Header{Source: netip.MustParseAddrPort("203.0.113.7:4711"), Destination: netip.MustParseAddrPort("203.0.113.1:80")}
 
+// tracing has what happens to each request told.
+type tracing struct {
+	http.RoundTripper
+	to *httptrace.ClientTrace
+}
+
+func (c tracing) RoundTrip(q *http.Request) (*http.Response, error) {
+	return c.RoundTripper.RoundTrip(q.WithContext(httptrace.WithClientTrace(q.Context(), c.to)))
+}
+
 func TestProxyProtocolIsAccepted(t *testing.T) {
 	r, trust := behindProxies(t, "127.0.0.0/8", "::1/128")
 	six := proxyproto.Header{Source: netip.MustParseAddrPort("[2001:db8::7]:4711"), Destination: netip.MustParseAddrPort("[2001:db8::1]:80")}
@@ -59,8 +70,7 @@ func TestProxyProtocolIsAccepted(t *testing.T) {
 		{"unknown", "127.0.0.1", proxyproto.Header{}.AppendV1(nil)},
 	} {
 		for _, way := range []string{"http/1.1", "h2c", "tls http/1.1", "tls h2"} {
-			// The client hands an HTTP/2 connection to its first request before others can find it: a second request that is early would dial again, if it might.
-			transport := &http.Transport{Protocols: new(http.Protocols), TLSClientConfig: trust.Clone(), MaxConnsPerHost: 1}
+			transport := &http.Transport{Protocols: new(http.Protocols), TLSClientConfig: trust.Clone()}
 			url, to := "http://gateway/", r.Addr()
 			if strings.HasPrefix(way, "tls") {
 				url, to = "https://localhost/", r.TLSAddr()
@@ -68,15 +78,18 @@ func TestProxyProtocolIsAccepted(t *testing.T) {
 			transport.Protocols.SetHTTP1(strings.HasSuffix(way, "http/1.1"))
 			transport.Protocols.SetHTTP2(way == "tls h2")
 			transport.Protocols.SetUnencryptedHTTP2(way == "h2c")
-			dials := 0
-			transport.DialContext = func(context.Context, string, string) (net.Conn, error) { dials++; return after(t, to, c.header), nil }
-			for range 2 {
-				if _, body := over(t, &http.Client{Transport: transport}, url); body != c.want {
+			transport.DialContext = func(context.Context, string, string) (net.Conn, error) { return after(t, to, c.header), nil }
+			// Until a connection has carried a second request. Where the machine is busy the client may dial for one although a connection is there:
+			// it has not put that back yet, or has closed it because its own writer was late.
+			reused := false
+			client := &http.Client{Transport: tracing{transport, &httptrace.ClientTrace{GotConn: func(g httptrace.GotConnInfo) { reused = reused || g.Reused }}}}
+			for n := 0; n < 100 && !reused; n++ {
+				if _, body := over(t, client, url); body != c.want {
 					t.Errorf("%s, %s: the backend was told of %q, want %q", c.name, way, body, c.want)
 				}
 			}
-			if dials != 1 {
-				t.Errorf("%s, %s: %d connections", c.name, way, dials)
+			if !reused {
+				t.Errorf("%s, %s: no connection carries a second request", c.name, way)
 			}
 			transport.CloseIdleConnections()
 		}
