@@ -15,8 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/quic-go/quic-go/http3"
-
 	"github.com/banyanhq/banyan/gateway/proxyproto"
 	"github.com/banyanhq/banyan/topology"
 )
@@ -217,7 +215,7 @@ func TestConnectionsOverTLSAreBounded(t *testing.T) {
 	if res, body := over(t, h2, url); body != "fine" || res.ProtoMajor != 2 {
 		t.Errorf("HTTP/%d %q", res.ProtoMajor, body)
 	}
-	transport := &http3.Transport{TLSClientConfig: trust(r)}
+	transport := quicClient(trust(r))
 	defer transport.Close()
 	if _, body := over(t, &http.Client{Transport: transport}, url); body != "fine" {
 		t.Errorf("HTTP/3: %q", body)

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -58,6 +59,11 @@ func over(t *testing.T, client *http.Client, url string) (*http.Response, string
 	return res, string(body)
 }
 
+// quicClient is one for HTTP/3 whose handshakes may take their time.
+func quicClient(config *tls.Config) *http3.Transport {
+	return &http3.Transport{TLSClientConfig: config, QUICConfig: &quic.Config{HandshakeIdleTimeout: time.Minute, KeepAlivePeriod: 10 * time.Second}}
+}
+
 func TestProtocolsOfClients(t *testing.T) {
 	cfg, trust := secured(t, func(c *topology.TLS) { c.HTTP3 = true })
 	r := start(t, cfg)
@@ -66,7 +72,7 @@ func TestProtocolsOfClients(t *testing.T) {
 	})
 	h2c := new(http.Protocols)
 	h2c.SetUnencryptedHTTP2(true)
-	h3 := &http3.Transport{TLSClientConfig: trust(r)}
+	h3 := quicClient(trust(r))
 	defer h3.Close()
 	for _, c := range []struct {
 		name      string
