@@ -17,6 +17,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	addresses "github.com/banyanhq/banyan/internal/loopback"
 	"github.com/banyanhq/banyan/policy"
 	"github.com/banyanhq/banyan/topology"
 )
@@ -271,7 +272,9 @@ func TestRunLeavesNothingBehind(t *testing.T) {
 	}
 	before := settle()
 	func() {
-		g, err := New(Config{System: shop()})
+		s := shop()
+		s.Listen = addresses.Any() // at which nobody else listens once it has ended
+		g, err := New(Config{System: s})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -313,7 +316,9 @@ func TestRunLeavesNothingBehind(t *testing.T) {
 }
 
 func TestStopFinishesRequests(t *testing.T) {
-	r := start(t, Config{DrainTimeout: time.Minute})
+	s := shop()
+	s.Listen = addresses.Any() // at which nobody else listens once it has stopped
+	r := start(t, Config{System: s, DrainTimeout: time.Minute})
 	edge := r.EdgeURL("web", "catalog")
 	r.serve("catalog", text("item"))
 	arrived, gate := make(chan struct{}), make(chan struct{})
