@@ -109,6 +109,7 @@ func TestInnerCallsAreAttributed(t *testing.T) {
 			t.Errorf("got %+v, want %+v", c, want)
 		}
 	}
+	r.settle()
 	for i := range r.traces.shards {
 		if n := len(r.traces.shards[i].m); n != 0 {
 			t.Errorf("%d traces left over", n)

@@ -321,6 +321,7 @@ func TestAdmissionRefusesWhatCannotFinish(t *testing.T) {
 		ask("10000") // it learns that an answer takes two seconds
 	}
 	ask("500") // one in a tenth of a second may try its luck
+	r.settle() // the clock goes back under nobody
 	clk.at.Store(int64(r.now() - 2*time.Second))
 	a := ask("500")
 	r.wantFault(a, http.StatusServiceUnavailable, "deadline_infeasible")
