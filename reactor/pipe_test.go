@@ -41,6 +41,22 @@ func pair(t *testing.T) (*Conn, *net.TCPConn) {
 	return c, far.(*net.TCPConn)
 }
 
+// readable waits until there is something to read: bytes, the end, or an error.
+func readable(t *testing.T, c *Conn) {
+	t.Helper()
+	poll := []unix.PollFd{{Fd: c.fd, Events: unix.POLLIN}}
+	for {
+		n, err := unix.Poll(poll, 60_000)
+		if err == unix.EINTR { // as the runtime's signals do it
+			continue
+		}
+		if err != nil || n != 1 {
+			t.Fatalf("nothing to read within a minute: %v", err)
+		}
+		return
+	}
+}
+
 // All that comes at one end goes out at the other, in its order, however slowly that is taken; what is not taken is given back.
 func TestMove(t *testing.T) {
 	p, err := NewPipe()
@@ -73,8 +89,7 @@ func TestMove(t *testing.T) {
 			break
 		}
 		if m.N == 0 { // until more has come
-			poll := []unix.PollFd{{Fd: src.fd, Events: unix.POLLIN}}
-			_, _ = unix.Poll(poll, 10_000)
+			readable(t, src)
 		}
 		if len(m.Left) == 0 {
 			continue
@@ -118,6 +133,8 @@ func TestMoveToOneThatIsGone(t *testing.T) {
 	if _, err := from.Write(make([]byte, 1000)); err != nil {
 		t.Fatal(err)
 	}
+	readable(t, src)
+	readable(t, dst) // of the reset
 	if m := p.Move(dst, src, 1000, []byte("x")); m.Write == 0 || m.N != 1000 {
 		t.Errorf("%+v", m)
 	}
@@ -125,6 +142,7 @@ func TestMoveToOneThatIsGone(t *testing.T) {
 	if _, err := from.Write([]byte("hello")); err != nil {
 		t.Fatal(err)
 	}
+	readable(t, src)
 	if m := p.Move(next, src, 1000, nil); m.N != 5 || m.Write != 0 || len(m.Left) > 0 {
 		t.Errorf("%+v", m)
 	}
@@ -136,8 +154,7 @@ func TestMoveToOneThatIsGone(t *testing.T) {
 		t.Errorf("%+v", m)
 	}
 	_ = from.CloseWrite()
-	poll := []unix.PollFd{{Fd: src.fd, Events: unix.POLLIN}}
-	_, _ = unix.Poll(poll, 10_000)
+	readable(t, src)
 	if m := p.Move(next, src, 1000, nil); !m.End {
 		t.Errorf("%+v", m)
 	}
