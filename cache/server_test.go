@@ -55,10 +55,25 @@ func dial(t testing.TB, addr string) *conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	if err := c.SetDeadline(time.Now().Add(60 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
+	c = patient{c}
 	return &conn{t, c, bufio.NewReader(c)}
+}
+
+// patient waits a minute for each answer, however long all of them take.
+type patient struct{ net.Conn }
+
+func (c patient) Read(b []byte) (int, error) {
+	if err := c.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(b)
+}
+
+func (c patient) Write(b []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(time.Minute)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(b)
 }
 
 func (c *conn) send(args ...string) {
