@@ -177,6 +177,13 @@ func TestRewriteUnderLoad(t *testing.T) {
 	for i := range 50_000 {
 		big.Set(fmt.Append(nil, "field", i), []byte("value"))
 	}
+	round := make(chan struct{})
+	s.keep.pause = func(time.Duration) { // until commands have been carried out between two pieces of the file, however long that takes
+		select {
+		case <-round:
+		case <-t.Context().Done():
+		}
+	}
 	s.mu.Unlock()
 	if got := c.do("bgrewriteaof"); got != "Background append only file rewriting started" {
 		t.Fatal(got)
@@ -193,6 +200,10 @@ func TestRewriteUnderLoad(t *testing.T) {
 			break
 		}
 		during++
+		select {
+		case round <- struct{}{}:
+		default:
+		}
 	}
 	if during < 3 {
 		t.Errorf("only %d rounds of commands were carried out meanwhile", during)
