@@ -18,17 +18,22 @@ hears = redis.Redis(port=port, decode_responses=True, single_connection_client=T
 told = hears.pubsub()
 told.execute_command("CLIENT", "ID")
 where = told.connection.read_response()
-told.subscribe("__redis__:invalidate")
-assert told.get_message(timeout=5)["type"] == "subscribe"
+told.subscribe("__redis__:invalidate", "all told")
+assert [told.get_message(timeout=60)["type"] for i in range(2)] == ["subscribe"] * 2
 reads = redis.Redis(port=port, decode_responses=True, single_connection_client=True)
 assert reads.execute_command("CLIENT", "TRACKING", "ON", "REDIRECT", where) in ("OK", True)
 near, hits, dropped = {}, 0, 0
 
-def drain(timeout):
+def drain(timeout=0, end=None):
     global dropped
     while True:
         m = told.get_message(timeout=timeout)
-        if m is None: return
+        if m is None:
+            assert end is None, "nothing comes"
+            return
+        if m["channel"] == "all told":
+            if m["data"] == end: return
+            continue
         dropped += 1
         if m["data"] is None: near.clear()
         else:
@@ -53,18 +58,22 @@ writers = [threading.Thread(target=write, args=(i,)) for i in range(2)]
 for w in writers: w.start()
 rng = random.Random(9)
 for i in range(6000):
-    drain(0)
+    drain()
     k = "k%d" % rng.randrange(50)
     if k in near: hits += 1
     else: near[k] = reads.get(k)
 stop.set()
 for w in writers: w.join()
-drain(0.3)
-reads.ping(); drain(0.3)
 check = redis.Redis(port=port, decode_responses=True)
-for k, v in list(near.items()):
+
+def drain_all(n): # what comes after the message comes after all that was told before it
+    assert check.publish("all told", n) == 1
+    drain(60, str(n))
+
+drain_all(0)
+for n, (k, v) in enumerate(list(near.items()), 1):
     now = check.get(k)
-    drain(0.05)
+    drain_all(n)
     assert k not in near or v == now, (k, v, now)
 assert hits > 50 and dropped > 50, (hits, dropped)
 print("fine")
