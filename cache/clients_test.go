@@ -23,7 +23,7 @@ func runClient(t *testing.T, name string, args ...string) string {
 	if err != nil {
 		t.Skip(name, "is not installed")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, path, args...).CombinedOutput()
 	if err != nil {
@@ -131,8 +131,8 @@ assert r.rpush("l", 1, 2, 3) == 3 and r.lrange("l", 0, -1) == ["1", "2", "3"] an
 for i in range(200): r.set("k%d" % i, i)
 assert len(set(r.scan_iter("k*", count=50))) == 200
 s = r.pubsub(); s.subscribe("c")
-assert s.get_message(timeout=5)["type"] == "subscribe"
-assert r.publish("c", "hello") == 1 and s.get_message(timeout=5)["data"] == "hello"
+assert s.get_message(timeout=60)["type"] == "subscribe"
+assert r.publish("c", "hello") == 1 and s.get_message(timeout=60)["data"] == "hello"
 lock = r.lock
 assert r.info()["redis_version"].startswith("7.") and int(r.config_get("maxmemory")["maxmemory"]) == 0
 assert r.memory_usage("h") > 50 and r.object("encoding", "n") == "int"
@@ -168,7 +168,8 @@ const { createClient } = require('redis');
   await c.connect();
   await c.set('a', '1', { EX: 100 });
   assert.equal(await c.get('a'), '1');
-  assert.equal(await c.ttl('a'), 100);
+  const left = await c.ttl('a');
+  assert(left > 40 && left <= 100, String(left));
   assert.deepEqual(await c.multi().incr('a').get('a').exec(), [2, '2']);
   await c.hSet('h', { x: '1', y: '2' });
   assert.deepEqual({ ...(await c.hGetAll('h')) }, { x: '1', y: '2' });
@@ -194,7 +195,7 @@ func goClient(t *testing.T, protocol int) {
 	s := startServer(t, Config{Password: "secret"})
 	c := redis.NewClient(&redis.Options{Addr: s.Addr().String(), Password: "secret", Protocol: protocol, ClientName: "test", DialTimeout: time.Minute, ReadTimeout: time.Minute})
 	defer c.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	check := func(what string, err error) {
 		t.Helper()
