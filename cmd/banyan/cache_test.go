@@ -23,6 +23,8 @@ func counting(url string) http.HandlerFunc {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 		}
 	}
+	// A slow answer is waited for: what is sent again would be counted twice.
+	options.DialTimeout, options.ReadTimeout, options.MaxRetries = time.Minute, time.Minute, -1
 	client := redis.NewClient(options)
 	return func(w http.ResponseWriter, r *http.Request) {
 		n, err := client.Incr(r.Context(), "requests").Result()
@@ -64,6 +66,7 @@ func TestServicesShareACache(t *testing.T) {
 	if err != nil {
 		t.Fatalf("status tells of no cache: %q", s.Info.Endpoints)
 	}
+	options.DialTimeout, options.ReadTimeout = time.Minute, time.Minute
 	client := redis.NewClient(options)
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
@@ -123,7 +126,7 @@ func TestServicesShareAClusteredCache(t *testing.T) {
 		addresses = append(addresses, n.Address)
 	}
 	// The service's own client knows nothing of clusters: one that does finds all nodes by the addresses that it is given.
-	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: strings.Split(p.variable(s, "PRODUCTS_REDIS_NODES"), ",")})
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: strings.Split(p.variable(s, "PRODUCTS_REDIS_NODES"), ","), DialTimeout: time.Minute, ReadTimeout: time.Minute})
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
@@ -190,7 +193,7 @@ func TestCacheAlone(t *testing.T) {
 	if _, _, err := net.SplitHostPort(addr); err != nil {
 		t.Fatal(err)
 	}
-	client := redis.NewClient(&redis.Options{Addr: addr})
+	client := redis.NewClient(&redis.Options{Addr: addr, DialTimeout: time.Minute, ReadTimeout: time.Minute})
 	if m, err := client.ConfigGet(ctx, "maxmemory*").Result(); err != nil || m["maxmemory"] != "2097152" || m["maxmemory-policy"] != "allkeys-lfu" {
 		t.Errorf("the budget is %v, %v", m, err)
 	}
