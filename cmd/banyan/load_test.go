@@ -91,10 +91,14 @@ func (p *place) worker(t *testing.T) (*exec.Cmd, string) {
 // A worker process that is killed in the middle is reported as lost, the others end their parts, and the run is no success;
 // with another secret nothing is sent.
 func TestKilledLoadWorker(t *testing.T) {
-	reached, hits := make(chan struct{}), atomic.Int64{}
+	reached, killed, hits := make(chan struct{}), make(chan struct{}), atomic.Int64{}
 	target := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-		if hits.Add(1) == 100 {
+		switch n := hits.Add(1); {
+		case n == 100:
 			close(reached)
+			fallthrough
+		case n > 100:
+			<-killed // the run is not over before
 		}
 	}))
 	defer target.Close()
@@ -112,6 +116,7 @@ func TestKilledLoadWorker(t *testing.T) {
 	go func() {
 		<-reached
 		_ = doomed.Process.Kill()
+		close(killed)
 	}()
 	out, errs, code := p.run("load", "--workers", first+","+second, "--secret-file", "secret", target.URL, "--rate", "200/s", "--arrivals", "constant", "--duration", "2s")
 	if code != 1 || !strings.Contains(out, "LOST") || !strings.Contains(out, "its share, 200 scenarios that were due, one of 2, is not in the figures") {
