@@ -44,7 +44,8 @@ func TestWhatIfIsVerified(t *testing.T) {
 	for _, e := range a.Measured {
 		effects[e.What] = e
 	}
-	if e := effects["requests/s"]; e.Before < 10 || e.Before > 30 || e.After < 10 || e.After > 30 {
+	// 40 of them are due, more or less by chance, and a machine that stands still measures over a longer time.
+	if e := effects["requests/s"]; e.Before < 2 || e.Before > 60 || e.After < 2 || e.After > 60 {
 		t.Errorf("requests a second: %+v", e)
 	}
 	if e := effects["cpu"]; e.Before <= 0 {
