@@ -69,7 +69,7 @@ func fetched(ctx context.Context, t *testing.T, c jetstream.Consumer, want []str
 // When the disk takes no more, in the very moment in which it is written to, publishers hear so: those of queues at once, and they go on
 // when there is room again; those of topics from the next look on, until the process is started anew. Nothing that was acknowledged is lost.
 func TestFullDiskIsSaidAndLosesNothing(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	dir := t.TempDir()
 	args := []string{"--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--queue", "jobs: {max_deliver: 1000}", "--topic", "news: {durability: relaxed}"}
@@ -106,12 +106,12 @@ func TestFullDiskIsSaidAndLosesNothing(t *testing.T) {
 
 func jetStreamAt(t *testing.T, p *busProcess) jetstream.JetStream {
 	t.Helper()
-	conn, err := nats.Connect(p.nats)
+	conn, err := nats.Connect(p.nats, nats.Timeout(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(conn.Close)
-	js, err := jetstream.New(conn)
+	js, err := jetstream.New(conn, jetstream.WithDefaultTimeout(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}

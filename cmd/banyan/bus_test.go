@@ -107,12 +107,12 @@ topics: {news: {}}
 	}
 	var s statusAnswer
 	p.ask(&s, "status")
-	conn, err := nats.Connect(natsURL(t, s.Info.Endpoints))
+	conn, err := nats.Connect(natsURL(t, s.Info.Endpoints), nats.Timeout(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	js, err := jetstream.New(conn)
+	js, err := jetstream.New(conn, jetstream.WithDefaultTimeout(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
