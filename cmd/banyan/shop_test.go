@@ -131,7 +131,7 @@ type shopOrder struct {
 // buy puts one of a product in a cart of the buyer's and pays for it, until there is an answer that says what became of it.
 func (s *shop) buy(key string, product int) (status int, o shopOrder) {
 	cart := ""
-	patience := time.Now().Add(time.Minute)
+	patience := time.Now().Add(5 * time.Minute)
 	for try := 0; time.Now().Before(patience); try++ {
 		cart = fmt.Sprintf("cart-%02d-of-%s", try, key) // a new one, as an answer that got lost may have filled the last
 		if s.post("/api/cart/"+cart+"/items", "", map[string]int{"product_id": product, "quantity": 1}, &struct{}{}) == http.StatusCreated {
@@ -140,7 +140,7 @@ func (s *shop) buy(key string, product int) (status int, o shopOrder) {
 	}
 	checkout := map[string]any{"cart": cart, "card": "4242424242424242",
 		"customer": map[string]string{"name": "Ann", "email": "ann@example.org", "address": "1 Banyan Road"}}
-	for patience = time.Now().Add(time.Minute); time.Now().Before(patience); {
+	for patience = time.Now().Add(5 * time.Minute); time.Now().Before(patience); {
 		o = shopOrder{}
 		if status = s.post("/api/checkout", key, checkout, &o); status != 0 && status < 500 {
 			break
