@@ -82,7 +82,7 @@ func TestEverythingOnACluster(t *testing.T) {
 // addition is there, once, and a consistent read on any node shows it.
 func TestClusterLosesALeader(t *testing.T) {
 	c := startCluster(t, func(s *store.Config) { s.Tables = []store.Table{{Name: "counters", Key: []string{"id"}}} })
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	count := func(client *dynamodb.Client, id string) int {
 		t.Helper()

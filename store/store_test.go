@@ -54,20 +54,23 @@ func startNode(t *testing.T, of *cluster.Config, change func(*store.Config)) (*d
 		}
 	})
 	t.Cleanup(stop)
-	return client(s.URL(), "key", "secret"), stop
+	return clientOf(s.URL(), "key", "secret", of != nil), stop
 }
 
 // client tries again for one error only, which is the SDK's own: it closes the body of a request as soon as the answer begins, and
 // where that came within microseconds net/http has yet to look whether the body has an end, takes the closing for a failure and
 // drops the connection with the answer half read.
-func client(url, key, secret string) *dynamodb.Client {
+func client(url, key, secret string) *dynamodb.Client { return clientOf(url, key, secret, false) }
+
+// clientOf tries again, on several nodes, what was not done as well.
+func clientOf(url, key, secret string, several bool) *dynamodb.Client {
 	return dynamodb.New(dynamodb.Options{
 		BaseEndpoint: aws.String(url), Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider(key, secret, ""),
 		Retryer: retry.NewStandard(func(o *retry.StandardOptions) {
 			o.MaxAttempts, o.Retryables = 10, []retry.IsErrorRetryable{retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
 				// On several nodes of a slow machine an election may come at any time, and more may wait than has room: SDKs sit both out
 				// by default.
-				unled := clustered && (strings.Contains(err.Error(), "ServiceUnavailableException") || strings.Contains(err.Error(), "ThrottlingException"))
+				unled := several && (strings.Contains(err.Error(), "ServiceUnavailableException") || strings.Contains(err.Error(), "ThrottlingException"))
 				return aws.BoolTernary(unled || strings.Contains(err.Error(), "use of closed network connection"))
 			})}
 		}),
