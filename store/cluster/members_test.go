@@ -182,7 +182,7 @@ func TestNodesJoinAndLeave(t *testing.T) {
 	r.add(4)
 	until(t, "it is a voter", func() bool { return r.nodes[4].ready.Load() })
 	until(t, "four nodes are up", func() bool { return r.standing(2) == "1 up, 2 up, 3 up, 4 up" })
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	if err := r.nodes[1].Remove(ctx, 3); err == nil || !strings.Contains(err.Error(), "is up") {
 		t.Errorf("removing a node that is up: %v", err)
@@ -222,7 +222,7 @@ func TestNodeThatLostItsDiskIsDrained(t *testing.T) {
 	r.disks[3] = vfs.NewMem()
 	r.start(3, func(c *Config) { c.Bootstrap = true })
 	until(t, "it is a voter", func() bool { return r.nodes[3].ready.Load() })
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	until(t, "draining is taken", func() bool { return r.nodes[1].Drain(ctx, 3) == nil })
 	if err := <-r.ended[3]; err != nil {
