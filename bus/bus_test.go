@@ -143,7 +143,7 @@ func TestNATSClientUsesAQueue(t *testing.T) {
 func TestOlderNATSClient(t *testing.T) {
 	b := start(t, Config{Queues: map[string]Queue{"jobs": {}}, Topics: map[string]Topic{"news": {}}})
 	conn, _ := connect(t, b)
-	js, err := conn.JetStream()
+	js, err := conn.JetStream(nats.MaxWait(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +157,7 @@ func TestOlderNATSClient(t *testing.T) {
 		}
 	}
 	for got := 0; got < 5; {
-		batch, err := sub.Fetch(min(3, 5-got), nats.MaxWait(20*time.Second))
+		batch, err := sub.Fetch(min(3, 5-got), nats.MaxWait(time.Minute))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -322,7 +322,7 @@ func TestTokens(t *testing.T) {
 	if _, err := nats.Connect(b.NATSURL(), nats.Timeout(time.Minute)); !errors.Is(err, nats.ErrAuthorization) {
 		t.Errorf("without a token: %v", err)
 	}
-	conn, err := nats.Connect(b.NATSURL(), nats.Token("secret"))
+	conn, err := nats.Connect(b.NATSURL(), nats.Token("secret"), nats.Timeout(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ func runClient(t *testing.T, name string, args ...string) string {
 	if err != nil {
 		t.Skip(name, "is not installed")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env = append(os.Environ(), "HOME="+t.TempDir()) // so that what a user has set up is not used

@@ -32,12 +32,12 @@ func startStream(t *testing.T) jetstream.JetStream {
 	if !s.ReadyForConnections(time.Minute) {
 		t.Fatal("the server does not come up")
 	}
-	conn, err := nats.Connect("", nats.InProcessServer(s))
+	conn, err := nats.Connect("", nats.InProcessServer(s), nats.Timeout(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(conn.Close)
-	js, err := jetstream.New(conn)
+	js, err := jetstream.New(conn, jetstream.WithDefaultTimeout(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
