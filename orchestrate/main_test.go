@@ -286,14 +286,14 @@ func testService(t testing.TB, mode string) *topology.Service {
 			Min: topology.Duration(20 * time.Millisecond), Max: topology.Duration(time.Second),
 			Reset: topology.Duration(30 * time.Second), CrashLoop: 4,
 		},
-		Drain:  topology.Duration(10 * time.Second),
+		Drain:  topology.Duration(patience),
 		Deploy: topology.Deploy{Surge: 1, Deadline: topology.Duration(time.Minute)},
 	}
 }
 
 func testCheck(path string) *topology.Check {
 	return &topology.Check{
-		Path: path, Interval: topology.Duration(10 * time.Millisecond), Timeout: topology.Duration(5 * time.Second),
+		Path: path, Interval: topology.Duration(10 * time.Millisecond), Timeout: topology.Duration(patience), // however long the machine stands still
 		Failures: 2, Deadline: topology.Duration(patience),
 	}
 }
