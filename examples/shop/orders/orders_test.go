@@ -132,8 +132,8 @@ func replica(t *testing.T, b book, w http.Handler) *service {
 	t.Cleanup(server.Close)
 	return &service{
 		book:     b,
-		catalog:  httpserve.NewClient("catalog", server.URL, 5*time.Second),
-		payments: httpserve.NewClient("payments", server.URL, 5*time.Second),
+		catalog:  httpserve.NewClient("catalog", server.URL, time.Minute),
+		payments: httpserve.NewClient("payments", server.URL, time.Minute),
 		log:      slog.New(slog.DiscardHandler),
 		now:      time.Now,
 	}
