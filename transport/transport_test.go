@@ -28,7 +28,7 @@ type end struct {
 func launch(t *testing.T, node uint64, change func(*Config)) *end {
 	t.Helper()
 	e := &end{done: make(chan error, 1), got: make(chan string, 10000)}
-	cfg := Config{Node: node, Secret: secret, Receive: func(from uint64, frame []byte) { e.got <- fmt.Sprintf("%d:%s", from, frame) }}
+	cfg := Config{Node: node, Secret: secret, WriteTimeout: time.Minute, Receive: func(from uint64, frame []byte) { e.got <- fmt.Sprintf("%d:%s", from, frame) }}
 	if change != nil {
 		change(&cfg)
 	}
