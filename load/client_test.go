@@ -261,7 +261,10 @@ func TestStaleConnections(t *testing.T) {
 				if want := min(i, 1); x.reconnects != want || x.connected != 1 {
 					t.Errorf("request %d: %d connections, %d of them again", i, x.connected, x.reconnects)
 				}
-				<-closed // the end has been sent, and loopback delivers it at once
+				<-closed
+				for over := time.Now().Add(time.Minute); !c.stale(over) && time.Now().Before(over); { // until the end has come
+					time.Sleep(time.Millisecond)
+				}
 			}
 		})
 	}
