@@ -158,10 +158,14 @@ func TestWorkersProgress(t *testing.T) {
 func TestLostWorker(t *testing.T) {
 	t.Parallel()
 	var hits atomic.Int64
-	reached := make(chan struct{})
+	reached, ended := make(chan struct{}), make(chan struct{})
 	target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if hits.Add(1) == 60 {
+		switch n := hits.Add(1); {
+		case n == 60:
 			close(reached)
+			fallthrough
+		case n > 60:
+			<-ended // the run is not over before
 		}
 	}))
 	defer target.Close()
@@ -169,6 +173,7 @@ func TestLostWorker(t *testing.T) {
 	go func() {
 		<-reached
 		end[1]()
+		close(ended)
 	}()
 	w := getWorkload()
 	w.Rate, w.Duration, w.Thresholds = 100, topology.Duration(2*time.Second), []string{"errors < 50%"}
@@ -381,7 +386,7 @@ func TestSilentCoordinator(t *testing.T) {
 	if err := next.meet(ctx); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	for deadline := time.Now().Add(2 * time.Minute); ; {
 		if err = next.ask(ctx, pathPrepare, j, &struct{}{}); err == nil || time.Now().After(deadline) {
 			break
 		}
