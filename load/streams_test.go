@@ -187,11 +187,17 @@ func TestNATSHeaders(t *testing.T) {
 		&topology.Step{Name: "request", NATS: &topology.NATSCall{Subject: "s.r"}, Headers: map[string]string{"Trace": "${user}"}, Body: "10\n", Expect: &topology.Expect{Contains: "10"}},
 		&topology.Step{Name: "none", NATS: &topology.NATSCall{Subject: "s.n"}, Body: "0\n", Expect: &topology.Expect{Contains: "0"}})
 	wantKinds(t, r, map[string]Kind{"publish": "", "request": "", "none": ""})
-	mu.Lock()
-	defer mu.Unlock()
+	arrived := func(want string) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return seen[want] > 0
+	}
 	for _, want := range []string{"s.p NATS/1.0\r\nA: x\r\nNats-Msg-Id: id 1\r\n\r\nhello", "s.r NATS/1.0\r\nTrace: 2\r\n\r\n10\n", "s.n 0\n"} {
-		if seen[want] == 0 {
-			t.Errorf("%q did not arrive: %v", want, seen)
+		for deadline := time.Now().Add(time.Minute); !arrived(want); time.Sleep(time.Millisecond) { // nobody answers to what is published
+			if time.Now().After(deadline) {
+				mu.Lock()
+				t.Fatalf("%q did not arrive: %v", want, seen)
+			}
 		}
 	}
 	for _, bad := range []map[string]string{{"A B": "x"}, {"A": "x\r\ny"}, {"A": "${nothing}"}} {
