@@ -23,7 +23,7 @@ func TestTablesAreMeasured(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- dynamo.NewServer(a, 10).Serve(ctx, l, time.Second) }()
+	go func() { done <- dynamo.NewServer(a, 10).Serve(ctx, l, time.Minute) }()
 	defer cancel()
 	ask := func(operation, body string) {
 		t.Helper()
