@@ -13,7 +13,7 @@ import (
 // as the load needs cores. Otherwise there is one, and its sessions are goroutines.
 type lane struct {
 	run     *run
-	shard   int // of the recorder, which the lane has for itself; -1: its sessions are spread over all
+	shard   int // of the recorder, which the lane mostly has for itself; -1: its sessions are spread over all
 	part    part
 	targets *targets
 	loop    *loop // nil: goroutines
@@ -42,7 +42,7 @@ func (r *run) makeLanes() ([]*lane, error) {
 		}
 		cfg := r.cfg
 		cfg.Dial, cfg.Connections = loop.dial, (r.cfg.Connections+n-1-i)/n
-		l := &lane{run: r, shard: i, part: r.cfg.part.divide(int64(i), int64(n)), targets: &targets{cfg: &cfg}, loop: loop}
+		l := &lane{run: r, shard: i % len(r.rec.shards), part: r.cfg.part.divide(int64(i), int64(n)), targets: &targets{cfg: &cfg}, loop: loop}
 		all = append(all, l)
 		for _, t := range r.targets.all {
 			if _, err := l.targets.find(t.address); err != nil {
