@@ -36,7 +36,7 @@ func TestKilledNodeLosesNothing(t *testing.T) {
 	defer cancel()
 	report, err := audit.ClusterDrive{
 		Nodes:   3,
-		Command: clusterCommand(t, t.TempDir(), "--queue", "jobs: {durability: replicated, ordered: true, ack_wait: 2s, max_deliver: 4, dead_letter: jobs-dead}"),
+		Command: clusterCommand(t, t.TempDir(), "--queue", "jobs: {durability: replicated, ordered: true, ack_wait: 5s, max_deliver: 20, dead_letter: jobs-dead}"),
 		Kills:   1, Life: 500 * time.Millisecond, Away: 500 * time.Millisecond, Leader: true,
 		Audit: audit.Config{Queue: "jobs", Dead: "jobs-dead", Producers: 4, Consumers: 4, KeysEach: 3, PoisonEvery: 17},
 	}.Run(ctx)

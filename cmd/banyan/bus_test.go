@@ -39,7 +39,7 @@ func TestKilledBusKeepsItsPromises(t *testing.T) {
 	report, err := audit.Drive{
 		Command: func(natsAddress, httpAddress string) *exec.Cmd {
 			return aloneCommand(t, dir, "--listen", atOwnHost(natsAddress), "--http", atOwnHost(httpAddress),
-				"--queue", "jobs: {ordered: true, ack_wait: 500ms, max_deliver: 4, dead_letter: jobs-dead}")
+				"--queue", "jobs: {ordered: true, ack_wait: 2s, max_deliver: 20, dead_letter: jobs-dead}") // a good message may be under way at each death
 		},
 		Kills: 6, Life: 300 * time.Millisecond, Pauses: true,
 		Audit: audit.Config{Queue: "jobs", Dead: "jobs-dead", Producers: 4, Consumers: 4, KeysEach: 3, PoisonEvery: 17},
