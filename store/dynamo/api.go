@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -75,6 +76,7 @@ type API struct {
 	iterators   iterators
 	dates       dates
 	meters      meters
+	requests    sync.Pool // of *request
 }
 
 // operation answers the parameters in r, and appends the answer to out.
@@ -117,6 +119,7 @@ func New(cfg Config) *API {
 		_, name, _ := strings.Cut(target, ".")
 		a.counters[target] = &operationCounter{name: name}
 	}
+	a.requests.New = func() any { return new(request) }
 	a.iterators.init()
 	a.meters.cpu.Every = cpuEvery
 	return a
@@ -185,15 +188,19 @@ const (
 // onItem is an operation whose parameters are a request.
 func (a *API) onItem(write bool, f func(ctx context.Context, q *request, out []byte) ([]byte, error)) operation {
 	return func(ctx context.Context, r *wire.Reader, out []byte) ([]byte, error) {
-		var q request
-		if err := decodeRequest(r, &q); err != nil {
+		q := a.requests.Get().(*request)
+		defer func() {
+			*q = request{} // what it held is the connection's
+			a.requests.Put(q)
+		}()
+		if err := decodeRequest(r, q); err != nil {
 			return out, err
 		}
 		if err := r.End(); err != nil {
 			return out, err
 		}
-		a.noteItem(ctx, write, &q)
-		return f(ctx, &q, out)
+		a.noteItem(ctx, write, q)
+		return f(ctx, q, out)
 	}
 }
 

@@ -2,6 +2,7 @@ package dynamo
 
 import (
 	"bytes"
+	"encoding/binary"
 	"strings"
 	"unsafe"
 )
@@ -14,6 +15,7 @@ type head struct {
 	length              int
 	close, expects      bool
 	body                []byte
+	scratch             []byte // for what is signed
 }
 
 type field struct{ name, value []byte }
@@ -135,12 +137,22 @@ func token(b []byte) bool {
 	return len(b) > 0
 }
 
-// printable says that there is no control character but a tab.
+// printable says that there is no control character but a tab. It looks at eight bytes at once.
 func printable(b []byte) bool {
-	for _, c := range b {
-		if c < ' ' && c != '\t' || c == 0x7f {
+	const lows, highs = 0x0101010101010101, 0x8080808080808080
+	for len(b) > 0 {
+		if len(b) >= 8 {
+			x := binary.LittleEndian.Uint64(b)
+			del := x ^ lows*0x7f
+			if ((x-lows*' ')&^x|(del-lows)&^del)&highs == 0 { // none is below a space, nor 0x7f
+				b = b[8:]
+				continue
+			}
+		}
+		if c := b[0]; c < ' ' && c != '\t' || c == 0x7f {
 			return false
 		}
+		b = b[1:]
 	}
 	return true
 }

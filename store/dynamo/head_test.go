@@ -27,3 +27,15 @@ func FuzzHead(f *testing.F) {
 		}
 	})
 }
+
+func TestPrintable(t *testing.T) {
+	for c := range 256 { // each byte at each place of a word, and behind it
+		for at := range 10 {
+			b := []byte("a\tbcdefghij")
+			b[at] = byte(c)
+			if got, want := printable(b), c == '\t' || c >= ' ' && c != 0x7f; got != want {
+				t.Errorf("%q is printable: %v", b, got)
+			}
+		}
+	}
+}

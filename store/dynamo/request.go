@@ -80,7 +80,9 @@ func (q *request) parameter(r *wire.Reader, key string) (err error) {
 	case "IndexName":
 		return str(&q.index)
 	case "Key":
-		return item(&q.key, &q.keySet)
+		q.keySet = true
+		q.key, err = r.Key()
+		return err
 	case "Item":
 		return item(&q.item, &q.itemSet)
 	case "ExclusiveStartKey":

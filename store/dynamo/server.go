@@ -36,7 +36,7 @@ type Server struct {
 
 	mu      sync.Mutex
 	conns   map[*conn]struct{}
-	closing bool
+	closing atomic.Bool // set under mu
 	all     sync.WaitGroup
 }
 
@@ -81,7 +81,7 @@ func (s *Server) accept(ctx context.Context, l net.Listener) error {
 		c := &conn{server: s, nc: nc}
 		c.ctx = context.WithValue(context.WithValue(ctx, hostKey{}, nc.LocalAddr().String()), askedKey{}, &c.asked)
 		s.mu.Lock()
-		full := s.closing || len(s.conns) >= s.clients
+		full := s.closing.Load() || len(s.conns) >= s.clients
 		if !full {
 			s.conns[c] = struct{}{}
 			s.all.Add(1)
@@ -99,18 +99,12 @@ func (s *Server) accept(ctx context.Context, l net.Listener) error {
 func (s *Server) close(all bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.closing = true
+	s.closing.Store(true)
 	for c := range s.conns {
 		if all || !c.busy.Load() {
 			c.nc.Close()
 		}
 	}
-}
-
-func (s *Server) stopping() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.closing
 }
 
 // conn is one client's connection.
@@ -140,7 +134,7 @@ func (c *conn) serve() {
 		s.all.Done()
 	}()
 	for c.one() {
-		if s.stopping() {
+		if s.closing.Load() {
 			return
 		}
 	}
@@ -276,6 +270,9 @@ func (c *conn) shrink() {
 	}
 	if cap(c.out) > maxKept {
 		c.out = nil
+	}
+	if cap(c.head.scratch) > maxKept {
+		c.head.scratch = nil
 	}
 }
 

@@ -5,14 +5,17 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 )
 
 // maxSkew between the client's clock and ours.
 const maxSkew = 15 * time.Minute
+
+// maxRegion bounds the name of a region, any of which is taken: keys that were derived for it are kept by it.
+const maxRegion = 64
 
 const noSuchKey = "The security token included in the request is invalid."
 
@@ -35,16 +38,22 @@ func (a *API) authenticate(h *head) error {
 	if algorithm != "AWS4-HMAC-SHA256" {
 		return &Error{Code: "IncompleteSignatureException", Message: fmt.Sprintf("Unsupported AWS 'algorithm': '%s' (only AWS4-HMAC-SHA256 for now). ", algorithm)}
 	}
-	fields := map[string]string{}
+	var credential, signature, headers string
 	for part := range strings.SplitSeq(rest, ",") {
-		name, v, _ := strings.Cut(strings.TrimSpace(part), "=")
-		fields[name] = v
+		switch name, v, _ := strings.Cut(strings.TrimSpace(part), "="); name {
+		case "Credential":
+			credential = v
+		case "Signature":
+			signature = v
+		case "SignedHeaders":
+			headers = v
+		}
 	}
 	date := h.get("X-Amz-Date")
 	missing := ""
-	for _, name := range []string{"Credential", "Signature", "SignedHeaders"} {
-		if fields[name] == "" {
-			missing += fmt.Sprintf("Authorization header requires '%s' parameter. ", name)
+	for _, p := range [3][2]string{{"Credential", credential}, {"Signature", signature}, {"SignedHeaders", headers}} {
+		if p[1] == "" {
+			missing += fmt.Sprintf("Authorization header requires '%s' parameter. ", p[0])
 		}
 	}
 	if date == "" {
@@ -53,7 +62,7 @@ func (a *API) authenticate(h *head) error {
 	if missing != "" {
 		return &Error{Code: "IncompleteSignatureException", Message: missing + "Authorization=" + given}
 	}
-	return a.checkSignature(h, fields["Credential"], fields["SignedHeaders"], fields["Signature"], date)
+	return a.checkSignature(h, credential, headers, signature, date)
 }
 
 func (a *API) checkSignature(h *head, credential, headers, signature, date string) error {
@@ -77,40 +86,60 @@ func (a *API) checkSignature(h *head, credential, headers, signature, date strin
 		return invalid("Signature not yet current: %s is still later than %s (%s + 15 min.)", date, now.Add(maxSkew).Format(layout), now.Format(layout))
 	case scope[1] != date[:8]:
 		return invalid("Credential should be scoped to a valid date. Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '%s' != '%s', from '%s'.", scope[1], date[:8], date)
+	case len(scope[2]) > maxRegion:
+		return invalid("Credential should be scoped to a valid region. ")
 	case scope[3] != "dynamodb":
 		return invalid("Credential should be scoped to correct service: 'dynamodb'. ")
 	case scope[4] != "aws4_request":
 		return invalid("Credential should be scoped with a valid terminator: 'aws4_request', not '%s'. ", scope[4])
 	}
-	names := strings.Split(headers, ";")
-	if !slices.Contains(names, "host") {
+	if !strings.Contains(";"+headers+";", ";host;") {
 		return invalid("'Host' must be a 'SignedHeader' in the AWS Authorization.")
 	}
 	secret, known := a.cfg.Users[scope[0]]
 	if !known {
 		return &Error{Code: "UnrecognizedClientException", Message: noSuchKey}
 	}
-	canonical := h.canonical(names, headers)
-	digest := sha256.Sum256([]byte(canonical))
-	toSign := "AWS4-HMAC-SHA256\n" + date + "\n" + strings.Join(scope[1:], "/") + "\n" + hex.EncodeToString(digest[:])
-	want := hex.EncodeToString(sum(a.signatures.key(secret, scope[1], scope[2]), toSign))
-	if !hmac.Equal([]byte(want), []byte(signature)) {
-		return invalid("The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.")
+	const mismatch = "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details."
+	if strings.Count(headers, ";") >= h.count { // they can't all be there; and one that is named again and again would take much memory
+		return invalid(mismatch)
+	}
+	h.scratch = h.appendCanonical(h.scratch[:0], headers)
+	digest := sha256.Sum256(h.scratch)
+	toSign := append(h.scratch[:0], "AWS4-HMAC-SHA256\n"...)
+	toSign = append(append(toSign, date...), '\n')
+	toSign = append(append(toSign, credential[len(scope[0])+1:]...), '\n')
+	toSign = hex.AppendEncode(toSign, digest[:])
+	var want [2 * sha256.Size]byte
+	hex.Encode(want[:], sum(a.signatures.key(secret, scope[1], scope[2]), toSign))
+	if !hmac.Equal(want[:], []byte(signature)) {
+		return invalid(mismatch)
 	}
 	return nil
 }
 
-// canonical is the request as it is signed. The digest of the body is always our own, so that another body does not pass.
-func (h *head) canonical(names []string, headers string) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n%s\n%s\n", h.method, h.path, h.query)
-	for _, name := range names {
-		v := strings.Join(strings.Fields(h.get(name)), " ")
-		b.WriteString(name + ":" + v + "\n")
+// appendCanonical appends the request as it is signed. The digest of the body is always our own, so that another body does not pass.
+func (h *head) appendCanonical(out []byte, headers string) []byte {
+	out = append(append(out, h.method...), '\n')
+	out = append(append(out, h.path...), '\n')
+	out = append(append(out, h.query...), '\n')
+	for name := range strings.SplitSeq(headers, ";") {
+		out = append(append(out, name...), ':')
+		out = append(appendFolded(out, h.get(name)), '\n')
 	}
+	out = append(append(append(out, '\n'), headers...), '\n')
 	digest := sha256.Sum256(h.body)
-	b.WriteString("\n" + headers + "\n" + hex.EncodeToString(digest[:]))
-	return b.String()
+	return hex.AppendEncode(out, digest[:])
+}
+
+// appendFolded appends a field's value with one space for each run of white space within it, and none around it.
+func appendFolded(out []byte, v string) []byte {
+	for i := range len(v) {
+		if c := v[i]; c == '\t' || c >= utf8.RuneSelf || c == ' ' && (i == 0 || i == len(v)-1 || v[i-1] == ' ') {
+			return append(out, strings.Join(strings.Fields(v), " ")...)
+		}
+	}
+	return append(out, v...)
 }
 
 // maxKeys derived are kept: one for each user and day.
@@ -125,7 +154,7 @@ func (s *signatures) key(secret, date, region string) []byte {
 	}
 	k := []byte("AWS4" + secret)
 	for _, part := range []string{date, region, "dynamodb", "aws4_request"} {
-		k = sum(k, part)
+		k = sum(k, []byte(part))
 	}
 	if len(s.keys) >= maxKeys || s.keys == nil {
 		s.keys = map[string][]byte{}
@@ -134,8 +163,8 @@ func (s *signatures) key(secret, date, region string) []byte {
 	return k
 }
 
-func sum(key []byte, text string) []byte {
+func sum(key, text []byte) []byte {
 	h := hmac.New(sha256.New, key)
-	h.Write([]byte(text))
+	h.Write(text)
 	return h.Sum(nil)
 }

@@ -2,7 +2,9 @@ package wire
 
 import (
 	"encoding/base64"
+	"encoding/binary"
 	"unicode/utf8"
+	"unsafe"
 
 	"github.com/banyanhq/banyan/store/attr"
 )
@@ -15,18 +17,44 @@ var plain = func() (t [256]bool) {
 	return t
 }()
 
+// skipPlain is the first position from i on where s has a byte that does not stand for itself, or len(s). It looks at eight at once.
+func skipPlain(s string, i int) int {
+	for ; i+8 <= len(s); i += 8 {
+		if special(eight(s[i:]))&highs != 0 {
+			break
+		}
+	}
+	for i < len(s) && plain[s[i]] {
+		i++
+	}
+	return i
+}
+
+const (
+	lows  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
+
+// eight are the first eight bytes of s, the first one lowest.
+func eight(s string) uint64 {
+	return binary.LittleEndian.Uint64(unsafe.Slice(unsafe.StringData(s), len(s)))
+}
+
+// special has the highest bit of any of eight bytes set where one of them is below a space, a quote or a backslash, and of none if
+// there is none (S. E. Anderson, Bit Twiddling Hacks: hasless and haszero). What else it has set means nothing.
+func special(x uint64) uint64 {
+	quote, slash := x^lows*'"', x^lows*'\\'
+	return (x-lows*' ')&^x | (quote-lows)&^quote | (slash-lows)&^slash
+}
+
 // AppendString appends a JSON string.
 func AppendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	from := 0
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if plain[c] {
-			continue
-		}
+	for i := skipPlain(s, 0); i < len(s); i = skipPlain(s, from) {
 		dst = append(dst, s[from:i]...)
 		from = i + 1
-		switch c {
+		switch c := s[i]; c {
 		case '"', '\\':
 			dst = append(dst, '\\', c)
 		case '\n':

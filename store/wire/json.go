@@ -256,26 +256,16 @@ func (r *Reader) number() (string, error) {
 // text reads a string literal.
 func (r *Reader) text() (string, error) {
 	r.pos++
-	start := r.pos
-	ascii := true
-	for i := start; i < len(r.data); i++ {
-		switch c := r.data[i]; {
-		case c == '"':
-			r.pos = i + 1
-			s := r.data[start:i]
-			if !ascii && !utf8.Valid(s) {
-				return "", errSyntax
-			}
-			return alias(s), nil
-		case c == '\\':
-			return r.escaped(start, i)
-		case c < ' ':
-			return "", errSyntax
-		case c >= utf8.RuneSelf:
-			ascii = false
-		}
+	rest := alias(r.data[r.pos:])
+	end := skipPlain(rest, 0)
+	switch {
+	case end < len(rest) && rest[end] == '\\':
+		return r.escaped(r.pos, r.pos+end)
+	case end == len(rest) || rest[end] != '"' || !utf8.ValidString(rest[:end]):
+		return "", errSyntax
 	}
-	return "", errSyntax
+	r.pos += end + 1
+	return rest[:end], nil
 }
 
 // escaped reads on a string literal that began at start and has its first escape at i.

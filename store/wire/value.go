@@ -18,14 +18,23 @@ func (e *ValueError) Error() string { return e.Message }
 
 func invalidf(format string, a ...any) error { return &ValueError{fmt.Sprintf(format, a...)} }
 
+// How many attributes room is made for at first.
+const (
+	usualRoom = 8
+	keyRoom   = 2
+)
+
 // Item reads an object of attribute values.
-func (r *Reader) Item() (attr.Item, error) { return r.item(0) }
+func (r *Reader) Item() (attr.Item, error) { return r.item(0, usualRoom) }
+
+// Key reads one that is expected to have a key's attributes only.
+func (r *Reader) Key() (attr.Item, error) { return r.item(0, keyRoom) }
 
 // Value reads one attribute value.
 func (r *Reader) Value() (attr.Value, error) { return r.value(0) }
 
-func (r *Reader) item(depth int) (attr.Item, error) {
-	it := make(attr.Item, 0, 8)
+func (r *Reader) item(depth, room int) (attr.Item, error) {
+	it := make(attr.Item, 0, room)
 	err := r.Object("Unexpected field type", func(name string) error {
 		v, err := r.value(depth)
 		if err != nil {
@@ -86,7 +95,7 @@ func (r *Reader) kind(kind attr.Kind, depth int) (v attr.Value, err error) {
 			err = invalidf("One or more parameter values were invalid: Null attribute value types must have the value of true")
 		}
 	case attr.Map:
-		v.Map, err = r.item(depth + 1)
+		v.Map, err = r.item(depth+1, usualRoom)
 	case attr.List:
 		v.List = []attr.Value{}
 		err = r.Array(func(int) error {

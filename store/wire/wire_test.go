@@ -104,3 +104,43 @@ func FuzzItem(f *testing.F) {
 		}
 	})
 }
+
+// TestStringsOfAnyLength: what does not stand for itself is found wherever it is, among any other bytes.
+func TestStringsOfAnyLength(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(0, 40).Draw(t, "length")
+		b := make([]byte, n)
+		for i := range b {
+			b[i] = rapid.SampledFrom([]byte{'a', ' ', '!', '#', '[', ']', 0x7f, '"', '\\', 0x1f, 0, '\n'}).Draw(t, "byte")
+		}
+		want := 0
+		for want < n && b[want] >= ' ' && b[want] != '"' && b[want] != '\\' {
+			want++
+		}
+		if got := skipPlain(string(b), 0); got != want {
+			t.Fatalf("%q: the first byte that does not stand for itself is %d, want %d", b, got, want)
+		}
+		text := AppendString(nil, string(b))
+		var same string
+		if err := json.Unmarshal(text, &same); err != nil || same != string(b) {
+			t.Fatalf("%q is written as %s: %q (%v)", b, text, same, err)
+		}
+		r := NewReader(text)
+		if got, err := r.String(); err != nil || got != string(b) || r.End() != nil {
+			t.Fatalf("%s is read as %q (%v)", text, got, err)
+		}
+	})
+	for c := range 256 { // each byte at each place of a word
+		for at := range 9 {
+			b := []byte("abcdefghi")
+			b[at] = byte(c)
+			want := at
+			if plain[c] {
+				want = len(b)
+			}
+			if got := skipPlain(string(b), 0); got != want {
+				t.Errorf("%q: %d, want %d", b, got, want)
+			}
+		}
+	}
+}
