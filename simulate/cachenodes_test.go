@@ -97,9 +97,35 @@ func TestNodeOfACacheDies(t *testing.T) {
 				t.Errorf("embedded %v: key %d of node %d is held: %v", embedded, k, b.nodeOf(k), got)
 			}
 		}
+		b.caches = b.newCaches()
 		b.cacheOf(0).put(0, 0)
+		for i, c := range b.caches {
+			if i != dead {
+				c.clear()
+			}
+		}
 		if !b.cacheOf(0).get(0, 0) {
-			t.Errorf("embedded %v: what was stored last is not there", embedded)
+			t.Errorf("embedded %v: what was stored last, at another node, is not there", embedded)
+		}
+	}
+}
+
+// TestNodeOfACacheForgets: the node that is killed is empty afterwards, and the others are not.
+func TestNodeOfACacheForgets(t *testing.T) {
+	m, err := New(onNodes(10, topology.Cache{Engine: "embedded", Keys: 300, Memory: 3 << 20, Lookup: free}), Options{Seed: 5, Warmup: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := newSim(m, m.load, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &s.blocks[0]
+	const dead = 1
+	s.halt(s.services[b.service].replicas[dead], replicaDown)
+	for k := range b.keys {
+		if got, want := b.cacheOf(k).get(k, 0), b.nodeOf(k) != dead; got != want {
+			t.Errorf("key %d of node %d is held: %v", k, b.nodeOf(k), got)
 		}
 	}
 }

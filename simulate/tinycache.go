@@ -48,8 +48,8 @@ func noNumbers(keys uint64) []uint32 { return slices.Repeat([]uint32{policy.NoEn
 
 func (c *tinyCache) clear() {
 	c.policy = policy.NewTinyLFU()
-	for i, k := range c.key {
-		if k != noKey && c.number[k] == uint32(i) {
+	for _, k := range c.key { // all that it ever had
+		if k != noKey {
 			c.number[k] = policy.NoEntry
 		}
 	}

@@ -319,3 +319,24 @@ func TestCopy(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestRecordsOfAFrame(t *testing.T) {
+	sized := func(sizes ...int) (batch []Record) {
+		for _, n := range sizes {
+			batch = append(batch, Record{Data: make([]byte, n)})
+		}
+		return batch
+	}
+	const each = lengthBytes
+	for _, c := range []struct {
+		batch      []Record
+		room, want int
+	}{
+		{nil, 100, 0}, {sized(10), 10 + each, 1}, {sized(1000), 10, 1}, {sized(1000, 1), 10, 1}, {sized(10, 10), 20 + 2*each, 2}, {sized(10, 11), 20 + 2*each, 1},
+		{sized(10, 1000, 1, 1), 100, 1}, {sized(0, 0, 0), 2 * each, 2},
+	} {
+		if got := Framed(c.batch, c.room); got != c.want {
+			t.Errorf("%d of %d records fit into %d bytes, want %d", got, len(c.batch), c.room, c.want)
+		}
+	}
+}

@@ -42,7 +42,7 @@ func signed(t testing.TB) (text string, a *API) {
 	return b.String(), New(Config{Users: map[string]string{"alice": "wonderland", "bob": "builder"}, Now: func() time.Time { return signedAt.Add(time.Minute) }})
 }
 
-// check is the code of the refusal, or nothing.
+// check is the refusal, or nothing.
 func check(t testing.TB, a *API, text, body string) string {
 	t.Helper()
 	var h head
@@ -51,7 +51,7 @@ func check(t testing.TB, a *API, text, body string) string {
 	}
 	h.body = []byte(body)
 	if err := a.authenticate(&h); err != nil {
-		return err.(*Error).Code
+		return err.Error()
 	}
 	return ""
 }
@@ -61,7 +61,7 @@ func TestSignatures(t *testing.T) {
 	text, a := signed(t)
 	at := strings.Index(text, "Signature=") + len("Signature=")
 	signature := text[at : at+64]
-	const no, broken = "InvalidSignatureException", "IncompleteSignatureException"
+	const no, broken = "InvalidSignatureException: The request signature we calculated", "IncompleteSignatureException: "
 	for _, c := range []struct{ what, old, new, body, want string }{
 		{"as it is", "", "", signedBody, ""},
 		{"white space around and within values", "Amz-Sdk-Request: attempt=1; max=3", "amz-sdk-request:  \t attempt=1;  \t max=3 ", signedBody, ""},
@@ -79,8 +79,8 @@ func TestSignatures(t *testing.T) {
 		{"a signed header left out", "Accept-Encoding: identity\r\n", "", signedBody, no},
 		{"fewer signed headers", "SignedHeaders=accept-encoding;", "SignedHeaders=", signedBody, no},
 		{"a signed header named again and again", "SignedHeaders=accept-encoding;", "SignedHeaders=" + strings.Repeat("accept-encoding;", 4000), signedBody, no},
-		{"host not signed", ";host;", ";", signedBody, no},
-		{"host signed by a longer name only", ";host;", ";hosts;", signedBody, no},
+		{"host not signed", ";host;", ";", signedBody, "'Host' must be a 'SignedHeader'"},
+		{"host signed by a longer name only", ";host;", ";hosts;", signedBody, "'Host' must be a 'SignedHeader'"},
 		{"one bit of the signature", signature[:1], map[bool]string{true: "1", false: "0"}[signature[0] == '0'], signedBody, no},
 		{"a signature in capitals", signature, strings.ToUpper(signature), signedBody, no},
 		{"a signature cut off", signature, signature[:62], signedBody, no},
@@ -88,11 +88,11 @@ func TestSignatures(t *testing.T) {
 		{"another user", "Credential=alice/", "Credential=bob/", signedBody, no},
 		{"an unknown user", "Credential=alice/", "Credential=carol/", signedBody, "UnrecognizedClientException"},
 		{"another region", "/us-east-1/", "/us-east-2/", signedBody, no},
-		{"a region without end", "/us-east-1/", "/" + strings.Repeat("x", 4000) + "/", signedBody, no},
-		{"another service", "/dynamodb/", "/s3/", signedBody, no},
-		{"another day in the scope", "/20261129/", "/20261128/", signedBody, no},
+		{"a region without end", "/us-east-1/", "/" + strings.Repeat("x", 4000) + "/", signedBody, "scoped to a valid region"},
+		{"another service", "/dynamodb/", "/s3/", signedBody, "scoped to correct service"},
+		{"another day in the scope", "/20261129/", "/20261128/", signedBody, "scoped to a valid date"},
 		{"another time", "X-Amz-Date: 20261129T180000Z", "X-Amz-Date: 20261129T180001Z", signedBody, no},
-		{"too long ago", "X-Amz-Date: 20261129T180000Z", "X-Amz-Date: 20261129T170000Z", signedBody, no},
+		{"too long ago", "X-Amz-Date: 20261129T180000Z", "X-Amz-Date: 20261129T170000Z", signedBody, "Signature expired"},
 		{"no algorithm", "AWS4-HMAC-SHA256", "AWS4-HMAC-SHA1", signedBody, broken},
 		{"nothing", "Authorization:", "X-Authorization:", signedBody, "MissingAuthenticationTokenException"},
 	} {
@@ -107,7 +107,7 @@ func TestSignatures(t *testing.T) {
 				t.Errorf("%s: %q is not in %s", c.what, c.old, text)
 			}
 		}
-		if got := check(t, a, changed, c.body); got != c.want {
+		if got := check(t, a, changed, c.body); !strings.Contains(got, c.want) || (got == "") != (c.want == "") {
 			t.Errorf("%s: %q, want %q", c.what, got, c.want)
 		}
 	}
