@@ -26,7 +26,7 @@ type linker struct {
 var (
 	importLine    = regexp.MustCompile(`(?m)^import\s*(?:(\w+)|\{([^{}]*)\})\s*from\s*["']([^"'\n]+)["'];?`)
 	exportFrom    = regexp.MustCompile(`(?m)^export\s*\{([^{}]*)\}\s*from\s*["']([^"'\n]+)["'];?`)
-	exportList    = regexp.MustCompile(`(?m)(^|;)export\s*\{([^{}]*)\};?$`)
+	exportList    = regexp.MustCompile(`(?m)(^|[;}])export\s*\{([^{}]*)\};?$`)
 	exportNamed   = regexp.MustCompile(`(?m)^export ((?:async )?function|const|class) (\w+)`)
 	exportDefault = regexp.MustCompile(`(?m)(^|;)export default (function\s*\()`)
 	leftOver      = regexp.MustCompile(`(?m)(?:^|[;{}])\s*(?:import|export)\b[^\n]{0,40}|\bimport\s*[(.][^\n]{0,40}`)

@@ -30,7 +30,7 @@ export class K extends Error { }
 export { b }
 export { x, y as z } from './three.js'
 `,
-		"js/three.js": `const m=1;function n(){};export{m as b,n as x};` + "\n" + `const y = 2
+		"js/three.js": `const m=1;function n(){}export{m as b,n as x};` + "\n" + `const y = 2
 export {
   y,
 }
@@ -39,7 +39,7 @@ export {
 	})
 	want := `// js/three.js
 const module$0 = (() => {
-const m=1;function n(){};
+const m=1;function n(){}
 const y = 2;
 return { b: m, x: n, y: y }
 })();
