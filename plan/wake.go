@@ -10,12 +10,12 @@ import "math"
 // turn, which costs nothing. The gateway handles the hops of all, and sleeps in proportion to the idle share of the machine.
 
 // What is believed of waking up before the pulses are looked at: the gateway's as a multiple r of what its hop costs on a full
-// machine; a service's, on an idle machine and for each time, as a share of the gateway's hop; and the standard error of the
+// machine; a service's, on an idle machine and for each time, as a multiple of the gateway's hop; and the standard error of the
 // whole that follows. Chosen on the half of the topologies of bench/twin that its page names; the errors of the other half are
 // reported apart.
 const (
 	wakeGateway    = 5.0
-	wakeService    = 2.1
+	wakeService    = 2.6
 	wakePriorError = 0.3 // as a share
 	// mostWake is the largest share of a service's CPU time that is taken to go into waking up.
 	mostWake = 0.6
