@@ -12,7 +12,7 @@ var claimed struct {
 }
 
 // Claim returns for how many loops there are processors, and has Go's scheduler keep that many more until release is
-// called. A loop holds on to a processor of the scheduler's while it waits in the kernel. Where there is no spare one,
+// called. A busy loop holds on to a processor of the scheduler's while it waits in the kernel. Where there is no spare one,
 // the scheduler's monitor takes it away after 20 us and wakes a thread to look for other work with it; when the next
 // event comes, a moment later, the loop has to stand in line for a processor behind a thread that the kernel may not
 // have run yet. With a spare one the loop is left alone for 10 ms, and never has to wait.

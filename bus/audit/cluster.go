@@ -89,13 +89,8 @@ func (d ClusterDrive) Run(ctx context.Context) (Report, error) {
 			d.Progress(k + 1)
 		}
 	}
-	pause(ctx, d.Life)
-	err = a.Finish(ctx)
-	r := a.Report()
+	r, err := a.conclude(ctx, d.Life)
 	r.Away, r.Awaited = away, awaited
-	if r.Published == 0 && err == nil {
-		err = errors.New("nothing was published")
-	}
 	return r, err
 }
 

@@ -114,8 +114,13 @@ func (d Drive) Run(ctx context.Context) (Report, error) {
 			d.Progress(k + 1)
 		}
 	}
-	pause(ctx, d.Life)
-	err = a.Finish(ctx)
+	return a.conclude(ctx, d.Life)
+}
+
+// conclude lets what was killed last live for a while, ends the audit and reports. One that saw nothing is no success.
+func (a *Auditor) conclude(ctx context.Context, life time.Duration) (Report, error) {
+	pause(ctx, life)
+	err := a.Finish(ctx)
 	r := a.Report()
 	if r.Published == 0 && err == nil {
 		err = errors.New("nothing was published")
