@@ -298,7 +298,7 @@ func TestOperationsOnTablesAreNotADearerHop(t *testing.T) {
 	}
 	bare, asking := with(0, 0), with(2, 0.5)
 	near(t, "a hop", asking.hop(), bare.hop(), 1e-9)
-	wake := func(c *calibration, svc string) float64 { _, always := c.asleep("get", svc, 0.01); return always }
+	wake := func(c *calibration, svc string) float64 { _, always := c.asleep("get", svc, 0.05); return always }
 	near(t, "waking up web, for the request and two answers", wake(asking, "web"), 3*wake(bare, "web"), 1e-9)
 	near(t, "waking up the gateway", wake(asking, Gateway), 2.5*wake(bare, Gateway), 1e-9)
 

@@ -14,11 +14,12 @@ import "math"
 // whole that follows. Chosen on the half of the topologies of bench/twin that its page names; the errors of the other half are
 // reported apart.
 const (
-	wakeGateway    = 5.0
+	wakeGateway    = 1.0
 	wakeService    = 2.6
 	wakePriorError = 0.3 // as a share
-	// mostWake is the largest share of a service's CPU time that is taken to go into waking up.
-	mostWake = 0.6
+	// mostWake is the largest share of a service's CPU time that is taken to go into waking up. From 30 % of what a system holds to
+	// all of it a visit's CPU time falls by a tenth to a third, however short the visit is.
+	mostWake = 0.3
 	// A machine that stalls for a moment moves requests and CPU alike, which looks as if each request cost the same: the
 	// pulses are never believed closer than this.
 	wakePulseError = 0.5

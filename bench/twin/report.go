@@ -16,7 +16,7 @@ const (
 	meanBar, p99Bar, throughputBar, kneeBar = 0.10, 0.25, 0.03, 0.05
 )
 
-// chosenOn are the topologies on which the constants of package plan were chosen (plan/wake.go, plan/turns.go); the errors of the others are
+// chosenOn are the topologies on which the constants of package plan were chosen (plan/wake.go); the errors of the others are
 // those of a model that has not seen them.
 var chosenOn = []string{"chain", "fan-out", "diamond", "shared-database", "skewed", "shop"}
 
