@@ -45,11 +45,7 @@ func (r *rig) fickle(service string, how http.HandlerFunc) *fickle {
 	return f
 }
 
-const (
-	bodyLength = 100_000
-	// seenLength is what of a half is sure to come on: the full tier's server has a buffer, which is flushed when it is full.
-	seenLength = bodyLength/2 - 10_000
-)
+const bodyLength = 100_000
 
 // whole sends an answer as long as it says; half, what comes of it before anything goes wrong; breaksOff no more than that, and
 // hangs no more until the gateway gives it up.
@@ -130,7 +126,7 @@ func (r *rig) visit(client *http.Client, url string) (n int64, err error) {
 	if res.Header.Get("X-Hangs") == "" {
 		return io.Copy(io.Discard, res.Body)
 	}
-	if n, err = io.CopyN(io.Discard, res.Body, seenLength); err != nil {
+	if n, err = io.CopyN(io.Discard, res.Body, bodyLength/2); err != nil {
 		r.t.Fatal(err)
 	}
 	cancel()
@@ -216,7 +212,7 @@ func TestClientsThatLeaveTellNothing(t *testing.T) {
 // A probe that takes long does not keep others out for as long: it is judged by what has come when its time is over.
 func TestLongProbe(t *testing.T) {
 	onPathways(t, func(s *topology.System) { breakers(s, 2, time.Second) }, func(t *testing.T, r *rig, clk *clock, client *http.Client, url string) {
-		const piece = 16_000
+		const piece = 100
 		next := make(chan struct{})
 		f := r.fickle("web", breaksOff)
 		end := sync.OnceFunc(func() { close(next) })
@@ -245,7 +241,7 @@ func TestLongProbe(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if _, err := io.ReadFull(res.Body, make([]byte, seenLength)); err != nil {
+		if _, err := io.ReadFull(res.Body, make([]byte, bodyLength/2)); err != nil {
 			t.Fatal(err)
 		}
 		clk.advance(time.Second - 1)

@@ -17,6 +17,9 @@ const (
 	// holdSize is how much of an answer is read before its head is passed on: as long as nothing was, a backend's death
 	// can be made good by another.
 	holdSize = 32 << 10
+	// writeBuffer is the buffer of net/http's servers, of both versions of HTTP. A piece of twice its size leaves nothing of
+	// itself in there, since what does not fit goes past it.
+	writeBuffer = 4 << 10
 	// holdTime is how long an answer of unknown length may be held back until it is complete; holdDocument the same for
 	// a document, which is of little use before it is whole, where another backend could make good for this one.
 	holdTime     = 10 * time.Millisecond
@@ -216,7 +219,8 @@ func (c *call) relaySmall(res *http.Response) (fault, bool) {
 	return fault{}, true
 }
 
-// copyBody passes the rest of a body on, piece by piece.
+// copyBody passes the rest of a body on, piece by piece. Where flush is false, large pieces may share a packet with what follows;
+// small ones do not wait for it, since a slow backend may take its time.
 func (c *call) copyBody(res *http.Response, buf []byte, flush bool) fault {
 	announced := len(res.Trailer)
 	for {
@@ -229,7 +233,7 @@ func (c *call) copyBody(res *http.Response, buf []byte, flush bool) fault {
 			if _, werr := c.w.Write(buf[:n]); werr != nil {
 				return fault{kind: clientClosed, detail: "the client does not take its answer"}
 			}
-			if flush {
+			if flush || n < 2*writeBuffer {
 				c.flush()
 			}
 		}

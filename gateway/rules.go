@@ -159,11 +159,19 @@ func (c *call) judge(code int, f fault) {
 	if v == nil || v.canary == nil || f.blameless() {
 		return
 	}
-	now, outcome := c.g.now(), policy.OutcomeOf(code)
-	if f.kind == responseIncomplete {
+	outcome := policy.OutcomeOf(code)
+	switch {
+	case f.kind == responseIncomplete:
 		outcome = policy.Failure
+	case c.grpc && f.kind == noFault:
+		outcome = c.outcome // the status of HTTP is 200 whatever became of the call
 	}
-	v.canary.Observe(c.tested, now-c.start, outcome)
+	now := c.g.now()
+	end := now
+	if c.headAt != 0 {
+		end = c.headAt // how long a stream goes on is its client's choice
+	}
+	v.canary.Observe(c.tested, end-c.start, outcome)
 	e, changed := v.canary.Tick(now)
 	if !changed {
 		return

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -11,6 +12,12 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
 
 	"github.com/banyanhq/banyan/policy"
 	"github.com/banyanhq/banyan/topology"
@@ -215,11 +222,64 @@ func TestCanaryIsRolledBack(t *testing.T) {
 		"errors":            func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) },
 		"broken-off bodies": breaksOff,
 	} {
-		t.Run(name, func(t *testing.T) { canaryThatFails(t, fail) })
+		t.Run(name, func(t *testing.T) {
+			canaryThatFails(t, "http1", func(r *rig, fails func() bool) (ask func()) {
+				r.serve("web", text("old"))
+				r.serve("catalog", func(w http.ResponseWriter, q *http.Request) {
+					if fails() {
+						fail(w, q)
+					}
+				})
+				return func() { r.get("/") }
+			})
+		})
 	}
+	// Whose answers all have the status 200 of HTTP.
+	t.Run("calls of gRPC", func(t *testing.T) {
+		canaryThatFails(t, topology.GRPC, func(r *rig, fails func() bool) (ask func()) {
+			r.ready("web", serveGRPC(t, func() error { return nil }))
+			r.ready("catalog", serveGRPC(t, func() error {
+				if fails() {
+					return status.Error(codes.Internal, "broken")
+				}
+				return nil
+			}))
+			conn, err := grpc.NewClient("passthrough:///"+r.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { conn.Close() })
+			return func() {
+				var m healthpb.HealthCheckRequest
+				_ = conn.Invoke(t.Context(), "/test.Any/Call", &m, &m)
+			}
+		})
+	})
 }
 
-func canaryThatFails(t *testing.T, fail http.HandlerFunc) {
+// serveGRPC serves every method of every service: a call is answered with what was sent, or ends with an error.
+func serveGRPC(t *testing.T, ends func() error) (address string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer(grpc.UnknownServiceHandler(func(_ any, s grpc.ServerStream) error {
+		var m healthpb.HealthCheckRequest
+		if err := s.RecvMsg(&m); err != nil {
+			return err
+		}
+		if err := ends(); err != nil {
+			return err
+		}
+		return s.SendMsg(&m)
+	}))
+	go server.Serve(l)
+	t.Cleanup(server.Stop)
+	return l.Addr().String()
+}
+
+// canaryThatFails serves an old service and one under test, which is to fail where fails says so.
+func canaryThatFails(t *testing.T, protocol string, serve func(r *rig, fails func() bool) (ask func())) {
 	var clk clock
 	var events []policy.CanaryEvent
 	var mu sync.Mutex
@@ -227,21 +287,21 @@ func canaryThatFails(t *testing.T, fail http.HandlerFunc) {
 		Interval: topology.Duration(time.Minute), MinRequests: 50, Errors: 0.01, Slower: 100, Confidence: 0.99}}
 	route.Inbound = inbound()
 	route.Retry, route.Breaker = nil, nil
-	r := start(t, Config{System: routed(route), OnCanary: func(route, service string, e policy.CanaryEvent) {
+	sys := func() *topology.System {
+		s := routed(route)
+		s.Services["web"].Protocol, s.Services["catalog"].Protocol = protocol, protocol
+		return s
+	}
+	r := start(t, Config{System: sys(), OnCanary: func(route, service string, e policy.CanaryEvent) {
 		mu.Lock()
 		defer mu.Unlock()
 		events = append(events, e)
 	}}, func(g *Gateway) { g.now = clk.now })
 	var tested atomic.Int64
-	r.serve("web", text("old"))
-	r.serve("catalog", func(w http.ResponseWriter, q *http.Request) {
-		if tested.Add(1)%4 == 0 {
-			fail(w, q)
-		}
-	})
+	ask := serve(r, func() bool { return tested.Add(1)%4 == 0 })
 	for range 1200 {
 		clk.advance(100 * time.Millisecond)
-		r.get("/")
+		ask()
 	}
 	mu.Lock()
 	defer mu.Unlock()
@@ -254,8 +314,7 @@ func canaryThatFails(t *testing.T, fail http.HandlerFunc) {
 	if c := r.Canaries(); len(c) != 1 || c[0].Share != 0 || c[0].Service != "catalog" || c[0].State != policy.CanaryRolledBack {
 		t.Errorf("canaries %+v", c)
 	}
-	again := routed(route)
-	r.reload(again)
+	r.reload(sys())
 	if c := r.Canaries(); len(c) != 1 || c[0].State != policy.CanaryRolledBack {
 		t.Errorf("a reload begins it anew: %+v", c)
 	}

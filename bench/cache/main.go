@@ -1,9 +1,10 @@
 // Command cache compares banyan's cache with Redis, side by side in one run: requests for each CPU-second of the server,
 // latencies, the memory of a million keys and of idle clients, what it costs to be kept on disk; its clusters; and its eviction with otter's and with LRU.
 //
-//	go run ./bench/cache [-rounds 3] [-n 300000] [speed] [memory] [hits] [idle] [durable] [failover] [rebalance]
+//	go run ./bench/cache [-rounds 3] [-n 300000] [speed] [cores] [memory] [hits] [idle] [durable] [failover] [rebalance]
 //
-// It needs Debian's redis-server and redis-tools. With loops 1 the server runs on one core and the client on another.
+// It needs Debian's redis-server and redis-tools. With loops 1 the server runs on one core and the client on another; cores is how much more
+// two loops do than Redis.
 package main
 
 import (
@@ -41,7 +42,7 @@ func run(binary string, rounds, n int, loops string, what []string) error {
 	}
 	defer os.RemoveAll(dir)
 	if len(what) == 0 {
-		what = []string{"speed", "memory", "hits", "idle", "durable"}
+		what = []string{"speed", "cores", "memory", "hits", "idle", "durable"}
 	}
 	if slices.Contains(what, "hits") {
 		if err := hits(); err != nil {
@@ -65,6 +66,7 @@ func run(binary string, rounds, n int, loops string, what []string) error {
 		name string
 		run  func() error
 	}{
+		{"cores", func() error { return cores(dir, binary, rounds) }},
 		{"memory", func() error { return memory(dir, binary) }}, {"idle", func() error { return idle(dir, binary) }},
 		{"durable", func() error { return durable(dir, binary, rounds, n) }},
 		{"failover", func() error { return failover(dir, binary, rounds) }}, {"rebalance", func() error { return rebalance(dir, binary, n) }},
