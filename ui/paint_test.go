@@ -123,7 +123,7 @@ func TestBothDrawTheSame(t *testing.T) {
 		broken.tick()
 	}
 	for name, f := range map[string]first{
-		"a healthy shop": firstOf(t, fakeShop(t)), "a broken one": firstOf(t, broken), "one that begins": firstOf(t, newFake(t, shopSystem(t), 0, time.Now())), "a strange one": strange(t),
+		"a broken shop": firstOf(t, broken), "one that begins": firstOf(t, newFake(t, shopSystem(t), 0, time.Now())), "a strange one": strange(t),
 	} {
 		t.Run(name, func(t *testing.T) {
 			base := painted(t, f)

@@ -57,6 +57,11 @@ function App() {
   useEffect(() => {
     document.title = (isNode ? node.replace('@', '') : trace ? 'Trace' : current ? current.name : 'Not found') + ' · ' + system
   }, [path, system])
+  const nav = useRef(null)
+  useEffect(() => { // on a telephone not all names fit
+    const link = nav.current.querySelector('[aria-current]')
+    if (link) nav.current.scrollLeft = Math.max(0, link.offsetLeft + link.offsetWidth / 2 - nav.current.clientWidth / 2)
+  }, [path])
   const View = current && current.view
   return html`
     <a class="skip" href="#main" onClick=${e => { e.preventDefault(); main.current.focus() }}>Skip to content</a>
@@ -65,7 +70,7 @@ function App() {
         <svg viewBox="0 0 16 16" width="18" height="18" aria-hidden="true"><path d="M8 2.5v11M4 6v7.5M12 6v7.5M2 6h12" /></svg>
         <span>${system}</span>
       <//>
-      <nav aria-label="Views">
+      <nav aria-label="Views" ref=${nav}>
         ${shown.map(v => html`<${Link} href=${v.path} aria-current=${v === current || (isNode && v.path === '/') || (trace && v.path === '/trace') ? 'page' : undefined}>${v.name}<//>`)}
       </nav>
       <div class="right">
