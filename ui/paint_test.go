@@ -215,7 +215,7 @@ func TestBothWriteTheSame(t *testing.T) {
 // The theme that was chosen is the page's from the first moment; a cookie that says anything else is nothing to it.
 func TestTheChosenTheme(t *testing.T) {
 	s := newServer(t, fakeShop(t), nil)
-	for cookie, want := range map[string]string{"dark": `data-theme="dark"`, "light": `data-theme="light"`, `"><script>`: `data-theme=""`, "": `data-theme=""`} {
+	for cookie, want := range map[string]string{"dark": `data-theme="dark"`, "light": `data-theme="light"`, "purple": `data-theme=""`, `"><script>`: `data-theme=""`, "": `data-theme=""`} {
 		page := ask(s, "GET", "/", "", func(r *http.Request) { r.Header.Set("Cookie", "banyan-theme="+cookie) }).Body.String()
 		if !strings.Contains(page, want) {
 			t.Errorf("%q: %.80s", cookie, page)

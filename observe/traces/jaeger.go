@@ -99,7 +99,7 @@ func (t *Traces) jaegerOperations(r *http.Request) (jaegerAnswer, error) {
 		return jaegerAnswer{}, errNoService
 	}
 	ops, err := t.Operations(r.Context(), service, r.FormValue("spanKind"))
-	return jaegerAnswer{Data: append([]Operation{}, ops...), Total: len(ops)}, err // a list, if an empty one
+	return jaegerAnswer{Data: ops, Total: len(ops)}, err
 }
 
 func (t *Traces) jaegerTrace(r *http.Request) (jaegerAnswer, error) {
@@ -134,7 +134,7 @@ func (t *Traces) jaegerDependencies(r *http.Request) (jaegerAnswer, error) {
 	if service := r.FormValue("service"); service != "" {
 		all = slices.DeleteFunc(all, func(d Dependency) bool { return d.Parent != service && d.Child != service })
 	}
-	return jaegerAnswer{Data: append([]Dependency{}, all...)}, err
+	return jaegerAnswer{Data: all}, err
 }
 
 func (t *Traces) jaegerTraces(r *http.Request) (jaegerAnswer, error) {
