@@ -1,14 +1,13 @@
 package ui
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"html"
+	"io"
 	"io/fs"
 	"maps"
 	"net/http"
@@ -25,20 +24,16 @@ var contentTypes = map[string]string{
 	".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml", ".txt": "text/plain; charset=utf-8",
 }
 
-// views are the paths of the page; what follows a slash at the end is up to it.
-var views = []string{"/", "/plan", "/load", "/timeline", "/slos", "/services", "/log", "/trace", "/node/", "/trace/"}
-
 // assets are the files of the page, below a path that changes with their contents, so that browsers keep them for good.
 type assets struct {
-	base   string // /assets/HASH/
-	files  map[string][]byte
-	before []byte // of the page, up to where its first figures stand
-	behind []byte
-	first  func() any
+	base  string // /assets/HASH/
+	files map[string][]byte
+	page  string // with places for what differs from one look to the next
+	first func() first
 }
 
-// newAssets prepares the files. first returns the figures that each page comes with, so that it need not ask before it can draw.
-func newAssets(version string, first func() any) (*assets, error) {
+// newAssets prepares the files. first returns what each page comes with.
+func newAssets(version string, first func() first) (*assets, error) {
 	a := &assets{files: map[string][]byte{}, first: first}
 	err := fs.WalkDir(web, "web", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || contentTypes[path.Ext(name)] == "" {
@@ -67,17 +62,11 @@ func newAssets(version string, first func() any) (*assets, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the page: %w", err)
 	}
-	page = bytes.ReplaceAll(page, []byte("{version}"), []byte(html.EscapeString(version)))
-	page = bytes.ReplaceAll(page, []byte("{base}"), []byte(a.base))
-	before, behind, ok := bytes.Cut(page, []byte("<!--first-->"))
-	if !ok {
-		return nil, errors.New("the page has no place for its first figures")
-	}
-	a.before, a.behind = before, behind
+	a.page = strings.NewReplacer("{version}", html.EscapeString(version), "{base}", a.base).Replace(string(page))
 	return a, nil
 }
 
-// join makes one file of all styles and one of all scripts but that which runs before anything is drawn, so that few requests are waited for.
+// join makes one file of all styles and one of all scripts, so that few requests are waited for.
 func (a *assets) join() error {
 	script, err := link(a.files, "js/app.js")
 	if err != nil {
@@ -88,7 +77,7 @@ func (a *assets) join() error {
 		styles = append(styles, a.files[name]...)
 	}
 	for name := range a.files {
-		if ext := path.Ext(name); ext == ".js" && name != "js/theme.js" || ext == ".css" {
+		if ext := path.Ext(name); ext == ".js" || ext == ".css" {
 			delete(a.files, name)
 		}
 	}
@@ -113,17 +102,28 @@ func (a *assets) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write(data) // an error is the client's going away
 		return
 	}
-	if !slices.ContainsFunc(views, func(v string) bool {
-		return r.URL.Path == v || v != "/" && strings.HasSuffix(v, "/") && strings.HasPrefix(r.URL.Path, v)
-	}) {
+	if _, _, ok := viewOf(r.URL.Path); !ok {
 		answer(w, nil, missingf("there is no such page"))
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
-	first, err := json.Marshal(a.first()) // which has no < in it
+	a.write(w, r)
+}
+
+// write writes the page as it is now, painted, with what its script begins with.
+func (a *assets) write(w io.Writer, r *http.Request) {
+	f := a.first()
+	var app markup
+	app.paint(r.URL.Path, f)
+	data, err := json.Marshal(f) // which has no < in it
 	if err != nil {
-		first = []byte("null") // the page asks itself
+		data = []byte("null") // the script waits for the stream
 	}
-	_, _ = w.Write(slices.Concat(a.before, first, a.behind)) // an error is the client's going away
+	theme := ""
+	if c, err := r.Cookie("banyan-theme"); err == nil && (c.Value == "light" || c.Value == "dark") {
+		theme = c.Value
+	}
+	_, _ = strings.NewReplacer("{theme}", theme, "{title}", html.EscapeString(titleOf(r.URL.Path, f)), "{app}", string(app.out), "{first}", string(data)).
+		WriteString(w, a.page) // an error is the client's going away
 }

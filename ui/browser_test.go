@@ -351,7 +351,7 @@ func TestAWalkThroughThePage(t *testing.T) {
 	p.click("Timeline")
 	f.happen(eventNow("catalog", "exited", "exit status 137"))
 	p.sees("exit status 137")
-	p.click("Switch to dark theme")
+	p.click("Switch theme")
 	p.until(`getComputedStyle(document.body).backgroundColor === 'rgb(13, 15, 19)'`)
 	p.click("SLOs")
 	p.sees("checkout")

@@ -6,6 +6,11 @@
 // lists every operation of the API with its types; handlers and the OpenAPI document (/api/openapi.json) come from the
 // same list. The page itself lies under web/: plain ES modules that are embedded as they are, no build step.
 //
+// A page comes painted: paint.go and picture.go write the frame around all views, the tiles and the map with the figures of that moment into
+// the HTML, so that they are seen as soon as the style sheet is there. The script draws the same with preact and takes over the elements that
+// it finds. Both are one drawing in two languages, for the strict policy allows no other way to have the first without the second; tests
+// compare them element by element, and their words for figures, in a browser.
+//
 // What it promises:
 //   - Only programs on this machine are answered, and only under a name of this machine (DNS rebinding).
 //   - What changes the system takes the token of the state directory and, from a browser, a page of the same origin.

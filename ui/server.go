@@ -67,7 +67,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	pages, err := newAssets(cfg.Version, func() any { return first{Hello: s.hello(), Map: s.drawMap()} })
+	pages, err := newAssets(cfg.Version, func() first { return first{Hello: s.hello(), Map: s.drawMap()} })
 	if err != nil {
 		return nil, err
 	}

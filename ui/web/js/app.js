@@ -1,5 +1,5 @@
 // The frame around all views: navigation, what state the stream is in, the theme.
-import { html, render, useEffect, useRef, useState } from './dom.js'
+import { html, hydrate, useEffect, useRef, useState } from './dom.js'
 import { begin, connect, useStore } from './store.js'
 import { Link, usePath } from './router.js'
 import { span } from './format.js'
@@ -30,10 +30,10 @@ function Theme() {
   const other = theme === 'dark' ? 'light' : 'dark'
   const flip = () => {
     document.documentElement.dataset.theme = other
-    try { localStorage.setItem('banyan-theme', other) } catch { /* until the page is left */ }
+    document.cookie = 'banyan-theme=' + other + '; path=/; max-age=31536000; samesite=strict' // for the server, so that no page flashes in the other one
     set(other)
   }
-  return html`<button class="icon" type="button" onClick=${flip} aria-label=${'Switch to ' + other + ' theme'} title=${'Switch to ' + other + ' theme'}>
+  return html`<button class="icon" type="button" onClick=${flip} aria-label="Switch theme" title="Switch theme">
     <svg viewBox="0 0 16 16" width="16" height="16" aria-hidden="true"><circle cx="8" cy="8" r="5.5" class="ring" /><path d="M8 2.5a5.5 5.5 0 0 1 0 11Z" class="fill" /></svg>
   </button>`
 }
@@ -57,6 +57,11 @@ function App() {
   useEffect(() => {
     document.title = (isNode ? node.replace('@', '') : trace ? 'Trace' : current ? current.name : 'Not found') + ' · ' + system
   }, [path, system])
+  const nav = useRef(null)
+  useEffect(() => { // on a telephone not all names fit
+    const link = nav.current.querySelector('[aria-current]')
+    if (link) nav.current.scrollLeft = Math.max(0, link.offsetLeft + link.offsetWidth / 2 - nav.current.clientWidth / 2)
+  }, [path])
   const View = current && current.view
   return html`
     <a class="skip" href="#main" onClick=${e => { e.preventDefault(); main.current.focus() }}>Skip to content</a>
@@ -65,11 +70,11 @@ function App() {
         <svg viewBox="0 0 16 16" width="18" height="18" aria-hidden="true"><path d="M8 2.5v11M4 6v7.5M12 6v7.5M2 6h12" /></svg>
         <span>${system}</span>
       <//>
-      <nav aria-label="Views">
+      <nav aria-label="Views" ref=${nav}>
         ${shown.map(v => html`<${Link} href=${v.path} aria-current=${v === current || (isNode && v.path === '/') || (trace && v.path === '/trace') ? 'page' : undefined}>${v.name}<//>`)}
       </nav>
       <div class="right">
-        ${store.frame && html`<span class="up muted">up ${span(store.frame.up_s)}</span>`}
+        ${store.frame && html`<span class="up muted">${'up ' + span(store.frame.up_s)}</span>`}
         <${Live} store=${store} />
         <${Theme} />
       </div>
@@ -83,6 +88,10 @@ function App() {
     </main>`
 }
 
-begin()
-render(html`<${App} />`, document.getElementById('app'))
-requestAnimationFrame(() => setTimeout(connect)) // once that is painted: the stream begins with the same figures
+// The page comes painted. Once that has been seen, this takes it over: the same elements, with what they do, and the stream of new figures.
+const seen = then => document.hidden ? then() : requestAnimationFrame(() => setTimeout(then))
+seen(() => {
+  begin()
+  hydrate(html`<${App} />`, document.getElementById('app'))
+  connect()
+})

@@ -110,7 +110,7 @@ export function Chart({ title, at, lines, bands = [], format, least = 0, limit, 
       onPointerMove=${place} onPointerLeave=${() => setHover(-1)} onKeyDown=${key} onBlur=${() => setHover(-1)}>
       ${[0, 0.5, 1].map(s => html`<path class="grid" d=${'M' + pad.left + ' ' + (Math.round(y(s * top)) + 0.5) + 'H' + (width - pad.right)} />
         <text class="tick" x=${pad.left - 8} y=${y(s * top) + 4} text-anchor="end">${tick(format(s * top))}</text>`)}
-      ${at.length > 1 && [0, 0.5, 1].map(s => {
+      ${at.length > 1 && (at.length > 2 ? [0, 0.5, 1] : [0, 1]).map(s => {
         const k = Math.round(s * (at.length - 1))
         return html`<text class="tick" x=${x(k)} y=${height - 5} text-anchor=${s === 0 ? 'start' : s === 1 ? 'end' : 'middle'}>${clock(at[k])}</text>`
       })}

@@ -1,7 +1,7 @@
 // What the views are written with: htm's templates on preact.
-import { h, render } from '../vendor/preact/preact.js'
+import { h, hydrate } from '../vendor/preact/preact.js'
 import htm from '../vendor/htm/htm.js'
 
 export const html = htm.bind(h)
-export { render }
+export { hydrate }
 export { useCallback, useEffect, useId, useLayoutEffect, useMemo, useRef, useState } from '../vendor/preact/hooks.js'

@@ -53,7 +53,8 @@ export function LoadView({ store }) {
   if (!store.loadTests) return html`<h1>Load test</h1><p class="empty">This system's file has no workload, so there is nothing to send. 'banyan load URL' loads any address.</p>`
   const running = load && load.running
   return html`<div class="head"><h1>Load test</h1>${running && html`<button type="button" onClick=${stop}>Stop</button>`}</div>
-    ${!running && html`<section class="panel" aria-label="Start a load test">${store.writable ? html`<${Form} start=${start} />` : html`<p class="muted">Nothing can be started from this page.</p>`}</section>`}
+    ${!running && html`<section class="panel" aria-label="Start a load test">${store.writable ? html`<${Form} start=${start} />` : html`<p class="muted">Nothing can be started from this page.</p>`}
+      ${!load && html`<p class="muted note">None was started since the system is up. What a test finds is shown here while it runs, and stays until the next one.</p>`}</section>`}
     ${asked && html`<${Confirm} ...${asked} close=${() => setAsked(null)} />`}
     ${load && html`<p class="muted" role="status">${running ? (last ? (last.warming ? 'Warming up' : 'Running') + ', ' + span(last.elapsed_s) + ' of ' + span(last.length_s) : 'The system is watched for a moment without load, then it begins.') : load.error === 'stopped' ? 'Stopped.' : load.error ? '' : 'Done.'}</p>`}
     ${load && load.error && load.error !== 'stopped' && html`<p class="error" role="alert">${load.error}</p>`}

@@ -1,4 +1,5 @@
-// The live map. Places and ways come from the server, laid out in Go; here they are filled with figures.
+// The live map. Places and ways come from the server, laid out in Go; here they are filled with figures. The page comes with all this painted
+// (picture.go, paint.go): what is drawn here otherwise is to be drawn so there.
 import { html, useMemo, useRef, useState } from './dom.js'
 import { follow, nodePath } from './router.js'
 import { Health, HealthMark } from './health.js'
@@ -27,7 +28,7 @@ function spoken(node, n) {
   const parts = [kindWord[node.kind] + ' ' + node.name, n.health === 'idle' ? 'idle' : healthWord[n.health].toLowerCase()]
   if (n.why) parts.push(n.why)
   parts.push(figuresOf(node, n))
-  if (n.wanted) parts.push(n.ready + ' of ' + plural(n.wanted, 'replica') + ' ready')
+  if (n.wanted) parts.push((n.ready || 0) + ' of ' + plural(n.wanted, 'replica') + ' ready')
   if (n.errors > 0) parts.push(percent(n.errors) + ' errors')
   return parts.filter(Boolean).join(', ')
 }
@@ -43,7 +44,7 @@ function Dots({ node, states, y }) {
       if (form === 'bar') return html`<rect class="dot-bad" x=${x - 3} y=${y - 3} width="6" height="6"><title>${s}</title></rect>`
       return html`<circle class=${'dot-' + form} cx=${x} cy=${y} r=${form === 'full' ? 3.5 : 3}><title>${s}</title></circle>`
     })}
-    ${shown.length < states.length && html`<text class="small" x=${node.x + 17 + shown.length * 10} y=${y + 4}>+${states.length - shown.length}</text>`}
+    ${shown.length < states.length && html`<text class="small" x=${node.x + 17 + shown.length * 10} y=${y + 4}>${'+' + (states.length - shown.length)}</text>`}
   </g>`
 }
 
@@ -56,7 +57,7 @@ function Use({ node, n, machine }) {
   const x = node.x + 14
   const y = node.y + node.h - 9
   return html`<g class="use">
-    <title>${cores(n.cores || 0)} of ${cores(limit)} cores${n.expected ? ', expected ' + cores(n.expected.cores) : ''}</title>
+    <title>${cores(n.cores || 0) + ' of ' + cores(limit) + ' cores' + (n.expected ? ', expected ' + cores(n.expected.cores) : '')}</title>
     <rect class="track" x=${x} y=${y} width=${width} height="3" rx="1.5" />
     <rect class=${'fill' + ((n.cores || 0) > 0.85 * limit ? ' full' : '')} x=${x} y=${y} width=${at(n.cores || 0)} height="3" rx="1.5" />
     ${n.expected && n.expected.cores > 0 && html`<path class="expect" d=${'M' + (x + at(n.expected.cores)).toFixed(1) + ' ' + (y - 2) + 'v7'} />`}
@@ -102,7 +103,7 @@ function Edge({ edge, c, moving, dim, focus }) {
   return html`<g class=${look}>
     <path class="way" d=${edge.d} stroke-width=${weight(c).toFixed(2)} marker-end=${failing ? 'url(#head-bad)' : focus ? 'url(#head-focus)' : 'url(#head)'} />
     ${moving && c && c.rate > 0 && html`<path class=${'flow ' + pace(c)} d=${edge.d} />`}
-    ${c && c.rate > 0 && html`<text class="label" x=${edge.label.x} y=${edge.label.y} text-anchor=${edge.label_end ? 'end' : 'start'}>${number(c.rate)}${failing ? ' · ' + percent(c.errors) + ' err' : ''}</text>`}
+    ${c && c.rate > 0 && html`<text class="label" x=${edge.label.x} y=${edge.label.y} text-anchor=${edge.label_end ? 'end' : 'start'}>${number(c.rate) + (failing ? ' · ' + percent(c.errors) + ' err' : '')}</text>`}
   </g>`
 }
 
@@ -139,9 +140,8 @@ export function MapView({ store }) {
     return set
   }, [map, near])
   if (!map) return html`<${Tiles} frame=${frame} /><p class="empty">Waiting for the map.</p>`
-  // As it fits is up to the layout, so that nothing is drawn twice to find out.
-  const wide = by => Math.round(map.width * by) + 'px'
-  const width = zoom ? wide(zoom) : 'clamp(' + wide(0.55) + ', 100%, ' + wide(1.15) + ')'
+  // As it fits is up to the style sheet, by the widths of two pictures: nothing is drawn twice to find out, and no style is inline.
+  const wide = by => Math.round(map.width * by)
   const wanted = find.trim().toLowerCase()
   const found = n => !wanted || n.name.toLowerCase().includes(wanted) || n.kind.includes(wanted)
   const dimNode = n => !found(n) || (neighbours && !neighbours.has(n.id))
@@ -157,13 +157,13 @@ export function MapView({ store }) {
   const moving = map.edges.length <= flowing
   const over = e => { const a = e.target.closest && e.target.closest('a.node'); setNear(a ? a.dataset.id : '') }
   return html`
-    <h1 class="hidden">Map of ${frame.system}</h1>
+    <h1 class="hidden">${'Map of ' + frame.system}</h1>
     <${Tiles} frame=${frame} />
     <section class="panel" aria-label="Map">
       <div class="tools">
         <label class="search"><span class="hidden">Find a node</span><input type="search" placeholder="Find a node" value=${find} onInput=${e => setFind(e.target.value)} onKeyDown=${jump} /></label>
         ${wanted && html`<span class="muted" role="status">${plural(hits.length, 'node')}</span>`}
-        <span class="legend muted" aria-hidden="true"><svg width="92" height="12"><path class="legend-track" d="M1 6h30" /><path class="legend-expect" d="M20 1v10" /><text x="38" y="10">expected</text></svg></span>
+        <span class="legend muted" aria-hidden="true"><svg width="104" height="12"><path class="legend-track" d="M1 6h30" /><path class="legend-expect" d="M20 1v10" /><text x="38" y="10">expected</text></svg></span>
         <div class="group" role="group" aria-label="Zoom">
           <button type="button" onClick=${() => step(-1)} aria-label="Zoom out">−</button>
           <button type="button" onClick=${() => setZoom(0)} aria-pressed=${zoom === 0}>Fit</button>
@@ -171,7 +171,9 @@ export function MapView({ store }) {
         </div>
       </div>
       <div class="scroll" ref=${scroller} tabindex="0" role="region" aria-label="Drawing of the map, also as a table under Table">
-        <svg class="map" style=${{ width }} viewBox=${'0 0 ' + map.width + ' ' + map.height}
+        <div class=${zoom ? 'fit zoomed' : 'fit'}>
+        <svg class="least" width=${wide(0.55)} height="0" aria-hidden="true" />
+        <svg class="map" width=${wide(zoom || 1.15)} viewBox=${'0 0 ' + map.width + ' ' + map.height}
           role="group" aria-label=${'Architecture of ' + frame.system} onPointerOver=${over} onPointerLeave=${() => setNear('')} onFocusIn=${over} onFocusOut=${() => setNear('')}>
           <defs>
             ${['', '-bad', '-focus'].map(k => html`<marker id=${'head' + k} class=${'tip' + k} viewBox="0 0 8 8" refX="7.5" refY="4" markerWidth="8" markerHeight="8" markerUnits="userSpaceOnUse" orient="auto"><path d="M0 .5 8 4 0 7.5Z" /></marker>`)}
@@ -182,6 +184,7 @@ export function MapView({ store }) {
           })}</g>
           ${map.nodes.map(n => html`<${Node} key=${n.id} node=${n} n=${frame.nodes[n.id]} machine=${frame.machine.cores} dim=${dimNode(n)} />`)}
         </svg>
+        </div>
       </div>
     </section>
     <${Troubles} map=${map} frame=${frame} />

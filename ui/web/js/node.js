@@ -82,7 +82,7 @@ function Stats({ node, n }) {
   return html`<dl class="tiles"><${Stat} name="Requests" value=${rate(n.rate)} below=${n.expected && n.expected.rate ? 'expected ' + rate(n.expected.rate) : ''} />
     <${Stat} name="p50" value=${latency(n.p50_ms)} /><${Stat} name="p99" value=${latency(n.p99_ms)} /><${Stat} name="Errors" value=${percent(n.errors)} />
     ${node.kind !== 'clients' && html`<${Stat} name="CPU" value=${cores(n.cores || 0)} note=${n.limit_cores ? ' of ' + cores(n.limit_cores) : ''} below=${n.expected ? 'expected ' + cores(n.expected.cores) : ''} />`}
-    ${n.wanted ? html`<${Stat} name="Replicas" value=${n.ready} note=${' of ' + n.wanted} />` : ''}
+    ${n.wanted ? html`<${Stat} name="Replicas" value=${n.ready || 0} note=${' of ' + n.wanted} />` : ''}
     ${n.throttled > 0 && html`<${Stat} name="Held back" value=${percent(n.throttled)} />`}</dl>`
 }
 

@@ -40,7 +40,7 @@ export function ServicesView({ store }) {
       <button type="button" class="link" onClick=${() => sort(i)}>${c.name}${order.column === i ? (order.down ? ' ↓' : ' ↑') : ''}</button></th>`)}<th scope="col">Last minute</th></tr></thead>
     <tbody>${rows.map(({ node, n }) => html`<tr key=${node.id}><th scope="row"><${Link} href=${nodePath(node.id)}>${node.name}<//></th><td>${kindWord[node.kind]}</td><td><${Health} health=${n.health} why=${n.why} /></td>
       <td class="n">${rate(n.rate)}</td><td class="n">${latency(n.p50_ms)}</td><td class="n">${latency(n.p99_ms)}</td><td class="n">${percent(n.errors)}</td><td class="n">${number(n.in_flight)}</td>
-      <td class="n">${n.wanted ? n.ready + '/' + n.wanted : '–'}</td><td class="n">${n.cores === undefined ? '–' : cores(n.cores)}</td><td class="n muted">${n.expected ? cores(n.expected.cores) : '–'}</td><td class="n">${bytes(n.memory_bytes)}</td>
+      <td class="n">${n.wanted ? (n.ready || 0) + '/' + n.wanted : '–'}</td><td class="n">${n.cores === undefined ? '–' : cores(n.cores)}</td><td class="n muted">${n.expected ? cores(n.expected.cores) : '–'}</td><td class="n">${bytes(n.memory_bytes)}</td>
       <td><${Spark} values=${store.trail.get(node.id) || []} /></td></tr>`)}</tbody></table></div></section>
   <section class="panel" aria-labelledby="calls"><h2 id="calls">Calls</h2><div class="wide" tabindex="0" role="group" aria-labelledby="calls"><table>
     <thead><tr><th scope="col">From</th><th scope="col">To</th><th scope="col" class="n">Requests</th><th scope="col" class="n">p50</th><th scope="col" class="n">p99</th><th scope="col" class="n">Errors</th></tr></thead>

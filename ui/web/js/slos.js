@@ -12,7 +12,7 @@ function Look({ l, what }) {
   if (!l.requests) return html`<td class="n muted">–</td>`
   const full = Math.min(1, l.burn)
   return html`<td class="n"><span class=${'meter' + (l.burn > 1 ? ' over' : '')}><svg width="48" height="6" aria-hidden="true"><rect class="track" width="48" height="6" rx="3" /><rect class="fill" width=${(48 * full).toFixed(1)} height="6" rx="3" /></svg></span>
-    ${burn(l.burn)} <span class="muted">${what === 'availability' ? percent(1 - l.missed) : latency(l.measured_ms)}</span></td>`
+    <span class="burn">${burn(l.burn)}</span><span class="measured muted">${what === 'availability' ? percent(1 - l.missed) : latency(l.measured_ms)}</span></td>`
 }
 
 export function SLOView({ store }) {

@@ -28,7 +28,7 @@ export function TracesView({ store }) {
       ${error && html`<p class="error" role="alert">${error}</p>`}
       ${!error && !(all && all.length) ? html`<p class="empty">${all ? 'No trace was kept that is like this.' : 'Reading the traces.'}</p>` : html`<div class="wide" tabindex="0" role="group" aria-label="Table of traces"><table>
         <thead><tr><th scope="col">At</th><th scope="col">Began with</th><th scope="col">Duration</th><th scope="col" class="n">Spans</th><th scope="col" class="n">Services</th><th scope="col" class="n">Errors</th><th scope="col">Kept for</th></tr></thead>
-        <tbody>${(all || []).map(t => html`<tr key=${t.trace_id}><td class="n">${clock(Date.parse(t.start))}</td><th scope="row"><${Link} href=${'/trace/' + t.trace_id}>${t.service} ${t.name}<//></th>
+        <tbody>${(all || []).map(t => html`<tr key=${t.trace_id}><td>${clock(Date.parse(t.start))}</td><th scope="row"><${Link} href=${'/trace/' + t.trace_id}>${t.service} ${t.name}<//></th>
           <td><span class="meter"><svg width="80" height="6" aria-hidden="true"><rect class="track" width="80" height="6" rx="3" /><rect class="fill" width=${(80 * t.duration / longest).toFixed(1)} height="6" rx="3" /></svg></span>${time(t.duration / 1e6)}</td>
           <td class="n">${t.spans}</td><td class="n">${(t.services || []).length}</td><td class=${'n' + (t.errors ? ' worse' : '')}>${t.errors}</td><td>${t.kept}</td></tr>`)}</tbody></table></div>`}
     </section>`
