@@ -446,6 +446,6 @@ func FuzzWire(f *testing.F) {
 		if len(rest) > 1<<16 {
 			return
 		}
-		readMessage(bufio.NewReader(strings.NewReader(rest)), line, headers, numbered)
+		readMessage(bufio.NewReader(strings.NewReader(rest)), line, nil, headers, numbered)
 	})
 }

@@ -196,7 +196,8 @@ func (f *natsFront) published(reply, queue string, p broker.Published, err error
 		f.wires.Load().published.publish(reply, "", "", nil, text)
 		return
 	}
-	ack := append(make([]byte, 0, 64), `{"stream":"`...)
+	var room [128]byte
+	ack := append(room[:0], `{"stream":"`...)
 	ack = append(append(ack, queue...), `","seq":`...)
 	ack = strconv.AppendUint(ack, p.Seq, 10)
 	if p.Duplicate {

@@ -25,6 +25,7 @@ type wire struct {
 	conn    net.Conn
 	speaks  dialect
 	handle  func(inbound)
+	lends   bool          // the body of what is handled is handle's until it returns, no longer
 	written chan struct{} // closed when the writer has ended
 	pong    chan struct{} // closed with the first answer to a ping
 
@@ -47,7 +48,7 @@ var (
 	clientDialect = dialect{"SUB %s 1\r\n", "PUB ", "HPUB ", "MSG", "HMSG", true}
 )
 
-// inbound is a message that came in. Its bytes are its own.
+// inbound is a message that came in. Its bytes are its own, but for the body that a wire lends.
 type inbound struct {
 	subject string
 	reply   string
@@ -63,10 +64,15 @@ func newLeafWire(conn net.Conn, user, password string, handle func(inbound)) (*w
 	return newWire(conn, leafDialect, map[string]any{"user": user, "pass": password, "server_id": "banyan-queues", "name": "banyan-queues", "headers": true}, handle)
 }
 
-// newClientWire greets the server as a client, who has subscribed to one subject at most.
+// newClientWire greets the server as a client, who has subscribed to one subject at most. The body of what handle gets is its own until it
+// returns.
 func newClientWire(conn net.Conn, token string, handle func(inbound)) (*wire, error) {
 	greeting := map[string]any{"name": "banyan queues", "lang": "go", "version": "1", "protocol": 1, "verbose": false, "pedantic": false, "echo": false, "headers": true, "auth_token": token}
-	return newWire(conn, clientDialect, greeting, handle)
+	w, err := newWire(conn, clientDialect, greeting, handle)
+	if err == nil {
+		w.lends = true
+	}
+	return w, err
 }
 
 func newWire(conn net.Conn, speaks dialect, greeting map[string]any, handle func(inbound)) (*wire, error) {
@@ -220,6 +226,7 @@ func (w *wire) write() {
 
 func (w *wire) read() error {
 	r := bufio.NewReaderSize(w.conn, maxControl)
+	var lent []byte
 	ponged := sync.OnceFunc(func() { close(w.pong) })
 	for {
 		line, err := r.ReadSlice('\n')
@@ -229,11 +236,14 @@ func (w *wire) read() error {
 		verb, rest, _ := bytes.Cut(bytes.TrimRight(line, "\r\n"), []byte(" "))
 		switch string(verb) {
 		case w.speaks.message, w.speaks.messageHeaders:
-			in, err := readMessage(r, string(rest), verb[0] == 'H', w.speaks.numbered)
+			in, data, err := readMessage(r, string(rest), lent, verb[0] == 'H', w.speaks.numbered)
 			if err != nil {
 				return err
 			}
 			w.handle(in)
+			if w.lends && cap(data) <= maxControl {
+				lent = data
+			}
 		case "PING":
 			w.add([]byte("PONG\r\n"))
 		case "PONG":
@@ -250,10 +260,11 @@ func (w *wire) read() error {
 var errProtocol = errors.New("the NATS server sent a line that is not understood")
 
 // readMessage reads what follows the verb: subject, the subscription's number perhaps, a reply perhaps, the headers' length perhaps, the
-// length. Where there are queue groups, a sign says whether a reply stands before them.
-func readMessage(r *bufio.Reader, line string, hasHeaders, numbered bool) (inbound, error) {
-	var room [8]string
-	fields := appendFields(room[:0], line)
+// length. Where there are queue groups, a sign says whether a reply stands before them. What follows is read into room, or into new room where
+// that is too little, which is returned.
+func readMessage(r *bufio.Reader, line string, room []byte, hasHeaders, numbered bool) (inbound, []byte, error) {
+	var few [8]string
+	fields := appendFields(few[:0], line)
 	if numbered && len(fields) > 1 {
 		fields = slices.Delete(fields, 1, 2)
 	}
@@ -262,32 +273,32 @@ func readMessage(r *bufio.Reader, line string, hasHeaders, numbered bool) (inbou
 		numbers = 2
 	}
 	if len(fields) < 1+numbers {
-		return inbound{}, errProtocol
+		return inbound{}, nil, errProtocol
 	}
 	in := inbound{subject: fields[0]}
 	switch between := fields[1 : len(fields)-numbers]; {
 	case len(between) == 1, len(between) > 1 && between[0] == "+":
 		in.reply = between[min(1, len(between)-1)]
 	case len(between) > 1 && between[0] != "|":
-		return in, errProtocol
+		return in, nil, errProtocol
 	}
 	total, err := strconv.Atoi(fields[len(fields)-1])
 	if err != nil || total < 0 || total > 1<<30 {
-		return in, errProtocol
+		return in, nil, errProtocol
 	}
 	head := 0
 	if hasHeaders {
 		if head, err = strconv.Atoi(fields[len(fields)-2]); err != nil || head < 0 || head > total {
-			return in, errProtocol
+			return in, nil, errProtocol
 		}
 	}
-	data := make([]byte, total+2)
+	data := slices.Grow(room[:0], total+2)[:total+2]
 	if _, err := io.ReadFull(r, data); err != nil {
-		return in, err
+		return in, nil, err
 	}
 	in.headers = readHeaders(data[:head])
 	in.body = data[head:total]
-	return in, nil
+	return in, data, nil
 }
 
 // appendFields adds what stands between the spaces of a line.

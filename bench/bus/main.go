@@ -80,6 +80,7 @@ type figures struct {
 	p50, p99 time.Duration
 	messages int
 	cpu      time.Duration // of the server, while it was worked with; 0: not known
+	switches int           // between threads, of the server likewise
 }
 
 // contender is a server that takes part.
@@ -101,12 +102,12 @@ func compete(o options, title string, contenders []contender) error {
 			results[i] = append(results[i], f)
 		}
 	}
-	fmt.Printf("\n%s (median of %d rounds)\n%-34s %12s %10s %10s %8s %12s\n", title, o.rounds, "", "a second", "p50", "p99", "ratio", "CPU/message")
+	fmt.Printf("\n%s (median of %d rounds)\n%-34s %12s %10s %10s %8s %12s %17s\n", title, o.rounds, "", "a second", "p50", "p99", "ratio", "CPU/message", "switches/message")
 	base := median(results[0], func(f figures) float64 { return f.rate })
 	for i, c := range contenders {
 		rate := median(results[i], func(f figures) float64 { return f.rate })
-		fmt.Printf("%-34s %12.0f %10s %10s %8.2f %12s\n", c.name, rate, milliseconds(median(results[i], func(f figures) float64 { return float64(f.p50) })),
-			milliseconds(median(results[i], func(f figures) float64 { return float64(f.p99) })), rate/base, cpuEach(results[i]))
+		fmt.Printf("%-34s %12.0f %10s %10s %8.2f %12s %17s\n", c.name, rate, milliseconds(median(results[i], func(f figures) float64 { return float64(f.p50) })),
+			milliseconds(median(results[i], func(f figures) float64 { return float64(f.p99) })), rate/base, cpuEach(results[i]), switchesEach(results[i]))
 	}
 	return nil
 }
@@ -118,6 +119,15 @@ func cpuEach(all []figures) string {
 		return ""
 	}
 	return fmt.Sprintf("%.1fus", us)
+}
+
+// switchesEach is how often a thread of the server's process stopped for each message.
+func switchesEach(all []figures) string {
+	each := median(all, func(f figures) float64 { return float64(f.switches) / float64(max(f.messages, 1)) })
+	if each == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.2f", each)
 }
 
 func milliseconds(ns float64) string { return fmt.Sprintf("%.2fms", ns/1e6) }
@@ -143,9 +153,9 @@ func (c contender) round(o options, name string) (f figures, err error) {
 	defer func() { err = errors.Join(err, p.stop(), os.RemoveAll(dir)) }()
 	ctx, cancel := context.WithTimeout(context.Background(), o.time+time.Minute)
 	defer cancel()
-	before := p.cpu()
+	cpu, switches := p.cpu(), p.switches()
 	f, err = c.work(ctx, p, o)
-	f.cpu = p.cpu() - before
+	f.cpu, f.switches = p.cpu()-cpu, p.switches()-switches
 	return f, err
 }
 

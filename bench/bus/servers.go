@@ -36,6 +36,24 @@ func (p *process) stop() error {
 	return nil
 }
 
+// switches is how often the threads of the process stopped running so far; 0 where the system does not say.
+func (p *process) switches() (n int) {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", p.cmd.Process.Pid)) // fails only for a wrong pattern
+	for _, t := range threads {
+		text, err := os.ReadFile(t)
+		if err != nil || p.group {
+			continue
+		}
+		for line := range strings.Lines(string(text)) {
+			if _, count, found := strings.Cut(line, "voluntary_ctxt_switches:"); found { // nonvoluntary ones as well
+				each, _ := strconv.Atoi(strings.TrimSpace(count))
+				n += each
+			}
+		}
+	}
+	return n
+}
+
 // cpu is what the process has used so far; 0 where the system does not say, and of one with children.
 func (p *process) cpu() time.Duration {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))

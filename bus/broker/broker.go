@@ -113,6 +113,7 @@ type Broker struct {
 	redrives map[string]*Redrive
 	closed   bool
 	tidying  bool
+	rooms    [][]byte // of records that were written, for the next ones
 	dirty    chan struct{}
 	stop     chan struct{}
 	stopped  chan struct{}

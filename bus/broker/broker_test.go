@@ -1,9 +1,11 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -502,5 +504,19 @@ func TestReplicatedDeliveriesWaitForTheLog(t *testing.T) {
 	pull()
 	if d := <-handed; string(d.Body) != "a" || d.Attempt != 1 {
 		t.Errorf("%+v", d)
+	}
+}
+
+func TestContentBytes(t *testing.T) {
+	for _, n := range []int{0, 1, 127, 128, 16383, 16384} {
+		m := Message{Body: make([]byte, n), Headers: []Header{{strings.Repeat("n", n), "v"}, {"n", strings.Repeat("v", n)}}}
+		if got, want := contentBytes(&m), len(appendContent(nil, m.Headers, m.Body)); got != want {
+			t.Errorf("with parts of %d bytes: %d, it is %d", n, got, want)
+		}
+		c := []change{{queue: "q", event: workqueue.Event{Kind: workqueue.Put, Seq: 1, Message: &workqueue.Message{}}, fresh: &m}}
+		data := encodeInto(make([]byte, 5, 100), c)
+		if again, err := decode(data); err != nil || !bytes.Equal(again[0].content, appendContent(nil, m.Headers, m.Body)) || again[0].at != c[0].at {
+			t.Errorf("with parts of %d bytes: another record: %v", n, err)
+		}
 	}
 }

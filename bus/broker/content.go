@@ -3,6 +3,7 @@ package broker
 import (
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 )
 
 // Header of a message.
@@ -16,6 +17,17 @@ func appendContent(dst []byte, headers []Header, body []byte) []byte {
 	}
 	return append(dst, body...)
 }
+
+// contentBytes is how long the content of a message is.
+func contentBytes(m *Message) int {
+	n := uvarintBytes(len(m.Headers)) + len(m.Body)
+	for _, h := range m.Headers {
+		n += uvarintBytes(len(h.Name)) + len(h.Name) + uvarintBytes(len(h.Value)) + len(h.Value)
+	}
+	return n
+}
+
+func uvarintBytes(n int) int { return (bits.Len(uint(n)|1) + 6) / 7 }
 
 // readContent is the reverse. The body points into p.
 func readContent(p []byte) (headers []Header, body []byte, err error) {

@@ -34,7 +34,9 @@ func (b *Broker) transfer(left change, to *queue, m *workqueue.Message, content 
 	}
 	changes := []change{left, {queue: to.name, event: workqueue.Event{Kind: workqueue.Put, Seq: seq, At: now, Message: m}, content: content}}
 	err = b.journal.Append(journal.Record{Data: encode(changes), Durable: true, Done: func(at journal.Position, err error) {
-		b.stored(to, changes[1], at, err)
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.stored(to, seq, m, changes[1].at, at, err)
 	}})
 	if err != nil {
 		to.core.Cancel(seq, m)

@@ -68,7 +68,6 @@ func (b *Broker) Publish(name string, m Message, done func(Published, error)) er
 	if err := m.check(b.cfg.MaxMessage); err != nil {
 		return err
 	}
-	content := appendContent(make([]byte, 0, len(m.Body)+64), m.Headers, m.Body)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	q, err := b.find(name)
@@ -79,7 +78,7 @@ func (b *Broker) Publish(name string, m Message, done func(Published, error)) er
 		return fmt.Errorf("%w: %q is not in the configuration any more; it only gives what it holds", ErrNoQueue, name)
 	}
 	now := b.now()
-	meta := &workqueue.Message{ID: m.ID, Key: m.Key, Priority: m.Priority, Size: len(content), Put: now}
+	meta := &workqueue.Message{ID: m.ID, Key: m.Key, Priority: m.Priority, Size: contentBytes(&m), Put: now}
 	if at := time.Duration(m.At.UnixNano()); !m.At.IsZero() {
 		if at > now+maxDelay {
 			return fmt.Errorf("%w: due in more than %s", ErrInvalid, maxDelay)
@@ -98,11 +97,16 @@ func (b *Broker) Publish(name string, m Message, done func(Published, error)) er
 	case duplicate:
 		return b.confirm(q, m.ID, seq, done)
 	}
-	put := []change{{queue: q.name, event: workqueue.Event{Kind: workqueue.Put, Seq: seq, At: now, Message: meta}, content: content}}
+	put := []change{{queue: q.name, event: workqueue.Event{Kind: workqueue.Put, Seq: seq, At: now, Message: meta}, fresh: &m}}
+	data := encodeInto(b.takeRoom(), put)
+	at := put[0].at
 	err = b.journal.Append(journal.Record{
-		Data: encode(put), Durable: q.cfg.Durability != Relaxed, Refusable: true,
-		Done: func(at journal.Position, err error) {
-			b.stored(q, put[0], at, err)
+		Data: data, Durable: q.cfg.Durability != Relaxed, Refusable: true,
+		Done: func(record journal.Position, err error) {
+			b.mu.Lock()
+			b.stored(q, seq, meta, at, record, err)
+			b.giveRoom(data)
+			b.mu.Unlock()
 			done(Published{Seq: seq}, err)
 		},
 	})
@@ -112,18 +116,36 @@ func (b *Broker) Publish(name string, m Message, done func(Published, error)) er
 	return err
 }
 
-// stored puts a message into its queue that the journal has, or gives it up.
-func (b *Broker) stored(q *queue, put change, at journal.Position, err error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	ev := put.event
+// Bounds of the room that is kept for the next records.
+const (
+	keptRooms = 256
+	keptRoom  = 4 << 10
+)
+
+// takeRoom returns room for a record, if there is some. b.mu is held.
+func (b *Broker) takeRoom() (room []byte) {
+	if n := len(b.rooms) - 1; n >= 0 {
+		room, b.rooms = b.rooms[n], b.rooms[:n]
+	}
+	return room
+}
+
+// giveRoom keeps the room of a record that the journal has written. b.mu is held.
+func (b *Broker) giveRoom(room []byte) {
+	if len(b.rooms) < keptRooms && cap(room) <= keptRoom {
+		b.rooms = append(b.rooms, room)
+	}
+}
+
+// stored puts a message into its queue that the journal has, its content so far behind the beginning of the record, or gives it up. b.mu is held.
+func (b *Broker) stored(q *queue, seq uint64, m *workqueue.Message, at int, record journal.Position, err error) {
 	if err != nil {
-		q.core.Cancel(ev.Seq, ev.Message)
+		q.core.Cancel(seq, m)
 		return
 	}
-	q.core.Put(b.now(), ev.Seq, ev.Message)
-	b.setPlace(q, ev.Seq, place{journal.Position{Segment: at.Segment, Offset: at.Offset + int64(put.at)}, len(put.content)})
-	if len(q.pulls) > 0 || ev.Message.Due > 0 || ev.Message.Expires > 0 {
+	q.core.Put(b.now(), seq, m)
+	b.setPlace(q, seq, place{journal.Position{Segment: record.Segment, Offset: record.Offset + int64(at)}, m.Size})
+	if len(q.pulls) > 0 || m.Due > 0 || m.Expires > 0 {
 		b.signal() // otherwise nothing is due, and nobody waits
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/banyanhq/banyan/policy/workqueue"
@@ -12,10 +13,11 @@ import (
 // change is an event of one queue as the journal keeps it. A record of the journal is one or more of them, which hold
 // together or not at all. Of a message that was put or kept, its content stands in the record as well.
 type change struct {
-	queue   string
-	event   workqueue.Event
-	content []byte // of a message, see content.go
-	at      int    // where the content begins in its record
+	queue    string
+	event    workqueue.Event
+	content  []byte   // of a message, see content.go
+	fresh    *Message // from which the content is made; nil: there is one, or none
+	at, size int      // where the content begins in its record, and its length; encode notes them
 }
 
 // recordVersion begins each record, so that a later form can be told from this one.
@@ -31,15 +33,23 @@ func appendString(dst []byte, s string) []byte {
 }
 
 // encode writes a record, and notes where the contents begin.
-func encode(changes []change) []byte {
+func encode(changes []change) []byte { return encodeInto(nil, changes) }
+
+// encodeInto writes a record into room that nobody needs any more, or into new one where that is too little.
+func encodeInto(room []byte, changes []change) []byte {
 	size := 1
-	for _, c := range changes {
-		size += changeBytes + len(c.queue) + len(c.event.Reason) + len(c.content)
+	for i := range changes {
+		c := &changes[i]
+		c.size = len(c.content)
+		if c.fresh != nil {
+			c.size = contentBytes(c.fresh)
+		}
+		size += changeBytes + len(c.queue) + len(c.event.Reason) + c.size
 		if m := c.event.Message; m != nil {
 			size += len(m.ID) + len(m.Key) + len(m.Origin)
 		}
 	}
-	dst := append(make([]byte, 0, size), recordVersion)
+	dst := append(slices.Grow(room[:0], size), recordVersion)
 	for i := range changes {
 		c := &changes[i]
 		dst = appendString(dst, c.queue)
@@ -54,9 +64,13 @@ func encode(changes []change) []byte {
 			continue
 		}
 		dst = appendMessage(dst, ev.Message)
-		dst = binary.AppendUvarint(dst, uint64(len(c.content)))
+		dst = binary.AppendUvarint(dst, uint64(c.size))
 		c.at = len(dst)
-		dst = append(dst, c.content...)
+		if c.fresh != nil {
+			dst = appendContent(dst, c.fresh.Headers, c.fresh.Body)
+		} else {
+			dst = append(dst, c.content...)
+		}
 	}
 	return dst
 }
@@ -106,7 +120,7 @@ func decode(p []byte) ([]change, error) {
 			ev.Message = r.message()
 			n := r.length()
 			c.at = r.at
-			c.content = r.bytes(n)
+			c.content, c.size = r.bytes(n), n
 			ev.Message.Size = n
 		}
 		changes = append(changes, c)

@@ -198,7 +198,9 @@ func (b *Broker) fireOne(q *queue, s *schedule, at time.Time, now time.Duration)
 	s.busy = true
 	err = b.journal.Append(journal.Record{Data: encode(changes), Durable: q.cfg.Durability != Relaxed, Refusable: true,
 		Done: func(pos journal.Position, err error) {
-			b.stored(q, changes[0], pos, err)
+			b.mu.Lock()
+			b.stored(q, seq, meta, changes[0].at, pos, err)
+			b.mu.Unlock()
 			b.hasFired(q, s, changes[1].event, err)
 		}})
 	if err != nil {

@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -261,6 +262,9 @@ func (j *Journal) run() {
 	for {
 		select {
 		case <-j.wake:
+			for range turns {
+				runtime.Gosched()
+			}
 			j.commit(false)
 		case <-tick.C:
 			j.mend()
@@ -273,6 +277,11 @@ func (j *Journal) run() {
 		}
 	}
 }
+
+// turns is how often the journal's goroutine lets others run before it commits. One who appends wakes it, and would otherwise be followed by a
+// commit of its record alone while others are about to append; these have appended after two turns (bench/bus, relaxed: 14 records a
+// commit rather than 2, and a sixth less work for each). Where nobody else has anything to do, it costs nothing.
+const turns = 2
 
 // commit writes what has gathered as one frame.
 func (j *Journal) commit(sync bool) {

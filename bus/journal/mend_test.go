@@ -87,7 +87,7 @@ func (d *forgetfulDisk) losePower(t *testing.T, dir string) string {
 			t.Fatal(err)
 		}
 		for _, f := range d.files {
-			if info, err := f.File.(file).Stat(); err == nil && os.SameFile(named, info) {
+			if info, err := f.File.(*file).Stat(); err == nil && os.SameFile(named, info) {
 				if err := os.WriteFile(filepath.Join(left, filepath.Base(path)), f.onDisk, 0o600); err != nil {
 					t.Fatal(err)
 				}

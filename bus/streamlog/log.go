@@ -2,9 +2,11 @@ package streamlog
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -21,8 +23,9 @@ const (
 	// askPatience is how long one answer about the stream may take, and askAgain how long to wait before it is asked again.
 	askPatience = time.Second
 	askAgain    = 20 * time.Millisecond
-	// readAhead is how many frames are asked for at once when all of them are read.
-	readAhead = 16
+	// readFrames is how many frames are asked for at once when all of them are read, and readBytes about how large they may be together.
+	readFrames = 256
+	readBytes  = 8 << 20
 	// cacheBytes bounds the frames that are kept in memory, of what was written or read last.
 	cacheBytes = 32 << 20
 )
@@ -116,42 +119,69 @@ func isWrongSequence(err error) bool {
 	return errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == 10164)
 }
 
-// read hands out the frames of a range that count. It asks for one after the other, several at once, rather than by a consumer: that would have
+// read hands out the frames of a range that count. It asks for many at once, of any node, rather than by a consumer: that would have
 // to be made by the node that leads JetStream, at a node that may be the one that died, and nothing is served meanwhile.
 func (l *Log) read(ctx context.Context, from, to uint64, each func(seq uint64, at time.Time, frame []byte) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	var asking sync.WaitGroup
-	defer asking.Wait()
-	defer cancel()
-	answers := make(chan chan answer, readAhead)
-	asking.Go(func() {
-		defer close(answers)
-		for seq := from; seq <= to; seq++ {
-			one := make(chan answer, 1)
-			select {
-			case answers <- one:
-				asking.Go(func() { one <- l.message(ctx, seq) })
-			case <-ctx.Done():
-				return
+	for seq := from; seq <= to; {
+		came := l.messages(ctx, seq, int(min(to-seq+1, readFrames)))
+		if len(came) == 0 || came[0].Sequence != seq {
+			a := l.message(ctx, seq)
+			if a.err != nil {
+				return fmt.Errorf("frame %d: %w", seq, a.err)
 			}
-		}
-	})
-	for seq := from; seq <= to; seq++ {
-		one, ok := <-answers
-		if !ok {
-			return ctx.Err()
-		}
-		switch a := <-one; {
-		case a.err != nil:
-			return fmt.Errorf("frame %d: %w", seq, a.err)
-		case a.message == nil || !counts(a.message.Data, seq):
-		default:
-			if err := each(seq, a.message.Time, a.message.Data); err != nil {
-				return fmt.Errorf("frame %d: %w", seq, err)
+			if a.message == nil {
+				seq = max(seq+1, a.first)
+				continue
 			}
+			came = []*jetstream.RawStreamMsg{a.message}
+		}
+		for _, m := range came {
+			if m.Sequence != seq || seq > to {
+				break // one is missing, which is asked for by itself
+			}
+			if counts(m.Data, seq) {
+				if err := each(seq, m.Time, m.Data); err != nil {
+					return fmt.Errorf("frame %d: %w", seq, err)
+				}
+			}
+			seq++
 		}
 	}
 	return nil
+}
+
+// messages asks for a number of messages, and returns those that came, in their order. The node that answers may not have the newest, or
+// die; who misses one asks for it by message.
+func (l *Log) messages(ctx context.Context, from uint64, most int) (came []*jetstream.RawStreamMsg) {
+	ask, err := json.Marshal(map[string]any{"seq": from, "batch": most, "max_bytes": readBytes})
+	if err != nil {
+		return nil
+	}
+	conn := l.js.Conn()
+	inbox := conn.NewInbox()
+	answers, err := conn.SubscribeSync(inbox)
+	if err != nil {
+		return nil
+	}
+	defer answers.Unsubscribe() // fails only with the connection
+	if err := conn.PublishRequest("$JS.API.DIRECT.GET."+l.opts.Stream, inbox, ask); err != nil {
+		return nil
+	}
+	for len(came) < most {
+		waiting, done := context.WithTimeout(ctx, askPatience)
+		m, err := answers.NextMsgWithContext(waiting)
+		done()
+		if err != nil {
+			return came
+		}
+		seq, err1 := strconv.ParseUint(m.Header.Get(jetstream.SequenceHeader), 10, 64)
+		at, err2 := time.Parse(time.RFC3339Nano, m.Header.Get(jetstream.TimeStampHeaer))
+		if err1 != nil || err2 != nil {
+			return came // the end
+		}
+		came = append(came, &jetstream.RawStreamMsg{Sequence: seq, Time: at, Data: m.Data})
+	}
+	return came
 }
 
 // counts reports whether a message is a frame that was written where it stands.
@@ -160,9 +190,10 @@ func counts(frame []byte, seq uint64) bool {
 	return err == nil && after+1 == seq
 }
 
-// answer is a message of the stream; nil: it was dropped.
+// answer is a message of the stream; nil: it was dropped, and first is the oldest that is there.
 type answer struct {
 	message *jetstream.RawStreamMsg
+	first   uint64
 	err     error
 }
 
@@ -179,7 +210,7 @@ func (l *Log) message(ctx context.Context, seq uint64) answer {
 			return answer{message: m}
 		case errors.Is(err, jetstream.ErrMsgNotFound):
 			if state, err := l.state(ctx); err == nil && seq < state.FirstSeq {
-				return answer{}
+				return answer{first: state.FirstSeq}
 			}
 		}
 		select {

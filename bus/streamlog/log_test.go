@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"testing"
 	"time"
 
@@ -188,9 +189,28 @@ func TestSegmentsAreDropped(t *testing.T) {
 	}
 	add(t, l, "last")
 	l.Close()
-	_, got := open(t, js)
+	l, got := open(t, js)
 	if len(got) == 0 || len(got) > 20 {
 		t.Errorf("%d records are left", len(got))
+	}
+	copied := 0
+	if err := l.Copy(t.Context(), func([]byte) error { copied++; return nil }); err != nil || copied != len(got) {
+		t.Errorf("a copy has %d records: %v", copied, err)
+	}
+}
+
+// More frames are read than are asked for at once.
+func TestManyFramesAreRead(t *testing.T) {
+	js := startStream(t)
+	l, _ := open(t, js)
+	want := map[journal.Position]string{}
+	for i := range 2*readFrames + 10 {
+		text := fmt.Sprint("record ", i)
+		want[add(t, l, text)[0]] = text // a frame each
+	}
+	l.Close()
+	if _, got := open(t, js); !maps.Equal(got, want) {
+		t.Errorf("found %d records of %d, or others", len(got), len(want))
 	}
 }
 
