@@ -34,6 +34,7 @@ const (
 	bugSnapshotLosesTokens                  // a snapshot comes without tokens
 	bugLeaveAtOnce                          // a replica that was removed goes before the others know
 	bugForgetFreeze                         // a frozen group takes commands
+	bugReadEarly                            // a leader without followers answers reads before it has committed anything in its term
 )
 
 func (b bugs) has(one bugs) bool { return b&one != 0 }

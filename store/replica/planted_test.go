@@ -43,6 +43,7 @@ var allBugs = []struct {
 	{"snapshot loses tokens", bugSnapshotLosesTokens, moves},
 	{"leave at once", bugLeaveAtOnce, moves},
 	{"forget freeze", bugForgetFreeze, merges},
+	{"read early", bugReadEarly, restarts},
 }
 
 // The profiles that a kind of mistake can show in are drawn like all others, and then narrowed down.
@@ -92,6 +93,13 @@ func leases(p *profile) {
 func moves(p *profile) {
 	p.Nodes, p.Keys, p.LogKeep, p.Chunk, p.Every = 5, 6, 8, 64, 600*time.Millisecond
 	p.Faults = []string{"member", "split", "isolate", "lossy", "merge"}
+}
+
+// restarts has all nodes start anew while replicas come and go.
+func restarts(p *profile) {
+	busy(p)
+	p.Nodes, p.Keys, p.LogKeep, p.Every, p.Quiesce = 3, 6, 1000, time.Second, 5
+	p.Faults = []string{"member", "crash", "crash-all", "isolate", "one-way", "duel", "flap"}
 }
 
 // TestPlantedBugs makes the replicas commit one mistake at a time, and expects the swarm to notice.

@@ -116,7 +116,7 @@ func (c *core) leased(g *group) bool {
 // beginRound asks the majority for all reads that wait, one round at a time: a read must not join a round that began
 // before it was asked for.
 func (c *core) beginRound(g *group) {
-	if g.raft == nil || len(g.wait) == 0 || g.round != nil || g.leader == 0 || g.state.frozen {
+	if g.raft == nil || len(g.wait) == 0 || g.round != nil || g.leader == 0 || g.state.frozen || c.alone(g) {
 		if c.planted.has(bugJoinRound) && g.round != nil {
 			g.round.reads, g.wait = append(g.round.reads, g.wait...), nil
 		}
@@ -128,6 +128,22 @@ func (c *core) beginRound(g *group) {
 	context := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, c.life), g.round.context)
 	c.stats.ReadRounds++
 	c.guard(g, func() { g.raft.ReadIndex(context) })
+}
+
+// alone says whether this replica is the only voter, leads, and has not committed anything in its term yet. The Raft algorithm lets
+// a leader with followers wait for that before it says how far a read must see, but not one without: after a restart that would say
+// less than it had acknowledged before.
+func (c *core) alone(g *group) bool {
+	conf := g.state.conf
+	if len(conf.GetVoters()) != 1 || len(conf.GetVotersOutgoing()) != 0 || c.planted.has(bugReadEarly) {
+		return false
+	}
+	s := g.raft.BasicStatus()
+	if s.RaftState != raft.StateLeader {
+		return false
+	}
+	term, err := g.log.Term(s.HardState.GetCommit())
+	return err != nil || term != s.HardState.GetTerm()
 }
 
 // restartRound lets the reads of a round wait for the next one.

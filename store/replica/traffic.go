@@ -43,6 +43,10 @@ func (c *core) receive(node uint64, m *message) {
 		c.receiveRaft(g, m.raft)
 	case kindForward:
 		c.forwarded(g, node, m)
+	case kindProbe:
+		if g.leads() {
+			c.wake(g)
+		}
 	case kindQuiesce:
 		c.quiesced(g, m)
 	case kindChunk:
@@ -84,6 +88,10 @@ func (c *core) receiveRaft(g *group, m *raftpb.Message) {
 		if m.GetFrom() == g.leader && m.GetTerm() > g.term { // who stands for election leads no more
 			c.guard(g, func() { _ = g.raft.ForgetLeader() })
 		}
+	case raftpb.MsgReadIndex:
+		if c.alone(g) {
+			return // it will be asked again
+		}
 	case raftpb.MsgTimeoutNow:
 		if m.GetFrom() != g.leader {
 			return
@@ -106,8 +114,8 @@ func (c *core) tickGroup(g *group) {
 	c.tickIncoming(g)
 	c.tickMerge(g)
 	c.cut(g)
-	if g.leaving && c.tick%8 == 0 {
-		// The others may still need its vote to learn that it has none any more, so it goes only when one says so.
+	if c.tick%8 == 0 && (g.leaving || g.lost()) {
+		// The others may still need the vote of one that leaves to learn that it has none any more, so it goes only when one says so.
 		for _, r := range g.state.desc.Replicas {
 			c.send(r.Node, message{kind: kindProbe, group: g.id, from: g.self, to: r.ID})
 		}
@@ -119,6 +127,13 @@ func (c *core) tickGroup(g *group) {
 	c.guard(g, func() { g.raft.Tick() })
 	c.mark(g)
 	c.quiesce(g)
+}
+
+// lost says whether this replica is a learner that knows no leader. It stands for no election, by which others come to know that they
+// were removed, or wake their leader.
+func (g *group) lost() bool {
+	on := g.state.desc.replica(g.self)
+	return g.hasData && g.leader == 0 && on != nil && on.Learner
 }
 
 // quiesce puts a group to sleep that has nothing to do: its leader sends no heartbeats and its followers do not wait

@@ -19,7 +19,7 @@ const (
 	kindGone                           // the replica that is addressed was removed from its group
 	kindChunk                          // a part of a snapshot
 	kindAck                            // the answer to a chunk
-	kindProbe                          // a replica that was removed asks whether it may go
+	kindProbe                          // a replica that was removed, or may have been, asks whether it may go
 )
 
 // message goes from a replica of a group to another one. Which fields count depends on the kind.
