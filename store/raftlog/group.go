@@ -149,7 +149,7 @@ func (g *Group) appended(entries []*raftpb.Entry) {
 		for _, e := range g.cache[keep:] {
 			g.bytes -= len(e.Data)
 		}
-		g.cache = g.cache[:keep:keep]
+		g.cache = g.cache[:keep] // nobody else has it, so what is appended need not be a copy of all of it
 	}
 	for _, e := range entries {
 		g.bytes += len(e.Data)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 
+	"github.com/cockroachdb/pebble/v2"
 	"go.etcd.io/raft/v3/raftpb"
 )
 
@@ -61,7 +62,14 @@ func logKey(group uint64, kind byte) []byte {
 }
 
 func entryKey(group, index uint64) []byte {
-	return binary.BigEndian.AppendUint64(logKey(group, entryKind), index)
+	return appendEntryKey(make([]byte, 0, entryKeySize), group, index)
+}
+
+const entryKeySize = 1 + 8 + 1 + 8
+
+func appendEntryKey(key []byte, group, index uint64) []byte {
+	key = binary.BigEndian.AppendUint64(append(key, logPrefix), group)
+	return binary.BigEndian.AppendUint64(append(key, entryKind), index)
 }
 
 // parseKey takes a key of a log apart. index is zero unless the kind is entryKind.
@@ -82,8 +90,11 @@ func parseKey(key []byte) (group uint64, kind byte, index uint64, err error) {
 // Seal puts a checksum over key and body in front of the body. The key is part of it, so that a record in the wrong
 // place is found out.
 func Seal(key, body []byte) []byte {
-	sum := crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, body)
-	return append(binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(body)), sum), body...)
+	return append(binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(body)), checksum(key, body)), body...)
+}
+
+func checksum(key, body []byte) uint32 {
+	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, body)
 }
 
 // Unseal returns the body of a sealed record, which aliases value.
@@ -92,7 +103,7 @@ func Unseal(key, value []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%w: record %x has %d bytes", ErrCorrupt, key, len(value))
 	}
 	body := value[4:]
-	if crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, body) != binary.BigEndian.Uint32(value) {
+	if checksum(key, body) != binary.BigEndian.Uint32(value) {
 		return nil, fmt.Errorf("%w: checksum of record %x", ErrCorrupt, key)
 	}
 	return body, nil
@@ -124,11 +135,24 @@ func decodeNumbers(key, value []byte, numbers ...*uint64) error {
 	return nil
 }
 
-func encodeEntry(key []byte, e *raftpb.Entry) []byte {
-	body := make([]byte, 0, 1+binary.MaxVarintLen64+len(e.GetData()))
-	body = append(body, byte(e.GetType()))
-	body = binary.AppendUvarint(body, e.GetTerm())
-	return Seal(key, append(body, e.GetData()...))
+// setEntry puts an entry into the batch, without a copy in between.
+func setEntry(b *pebble.Batch, group uint64, e *raftpb.Entry) error {
+	op := b.SetDeferred(entryKeySize, entryRecordSize(e))
+	appendEntryKey(op.Key[:0], group, e.GetIndex())
+	fillEntryRecord(op.Value, op.Key, e)
+	return op.Finish()
+}
+
+func entryRecordSize(e *raftpb.Entry) int {
+	var room [binary.MaxVarintLen64]byte
+	return 4 + 1 + len(binary.AppendUvarint(room[:0], e.GetTerm())) + len(e.GetData())
+}
+
+// fillEntryRecord writes the sealed record of an entry, which takes all of out.
+func fillEntryRecord(out, key []byte, e *raftpb.Entry) {
+	body := binary.AppendUvarint(append(out[4:4], byte(e.GetType())), e.GetTerm())
+	body = append(body, e.GetData()...)
+	binary.BigEndian.PutUint32(out, checksum(key, body))
 }
 
 // decodeEntry copies what it returns.

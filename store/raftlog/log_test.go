@@ -322,3 +322,9 @@ func FuzzEntry(f *testing.F) {
 		}
 	})
 }
+
+func encodeEntry(key []byte, e *raftpb.Entry) []byte {
+	out := make([]byte, entryRecordSize(e))
+	fillEntryRecord(out, key, e)
+	return out
+}

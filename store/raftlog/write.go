@@ -67,8 +67,7 @@ func (w *Write) Append(g *Group, entries []*raftpb.Entry) error {
 		if e.GetIndex() != first+uint64(i) {
 			return fmt.Errorf("append to log of group %d: entry %d where %d is due", g.id, e.GetIndex(), first+uint64(i))
 		}
-		key := entryKey(g.id, e.GetIndex())
-		if err := b.Set(key, encodeEntry(key, e), nil); err != nil {
+		if err := setEntry(b, g.id, e); err != nil {
 			return err
 		}
 	}
