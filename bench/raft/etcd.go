@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -105,14 +107,37 @@ func etcd(o options) error {
 		}
 	}
 	value := make([]byte, o.size)
-	for _, writers := range []int{1, 64, 512} {
-		done, took, err := load(writers, o.time, func(ctx context.Context, w, i int) error {
+	cpu := func() used {
+		u := used{client: self()}
+		for _, p := range processes {
+			u.servers += cpuOf(p.Process.Pid)
+		}
+		return u
+	}
+	for _, writers := range o.writers {
+		before := cpu()
+		out, err := load(writers, o.time, func(ctx context.Context, w, i int) error {
 			return put(ctx, conns[w%3], benchKey(uint64(w)<<32|uint64(i)), value)
 		})
 		if err != nil {
 			return err
 		}
-		report("etcd", writers, done, o.time, took, "")
+		report("etcd", writers, o.time, out, cpu().since(before), "")
 	}
 	return nil
+}
+
+// cpuOf is the CPU time that a process has used, 0 if that can't be read.
+func cpuOf(pid int) time.Duration {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	if len(fields) < 13 {
+		return 0
+	}
+	user, _ := strconv.ParseInt(fields[11], 10, 64)
+	system, _ := strconv.ParseInt(fields[12], 10, 64)
+	return time.Duration(user+system) * time.Second / 100 // USER_HZ
 }

@@ -39,10 +39,10 @@ func command(key, value []byte) []byte {
 
 // benchKey spreads numbers over the groups.
 func benchKey(n uint64) []byte {
-	var raw [8]byte
-	binary.BigEndian.PutUint64(raw[:], n)
-	key := binary.BigEndian.AppendUint64([]byte{'d'}, xxhash.Sum64(raw[:]))
-	return append(key, raw[:]...)
+	key := append(make([]byte, 0, 17), 'd')
+	key = binary.BigEndian.AppendUint64(key, n)
+	hash := xxhash.Sum64(key[1:])
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(key[:1], hash), n)
 }
 
 func descriptors(groups int) (all []replica.Descriptor) {
