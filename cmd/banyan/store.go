@@ -72,7 +72,7 @@ nodes speak TLS to each other.`,
 	flags.StringVar(&f.dir, "dir", "banyan-store", "`folder` for the data")
 	flags.StringVar(&f.usersFile, "users-file", "", "`file` with the users who may sign requests: 'ACCESS-KEY SECRET', one a line")
 	flags.StringVar(&f.region, "region", "us-east-1", "region that the names of resources have")
-	flags.StringVar(&f.cache, "cache", "64MiB", "memory for blocks of data")
+	flags.StringVar(&f.cache, "cache", "256MiB", "memory for blocks of data, at most")
 	flags.StringVar(&f.prometheus, "prometheus-listen", "", "show metrics to Prometheus at this `address`, under /metrics; ':9464' is one of this machine alone")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "log more")
 	flags.Uint64Var(&f.node, "node", 0, "`number` of this node of a cluster, from 1")
