@@ -428,3 +428,25 @@ func TestRemovalThatOnlyTheRemovedOneKnows(t *testing.T) {
 		t.Errorf("the one that stays leads: %v; the one that was removed is still here: %v", one.leads(), l.cores[2].groups[1] != nil)
 	}
 }
+
+// TestWhoLetsARemovedReplicaGo: whoever does so must be able to go on without it, after a crash as well.
+func TestWhoLetsARemovedReplicaGo(t *testing.T) {
+	l := newLab(t, Config{})
+	l.elect(1)
+	l.step(1, changeGroup{event: 7, group: 1, do: changeReplicas([]Change{{Remove, 3}})})
+	l.settle()
+	asked := func(id uint64) (before, after int) {
+		l.mail = nil
+		l.step(id, received{3, encodeFrame([]message{{kind: kindProbe, group: 1, from: 3, to: id}})})
+		before = len(l.mail)
+		l.disk(id)
+		return before, len(l.mail)
+	}
+	if before, after := asked(1); before != 0 || after != 1 || l.mail[0].m.kind != kindGone {
+		t.Errorf("a voter said %d things before its disk was asked, and %d then: %v", before, after, l.mail)
+	}
+	l.cores[2].groups[1].state.desc.replica(2).Learner = true
+	if _, after := asked(2); after != 0 {
+		t.Errorf("a learner said %v", l.mail)
+	}
+}

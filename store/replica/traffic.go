@@ -33,8 +33,7 @@ func (c *core) receive(node uint64, m *message) {
 		return
 	}
 	if g.hasData && g.state.desc.replica(m.from) == nil && m.from < g.state.desc.NextReplica {
-		// Its id will never be used again, so it can be told for good.
-		c.send(node, message{kind: kindGone, group: g.id, from: g.self, to: m.from})
+		c.letGo(g, node, m.from)
 		return
 	}
 	g.nodes[m.from] = node
@@ -125,6 +124,17 @@ func (c *core) tickGroup(g *group) {
 	c.guard(g, func() { g.raft.Tick() })
 	c.mark(g)
 	c.quiesce(g)
+}
+
+// letGo tells a replica that was removed that it may go. Its id will never be used again, so that is for good, and voters that do not know
+// of the removal lack its vote from then on. So a learner, which could not lead without them, does not say it, nor one that was removed
+// itself, nor a voter that might have forgotten the removal after a crash.
+func (c *core) letGo(g *group, node, replica uint64) {
+	if self := g.state.desc.replica(g.self); self == nil || self.Learner {
+		return
+	}
+	c.staged.Sync()
+	c.answers = append(c.answers, answer{g: g, goes: replica, on: node})
 }
 
 // probe tells another replica that this one leaves, or knows no leader, and how far it applied.
