@@ -57,6 +57,7 @@ type answer struct {
 	messages []*raftpb.Message
 	restored *raftlog.Restore
 	index    uint64
+	goes, on uint64 // a replica, and its node, that is told to go
 }
 
 // effects are what a step wants done. The order is that of the fields: messages may go out while the Write is still on
@@ -285,6 +286,9 @@ func (e written) happen(c *core) {
 		}
 		if a.restored != nil {
 			c.restored(a.g, a.restored, a.index)
+		}
+		if a.goes != 0 {
+			c.send(a.on, message{kind: kindGone, group: a.g.id, from: a.g.self, to: a.goes})
 		}
 		c.deliver(a.g, a.messages)
 	}

@@ -66,6 +66,9 @@ func (r *run) fault() {
 	case "lossy":
 		s.net.Faults.Drop, s.net.Faults.Duplicate, s.net.Faults.Reorder = 0.3, 0.2, 0.3
 		s.w.After(lasts, func() {
+			if r.ended {
+				return // all faults have, and what the profile says is one of them
+			}
 			s.net.Faults.Drop, s.net.Faults.Duplicate, s.net.Faults.Reorder = r.p.Drop, r.p.Duplicate, r.p.Reorder
 		})
 	case "bit-flip":

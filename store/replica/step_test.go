@@ -398,3 +398,55 @@ func TestMachineErrorStopsTheReplica(t *testing.T) {
 		t.Errorf("a failed replica answers %v and %v", l.got[8].err, l.got[9].err)
 	}
 }
+
+// TestRemovalThatOnlyTheRemovedOneKnows: of a group of two the leader is removed, and the other has yet to hear that this is committed.
+// The log of the one that leaves goes on behind that, so it cannot vote for the one that stays.
+func TestRemovalThatOnlyTheRemovedOneKnows(t *testing.T) {
+	l := newLab(t, Config{})
+	l.elect(2)
+	l.step(2, changeGroup{event: 7, group: 1, do: changeReplicas([]Change{{Remove, 3}})})
+	l.settle()
+	l.step(2, changeGroup{event: 8, group: 1, do: changeReplicas([]Change{{Remove, 2}})})
+	l.deliver()
+	l.disk(1)
+	l.disk(2)
+	l.step(2, put(9, "x"))
+	l.deaf = 1
+	l.settle()
+	l.deaf = 0
+	one, two := l.cores[1].groups[1], l.cores[2].groups[1]
+	if last, _ := one.LastIndex(); !two.leaving || one.state.desc.replica(2) == nil || last > two.applied {
+		t.Fatalf("node 2 leaves: %v; node 1, with entries up to %d, has %v", two.leaving, last, one.state.desc.Replicas)
+	}
+	for range 80 {
+		for id := range uint64(3) {
+			l.step(id+1, ticked{})
+		}
+		l.settle()
+	}
+	if !one.leads() || l.cores[2].groups[1] != nil {
+		t.Errorf("the one that stays leads: %v; the one that was removed is still here: %v", one.leads(), l.cores[2].groups[1] != nil)
+	}
+}
+
+// TestWhoLetsARemovedReplicaGo: whoever does so must be able to go on without it, after a crash as well.
+func TestWhoLetsARemovedReplicaGo(t *testing.T) {
+	l := newLab(t, Config{})
+	l.elect(1)
+	l.step(1, changeGroup{event: 7, group: 1, do: changeReplicas([]Change{{Remove, 3}})})
+	l.settle()
+	asked := func(id uint64) (before, after int) {
+		l.mail = nil
+		l.step(id, received{3, encodeFrame([]message{{kind: kindProbe, group: 1, from: 3, to: id}})})
+		before = len(l.mail)
+		l.disk(id)
+		return before, len(l.mail)
+	}
+	if before, after := asked(1); before != 0 || after != 1 || l.mail[0].m.kind != kindGone {
+		t.Errorf("a voter said %d things before its disk was asked, and %d then: %v", before, after, l.mail)
+	}
+	l.cores[2].groups[1].state.desc.replica(2).Learner = true
+	if _, after := asked(2); after != 0 {
+		t.Errorf("a learner said %v", l.mail)
+	}
+}

@@ -33,8 +33,7 @@ func (c *core) receive(node uint64, m *message) {
 		return
 	}
 	if g.hasData && g.state.desc.replica(m.from) == nil && m.from < g.state.desc.NextReplica {
-		// Its id will never be used again, so it can be told for good.
-		c.send(node, message{kind: kindGone, group: g.id, from: g.self, to: m.from})
+		c.letGo(g, node, m.from)
 		return
 	}
 	g.nodes[m.from] = node
@@ -44,9 +43,7 @@ func (c *core) receive(node uint64, m *message) {
 	case kindForward:
 		c.forwarded(g, node, m)
 	case kindProbe:
-		if g.leads() {
-			c.wake(g)
-		}
+		c.probed(g, node, m)
 	case kindQuiesce:
 		c.quiesced(g, m)
 	case kindChunk:
@@ -114,10 +111,10 @@ func (c *core) tickGroup(g *group) {
 	c.tickIncoming(g)
 	c.tickMerge(g)
 	c.cut(g)
-	if c.tick%8 == 0 && (g.leaving || g.lost()) {
+	if c.tick%8 == 0 && g.hasData && (g.leaving || g.leader == 0) {
 		// The others may still need the vote of one that leaves to learn that it has none any more, so it goes only when one says so.
 		for _, r := range g.state.desc.Replicas {
-			c.send(r.Node, message{kind: kindProbe, group: g.id, from: g.self, to: r.ID})
+			c.probe(g, r.Node, r.ID)
 		}
 	}
 	c.tickElection(g)
@@ -129,11 +126,42 @@ func (c *core) tickGroup(g *group) {
 	c.quiesce(g)
 }
 
-// lost says whether this replica is a learner that knows no leader. It stands for no election, by which others come to know that they
-// were removed, or wake their leader.
-func (g *group) lost() bool {
-	on := g.state.desc.replica(g.self)
-	return g.hasData && g.leader == 0 && on != nil && on.Learner
+// letGo tells a replica that was removed that it may go. Its id will never be used again, so that is for good, and voters that do not know
+// of the removal lack its vote from then on. So a learner, which could not lead without them, does not say it, nor one that was removed
+// itself, nor a voter that might have forgotten the removal after a crash.
+func (c *core) letGo(g *group, node, replica uint64) {
+	if self := g.state.desc.replica(g.self); self == nil || self.Learner {
+		return
+	}
+	c.staged.Sync()
+	c.answers = append(c.answers, answer{g: g, goes: replica, on: node})
+}
+
+// probe tells another replica that this one leaves, or knows no leader, and how far it applied.
+func (c *core) probe(g *group, node, replica uint64) {
+	c.send(node, message{kind: kindProbe, group: g.id, from: g.self, to: replica, term: g.appliedTerm, index: g.applied})
+}
+
+// probed makes replicas without a leader agree on what is committed. A leader that was removed may have been the only one to know that
+// it was; the others still need its vote and may never get it, for its log may go on behind its removal. What was applied is committed
+// wherever the log has the same entry, and they need nobody's vote to learn that.
+func (c *core) probed(g *group, node uint64, m *message) {
+	s := g.raft.BasicStatus()
+	switch {
+	case g.leads():
+		c.wake(g)
+	case !g.hasData || g.restore:
+	case m.index < g.applied:
+		c.probe(g, node, m.from)
+	case m.index > s.HardState.GetCommit() && s.Lead == raft.None:
+		// The Raft algorithm looks whether it has that entry. Who asked does not lead for it.
+		c.guard(g, func() {
+			_ = g.raft.Step(&raftpb.Message{Type: raftpb.MsgApp.Enum(), From: new(m.from), To: new(g.self), Term: new(s.HardState.GetTerm()),
+				Index: new(m.index), LogTerm: new(m.term), Commit: new(m.index)})
+			_ = g.raft.ForgetLeader()
+		})
+		c.mark(g)
+	}
 }
 
 // quiesce puts a group to sleep that has nothing to do: its leader sends no heartbeats and its followers do not wait

@@ -19,7 +19,7 @@ const (
 	kindGone                           // the replica that is addressed was removed from its group
 	kindChunk                          // a part of a snapshot
 	kindAck                            // the answer to a chunk
-	kindProbe                          // a replica that was removed, or may have been, asks whether it may go
+	kindProbe                          // a replica that was removed, or has no leader, says how far it is and asks whether it may go
 )
 
 // message goes from a replica of a group to another one. Which fields count depends on the kind.
@@ -35,7 +35,7 @@ type message struct {
 	reason  refusal
 	data    []byte // forward: an encoded command
 
-	term, index uint64 // quiesce
+	term, index uint64 // quiesce, probe
 
 	chunk *chunk // chunk
 	ack   chunkAck
@@ -100,7 +100,7 @@ func (m *message) append(b []byte) []byte {
 		return appendBytes(appendNumbers(b, m.id.node, m.id.life, m.id.seq, m.attempt), m.data)
 	case kindRefuse:
 		return append(appendNumbers(b, m.id.node, m.id.life, m.id.seq, m.attempt), byte(m.reason))
-	case kindQuiesce:
+	case kindQuiesce, kindProbe:
 		return appendNumbers(b, m.term, m.index)
 	case kindChunk:
 		return m.chunk.append(b)
@@ -154,9 +154,9 @@ func (m *message) read(r *reader) {
 		m.id, m.attempt, m.data = r.proposal(), r.number(), r.bytes()
 	case kindRefuse:
 		m.id, m.attempt, m.reason = r.proposal(), r.number(), refusal(r.byte())
-	case kindQuiesce:
+	case kindQuiesce, kindProbe:
 		m.term, m.index = r.number(), r.number()
-	case kindGone, kindProbe:
+	case kindGone:
 	case kindChunk:
 		m.chunk = r.chunk()
 	case kindAck:

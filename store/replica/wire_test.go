@@ -23,7 +23,7 @@ func sampleMessages() []message {
 		{kind: kindRefuse, group: 1, from: 2, to: 3, id: id, attempt: 4, reason: overloaded},
 		{kind: kindQuiesce, group: 1, from: 2, to: 3, term: 4, index: 5},
 		{kind: kindGone, group: 1, from: 2, to: 3},
-		{kind: kindProbe, group: 1, from: 2, to: 3},
+		{kind: kindProbe, group: 1, from: 2, to: 3, term: 4, index: 5},
 		{kind: kindChunk, group: 1, from: 2, to: 3, chunk: &chunk{stream: 4, seq: 5, last: true, term: 6, index: 7, logTerm: 8, state: []byte("state"),
 			pairs: []raftlog.KV{{Key: []byte("key"), Value: []byte("value")}}}},
 		{kind: kindAck, group: 1, from: 2, to: 3, ack: chunkAck{4, 5, streamRefused}},
