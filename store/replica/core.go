@@ -304,7 +304,9 @@ func (c *core) deliver(g *group, messages []*raftpb.Message) {
 		if g.raft == nil {
 			return
 		}
-		c.guard(g, func() { _ = g.raft.Step(m) })
+		if !c.tooEarly(m) {
+			c.guard(g, func() { _ = g.raft.Step(m) })
+		}
 	}
 	c.mark(g)
 }

@@ -346,6 +346,49 @@ func TestLeaseMakesARestartedNodeWait(t *testing.T) {
 	}
 }
 
+// TestLeaseMakesARestartedNodeWaitForItself: its own vote is one that it may have promised not to give.
+func TestLeaseMakesARestartedNodeWaitForItself(t *testing.T) {
+	for _, alone := range []bool{false, true} {
+		l := newLab(t, Config{LeaseReads: true, MaxClockDrift: 0.01})
+		wait := l.cores[1].cfg.ElectionTicks
+		for range wait + 1 {
+			for id := range l.cores {
+				l.cores[id].tick++ // past the wait after a start
+			}
+		}
+		l.elect(1)
+		node, rest := uint64(2), []uint64{2, 3}
+		if alone {
+			node, rest = 1, []uint64{1}
+			l.step(1, changeGroup{event: 7, group: 1, do: changeReplicas([]Change{{Remove, 2}, {Remove, 3}})})
+			l.settle()
+			if got := l.cores[1].groups[1].state.conf.GetVoters(); l.got[7].err != nil || len(got) != 1 {
+				t.Fatalf("error %v, voters %v", l.got[7].err, got)
+			}
+		} else {
+			for range wait + 1 { // node 3 hears nothing of the leader, and votes for whom it is asked to
+				l.tick(1, 2)
+				l.tick(3)
+			}
+			l.step(1, readKey{event: 8, key: simKey(1), consistent: true})
+			l.deaf = 3
+			l.settle() // node 2 alone makes the leader sure of its lease
+			l.deaf = 0
+			_ = l.got[8].view.Close()
+			if !l.cores[1].leased(l.cores[1].groups[1]) {
+				t.Fatal("the leader has no lease")
+			}
+		}
+		if err := errors.Join(l.cores[node].close(), l.cores[node].db.Close()); err != nil {
+			t.Fatal(err)
+		}
+		l.start(node)
+		if n := l.untilLeader(1, rest...); n <= wait {
+			t.Errorf("alone %v: %d ticks after its restart there is a leader, elected by a node that may have promised to wait for %d", alone, n, wait)
+		}
+	}
+}
+
 func TestLeaseEnds(t *testing.T) {
 	l := newLab(t, Config{LeaseReads: true, MaxClockDrift: 0.01, Tick: 50 * time.Millisecond, ElectionTicks: 12})
 	for range 13 {

@@ -74,14 +74,23 @@ func (c *core) uninitialised(m *message) *group {
 	return g
 }
 
+// tooEarly says whether the message would have this node vote too soon after its start. It does not know any more whom it promised to
+// wait for. Where leaders rely on that promise it waits for as long as it may have promised. That holds for its own vote as well, so
+// it wins no pre-votes meanwhile, not even as the only voter. It may ask for them: then its leader speaks up, also from its sleep.
+func (c *core) tooEarly(m *raftpb.Message) bool {
+	if !c.cfg.LeaseReads || c.tick > uint64(c.cfg.ElectionTicks) || c.planted.has(bugVoteAfterRestart) {
+		return false
+	}
+	t := m.GetType()
+	return t == raftpb.MsgVote || t == raftpb.MsgPreVote || t == raftpb.MsgPreVoteResp && !m.GetReject()
+}
+
 func (c *core) receiveRaft(g *group, m *raftpb.Message) {
+	if c.tooEarly(m) {
+		return
+	}
 	switch m.GetType() {
 	case raftpb.MsgVote, raftpb.MsgPreVote:
-		// A node that was restarted does not know whom it promised to wait for. Where leaders rely on that promise it
-		// waits for as long as it may have promised.
-		if c.cfg.LeaseReads && c.tick <= uint64(c.cfg.ElectionTicks) && !c.planted.has(bugVoteAfterRestart) {
-			return
-		}
 		if m.GetFrom() == g.leader && m.GetTerm() > g.term { // who stands for election leads no more
 			c.guard(g, func() { _ = g.raft.ForgetLeader() })
 		}
