@@ -24,8 +24,27 @@ type outcome struct {
 var errMoved = errors.New("group does not own the key any more")
 
 // apply carries out committed entries and writes how far it came in the same batch as what they changed. The batch need
-// not be on disk before anybody hears of it: the entries are, on a majority.
+// not be on disk before anybody hears of it: the entries are, on a majority. Entries for the Machine alone only change
+// rows of their own group, so the batches of all groups go into the database together, at the end of a round of work;
+// what changes groups, or looks at the database, is carried out at once and by itself.
 func (c *core) apply(g *group, m *raftpb.Message) {
+	plain := plain(m.Entries)
+	if !plain || slices.ContainsFunc(c.applied, func(a *application) bool { return a.g == g }) {
+		c.commitApplied()
+	}
+	if g.raft == nil {
+		return
+	}
+	if plain {
+		a := c.newApplication(g, g.state) // which these entries do not change
+		if _, err := a.entries(m.Entries); err != nil {
+			c.failGroup(g, errors.Join(err, a.batch.Close()))
+			return
+		}
+		a.responses = m.Responses
+		c.applied = append(c.applied, a)
+		return
+	}
 	for entries := m.Entries; len(entries) > 0; {
 		n, err := c.applySome(g, entries)
 		if err != nil {
@@ -41,36 +60,73 @@ func (c *core) apply(g *group, m *raftpb.Message) {
 	c.confirmReads(g)
 }
 
+// plain says whether entries hold nothing but commands for the Machine.
+func plain(entries []*raftpb.Entry) bool {
+	for _, e := range entries {
+		if e.GetType() != raftpb.EntryNormal || len(e.Data) > 0 && commandKind(e.Data[0]) != commandData {
+			return false
+		}
+	}
+	return true
+}
+
+// commitApplied writes what was carried out for groups in this round of work, and tells of it.
+func (c *core) commitApplied() {
+	if len(c.applied) == 0 {
+		return
+	}
+	applied := c.applied
+	c.applied = nil
+	if err := c.writeTogether(applied); err != nil {
+		for _, a := range applied {
+			c.failGroup(a.g, fmt.Errorf("apply up to entry %d: %w", a.index, err))
+		}
+		return
+	}
+	for _, a := range applied {
+		a.committed()
+		c.deliver(a.g, a.responses)
+		c.confirmReads(a.g)
+	}
+}
+
+// writeTogether writes the batches of applications with one commit, and closes them.
+func (c *core) writeTogether(applied []*application) (err error) {
+	defer func() {
+		for _, a := range applied {
+			err = errors.Join(err, a.batch.Close())
+		}
+	}()
+	all := applied[0].batch
+	if len(applied) > 1 {
+		all = c.db.NewBatch()
+		defer func() { _ = all.Close() }() // it is committed or given up
+	}
+	for _, a := range applied {
+		if err := a.finish(); err != nil {
+			return err
+		}
+		if a.batch == all {
+			continue
+		}
+		if err := all.Apply(a.batch, nil); err != nil {
+			return err
+		}
+	}
+	return c.db.Apply(all, pebble.NoSync)
+}
+
 // applySome carries out entries up to the first after which the database must be looked at, and returns how many that were.
 func (c *core) applySome(g *group, entries []*raftpb.Entry) (n int, err error) {
-	batch := c.db.NewIndexedBatch()
-	defer func() { _ = batch.Close() }() // it is committed or given up
-	a := &application{c: c, g: g, batch: batch, next: g.state.clone()}
-	for n < len(entries) && !a.cut {
-		e := entries[n]
-		n++
-		if g.applied = e.GetIndex(); c.planted.has(bugApplyTwice) && e.GetIndex()%7 == 0 {
-			_, _ = a.entry(e)
-		}
-		o, err := a.entry(e)
-		if err != nil {
-			return n, fmt.Errorf("apply entry %d: %w", e.GetIndex(), err)
-		}
-		g.appliedTerm = e.GetTerm()
-		if o.id.node != 0 {
-			a.outcomes = append(a.outcomes, o)
-		}
+	a := c.newApplication(g, g.state.clone())
+	n, err = a.entries(entries)
+	if err != nil {
+		return n, errors.Join(err, a.batch.Close())
 	}
-	if err := a.commit(); err != nil {
-		return n, fmt.Errorf("apply up to entry %d: %w", g.applied, err)
+	if err := c.writeTogether([]*application{a}); err != nil {
+		return n, fmt.Errorf("apply up to entry %d: %w", a.index, err)
 	}
-	c.stats.Applied += n
-	for _, o := range a.outcomes {
-		c.proposals.outcome(c, g, o)
-	}
-	for _, after := range a.after {
-		after()
-	}
+	a.committed()
 	return n, nil
 }
 
@@ -79,33 +135,69 @@ type application struct {
 	c        *core
 	g        *group
 	batch    *pebble.Batch
-	next     state // of the group after the entries so far
+	index    uint64 // of the last entry so far
+	term     uint64 // and its term
+	next     state  // of the group after the entries so far
 	changed  bool
 	outcomes []outcome
 	after    []func() // once the batch is committed
-	cut      bool     // it must be committed before further entries are applied
-	within   bool     // another application commits it, together with its own
+
+	responses []*raftpb.Message // that the Raft algorithm waits for then
+	cut       bool              // it must be committed before further entries are applied
+	within    bool              // another application commits it, together with its own
 }
 
-func (a *application) commit() error {
+func (c *core) newApplication(g *group, next state) *application {
+	return &application{c: c, g: g, batch: c.db.NewIndexedBatch(), index: g.applied, term: g.appliedTerm, next: next}
+}
+
+// entries carries out entries up to the first after which the batch must be committed, and returns how many that were.
+func (a *application) entries(entries []*raftpb.Entry) (n int, err error) {
+	for n < len(entries) && !a.cut {
+		e := entries[n]
+		n++
+		if a.c.planted.has(bugApplyTwice) && e.GetIndex()%7 == 0 {
+			_, _ = a.entry(e)
+		}
+		o, err := a.entry(e)
+		if err != nil {
+			return n, fmt.Errorf("apply entry %d: %w", e.GetIndex(), err)
+		}
+		a.index, a.term = e.GetIndex(), e.GetTerm()
+		if o.id.node != 0 {
+			a.outcomes = append(a.outcomes, o)
+		}
+	}
+	a.c.stats.Applied += n
+	return n, nil
+}
+
+// finish adds to the batch how far the entries went, and the state of the group if they changed it.
+func (a *application) finish() error {
 	if !a.c.planted.has(bugForgetApplied) || a.changed {
-		if err := writeApplied(a.batch, a.g.id, a.g.applied, a.g.appliedTerm); err != nil {
+		if err := writeApplied(a.batch, a.g.id, a.index, a.term); err != nil {
 			return err
 		}
 	}
 	if a.changed {
-		if err := writeState(a.batch, &a.next); err != nil {
-			return err
-		}
+		return writeState(a.batch, &a.next)
 	}
-	if err := a.c.db.Apply(a.batch, pebble.NoSync); err != nil {
-		return err
-	}
+	return nil
+}
+
+// committed takes note that the batch is in the database.
+func (a *application) committed() {
+	a.g.applied, a.g.appliedTerm = a.index, a.term
 	if a.changed {
 		a.g.state = a.next
 		a.c.sortSpans()
 	}
-	return nil
+	for _, o := range a.outcomes {
+		a.c.proposals.outcome(a.c, a.g, o)
+	}
+	for _, after := range a.after {
+		after()
+	}
 }
 
 func (a *application) entry(e *raftpb.Entry) (outcome, error) {

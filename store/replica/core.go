@@ -24,16 +24,18 @@ type core struct {
 	machine Machine
 	planted bugs
 
-	now  time.Duration
-	tick uint64
-	life uint64 // of this run of the node
-	seq  uint64 // of proposals, rounds of reads and streams
+	now   time.Duration
+	tick  uint64
+	steps uint64
+	life  uint64 // of this run of the node
+	seq   uint64 // of proposals, rounds of reads and streams
 
 	groups map[uint64]*group
 	ids    []uint64 // of groups, ascending
 	spans  []*group // those with data, by the beginning of their spans
 	dirty  []*group
 
+	applied   []*application // that are not in the database yet
 	proposals *proposals
 	reads     int // that wait
 	ready     []*read
@@ -44,6 +46,7 @@ type core struct {
 	waiting  []answer
 
 	out   map[uint64][]message // by node
+	room  map[uint64][]message // empty, for what goes out next
 	heard map[uint64]uint64    // node -> tick at which something came from it
 	err   error                // the disk failed: nothing more is done
 
@@ -102,7 +105,7 @@ func newCore(cfg Config, log *raftlog.Log, machine Machine, life uint64, planted
 		return nil, err
 	}
 	c := &core{cfg: cfg, log: log, db: log.DB(), machine: machine, life: life, planted: planted,
-		groups: map[uint64]*group{}, out: map[uint64][]message{}, heard: map[uint64]uint64{}}
+		groups: map[uint64]*group{}, out: map[uint64][]message{}, room: map[uint64][]message{}, heard: map[uint64]uint64{}}
 	c.proposals = newProposals()
 	c.staged = log.NewWrite()
 	if err := checkOwner(c.db, cfg.Node); err != nil {
@@ -119,6 +122,7 @@ func newCore(cfg Config, log *raftlog.Log, machine Machine, life uint64, planted
 // step lets events happen at the instant now, which must not go back.
 func (c *core) step(now time.Duration, events []event) effects {
 	c.now = max(c.now, now)
+	c.steps++
 	c.effects = effects{}
 	for _, e := range events {
 		if c.err != nil {
@@ -127,13 +131,16 @@ func (c *core) step(now time.Duration, events []event) effects {
 		}
 		e.happen(c)
 	}
-	for len(c.dirty) > 0 && c.err == nil {
+	for (len(c.dirty) > 0 || len(c.applied) > 0) && c.err == nil {
 		dirty := c.dirty
 		c.dirty = nil
 		slices.SortFunc(dirty, func(a, b *group) int { return cmp.Compare(a.id, b.id) })
 		for _, g := range dirty {
 			g.dirty = false
 			c.work(g)
+		}
+		if c.err == nil {
+			c.commitApplied()
 		}
 	}
 	c.answerReads()
@@ -167,8 +174,18 @@ func (c *core) flush() {
 			c.effects.send = append(c.effects.send, frame{node, encodeFrame(messages[:n])})
 			messages = messages[n:]
 		}
+		c.room[node] = emptied(c.out[node])
 	}
 	clear(c.out)
+}
+
+// emptied is room for more messages, unless so many were there that it is not worth keeping.
+func emptied(messages []message) []message {
+	if cap(messages) > 1024 {
+		return nil
+	}
+	clear(messages)
+	return messages[:0]
 }
 
 // MaxFrameBytes bounds a frame, but for one that holds a single large command.
@@ -179,12 +196,7 @@ func (c *core) fit(messages []message) int {
 	size := 0
 	for i := range messages {
 		m := &messages[i]
-		size += 64 + len(m.data)
-		if m.raft != nil {
-			for _, e := range m.raft.Entries {
-				size += raftlog.EntrySize(e)
-			}
-		}
+		size += m.size()
 		if m.chunk != nil {
 			size += c.cfg.SnapshotChunk
 		}
@@ -196,9 +208,14 @@ func (c *core) fit(messages []message) int {
 }
 
 func (c *core) send(node uint64, m message) {
-	if node != 0 && node != c.cfg.Node {
-		c.out[node] = append(c.out[node], m)
+	if node == 0 || node == c.cfg.Node {
+		return
 	}
+	queue, ok := c.out[node]
+	if !ok {
+		queue = c.room[node]
+	}
+	c.out[node] = append(queue, m)
 }
 
 func (c *core) finish(id uint64, value []byte, err error) {
@@ -357,7 +374,12 @@ func (c *core) close() error {
 			c.endStream(g, g.streams[to])
 		}
 	}
-	return errors.Join(c.staged.Close(), c.closeInflight())
+	var err error
+	for _, a := range c.applied { // the disk failed before they were written
+		err = errors.Join(err, a.batch.Close())
+	}
+	c.applied = nil
+	return errors.Join(err, c.staged.Close(), c.closeInflight())
 }
 
 func (c *core) closeInflight() error {

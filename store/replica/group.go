@@ -29,6 +29,7 @@ type group struct {
 
 	leader   uint64 // replica, 0 if unknown
 	role     raft.StateType
+	hard     raftlog.State // of which the commit index may be newer than on disk
 	term     uint64
 	campaign uint64 // tick at which it stands for election if there is no leader; 0: when the algorithm's own wait is over
 
@@ -37,6 +38,8 @@ type group struct {
 	dirty     bool
 	bytes     int // of entries appended since the log was cut
 	recent    recentForwards
+	proposed  []proposed // in this round of work, for the Raft algorithm
+	sent      []lastSent // by the replica that is sent to
 
 	wait      []*read // for a round of reads that is not begun
 	round     *readRound
@@ -100,6 +103,7 @@ func (c *core) start(g *group) error {
 		return err
 	}
 	g.raft = node
+	g.hard = g.log.State()
 	g.term = node.BasicStatus().HardState.GetTerm()
 	return nil
 }
@@ -233,6 +237,7 @@ func (c *core) wake(g *group) {
 
 // work lets the Raft algorithm go on, until it has nothing to do without the disk or the network.
 func (c *core) work(g *group) {
+	c.proposeAll(g)
 	c.beginRound(g)
 	c.guard(g, func() {
 		for g.raft != nil && g.raft.HasReady() {
@@ -243,7 +248,7 @@ func (c *core) work(g *group) {
 }
 
 func (c *core) handle(g *group, rd raft.Ready) {
-	if term := g.raft.BasicStatus().HardState.GetTerm(); term != g.term {
+	if term := rd.HardState.GetTerm(); term != 0 && term != g.term { // one without a change has none
 		g.term = term
 		g.lease = lease{}
 	}
@@ -273,24 +278,21 @@ func (c *core) handle(g *group, rd raft.Ready) {
 
 // persist stages what must be on disk before the answers that come with it go out.
 func (c *core) persist(g *group, m *raftpb.Message) {
-	s := g.log.State()
 	if m.GetTerm() != 0 || m.GetVote() != 0 || m.GetCommit() != 0 {
-		s = raftlog.State{Replica: g.self, Term: m.GetTerm(), Vote: m.GetVote(), Commit: m.GetCommit()}
+		g.hard = raftlog.State{Replica: g.self, Term: m.GetTerm(), Vote: m.GetVote(), Commit: m.GetCommit()}
 		if c.planted.has(bugForgetVote) {
-			s.Vote = 0
+			g.hard.Vote = 0
 		}
 	}
 	a := answer{g: g, messages: m.Responses}
 	var err error
 	if !raft.IsEmptySnap(m.Snapshot) {
-		a.restored, a.index, err = c.stageRestore(g, s, m.Snapshot)
-	} else if s != g.log.State() {
-		err = c.staged.SetState(g.log, s)
+		a.restored, a.index, err = c.stageRestore(g, g.hard, m.Snapshot)
+	} else if c.mustKeep(g, len(m.Entries) > 0) {
+		err = c.staged.SetState(g.log, g.hard)
 	}
 	if err == nil && len(m.Entries) > 0 {
-		for _, e := range m.Entries {
-			g.bytes += raftlog.EntrySize(e)
-		}
+		g.bytes += entriesSize(m.Entries)
 		err = c.staged.Append(g.log, c.plantInEntries(m.Entries))
 	}
 	if err != nil {
@@ -324,12 +326,16 @@ func (c *core) persist(g *group, m *raftpb.Message) {
 	c.answers = append(c.answers, a)
 }
 
-func (c *core) sendRaft(g *group, m *raftpb.Message) {
-	if m.GetType() == raftpb.MsgSnap {
-		c.startStream(g, m)
-		return
+// mustKeep says whether the state of the replica is to be on disk with what is staged. How far entries are committed is made up from
+// the applied index where it is lost, so that alone need not be. But entries must not get to disk without it: one that changes the
+// replicas again was proposed once the change before it was applied, and a replica that has both in its log, and does not know that
+// the first one is committed, would stand for election among replicas that may be none any more.
+func (c *core) mustKeep(g *group, entries bool) bool {
+	known := g.log.State()
+	if !entries {
+		known.Commit = g.hard.Commit
 	}
-	c.send(g.node(m.GetTo()), message{kind: kindRaft, group: g.id, from: g.self, to: m.GetTo(), raft: m})
+	return g.hard != known
 }
 
 // lease is how long this leader may answer reads alone.

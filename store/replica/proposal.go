@@ -1,11 +1,13 @@
 package replica
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
 
 	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
 )
 
 // propose asks for a command to be carried out by the group that owns the key.
@@ -121,29 +123,88 @@ func (c *core) try(p *proposal) {
 		}
 		return
 	}
-	switch c.proposeTo(g, p.cmd.encode()) {
-	case nil:
-		p.queued, p.sent = false, true
-	case errOverloadedGroup:
-		c.stats.Refused++
-		c.giveUp(p, fmt.Errorf("%w: group %d has too much that is not committed", ErrOverloaded, g.id))
+	p.queued = false
+	c.proposeTo(g, proposed{data: p.cmd.encode(), own: p, sent: p.sent})
+	p.sent = true
+}
+
+// proposed is a command that is to go into the log of a group that this replica leads.
+type proposed struct {
+	data []byte
+
+	own  *proposal // of this node's, and
+	sent bool      // whether an earlier attempt may be in a log
+
+	node    uint64 // of another node's, with the message that brought it
+	id      proposalID
+	from    uint64
+	attempt uint64
+}
+
+// proposeTo has a command go into the log at the end of the step, together with others.
+func (c *core) proposeTo(g *group, p proposed) {
+	g.proposed = append(g.proposed, p)
+	c.mark(g)
+}
+
+// proposeAll gives the Raft algorithm what was proposed, at once if it takes it all.
+func (c *core) proposeAll(g *group) {
+	if len(g.proposed) == 0 {
+		return
+	}
+	all := g.proposed
+	g.proposed = nil
+	if len(all) > 1 && c.propose(g, all) == nil {
+		return
+	}
+	for i := range all {
+		if err := c.propose(g, all[i:i+1]); err != nil {
+			c.notProposed(g, &all[i], err)
+		}
 	}
 }
 
 var errOverloadedGroup = errors.New("too much uncommitted")
 
-// proposeTo appends to the log of a group that this replica leads.
-func (c *core) proposeTo(g *group, data []byte) error {
+// propose appends to the log of a group that this replica leads. After an error nothing was appended.
+func (c *core) propose(g *group, all []proposed) error {
 	err := raft.ErrProposalDropped
-	c.guard(g, func() { err = g.raft.Propose(data) })
-	if g.raft == nil {
-		return g.err
+	entries := make([]*raftpb.Entry, len(all))
+	for i := range all {
+		entries[i] = &raftpb.Entry{Data: all[i].data}
 	}
-	c.mark(g)
-	if errors.Is(err, raft.ErrProposalDropped) && g.raft.BasicStatus().LeadTransferee == 0 && g.role == raft.StateLeader {
+	c.guard(g, func() {
+		err = g.raft.Step(&raftpb.Message{Type: raftpb.MsgProp.Enum(), From: new(g.self), Entries: entries})
+	})
+	if g.raft == nil {
+		return cmp.Or(g.err, ErrNotHere)
+	}
+	if s := g.raft.BasicStatus; err != nil && errors.Is(err, raft.ErrProposalDropped) && s().RaftState == raft.StateLeader && s().LeadTransferee == 0 {
 		return errOverloadedGroup
 	}
 	return err
+}
+
+// notProposed takes back that a command was given to the Raft algorithm.
+func (c *core) notProposed(g *group, p *proposed, err error) {
+	overload := errors.Is(err, errOverloadedGroup)
+	if overload {
+		c.stats.Refused++
+	}
+	switch {
+	case p.own == nil:
+		m := message{kind: kindRefuse, group: g.id, from: g.self, to: p.from, id: p.id, attempt: p.attempt, reason: notLeader}
+		if overload {
+			m.reason = overloaded
+		}
+		c.send(p.node, m)
+	case c.proposals.bySeq[p.own.seq] != p.own: // it was given up, or an earlier attempt was carried out
+	case overload:
+		p.own.sent = p.sent
+		c.giveUp(p.own, fmt.Errorf("%w: group %d has too much that is not committed", ErrOverloaded, g.id))
+	default:
+		p.own.sent, p.own.queued = p.sent, true
+	}
 }
 
 // outcome tells the proposer what became of an entry, if that is on this node, in this life.
@@ -186,14 +247,11 @@ func (c *core) tickProposals() {
 
 // forwarded is a proposal of another node's.
 func (c *core) forwarded(g *group, node uint64, m *message) {
-	refuse := func(why refusal) {
-		c.send(node, message{kind: kindRefuse, group: g.id, from: g.self, to: m.from, id: m.id, attempt: m.attempt, reason: why})
-	}
 	if g.recent.seen(m.id, m.attempt) && !c.planted.has(bugForwardTwice) {
 		return // the network doubled it; not even a refused one may be taken later, for its proposer has gone on
 	}
 	if !g.leads() {
-		refuse(notLeader)
+		c.send(node, message{kind: kindRefuse, group: g.id, from: g.self, to: m.from, id: m.id, attempt: m.attempt, reason: notLeader})
 		return
 	}
 	if cmd, err := decodeCommand(m.data); err != nil || cmd.id != m.id || len(m.data) > c.cfg.MaxCommandBytes+1024 {
@@ -201,13 +259,7 @@ func (c *core) forwarded(g *group, node uint64, m *message) {
 		return
 	}
 	c.wake(g)
-	switch err := c.proposeTo(g, m.data); {
-	case errors.Is(err, errOverloadedGroup):
-		c.stats.Refused++
-		refuse(overloaded)
-	case err != nil:
-		refuse(notLeader)
-	}
+	c.proposeTo(g, proposed{data: m.data, node: node, id: m.id, from: m.from, attempt: m.attempt})
 }
 
 func (c *core) refused(m *message) {

@@ -184,7 +184,7 @@ func (c *core) quiesce(g *group) {
 	}
 	last, err := g.LastIndex()
 	status := g.raft.BasicStatus()
-	if err != nil || g.applied != last || status.LeadTransferee != 0 || len(g.wait) > 0 || g.round != nil || len(g.streams) > 0 ||
+	if err != nil || g.applied != last || status.LeadTransferee != 0 || len(g.wait) > 0 || g.round != nil || len(g.streams) > 0 || len(g.proposed) > 0 ||
 		g.raft.HasReady() || status.HardState.GetCommit() != last || g.state.frozen || g.merging != nil {
 		return
 	}

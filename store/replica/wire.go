@@ -83,12 +83,25 @@ const (
 
 // encodeFrame puts messages for one node into one frame.
 func encodeFrame(messages []message) []byte {
-	b := append(make([]byte, 0, 64*len(messages)+16), frameVersion)
+	size := 16
+	for i := range messages {
+		size += messages[i].size()
+	}
+	b := append(make([]byte, 0, size), frameVersion)
 	b = appendNumbers(b, uint64(len(messages)))
 	for i := range messages {
 		b = messages[i].append(b)
 	}
 	return b
+}
+
+// size is about how many bytes a message takes, but for parts of snapshots.
+func (m *message) size() int {
+	n := 64 + len(m.data)
+	if m.raft != nil {
+		n += entriesSize(m.raft.Entries)
+	}
+	return n
 }
 
 func (m *message) append(b []byte) []byte {
@@ -148,8 +161,7 @@ func decodeFrame(frame []byte) ([]message, error) {
 func (m *message) read(r *reader) {
 	switch m.kind {
 	case kindRaft:
-		m.raft = r.raft()
-		m.raft.From, m.raft.To = new(m.from), new(m.to)
+		m.raft = r.raft(m.from, m.to)
 	case kindForward:
 		m.id, m.attempt, m.data = r.proposal(), r.number(), r.bytes()
 	case kindRefuse:
@@ -233,19 +245,22 @@ func appendRaft(b []byte, m *raftpb.Message) []byte {
 	return b
 }
 
-func (r *reader) raft() *raftpb.Message {
+func (r *reader) raft(from, to uint64) *raftpb.Message {
 	t := raftpb.MessageType(r.byte())
 	if !remote(t) {
 		r.fail()
 	}
 	flags := r.byte()
-	m := &raftpb.Message{Type: t.Enum(), Term: new(r.number())}
-	for _, f := range []struct {
+	in := &arrived{kind: t, term: r.number(), from: from, to: to}
+	m := &in.Message
+	m.Type, m.Term, m.From, m.To = &in.kind, &in.term, &in.from, &in.to
+	for i, f := range [...]struct {
 		flag  byte
 		field **uint64
 	}{{hasLogTerm, &m.LogTerm}, {hasIndex, &m.Index}, {hasCommit, &m.Commit}, {hasRejectHint, &m.RejectHint}, {hasVote, &m.Vote}} {
 		if flags&f.flag != 0 {
-			*f.field = new(r.number())
+			in.numbers[i] = r.number()
+			*f.field = &in.numbers[i]
 		}
 	}
 	if flags&isReject != 0 {
@@ -254,20 +269,41 @@ func (r *reader) raft() *raftpb.Message {
 	if flags&hasContext != 0 {
 		m.Context = bytes.Clone(r.bytes())
 	}
-	if flags&hasEntries == 0 {
-		return m
-	}
-	m.Entries = make([]*raftpb.Entry, 0, min(r.peekCount(), 1024))
-	for range r.count(4) {
-		kind := raftpb.EntryType(r.byte())
-		if kind > raftpb.EntryConfChangeV2 {
-			r.fail()
-		}
-		e := &raftpb.Entry{Type: kind.Enum(), Term: new(r.number()), Index: new(r.number())}
-		e.Data = bytes.Clone(r.bytes()) // it stays in the log's memory, the frame need not
-		m.Entries = append(m.Entries, e)
+	if flags&hasEntries != 0 {
+		m.Entries = r.entries()
 	}
 	return m
+}
+
+// arrived is a message with what it points to.
+type arrived struct {
+	raftpb.Message
+	kind     raftpb.MessageType
+	term     uint64
+	from, to uint64
+	numbers  [5]uint64
+}
+
+// arrivedEntry is an entry with what it points to.
+type arrivedEntry struct {
+	raftpb.Entry
+	kind        raftpb.EntryType
+	term, index uint64
+}
+
+func (r *reader) entries() []*raftpb.Entry {
+	n := min(r.peekCount(), 1024)
+	all := make([]*raftpb.Entry, 0, n)
+	for range r.count(4) {
+		e := &arrivedEntry{kind: raftpb.EntryType(r.byte()), term: r.number(), index: r.number()}
+		if e.kind > raftpb.EntryConfChangeV2 {
+			r.fail()
+		}
+		e.Type, e.Term, e.Index = &e.kind, &e.term, &e.index
+		e.Data = bytes.Clone(r.bytes()) // it stays in the log's memory, the frame need not
+		all = append(all, &e.Entry)
+	}
+	return all
 }
 
 // peekCount is what count will return for items of at least one byte, without reading it.
