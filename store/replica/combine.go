@@ -11,9 +11,6 @@ type lastSent struct {
 	to   uint64
 	step uint64 // in which it was queued
 	at   int    // among the messages to its node
-	ack  uint64 // the last entry that was acknowledged to it
-	term uint64 // in this term
-	tick uint64 // at this tick
 }
 
 func (g *group) lastTo(to uint64) *lastSent {
@@ -41,9 +38,6 @@ func (c *core) sendRaft(g *group, m *raftpb.Message) {
 		return
 	}
 	last := g.lastTo(m.GetTo())
-	if c.repeats(last, m) {
-		return
-	}
 	queue := c.out[node]
 	if last.step == c.steps && last.at < len(queue) {
 		if q := &queue[last.at]; q.kind == kindRaft && q.group == g.id && q.to == m.GetTo() && combine(q.raft, m) {
@@ -52,17 +46,6 @@ func (c *core) sendRaft(g *group, m *raftpb.Message) {
 	}
 	last.step, last.at = c.steps, len(queue)
 	c.send(node, message{kind: kindRaft, group: g.id, from: g.self, to: m.GetTo(), raft: m})
-}
-
-// repeats says whether a message acknowledges what was acknowledged in this tick already: the answer to a message that only told how
-// far entries are committed. If the first one was lost, the leader asks again at its next heartbeat, which is a later tick.
-func (c *core) repeats(last *lastSent, m *raftpb.Message) bool {
-	if !accepts(m) {
-		return false
-	}
-	same := last.ack == m.GetIndex() && last.term == m.GetTerm() && last.tick == c.tick
-	last.ack, last.term, last.tick = m.GetIndex(), m.GetTerm(), c.tick
-	return same
 }
 
 // accepts says whether a message acknowledges entries.
