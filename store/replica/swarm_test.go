@@ -465,7 +465,7 @@ func TestSwarm(t *testing.T) {
 	seeds, first := *seedsFlag, uint64(1)
 	say := func(string, ...any) {}
 	if seeds == 0 {
-		if seeds = 30; raceDetector {
+		if seeds = 120; raceDetector {
 			seeds = 4
 		}
 	}
