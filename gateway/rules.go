@@ -167,11 +167,7 @@ func (c *call) judge(code int, f fault) {
 		outcome = c.outcome // the status of HTTP is 200 whatever became of the call
 	}
 	now := c.g.now()
-	end := now
-	if c.headAt != 0 {
-		end = c.headAt // how long a stream goes on is its client's choice
-	}
-	v.canary.Observe(c.tested, end-c.start, outcome)
+	v.canary.Observe(c.tested, c.answeredBy(now)-c.start, outcome)
 	e, changed := v.canary.Tick(now)
 	if !changed {
 		return

@@ -221,15 +221,20 @@ func (c *walk) countRetry() {
 	c.target.traffic.retries.Add(1)
 }
 
+// answeredBy is until when a call that is over now is measured. How long a stream without an end goes on is its client's choice.
+func (c *walk) answeredBy(now time.Duration) time.Duration {
+	if c.headAt != 0 {
+		return c.headAt
+	}
+	return now
+}
+
 // finish tells the outcome of the try unless that has been done, gives the place at the backend back, and counts the try.
 func (c *walk) finish(o policy.Outcome) {
 	b := c.grant.Owner.(*backend)
 	now := c.g.now()
-	end := now
+	end := c.answeredBy(now)
 	c.upstream += now - c.began
-	if c.headAt != 0 {
-		end = c.headAt
-	}
 	b.requests.Add(1)
 	if o == policy.Failure {
 		b.failures.Add(1)
@@ -243,10 +248,7 @@ func (c *walk) finish(o policy.Outcome) {
 
 // count counts the request when it is over, which was begun by adding to those in flight, and returns how long it took.
 func (c *walk) count(code int, f fault, method, path string) (took time.Duration) {
-	end := c.g.now()
-	if c.headAt != 0 {
-		end = c.headAt
-	}
+	end := c.answeredBy(c.g.now())
 	c.target.traffic.record(code, f.kind, end-c.start, c.upstream)
 	c.target.traffic.inFlight.Add(-1)
 	if c.g.cfg.Log.Enabled(context.Background(), slog.LevelDebug) {
