@@ -15,6 +15,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/banyanhq/banyan/observe"
 )
 
 // process is a server that runs.
@@ -56,18 +58,14 @@ func (p *process) switches() (n int) {
 
 // cpu is what the process has used so far; 0 where the system does not say, and of one with children.
 func (p *process) cpu() time.Duration {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
-	_, rest, found := strings.Cut(string(text), ") ") // the name before may have spaces
-	fields := strings.Fields(rest)
-	if err != nil || p.group || !found || len(fields) < 13 {
+	if p.group {
 		return 0
 	}
-	user, err1 := strconv.Atoi(fields[11])
-	system, err2 := strconv.Atoi(fields[12])
-	if err1 != nil || err2 != nil {
+	c, err := observe.ReadProcess(p.cmd.Process.Pid)
+	if err != nil {
 		return 0
 	}
-	return time.Duration(user+system) * 10 * time.Millisecond // Linux counts in hundredths of a second
+	return c.CPU
 }
 
 var natsAddress = regexp.MustCompile(`nats://[0-9.:]+`)

@@ -21,6 +21,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/banyanhq/banyan/observe"
 )
 
 func main() {
@@ -126,26 +128,22 @@ func (s *server) stop() {
 	_ = s.cmd.Wait()
 }
 
-// cpu is the CPU time that the server has used, in seconds.
+// cpu is the CPU time that the server has used, in seconds; 0 once it has ended.
 func (s *server) cpu() float64 {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
+	c, err := observe.ReadProcess(s.cmd.Process.Pid)
 	if err != nil {
 		return 0
 	}
-	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+2:]))
-	user, _ := strconv.ParseFloat(f[11], 64)
-	system, _ := strconv.ParseFloat(f[12], 64)
-	return (user + system) / 100
+	return c.CPU.Seconds()
 }
 
-// resident is the server's resident memory in bytes.
+// resident is the server's resident memory in bytes; 0 once it has ended.
 func (s *server) resident() int64 {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", s.cmd.Process.Pid))
+	c, err := observe.ReadProcess(s.cmd.Process.Pid)
 	if err != nil {
 		return 0
 	}
-	pages, _ := strconv.ParseInt(strings.Fields(string(b))[1], 10, 64)
-	return pages * int64(os.Getpagesize())
+	return c.Memory
 }
 
 func both(dir, binary, loops string) (redis, ours *server, err error) {

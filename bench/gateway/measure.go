@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/banyanhq/banyan/observe"
 )
 
 // sample is one run of wrk.
@@ -113,26 +115,15 @@ func cpuTime(pid int) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	var ticks int64
+	var total time.Duration
 	for _, p := range pids {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p))
+		c, err := observe.ReadProcess(p)
 		if err != nil {
 			return 0, err
 		}
-		_, rest, ok := strings.Cut(string(text), ") ")
-		fields := strings.Fields(rest)
-		if !ok || len(fields) < 13 {
-			return 0, fmt.Errorf("/proc/%d/stat: unexpected content", p)
-		}
-		for _, f := range fields[11:13] {
-			n, err := strconv.ParseInt(f, 10, 64)
-			if err != nil {
-				return 0, err
-			}
-			ticks += n
-		}
+		total += c.CPU
 	}
-	return time.Duration(ticks) * (time.Second / 100), nil // USER_HZ is 100
+	return total, nil
 }
 
 // memory is the resident memory of a process and its children in bytes, what they share counted once.

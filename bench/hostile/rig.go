@@ -17,7 +17,6 @@ import (
 	"os/exec"
 	"slices"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -25,6 +24,7 @@ import (
 
 	"github.com/banyanhq/banyan/gateway"
 	"github.com/banyanhq/banyan/gateway/certs"
+	"github.com/banyanhq/banyan/observe"
 	"github.com/banyanhq/banyan/topology"
 )
 
@@ -162,25 +162,21 @@ func (v *victim) close() {
 	}
 }
 
-// memory returns the resident memory of the gateway's process, and used the processor time that it has had (proc(5)).
+// memory returns the resident memory of the gateway's process, and used the processor time that it has had; 0 once it has ended.
 func (v *victim) memory() int64 {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", v.cmd.Process.Pid))
-	if f := strings.Fields(string(text)); err == nil && len(f) > 1 {
-		pages, _ := strconv.ParseInt(f[1], 10, 64)
-		return pages * int64(os.Getpagesize())
+	c, err := observe.ReadProcess(v.cmd.Process.Pid)
+	if err != nil {
+		return 0
 	}
-	return 0
+	return c.Memory
 }
 
 func (v *victim) used() time.Duration {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", v.cmd.Process.Pid))
-	_, rest, _ := strings.Cut(string(text), ") ")
-	if f := strings.Fields(rest); err == nil && len(f) > 12 {
-		user, _ := strconv.ParseInt(f[11], 10, 64)
-		system, _ := strconv.ParseInt(f[12], 10, 64)
-		return time.Duration(user+system) * (time.Second / 100) // USER_HZ, which Linux has fixed at 100
+	c, err := observe.ReadProcess(v.cmd.Process.Pid)
+	if err != nil {
+		return 0
 	}
-	return 0
+	return c.CPU
 }
 
 // result is what an attack did, and what became of it.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -10,12 +9,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/banyanhq/banyan/observe"
 )
 
 // rawCodec passes messages on as they are: a PutRequest is two fields, which is not worth a generated package.
@@ -110,7 +110,11 @@ func etcd(o options) error {
 	cpu := func() used {
 		u := used{client: self()}
 		for _, p := range processes {
-			u.servers += cpuOf(p.Process.Pid)
+			c, err := observe.ReadProcess(p.Process.Pid)
+			if err != nil {
+				fmt.Fprintln(os.Stderr, "bench/raft:", err) // the figure is too low
+			}
+			u.servers += c.CPU
 		}
 		return u
 	}
@@ -125,19 +129,4 @@ func etcd(o options) error {
 		report("etcd", writers, o.time, out, cpu().since(before), "")
 	}
 	return nil
-}
-
-// cpuOf is the CPU time that a process has used, 0 if that can't be read.
-func cpuOf(pid int) time.Duration {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0
-	}
-	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
-	if len(fields) < 13 {
-		return 0
-	}
-	user, _ := strconv.ParseInt(fields[11], 10, 64)
-	system, _ := strconv.ParseInt(fields[12], 10, 64)
-	return time.Duration(user+system) * time.Second / 100 // USER_HZ
 }
