@@ -1,6 +1,7 @@
 package app
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -162,7 +163,15 @@ func TestMeasurementJoinsBothSides(t *testing.T) {
 		Covered:  11 * time.Second,
 		Services: []observe.ServiceUse{{Service: "web", Cores: 0.5, Running: 2}},
 	}
-	idle := &observe.Window{Services: []observe.ServiceUse{{Service: "web", Cores: 0.01}}}
+	// The first of the idle seconds still has the end of an earlier load in it.
+	idle := &observe.Window{Services: []observe.ServiceUse{{Service: "web", Cores: 0.06}}}
+	for i, used := range []time.Duration{150 * time.Millisecond, 12 * time.Millisecond, 8 * time.Millisecond} {
+		second := observe.Interval{Start: time.Unix(int64(90+i), 0), End: time.Unix(int64(91+i), 0)}
+		for _, replica := range []string{"web-0", "web-1"} {
+			second.Processes = append(second.Processes, observe.ProcessSums{Service: "web", Replica: replica, CPU: used / 2})
+		}
+		idle.Intervals = append(idle.Intervals, second)
+	}
 	m := Measurement(sys, client, during, idle)
 	if m.Seconds() != 10 || m.Cores != 4 || m.MachineCPU != 1 || m.NotSent != 3 {
 		t.Errorf("measurement: %+v", m)
@@ -176,7 +185,7 @@ func TestMeasurementJoinsBothSides(t *testing.T) {
 	if c := m.Calls[0]; c.Count != 100 || c.Time != 200*time.Millisecond {
 		t.Errorf("calls are not scaled from the window to the load: %+v", c)
 	}
-	if w := m.Services["web"]; w.CPU != 0.5 || w.Idle != 0.01 || w.Replicas != 2 {
+	if w := m.Services["web"]; w.CPU != 0.5 || math.Abs(w.Idle-0.012) > 1e-9 || w.Replicas != 2 {
 		t.Errorf("web: %+v", w)
 	}
 	if c := m.Services[plan.Client]; c.CPU != 0.1 {

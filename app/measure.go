@@ -2,6 +2,7 @@ package app
 
 import (
 	"math/bits"
+	"slices"
 	"time"
 
 	"github.com/banyanhq/banyan/observe"
@@ -52,6 +53,7 @@ func Measurement(sys *topology.System, client ClientSide, during, idle *observe.
 			Count: int64(float64(a.Count)*scale + 0.5), Time: time.Duration(float64(a.Sum) * scale),
 		})
 	}
+	resting := idleUse(idle)
 	for _, s := range during.Services {
 		sm := plan.ServiceMeasurement{CPU: s.Cores, Replicas: s.Running}
 		if during.Covered > 0 {
@@ -63,11 +65,7 @@ func Measurement(sys *topology.System, client ClientSide, during, idle *observe.
 		if during.Covered > 0 && s.Running > 0 {
 			sm.Throttled = s.Throttled.Seconds() / during.Covered.Seconds() / s.Running
 		}
-		if idle != nil {
-			if before, ok := idle.Service(s.Service); ok {
-				sm.Idle = before.Cores
-			}
-		}
+		sm.Idle = resting[s.Service]
 		m.Services[s.Service] = sm
 	}
 	observed(m, during)
@@ -75,6 +73,33 @@ func Measurement(sys *topology.System, client ClientSide, during, idle *observe.
 		m.Services[plan.Client] = plan.ServiceMeasurement{CPU: client.CPU, Replicas: 1}
 	}
 	return m
+}
+
+// idleUse is the number of cores that each service used in the middle one of an idle window's seconds. The mean would count what
+// an earlier load has left behind: connections that are closed, garbage that is collected, spans that are written.
+func idleUse(w *observe.Window) map[string]float64 {
+	use := map[string]float64{}
+	if w == nil {
+		return use
+	}
+	seconds := map[string][]float64{}
+	for _, iv := range w.Intervals {
+		if iv.Duration() <= 0 {
+			continue
+		}
+		now := map[string]float64{}
+		for _, p := range iv.Processes {
+			now[p.Service] += p.CPU.Seconds() / iv.Duration().Seconds()
+		}
+		for svc, cores := range now {
+			seconds[svc] = append(seconds[svc], cores)
+		}
+	}
+	for svc, all := range seconds {
+		slices.Sort(all)
+		use[svc] = (all[(len(all)-1)/2] + all[len(all)/2]) / 2
+	}
+	return use
 }
 
 // Quiet reports whether nothing was asked of the system in a window, so that its CPU is the idle use.

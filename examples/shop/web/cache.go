@@ -26,16 +26,20 @@ type cache struct {
 	log    *slog.Logger
 	rests  atomic.Int64 // until then it is not asked, in nanoseconds since 1970
 	late   atomic.Int64 // time-outs since the last answer
+	since  atomic.Int64 // when the first of them was, in nanoseconds since 1970
 }
 
 const (
-	// Nobody waits longer than this for a cache that is there to save time.
-	cacheTime = 50 * time.Millisecond
+	// Nobody waits longer than this for a cache that is there to save time. It is far longer than one that is there takes: a
+	// replica of web that waits for CPU time must not take that for the cache's, drop its connections and ask catalog too, which
+	// doubles the work just when there is no time for it. With 50 ms here, one stall of a busy machine was enough for a shop that
+	// never came back to its caches.
+	cacheTime = 250 * time.Millisecond
 	// One that did not answer is left alone for so long.
 	cacheRest = time.Second
-	// So many time-outs in a row make one that does not answer. One alone says as much of a replica of web that had to
-	// wait for CPU time, which asking for everything would only give it less of.
-	cacheLate = 5
+	// So many time-outs in a row, over so long, make one that does not answer. Many at once say as much of a stall here.
+	cacheLate   = 5
+	cacheSilent = time.Second
 )
 
 // newCache returns the cache at <NAME>_REDIS_URL, or nil where the surroundings
@@ -77,14 +81,23 @@ func (c *cache) failed(ctx context.Context, doing string, err error) {
 		c.late.Store(0)
 		return
 	}
-	if ctx.Err() != nil || timedOut(err) && c.late.Add(1) < cacheLate {
+	now := time.Now().UnixNano()
+	if ctx.Err() != nil || timedOut(err) && !c.silent(now) {
 		return
 	}
 	c.late.Store(0)
-	now := time.Now().UnixNano()
 	if was := c.rests.Load(); now >= was && c.rests.CompareAndSwap(was, now+int64(cacheRest)) {
 		c.log.Warn("a cache does not answer; everything is asked for without it", "cache", c.name, "doing", doing, "error", err)
 	}
+}
+
+// silent counts a time-out, and reports whether those since the last answer are enough of them over a time long enough.
+func (c *cache) silent(now int64) bool {
+	n := c.late.Add(1)
+	if n == 1 {
+		c.since.Store(now)
+	}
+	return n >= cacheLate && now-c.since.Load() >= int64(cacheSilent)
 }
 
 func timedOut(err error) bool {

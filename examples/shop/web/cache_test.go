@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -242,31 +243,38 @@ func TestCaches(t *testing.T) {
 // TestLateCacheIsAskedAgain: a replica that is short of CPU time takes its own lateness for the cache's. It must not stop asking for
 // that, or everybody asks catalog just when there is no time for it.
 func TestLateCacheIsAskedAgain(t *testing.T) {
-	visitor, gone := context.WithCancel(t.Context())
-	c := &cache{log: slog.New(slog.DiscardHandler)}
-	for range 3 {
-		for range cacheLate - 1 {
-			c.failed(visitor, "GET", fmt.Errorf("asking: %w", context.DeadlineExceeded))
+	synctest.Test(t, func(t *testing.T) {
+		visitor, gone := context.WithCancel(t.Context())
+		c := &cache{log: slog.New(slog.DiscardHandler)}
+		for range 3 {
+			for range cacheLate - 1 {
+				c.failed(visitor, "GET", fmt.Errorf("asking: %w", context.DeadlineExceeded))
+			}
+			time.Sleep(cacheSilent)
+			c.failed(visitor, "GET", redis.Nil)
+		}
+		for range 100 * cacheLate { // a stall
+			c.failed(visitor, "GET", redis.ErrPoolTimeout)
 		}
 		if !c.usable() {
-			t.Fatal("it rests after time-outs with answers between them")
+			t.Fatal("it rests after time-outs with answers between them, and many at once")
 		}
-		c.failed(visitor, "GET", redis.Nil)
-	}
-	for range cacheLate - 1 {
-		c.failed(visitor, "GET", redis.ErrPoolTimeout)
-	}
-	if c.failed(visitor, "GET", &net.OpError{Err: os.ErrDeadlineExceeded}); c.usable() {
-		t.Error("it does not rest after", cacheLate, "time-outs")
-	}
-	c.rests.Store(0)
-	gone()
-	if c.failed(visitor, "GET", errors.New("cut")); !c.usable() {
-		t.Error("it rests because a visitor has gone")
-	}
-	if c.failed(t.Context(), "GET", errors.New("refused")); c.usable() {
-		t.Error("it does not rest after an error")
-	}
+		time.Sleep(cacheSilent)
+		if c.failed(visitor, "GET", &net.OpError{Err: os.ErrDeadlineExceeded}); c.usable() {
+			t.Error("it does not rest after time-outs for", cacheSilent)
+		}
+		time.Sleep(cacheRest)
+		if !c.usable() {
+			t.Fatal("it rests for longer than", cacheRest)
+		}
+		gone()
+		if c.failed(visitor, "GET", errors.New("cut")); !c.usable() {
+			t.Error("it rests because a visitor has gone")
+		}
+		if c.failed(t.Context(), "GET", errors.New("refused")); c.usable() {
+			t.Error("it does not rest after an error")
+		}
+	})
 }
 
 func TestCacheSettings(t *testing.T) {
