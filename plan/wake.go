@@ -18,8 +18,8 @@ const (
 	wakeService    = 2.6
 	wakePriorError = 0.3 // as a share
 	// mostWake is the largest share of a service's CPU time that is taken to go into waking up. From 30 % of what a system holds to
-	// all of it a visit's CPU time falls by a tenth to a third, however short the visit is.
-	mostWake = 0.3
+	// all of it a visit's CPU time falls by a tenth to a third, a fifth on one machine and more on another, however short the visit is.
+	mostWake = 0.25
 	// A machine that stalls for a moment moves requests and CPU alike, which looks as if each request cost the same: the
 	// pulses are never believed closer than this.
 	wakePulseError = 0.5
