@@ -335,6 +335,7 @@ func (b *Bus) Run(ctx context.Context) error {
 	})
 	if b.cfg.Cluster != nil {
 		group.Go(func() error { b.campaign(ctx); return nil })
+		group.Go(func() error { b.hurryElections(ctx); return nil })
 	} else {
 		group.Go(func() error { return b.serve(ctx, b.front) })
 		if s := b.sagas.Load(); s != nil {
@@ -476,7 +477,11 @@ const apiPrefix = "_BUS.JS."
 // come first, so that they are found first.
 func (b *Bus) mapQueues() error {
 	account := b.nats.GlobalAccount()
-	pairs := [][2]string{{"queues.>", "queues.>"}, {"$JS.ACK.>", "$JS.ACK.>"}, {"_INBOX.>", "_INBOX.>"}}
+	var pairs [][2]string
+	for _, q := range b.queueNames() {
+		pairs = append(pairs, [2]string{"queues." + q, "queues." + q}) // without wildcards, which would have the subject taken apart and put together
+	}
+	pairs = append(pairs, [][2]string{{"_INBOX.>", "_INBOX.>"}, {"$JS.ACK.>", "$JS.ACK.>"}, {"queues.>", "queues.>"}}...)
 	for _, t := range b.embeddedTopics() {
 		pairs = append(pairs, b.topicMaps(t)...)
 	}
