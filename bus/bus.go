@@ -335,6 +335,7 @@ func (b *Bus) Run(ctx context.Context) error {
 	})
 	if b.cfg.Cluster != nil {
 		group.Go(func() error { b.campaign(ctx); return nil })
+		group.Go(func() error { b.hurryElections(ctx); return nil })
 	} else {
 		group.Go(func() error { return b.serve(ctx, b.front) })
 		if s := b.sagas.Load(); s != nil {

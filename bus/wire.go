@@ -25,7 +25,7 @@ type wire struct {
 	conn    net.Conn
 	speaks  dialect
 	handle  func(inbound)
-	lends   bool          // the body of what is handled is handle's until it returns, no longer
+	lends   bool          // the body of what is handled is handle's until it returns, no longer: then it is cleared
 	written chan struct{} // closed when the writer has ended
 	pong    chan struct{} // closed with the first answer to a ping
 
@@ -241,8 +241,11 @@ func (w *wire) read() error {
 				return err
 			}
 			w.handle(in)
-			if w.lends && cap(data) <= maxControl {
-				lent = data
+			if w.lends {
+				clear(data) // who kept it finds nothing, at once and each time, rather than some other message now and then
+				if cap(data) <= maxControl {
+					lent = data
+				}
 			}
 		case "PING":
 			w.add([]byte("PONG\r\n"))

@@ -1,7 +1,7 @@
 // Command bus compares banyan's queues with plain JetStream and with RabbitMQ, side by side in one run, and has an auditor
 // watch while the process is killed again and again.
 //
-//	go run ./bench/bus [-rounds 3] [-time 5s] [-kills 200] [-leader] [publish] [relaxed] [consume] [order] [schedule] [kills] [nodes]
+//	go run ./bench/bus [-rounds 3] [-time 5s] [-kills 200] [-leader] [-client both] [publish] [relaxed] [consume] [order] [schedule] [kills] [nodes]
 //
 // JetStream's server is built from the module that go.mod names; RabbitMQ takes part if rabbitmq-server is installed (Debian's
 // package). All servers write to the same disk, and each client waits for each acknowledgement.
@@ -26,7 +26,7 @@ type options struct {
 	time                           time.Duration
 	dir, banyan, nats              string
 	leader                         bool
-	also                           string
+	also, client                   string
 }
 
 func main() {
@@ -38,6 +38,9 @@ func main() {
 	flag.IntVar(&o.kills, "kills", 200, "kills of the auditor's run")
 	flag.BoolVar(&o.leader, "leader", false, "kill the node that leads, always")
 	flag.StringVar(&o.also, "also", "", "another build of banyan, that takes part in publish and relaxed")
+	flag.StringVar(&o.client, "client", "both", "of NATS, in publish and relaxed: lean, nats.go or both")
+	flag.StringVar(&o.banyan, "banyan", "", "the build of banyan to measure (default: one is made)")
+	flag.StringVar(&o.nats, "nats", "", "the build of nats-server to compare with (default: one is made)")
 	flag.StringVar(&o.dir, "dir", "", "folder on the disk that is measured (default: a temporary one)")
 	flag.Parse()
 	if err := run(o, flag.Args()); err != nil {
@@ -53,10 +56,16 @@ func run(o options, what []string) error {
 	}
 	defer os.RemoveAll(dir)
 	o.dir = dir
-	o.banyan, o.nats = filepath.Join(dir, "banyan"), filepath.Join(dir, "nats-server")
-	for out, pkg := range map[string]string{o.banyan: "./cmd/banyan", o.nats: "github.com/nats-io/nats-server/v2"} {
-		if text, err := exec.Command("go", "build", "-o", out, pkg).CombinedOutput(); err != nil {
-			return fmt.Errorf("building %s: %w\n%s", pkg, err, text)
+	for _, build := range []struct {
+		binary    *string
+		name, pkg string
+	}{{&o.banyan, "banyan", "./cmd/banyan"}, {&o.nats, "nats-server", "github.com/nats-io/nats-server/v2"}} {
+		if *build.binary != "" {
+			continue
+		}
+		*build.binary = filepath.Join(dir, build.name)
+		if text, err := exec.Command("go", "build", "-o", *build.binary, build.pkg).CombinedOutput(); err != nil {
+			return fmt.Errorf("building %s: %w\n%s", build.name, err, text)
 		}
 	}
 	all := []struct {
@@ -80,6 +89,7 @@ type figures struct {
 	p50, p99 time.Duration
 	messages int
 	cpu      time.Duration // of the server, while it was worked with; 0: not known
+	own      time.Duration // CPU of the client, which is this process
 	switches int           // between threads, of the server likewise
 }
 
@@ -102,19 +112,20 @@ func compete(o options, title string, contenders []contender) error {
 			results[i] = append(results[i], f)
 		}
 	}
-	fmt.Printf("\n%s (median of %d rounds)\n%-34s %12s %10s %10s %8s %12s %17s\n", title, o.rounds, "", "a second", "p50", "p99", "ratio", "CPU/message", "switches/message")
+	fmt.Printf("\n%s (median of %d rounds)\n%-34s %12s %10s %10s %8s %12s %12s %17s\n", title, o.rounds, "", "a second", "p50", "p99", "ratio", "CPU/message", "the client's", "switches/message")
 	base := median(results[0], func(f figures) float64 { return f.rate })
 	for i, c := range contenders {
 		rate := median(results[i], func(f figures) float64 { return f.rate })
-		fmt.Printf("%-34s %12.0f %10s %10s %8.2f %12s %17s\n", c.name, rate, milliseconds(median(results[i], func(f figures) float64 { return float64(f.p50) })),
-			milliseconds(median(results[i], func(f figures) float64 { return float64(f.p99) })), rate/base, cpuEach(results[i]), switchesEach(results[i]))
+		fmt.Printf("%-34s %12.0f %10s %10s %8.2f %12s %12s %17s\n", c.name, rate, milliseconds(median(results[i], func(f figures) float64 { return float64(f.p50) })),
+			milliseconds(median(results[i], func(f figures) float64 { return float64(f.p99) })), rate/base,
+			cpuEach(results[i], func(f figures) time.Duration { return f.cpu }), cpuEach(results[i], func(f figures) time.Duration { return f.own }), switchesEach(results[i]))
 	}
 	return nil
 }
 
-// cpuEach is what a message costs the server's process; nothing where that is not known.
-func cpuEach(all []figures) string {
-	us := median(all, func(f figures) float64 { return float64(f.cpu.Microseconds()) / float64(max(f.messages, 1)) })
+// cpuEach is what a message costs a process; nothing where that is not known.
+func cpuEach(all []figures, of func(figures) time.Duration) string {
+	us := median(all, func(f figures) float64 { return float64(of(f).Microseconds()) / float64(max(f.messages, 1)) })
 	if us == 0 {
 		return ""
 	}
@@ -153,9 +164,9 @@ func (c contender) round(o options, name string) (f figures, err error) {
 	defer func() { err = errors.Join(err, p.stop(), os.RemoveAll(dir)) }()
 	ctx, cancel := context.WithTimeout(context.Background(), o.time+time.Minute)
 	defer cancel()
-	cpu, switches := p.cpu(), p.switches()
+	cpu, own, switches := p.cpu(), cpuOf(os.Getpid()), p.switches()
 	f, err = c.work(ctx, p, o)
-	f.cpu, f.switches = p.cpu()-cpu, p.switches()-switches
+	f.cpu, f.own, f.switches = p.cpu()-cpu, cpuOf(os.Getpid())-own, p.switches()-switches
 	return f, err
 }
 

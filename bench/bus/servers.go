@@ -61,7 +61,11 @@ func (p *process) cpu() time.Duration {
 	if p.group {
 		return 0
 	}
-	c, err := observe.ReadProcess(p.cmd.Process.Pid)
+	return cpuOf(p.cmd.Process.Pid)
+}
+
+func cpuOf(pid int) time.Duration {
+	c, err := observe.ReadProcess(pid)
 	if err != nil {
 		return 0
 	}
@@ -94,7 +98,7 @@ func banyanQueue(rules string) func(options, string) (*process, error) {
 }
 
 // withOther adds the other build of banyan to the contenders, if there is one.
-func (o options) withOther(all []contender, rules string) []contender {
+func (o options) withOther(all []contender, rules string, work func(context.Context, *process, options) (figures, error)) []contender {
 	if o.also == "" {
 		return all
 	}
@@ -102,7 +106,7 @@ func (o options) withOther(all []contender, rules string) []contender {
 		o.banyan = o.also
 		return banyanQueue(rules)(o, dir)
 	}
-	return append(all, contender{"banyan, the other build", start, publishAll})
+	return append(all, contender{"banyan, the other build", start, work})
 }
 
 // jetStream starts a plain NATS server that syncs as told.
@@ -164,8 +168,10 @@ func rabbitMQServer() string {
 	return "rabbitmq-server"
 }
 
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func freeAddress() (string, error) { return freeAddressOf("127.0.0.1") }
+
+func freeAddressOf(host string) (string, error) {
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		return "", err
 	}

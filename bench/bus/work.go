@@ -100,26 +100,60 @@ func produce(ctx context.Context, o options, producer func() (call func(context.
 	return summarise(all, time.Since(begun)), failed
 }
 
-func publish(o options) error {
-	contenders := []contender{
-		{"JetStream, sync always", jetStream("always"), plain(publishAll)},
-		{"banyan, durable", banyanQueue("durability: durable"), publishAll},
+// natsClient is a client of NATS that publishes.
+type natsClient struct {
+	name    string
+	publish func(context.Context, *process, options) (figures, error)
+}
+
+// natsClients are those that a comparison is made with, each for itself: what a client costs is not there for the server, which shares the cores.
+func (o options) natsClients() []natsClient {
+	var out []natsClient
+	for _, c := range []natsClient{{"lean", publishLean}, {"nats.go", publishAll}} {
+		if o.client == "both" || o.client == c.name {
+			out = append(out, c)
+		}
 	}
-	if hasRabbitMQ() {
-		contenders = append(contenders, contender{"RabbitMQ, quorum queue, confirms", rabbitMQ, publishRabbit("quorum")},
-			contender{"RabbitMQ, classic queue, confirms", rabbitMQ, publishRabbit("classic")})
-	} else {
+	return out
+}
+
+// rabbits are RabbitMQ's queues, with the client of its makers.
+func rabbits() []contender {
+	if !hasRabbitMQ() {
 		fmt.Println("RabbitMQ is not installed and takes no part")
+		return nil
 	}
-	contenders = o.withOther(contenders, "durability: durable")
-	return compete(o, fmt.Sprintf("durable publish, %d producers, %d B", o.producers, o.size), contenders)
+	return []contender{{"RabbitMQ, quorum queue, confirms", rabbitMQ, publishRabbit("quorum")},
+		{"RabbitMQ, classic queue, confirms", rabbitMQ, publishRabbit("classic")}}
+}
+
+func publish(o options) error {
+	for _, c := range o.natsClients() {
+		contenders := []contender{
+			{"JetStream, sync always", jetStream("always"), plain(c.publish)},
+			{"banyan, durable", banyanQueue("durability: durable"), c.publish},
+		}
+		if c.name == "nats.go" { // what its makers' client gets of each server
+			contenders = append(contenders, rabbits()...)
+		}
+		contenders = o.withOther(contenders, "durability: durable", c.publish)
+		if err := compete(o, fmt.Sprintf("durable publish, %d producers, %d B, client: %s", o.producers, o.size, c.name), contenders); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func relaxed(o options) error {
-	return compete(o, fmt.Sprintf("relaxed publish, %d producers, %d B", o.producers, o.size), o.withOther([]contender{
-		{"JetStream, its default (2 min)", jetStream(`"2m"`), plain(publishAll)},
-		{"banyan, relaxed (1 s)", banyanQueue("durability: relaxed"), publishAll},
-	}, "durability: relaxed"))
+	for _, c := range o.natsClients() {
+		if err := compete(o, fmt.Sprintf("relaxed publish, %d producers, %d B, client: %s", o.producers, o.size, c.name), o.withOther([]contender{
+			{"JetStream, its default (2 min)", jetStream(`"2m"`), plain(c.publish)},
+			{"banyan, relaxed (1 s)", banyanQueue("durability: relaxed"), c.publish},
+		}, "durability: relaxed", c.publish)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // consumeAll fills the queue and takes the time until 16 consumers have acknowledged everything.
@@ -336,7 +370,7 @@ func kills(o options) error {
 
 // tell says what an auditor saw.
 func tell(r audit.Report, err error, begun time.Time) error {
-	fmt.Printf("\n%d kills in %s: %d published, %d delivered, %d of them again; %d promises broken\n", r.Deaths, time.Since(begun).Round(time.Second), r.Published, r.Delivered, r.Again, len(r.Problems))
+	fmt.Printf("\n%d kills (%d of the node that led) and %d stops in %s: %d published, %d delivered, %d of them again; %d promises broken\n", r.Killed, r.Led, r.Deaths-r.Killed, time.Since(begun).Round(time.Second), r.Published, r.Delivered, r.Again, len(r.Problems))
 	if n := len(r.Outages); n > 0 {
 		slices.Sort(r.Outages)
 		fmt.Printf("from a kill to the next acknowledgement: half within %s, nine of ten within %s, the longest %s\n", r.Outages[n/2].Round(time.Millisecond),

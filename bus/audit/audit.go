@@ -353,8 +353,10 @@ func (a *Auditor) auditDead(ctx context.Context) error {
 
 // Report says what was seen.
 type Report struct {
-	Published, Delivered, Again, Deaths int
-	Latencies                           []time.Duration // of publishing
+	Published, Delivered, Again int
+	// Deaths were kills and stops; Killed of them were kills, and Led those of the node that led.
+	Deaths, Killed, Led int
+	Latencies           []time.Duration // of publishing
 	// Outages are the times from each death to the first acknowledgement of what was published after it.
 	Outages  []time.Duration
 	Problems []string

@@ -21,10 +21,10 @@ type ClusterDrive struct {
 	// Kills is how often one is killed, each time after a random time of up to Life, and started again after one of up to Away.
 	Kills      int
 	Life, Away time.Duration
+	// Stopped has every third time be none of the kills, but a stop (SIGSTOP) of up to so long. 0: there are none.
+	Stopped time.Duration
 	// Leader has it always be the one that leads; otherwise it is any.
 	Leader bool
-	// Stop has every other one be stopped (SIGSTOP) for the time that it is away, rather than killed.
-	Stop bool
 	// Audit is what the auditor does; its URL is filled in.
 	Audit Config
 	// Progress hears of each kill. Nil: nobody.
@@ -66,7 +66,8 @@ func (d ClusterDrive) Run(ctx context.Context) (Report, error) {
 	}
 	defer end()
 	var away, awaited time.Duration
-	for k := range d.Kills {
+	led := 0
+	for killed, turn := 0, 1; killed < d.Kills; turn++ {
 		pause(ctx, time.Duration(rand.Int64N(int64(d.Life))))
 		begun := time.Now()
 		states, err := awaitNodes(ctx, nodes[rand.IntN(d.Nodes)].http, d.Nodes)
@@ -80,17 +81,26 @@ func (d ClusterDrive) Run(ctx context.Context) (Report, error) {
 				victim = s.Node - 1
 			}
 		}
-		gone := time.Duration(rand.Int64N(int64(d.Away)))
+		most, stop := d.Away, d.Stopped > 0 && turn%3 == 0
+		if stop {
+			most = d.Stopped
+		} else {
+			killed++
+			if states[victim].Leads {
+				led++
+			}
+		}
+		gone := time.Duration(rand.Int64N(int64(most)))
 		away += gone
-		if err := d.hurt(ctx, nodes, victim, gone, d.Stop && k%2 == 1, a); err != nil {
-			return a.Report(), fmt.Errorf("after kill %d: %w", k+1, err)
+		if err := d.hurt(ctx, nodes, victim, gone, stop, a); err != nil {
+			return a.Report(), fmt.Errorf("after kill %d: %w", killed, err)
 		}
 		if d.Progress != nil {
-			d.Progress(k + 1)
+			d.Progress(killed)
 		}
 	}
 	r, err := a.conclude(ctx, d.Life)
-	r.Away, r.Awaited = away, awaited
+	r.Away, r.Awaited, r.Killed, r.Led = away, awaited, d.Kills, led
 	return r, err
 }
 

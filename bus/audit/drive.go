@@ -114,7 +114,9 @@ func (d Drive) Run(ctx context.Context) (Report, error) {
 			d.Progress(k + 1)
 		}
 	}
-	return a.conclude(ctx, d.Life)
+	r, err := a.conclude(ctx, d.Life)
+	r.Killed = d.Kills
+	return r, err
 }
 
 // conclude lets what was killed last live for a while, ends the audit and reports. One that saw nothing is no success.

@@ -63,7 +63,7 @@ type Published struct {
 }
 
 // Publish stores a message. Done is told once, unless an error is returned at once: after a nil error the message is
-// stored as durably as the queue says.
+// stored as durably as the queue says. The bytes of the message are the caller's again when Publish returns.
 func (b *Broker) Publish(name string, m Message, done func(Published, error)) error {
 	if err := m.check(b.cfg.MaxMessage); err != nil {
 		return err
