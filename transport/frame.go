@@ -15,9 +15,11 @@ var ErrFrame = errors.New("bad frame")
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-func header(frame []byte) []byte {
-	h := binary.BigEndian.AppendUint32(make([]byte, 0, headerLen), uint32(len(frame)))
-	return binary.BigEndian.AppendUint32(h, crc32.Checksum(frame, castagnoli))
+func header(frame []byte) []byte { return appendHeader(make([]byte, 0, headerLen), frame) }
+
+func appendHeader(b, frame []byte) []byte {
+	b = binary.BigEndian.AppendUint32(b, uint32(len(frame)))
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(frame, castagnoli))
 }
 
 // readFrame returns the next frame, which has at most limit bytes.

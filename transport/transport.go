@@ -319,6 +319,8 @@ func (t *Transport) stream(ctx context.Context, p *peer) error {
 		_ = conn.Close()
 	})
 	defer func() { _ = conn.Close(); <-broken }()
+	var headers []byte
+	var frames, pieces [][]byte
 	for {
 		select {
 		case <-ctx.Done():
@@ -327,16 +329,19 @@ func (t *Transport) stream(ctx context.Context, p *peer) error {
 			return errors.New("closed by peer")
 		case <-p.wakeup:
 		}
-		frames := p.take()
-		buffers := make(net.Buffers, 0, 2*len(frames))
+		frames = p.take(frames)
+		headers, pieces = headers[:0], pieces[:0]
 		for _, f := range frames {
-			buffers = append(buffers, header(f), f)
+			n := len(headers)
+			headers = appendHeader(headers, f)
+			pieces = append(pieces, headers[n:], f)
 		}
 		_ = conn.SetWriteDeadline(time.Now().Add(t.cfg.WriteTimeout))
-		if err := t.write(conn, buffers); err != nil {
+		if err := t.write(conn, pieces); err != nil {
 			t.dropped.Add(int64(len(frames)))
 			return err
 		}
+		clear(frames)
 	}
 }
 
@@ -353,13 +358,14 @@ func (t *Transport) write(conn net.Conn, buffers net.Buffers) error {
 	return w.Flush()
 }
 
-func (p *peer) take() [][]byte {
+// take returns what waits. The next frames are put into room.
+func (p *peer) take(room [][]byte) [][]byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	frames := p.queue
-	p.queue, p.bytes = nil, 0
+	p.queue, p.bytes = room[:0], 0
 	return frames
 }
 
 // clear drops what waits and returns how many frames that were.
-func (p *peer) clear() int { return len(p.take()) }
+func (p *peer) clear() int { return len(p.take(nil)) }

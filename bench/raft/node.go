@@ -15,6 +15,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/banyanhq/banyan/store/ahead"
 	"github.com/banyanhq/banyan/store/raftlog"
 	"github.com/banyanhq/banyan/store/replica"
 	"github.com/banyanhq/banyan/transport"
@@ -76,7 +77,7 @@ type node struct {
 }
 
 func openNode(id uint64, dir string, groups int, listener net.Listener, peers map[uint64]string) (*node, error) {
-	db, err := pebble.Open(dir, &pebble.Options{FormatMajorVersion: pebble.FormatNewest, MemTableSize: 64 << 20, Logger: silent{},
+	db, err := pebble.Open(dir, &pebble.Options{FS: ahead.FS(vfs.Default), FormatMajorVersion: pebble.FormatNewest, MemTableSize: 64 << 20, Logger: silent{},
 		EventListener: &pebble.EventListener{DataCorruption: func(pebble.DataCorruptionInfo) {}}})
 	if err != nil {
 		return nil, err

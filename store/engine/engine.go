@@ -17,6 +17,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/banyanhq/banyan/store/ahead"
 	"github.com/banyanhq/banyan/store/cpuclock"
 	"github.com/banyanhq/banyan/store/shard"
 	"github.com/banyanhq/banyan/store/upkeep"
@@ -128,8 +129,12 @@ func Options(cfg Config, log pebble.Logger) *pebble.Options {
 	if cfg.Cache == 0 {
 		cfg.Cache = 64 << 20
 	}
+	fs := cfg.FS
+	if fs == vfs.Default {
+		fs = ahead.FS(fs)
+	}
 	o := &pebble.Options{
-		FS:                          cfg.FS,
+		FS:                          fs,
 		FormatMajorVersion:          pebble.FormatNewest,
 		CacheSize:                   cfg.Cache,
 		MemTableSize:                32 << 20,

@@ -32,8 +32,13 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // MetaSpan returns the keys [start, end) under which a group's replicated metadata lies.
 func MetaSpan(group uint64) (start, end []byte) {
-	start = binary.BigEndian.AppendUint64([]byte{metaPrefix}, group)
+	start = AppendMeta(nil, group)
 	return start, after(start)
+}
+
+// AppendMeta appends what the keys of a group's replicated metadata begin with.
+func AppendMeta(key []byte, group uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(key, metaPrefix), group)
 }
 
 // IsData says whether a key lies in the part of the database that holds rows.
@@ -55,21 +60,24 @@ func after(prefix []byte) []byte {
 	return nil
 }
 
+const logKeySize = 1 + 8 + 1
+
 func logKey(group uint64, kind byte) []byte {
-	key := make([]byte, 0, 18)
-	key = binary.BigEndian.AppendUint64(append(key, logPrefix), group)
-	return append(key, kind)
+	return appendLogKey(make([]byte, 0, logKeySize), group, kind)
+}
+
+func appendLogKey(key []byte, group uint64, kind byte) []byte {
+	return append(binary.BigEndian.AppendUint64(append(key, logPrefix), group), kind)
 }
 
 func entryKey(group, index uint64) []byte {
 	return appendEntryKey(make([]byte, 0, entryKeySize), group, index)
 }
 
-const entryKeySize = 1 + 8 + 1 + 8
+const entryKeySize = logKeySize + 8
 
 func appendEntryKey(key []byte, group, index uint64) []byte {
-	key = binary.BigEndian.AppendUint64(append(key, logPrefix), group)
-	return binary.BigEndian.AppendUint64(append(key, entryKind), index)
+	return binary.BigEndian.AppendUint64(appendLogKey(key, group, entryKind), index)
 }
 
 // parseKey takes a key of a log apart. index is zero unless the kind is entryKind.
@@ -109,12 +117,24 @@ func Unseal(key, value []byte) ([]byte, error) {
 	return body, nil
 }
 
+// SetSealed puts what Seal returns under the key into the batch, without a copy in between.
+func SetSealed(b *pebble.Batch, key, body []byte) error {
+	op := b.SetDeferred(len(key), 4+len(body))
+	copy(op.Key, key)
+	copy(op.Value[4:], body)
+	binary.BigEndian.PutUint32(op.Value, checksum(op.Key, op.Value[4:]))
+	return op.Finish()
+}
+
 func encodeNumbers(key []byte, numbers ...uint64) []byte {
-	var body []byte
+	return Seal(key, appendNumbers(nil, numbers...))
+}
+
+func appendNumbers(b []byte, numbers ...uint64) []byte {
 	for _, n := range numbers {
-		body = binary.AppendUvarint(body, n)
+		b = binary.AppendUvarint(b, n)
 	}
-	return Seal(key, body)
+	return b
 }
 
 func decodeNumbers(key, value []byte, numbers ...*uint64) error {

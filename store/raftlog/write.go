@@ -1,6 +1,7 @@
 package raftlog
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -45,7 +46,9 @@ func (w *Write) batch() *pebble.Batch {
 // SetState stages the state of a replica.
 func (w *Write) SetState(g *Group, s State) error {
 	g.state = s
-	return setState(w.batch(), g.id, s)
+	var key [logKeySize]byte
+	var body [4 * binary.MaxVarintLen64]byte
+	return SetSealed(w.batch(), appendLogKey(key[:0], g.id, stateKind), appendNumbers(body[:0], s.Replica, s.Term, s.Vote, s.Commit))
 }
 
 func setState(b pebble.Writer, group uint64, s State) error {

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -25,7 +26,7 @@ var errMoved = errors.New("group does not own the key any more")
 
 // apply carries out committed entries and writes how far it came in the same batch as what they changed. The batch need
 // not be on disk before anybody hears of it: the entries are, on a majority. Entries for the Machine alone only change
-// rows of their own group, so the batches of all groups go into the database together, at the end of a round of work;
+// rows of their own group, so those of all groups go into the database as one batch, at the end of a round of work;
 // what changes groups, or looks at the database, is carried out at once and by itself.
 func (c *core) apply(g *group, m *raftpb.Message) {
 	plain := plain(m.Entries)
@@ -36,13 +37,7 @@ func (c *core) apply(g *group, m *raftpb.Message) {
 		return
 	}
 	if plain {
-		a := c.newApplication(g, g.state) // which these entries do not change
-		if _, err := a.entries(m.Entries); err != nil {
-			c.failGroup(g, errors.Join(err, a.batch.Close()))
-			return
-		}
-		a.responses = m.Responses
-		c.applied = append(c.applied, a)
+		c.applyTogether(g, m)
 		return
 	}
 	for entries := m.Entries; len(entries) > 0; {
@@ -60,6 +55,45 @@ func (c *core) apply(g *group, m *raftpb.Message) {
 	c.confirmReads(g)
 }
 
+// applyTogether carries out entries for the Machine alone, in the batch of all groups.
+func (c *core) applyTogether(g *group, m *raftpb.Message) {
+	if c.rows == nil {
+		c.rows = c.db.NewIndexedBatch()
+	}
+	before := len(c.rows.Repr())
+	count := c.rows.Count()
+	a := &application{c: c, g: g, batch: c.rows, index: g.applied, term: g.appliedTerm, next: g.state} // which these entries do not change
+	_, err := a.entries(m.Entries)
+	if err == nil {
+		err = a.finish()
+	}
+	if err != nil {
+		c.failGroup(g, err)
+		if err := c.takeBack(before, count); err != nil {
+			c.failDisk(err)
+		}
+		return
+	}
+	a.responses = m.Responses
+	c.applied = append(c.applied, a)
+}
+
+// takeBack makes the batch of all groups what it was when it had so many bytes, and so many changes in them: what a group wrote before it
+// was found to be damaged must not get into the database, and what others wrote must.
+func (c *core) takeBack(size int, count uint32) error {
+	all := c.rows
+	c.rows = c.db.NewIndexedBatch()
+	defer func() { _ = all.Close() }() // it is given up
+	if count == 0 {
+		return nil
+	}
+	kept := c.db.NewBatch()
+	defer func() { _ = kept.Close() }()
+	b := bytes.Clone(all.Repr()[:size])
+	binary.LittleEndian.PutUint32(b[8:], count)
+	return errors.Join(kept.SetRepr(b), c.rows.Apply(kept, nil))
+}
+
 // plain says whether entries hold nothing but commands for the Machine.
 func plain(entries []*raftpb.Entry) bool {
 	for _, e := range entries {
@@ -75,9 +109,9 @@ func (c *core) commitApplied() {
 	if len(c.applied) == 0 {
 		return
 	}
-	applied := c.applied
-	c.applied = nil
-	if err := c.writeTogether(applied); err != nil {
+	applied, all := c.applied, c.rows
+	c.applied, c.rows = nil, nil
+	if err := errors.Join(c.db.Apply(all, pebble.NoSync), all.Close()); err != nil {
 		for _, a := range applied {
 			c.failGroup(a.g, fmt.Errorf("apply up to entry %d: %w", a.index, err))
 		}
@@ -90,40 +124,14 @@ func (c *core) commitApplied() {
 	}
 }
 
-// writeTogether writes the batches of applications with one commit, and closes them.
-func (c *core) writeTogether(applied []*application) (err error) {
-	defer func() {
-		for _, a := range applied {
-			err = errors.Join(err, a.batch.Close())
-		}
-	}()
-	all := applied[0].batch
-	if len(applied) > 1 {
-		all = c.db.NewBatch()
-		defer func() { _ = all.Close() }() // it is committed or given up
-	}
-	for _, a := range applied {
-		if err := a.finish(); err != nil {
-			return err
-		}
-		if a.batch == all {
-			continue
-		}
-		if err := all.Apply(a.batch, nil); err != nil {
-			return err
-		}
-	}
-	return c.db.Apply(all, pebble.NoSync)
-}
-
 // applySome carries out entries up to the first after which the database must be looked at, and returns how many that were.
 func (c *core) applySome(g *group, entries []*raftpb.Entry) (n int, err error) {
-	a := c.newApplication(g, g.state.clone())
-	n, err = a.entries(entries)
-	if err != nil {
-		return n, errors.Join(err, a.batch.Close())
+	a := &application{c: c, g: g, batch: c.db.NewIndexedBatch(), index: g.applied, term: g.appliedTerm, next: g.state.clone()}
+	defer func() { err = errors.Join(err, a.batch.Close()) }()
+	if n, err = a.entries(entries); err != nil {
+		return n, err
 	}
-	if err := c.writeTogether([]*application{a}); err != nil {
+	if err := errors.Join(a.finish(), c.db.Apply(a.batch, pebble.NoSync)); err != nil {
 		return n, fmt.Errorf("apply up to entry %d: %w", a.index, err)
 	}
 	a.committed()
@@ -145,10 +153,6 @@ type application struct {
 	responses []*raftpb.Message // that the Raft algorithm waits for then
 	cut       bool              // it must be committed before further entries are applied
 	within    bool              // another application commits it, together with its own
-}
-
-func (c *core) newApplication(g *group, next state) *application {
-	return &application{c: c, g: g, batch: c.db.NewIndexedBatch(), index: g.applied, term: g.appliedTerm, next: next}
 }
 
 // entries carries out entries up to the first after which the batch must be committed, and returns how many that were.

@@ -36,6 +36,7 @@ type core struct {
 	dirty  []*group
 
 	applied   []*application // that are not in the database yet
+	rows      *pebble.Batch  // what they change; nil if there are none
 	proposals *proposals
 	reads     int // that wait
 	ready     []*read
@@ -179,13 +180,13 @@ func (c *core) flush() {
 	clear(c.out)
 }
 
-// emptied is room for more messages, unless so many were there that it is not worth keeping.
-func emptied(messages []message) []message {
-	if cap(messages) > 1024 {
+// emptied is room for more, unless so many were there that it is not worth keeping.
+func emptied[T any](all []T) []T {
+	if cap(all) > 1024 {
 		return nil
 	}
-	clear(messages)
-	return messages[:0]
+	clear(all)
+	return all[:0]
 }
 
 // MaxFrameBytes bounds a frame, but for one that holds a single large command.
@@ -375,10 +376,10 @@ func (c *core) close() error {
 		}
 	}
 	var err error
-	for _, a := range c.applied { // the disk failed before they were written
-		err = errors.Join(err, a.batch.Close())
+	if c.rows != nil { // the disk failed before they were written
+		err = c.rows.Close()
 	}
-	c.applied = nil
+	c.applied, c.rows = nil, nil
 	return errors.Join(err, c.staged.Close(), c.closeInflight())
 }
 

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -128,9 +129,12 @@ const (
 	tokenAtKind = 'q' // index (8 bytes), token -> nothing: which tokens to forget
 )
 
+// metaKeySize is that of one without a rest.
+const metaKeySize = 1 + 8 + 1
+
 func metaKey(group uint64, kind byte, rest ...byte) []byte {
-	start, _ := raftlog.MetaSpan(group)
-	return append(append(start, kind), rest...)
+	key := raftlog.AppendMeta(make([]byte, 0, metaKeySize+len(rest)), group)
+	return append(append(key, kind), rest...)
 }
 
 func encodeState(s *state) []byte {
@@ -185,8 +189,9 @@ func writeState(b *pebble.Batch, s *state) error {
 }
 
 func writeApplied(b *pebble.Batch, group, index, term uint64) error {
-	key := metaKey(group, appliedKind)
-	return b.Set(key, raftlog.Seal(key, appendNumbers(nil, index, term)), nil)
+	var key [metaKeySize]byte
+	var body [2 * binary.MaxVarintLen64]byte
+	return raftlog.SetSealed(b, append(raftlog.AppendMeta(key[:0], group), appliedKind), appendNumbers(body[:0], index, term))
 }
 
 // readState reads what writeState and writeApplied wrote. found is false if the node has no data of the group.

@@ -38,6 +38,8 @@ type Host struct {
 	stopped error // set once nothing is taken any more
 	checks  checks
 
+	channels sync.Pool // each holds a result
+
 	now func() time.Duration // since start
 }
 
@@ -67,6 +69,7 @@ func New(cfg Config, db *pebble.DB, files raftlog.Config, machine Machine, trans
 	h := &Host{cfg: c.cfg, core: c, log: log, transport: transport, start: time.Now(), wakeup: make(chan struct{}, 1),
 		waiting: map[uint64]chan result{},
 		checks:  checks{queue: make(chan checkpoint, maxCheckpoints), sums: map[uint64]Checksum{}, errs: map[uint64]error{}}}
+	h.channels.New = func() any { return make(chan result, 1) }
 	h.now = func() time.Duration { return time.Since(h.start) }
 	return h, nil
 }
@@ -88,8 +91,9 @@ func (h *Host) Run(ctx context.Context) error {
 	defer ticker.Stop()
 	h.signal()
 	var err error
+	var events []event
 	for err == nil {
-		var events []event
+		events = events[:0]
 		select {
 		case <-ctx.Done():
 			err = fmt.Errorf("%w: %w", ErrStopped, ctx.Err())
@@ -100,8 +104,9 @@ func (h *Host) Run(ctx context.Context) error {
 		case e := <-done:
 			events = append(events, written{e})
 		}
-		events = append(events, h.take()...)
+		events = h.take(events)
 		eff := h.core.step(h.now(), events)
+		clear(events)
 		for _, f := range eff.send {
 			h.transport.Send(f.node, f.data)
 		}
@@ -138,11 +143,12 @@ func (h *Host) signal() {
 	}
 }
 
-func (h *Host) take() []event {
+// take appends to the events those that have come.
+func (h *Host) take(events []event) []event {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	events := h.inbox
-	h.inbox, h.bytes = nil, 0
+	events = append(events, h.inbox...)
+	h.inbox, h.bytes = emptied(h.inbox), 0
 	return events
 }
 
@@ -196,7 +202,8 @@ func (h *Host) Receive(from uint64, frame []byte) {
 
 // ask gives the core an event and waits for its result.
 func (h *Host) ask(ctx context.Context, event func(id uint64) event) (result, error) {
-	ch := make(chan result, 1)
+	ch := h.channels.Get().(chan result)
+	defer h.channels.Put(ch) // it is empty and not among those that wait
 	h.mu.Lock()
 	switch {
 	case h.stopped != nil:

@@ -291,17 +291,33 @@ type arrivedEntry struct {
 	term, index uint64
 }
 
+// entries copies what it returns, which stays in the log's memory while the frame need not.
 func (r *reader) entries() []*raftpb.Entry {
 	n := min(r.peekCount(), 1024)
 	all := make([]*raftpb.Entry, 0, n)
+	room := make([]arrivedEntry, n) // those of one message go from memory at about the same time
+	size := 0
 	for range r.count(4) {
-		e := &arrivedEntry{kind: raftpb.EntryType(r.byte()), term: r.number(), index: r.number()}
+		if len(room) == 0 {
+			room = make([]arrivedEntry, 1)
+		}
+		e := &room[0]
+		room = room[1:]
+		e.kind, e.term, e.index = raftpb.EntryType(r.byte()), r.number(), r.number()
 		if e.kind > raftpb.EntryConfChangeV2 {
 			r.fail()
 		}
 		e.Type, e.Term, e.Index = &e.kind, &e.term, &e.index
-		e.Data = bytes.Clone(r.bytes()) // it stays in the log's memory, the frame need not
+		e.Data = r.bytes()
+		size += len(e.Data)
 		all = append(all, &e.Entry)
+	}
+	data := make([]byte, 0, size)
+	for _, e := range all {
+		if n := len(data); e.Data != nil {
+			data = append(data, e.Data...)
+			e.Data = data[n:len(data):len(data)]
+		}
 	}
 	return all
 }
