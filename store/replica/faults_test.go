@@ -484,6 +484,10 @@ func (r *run) transferCut(lasts time.Duration) {
 	}
 	target := s.nodes[g.state.desc.Replicas[s.w.Rand().IntN(len(g.state.desc.Replicas))].Node-1]
 	n.ask(func(id uint64) event { return changeGroup{event: id, group: g.id, do: transferLeader(target.id)} }, func(result) {
+		if s.w.Chance(0.5) { // it never hears that the other took over
+			r.onLinks(r.linksTo(n, s.nodes), lasts, s.net.BreakLink)
+			return
+		}
 		s.w.After(s.w.Between(0, 4*time.Millisecond), func() {
 			r.onLinks(append(r.links(n, s.nodes), r.linksTo(n, s.nodes)...), lasts, s.net.CutLink)
 		})

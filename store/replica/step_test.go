@@ -338,6 +338,31 @@ func TestSplitKeepsPromises(t *testing.T) {
 	}
 }
 
+// TestReplicaThatASplitMadeTakesNoSnapshot: the leader of a new group believed that a replica needs a snapshot, for it had yet to be made
+// by the split. Of three nodes one dies, so that nothing is committed without that replica.
+func TestReplicaThatASplitMadeTakesNoSnapshot(t *testing.T) {
+	l := newLab(t, Config{})
+	l.elect(1)
+	l.step(1, changeGroup{event: 7, group: 1, do: splitAt([]byte("dx"), 2)})
+	for range 40 { // node 2 hears of the new group alone, node 3 of the old one
+		l.mail = slices.DeleteFunc(l.mail, func(m letter) bool { return m.to == 2 && m.m.group != 2 || m.to == 3 && m.m.group != 1 })
+		l.deliver()
+		for _, id := range sortedKeys(l.cores) {
+			l.disk(id)
+		}
+	}
+	if l.got[7].err != nil || !l.cores[1].groups[2].leads() || l.cores[1].stats.SnapshotsSent == 0 {
+		t.Fatalf("error %v; leads: %v; snapshots sent: %d", l.got[7].err, l.cores[1].groups[2].leads(), l.cores[1].stats.SnapshotsSent)
+	}
+	l.step(1, propose{event: 8, key: []byte("dy"), body: kvCommand(opPut, []byte("dy"), "x")})
+	for range 60 {
+		l.tick(1, 2)
+	}
+	if r, done := l.got[8]; !done || r.err != nil {
+		t.Errorf("two of three are there; answered %v, error %v, snapshots sent: %d", done, r.err, l.cores[1].stats.SnapshotsSent)
+	}
+}
+
 func TestLeaseMakesARestartedNodeWait(t *testing.T) {
 	for _, lease := range []bool{false, true} {
 		l := newLab(t, Config{LeaseReads: lease, MaxClockDrift: 0.01})
