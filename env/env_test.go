@@ -79,6 +79,30 @@ func TestNetworkFaults(t *testing.T) {
 	}
 }
 
+func TestOneLinkCanBeSlowAndHealed(t *testing.T) {
+	w := NewWorld(1)
+	n := NewNetwork(w, NetworkFaults{Delay: time.Second})
+	var from []uint64
+	n.Attach(3, func(node uint64, _ []byte) { from = append(from, node) })
+	send := func() { n.Send(1, 3, []byte("x")); n.Send(2, 3, []byte("x")) }
+	n.SlowLink(1, 3, time.Hour)
+	send()
+	w.Run(time.Minute)
+	if !slices.Equal(from, []uint64{2}) {
+		t.Errorf("after a minute messages arrived from %v, want from 2 alone", from)
+	}
+	w.Run(2 * time.Hour)
+	send()
+	n.CutLink(1, 3)
+	n.BreakLink(2, 3) // loses what was just sent
+	n.HealLink(1, 3)
+	send()
+	w.Run(3 * time.Hour)
+	if !slices.Equal(from, []uint64{2, 1, 1, 1}) {
+		t.Errorf("messages arrived from %v, want from 2, late from 1, and then from 1 alone", from)
+	}
+}
+
 func TestWhatIsOnItsWayDiesWithItsReceiver(t *testing.T) {
 	w := NewWorld(1)
 	n := NewNetwork(w, NetworkFaults{Delay: time.Second})

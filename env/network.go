@@ -25,6 +25,8 @@ type Network struct {
 	world *World
 	nodes map[uint64]*port
 	cut   map[link]bool
+	slow  map[link]time.Duration
+	lost  map[link]uint64        // how often what was on its way was lost
 	last  map[link]time.Duration // when the last message of a link arrives
 }
 
@@ -36,7 +38,7 @@ type port struct {
 
 // NewNetwork returns a network without nodes.
 func NewNetwork(w *World, faults NetworkFaults) *Network {
-	return &Network{Faults: faults, world: w, nodes: map[uint64]*port{}, cut: map[link]bool{}, last: map[link]time.Duration{}}
+	return &Network{Faults: faults, world: w, nodes: map[uint64]*port{}, cut: map[link]bool{}, slow: map[link]time.Duration{}, lost: map[link]uint64{}, last: map[link]time.Duration{}}
 }
 
 // Attach makes receive be called with each message for the node. What was on its way to an earlier attachment of the
@@ -48,11 +50,29 @@ func (n *Network) Attach(node uint64, receive func(from uint64, message []byte))
 // Detach makes the node unreachable until it is attached again.
 func (n *Network) Detach(node uint64) { delete(n.nodes, node) }
 
-// Cut stops one direction of a link, for what is sent from now on.
+// CutLink stops one direction of a link, for what is sent from now on.
 func (n *Network) CutLink(from, to uint64) { n.cut[link{from, to}] = true }
 
-// Heal makes every link carry messages again.
-func (n *Network) Heal() { clear(n.cut) }
+// BreakLink is CutLink that also loses what is on its way, as a connection does that breaks.
+func (n *Network) BreakLink(from, to uint64) {
+	n.CutLink(from, to)
+	n.lost[link{from, to}]++
+}
+
+// SlowLink makes what is sent in one direction of a link from now on take so much longer.
+func (n *Network) SlowLink(from, to uint64, longer time.Duration) { n.slow[link{from, to}] = longer }
+
+// HealLink makes one direction of a link carry messages again, as fast as others.
+func (n *Network) HealLink(from, to uint64) {
+	delete(n.cut, link{from, to})
+	delete(n.slow, link{from, to})
+}
+
+// Heal makes every link carry messages again, as fast as others.
+func (n *Network) Heal() {
+	clear(n.cut)
+	clear(n.slow)
+}
 
 // Send gives the network a message, which it may deliver.
 func (n *Network) Send(from, to uint64, message []byte) {
@@ -70,7 +90,7 @@ func (n *Network) Send(from, to uint64, message []byte) {
 		return
 	}
 	message = bytes.Clone(message)
-	at := w.Now() + delay
+	at := w.Now() + delay + n.slow[l]
 	if overtake {
 		at += again
 	} else {
@@ -85,8 +105,9 @@ func (n *Network) Send(from, to uint64, message []byte) {
 }
 
 func (n *Network) deliver(l link, target *port, message []byte, at time.Duration) {
+	lost := n.lost[l]
 	n.world.After(at-n.world.Now(), func() {
-		if n.nodes[l.to] != target {
+		if n.nodes[l.to] != target || n.lost[l] != lost {
 			n.Dropped++
 			return
 		}

@@ -1,7 +1,12 @@
 package replica
 
 import (
+	"bytes"
+	"errors"
+	"slices"
 	"time"
+
+	"go.etcd.io/raft/v3/raftpb"
 )
 
 // fault makes one thing go wrong, or one change happen, and asks for the next.
@@ -12,8 +17,69 @@ func (r *run) fault() {
 	s := r.s
 	kind := r.p.Faults[s.w.Rand().IntN(len(r.p.Faults))]
 	node := s.nodes[s.w.Rand().IntN(len(s.nodes))]
+	if leader, _ := r.leader(); s.w.Chance(r.p.Aimed) && leader != nil {
+		node = leader
+	}
+	r.happen(kind, node)
+	s.w.After(s.w.Between(r.p.Every/2, 2*r.p.Every), r.fault)
+}
+
+// alter asks for one change of some group, and for the next.
+func (r *run) alter() {
+	if r.ended {
+		return
+	}
+	s := r.s
+	kind := r.p.Changes[s.w.Rand().IntN(len(r.p.Changes))]
+	lasts := s.w.Between(r.p.Lasts/4, r.p.Lasts)
+	s.counts["change: "+kind]++
+	r.say("%v change %s", s.w.Now(), kind)
+	switch kind {
+	case "grow":
+		r.grow()
+	case "orphan":
+		r.orphan(lasts)
+	case "transfer-cut":
+		r.transferCut(lasts)
+	default:
+		r.change(kind)
+	}
+	s.w.After(s.w.Between(r.p.Alters/2, 2*r.p.Alters), r.alter)
+}
+
+// spite lets a fault happen when something rare does, on the same node more often than not.
+func (r *run) spite(n *simNode) {
+	s := r.s
+	var kinds []string
+	for _, kind := range r.p.Faults {
+		if slices.Contains(spiteful, kind) {
+			kinds = append(kinds, kind)
+		}
+	}
+	if r.ended || len(kinds) == 0 || s.w.Now() < r.calm || !s.w.Chance(r.p.Spite) {
+		return
+	}
+	r.calm = s.w.Now() + r.p.Every/2 // what follows from the fault is rare as well
+	kind := kinds[s.w.Rand().IntN(len(kinds))]
+	if s.w.Chance(0.4) {
+		n = s.nodes[s.w.Rand().IntN(len(s.nodes))]
+	}
+	s.counts["faults out of spite"]++
+	s.w.After(s.w.Between(0, []time.Duration{0, 5 * time.Millisecond, 100 * time.Millisecond}[s.w.Rand().IntN(3)]), func() {
+		if !r.ended {
+			r.happen(kind, n)
+		}
+	})
+}
+
+// happen makes something go wrong with a node.
+func (r *run) happen(kind string, node *simNode) {
+	s := r.s
 	other := s.nodes[s.w.Rand().IntN(len(s.nodes))]
-	lasts := s.w.Between(200*time.Millisecond, 4*time.Second)
+	lasts := s.w.Between(r.p.Lasts/20, r.p.Lasts)
+	if s.w.Chance(0.5) {
+		lasts = s.w.Between(r.p.Lasts/2, r.p.Lasts)
+	}
 	s.counts["fault: "+kind]++
 	r.say("%v fault %s node %d other %d for %v", s.w.Now(), kind, node.id, other.id, lasts)
 	switch kind {
@@ -25,27 +91,28 @@ func (r *run) fault() {
 			n.crash()
 			s.w.After(lasts+s.w.Between(0, time.Second), func() { n.restart() })
 		}
+	case "blink":
+		links := r.halves(other)
+		if s.w.Chance(0.5) {
+			r.cut(links, lasts)
+		}
+		for _, n := range s.nodes {
+			if n == other || slices.Contains(links, [2]uint64{n.id, other.id}) == s.w.Chance(0.1) {
+				r.flap(n)
+			}
+		}
 	case "isolate":
-		for _, n := range s.nodes {
-			if n != node {
-				s.net.CutLink(n.id, node.id)
-				s.net.CutLink(node.id, n.id)
-			}
-		}
-		s.w.After(lasts, s.net.Heal)
-	case "one-way":
-		for _, n := range s.nodes {
-			if n != node {
-				s.net.CutLink(node.id, n.id)
-			}
-		}
-		s.w.After(lasts, s.net.Heal)
+		r.cut(append(r.links(node, s.nodes), r.linksTo(node, s.nodes)...), lasts)
+	case "mute":
+		r.cut(r.links(node, s.nodes), lasts)
+	case "deaf":
+		r.cut(r.linksTo(node, s.nodes), lasts)
 	case "cut":
-		if node != other {
-			s.net.CutLink(node.id, other.id)
-			s.net.CutLink(other.id, node.id)
-		}
-		s.w.After(lasts, s.net.Heal)
+		r.cut([][2]uint64{{node.id, other.id}, {other.id, node.id}}, lasts)
+	case "halves":
+		r.cut(r.halves(node), lasts)
+	case "slow-link":
+		r.onLinks([][2]uint64{{node.id, other.id}}, lasts, func(from, to uint64) { s.net.SlowLink(from, to, lasts/4) })
 	case "pause":
 		if node.up && !node.paused {
 			life := node.life
@@ -59,7 +126,7 @@ func (r *run) fault() {
 	case "slow-disk":
 		before := node.disk.Faults.Sync
 		node.disk.Faults.Sync = 400 * time.Millisecond
-		s.w.After(lasts, func() { node.disk.Faults.Sync = min(before, 2*time.Millisecond) })
+		s.w.After(lasts, func() { node.disk.Faults.Sync = min(before, max(r.p.Straggler, 2*time.Millisecond)) })
 	case "disk-full":
 		node.disk.Full = true
 		s.w.After(lasts, func() { node.disk.Full = false })
@@ -77,19 +144,191 @@ func (r *run) fault() {
 		r.flap(node)
 	case "duel":
 		r.duel(node)
-	case "grow":
-		r.grow()
 	case "usurp":
 		r.usurp(lasts)
-	case "transfer-cut":
-		r.transferCut(lasts)
-	default:
-		r.change(kind)
+	case "bury":
+		r.bury(node)
 	}
-	if s.w.Chance(0.3) {
-		r.change("check")
+}
+
+// links are those from a node to others.
+func (r *run) links(from *simNode, to []*simNode) (links [][2]uint64) {
+	for _, n := range to {
+		links = append(links, [2]uint64{from.id, n.id})
 	}
-	s.w.After(s.w.Between(r.p.Every/2, 2*r.p.Every), r.fault)
+	return links
+}
+
+// linksTo are those to a node from others.
+func (r *run) linksTo(to *simNode, from []*simNode) (links [][2]uint64) {
+	for _, n := range from {
+		links = append(links, [2]uint64{n.id, to.id})
+	}
+	return links
+}
+
+// halves are the links between a node, with some others, and the rest.
+func (r *run) halves(node *simNode) (links [][2]uint64) {
+	var with, rest []*simNode
+	for _, n := range r.s.nodes {
+		if n == node || r.s.w.Chance(0.4) {
+			with = append(with, n)
+		} else {
+			rest = append(rest, n)
+		}
+	}
+	for _, n := range with {
+		links = append(append(links, r.links(n, rest)...), r.linksTo(n, rest)...)
+	}
+	return links
+}
+
+// cut stops links, and may lose what is on its way.
+func (r *run) cut(links [][2]uint64, lasts time.Duration) {
+	if r.s.w.Chance(0.5) {
+		r.onLinks(links, lasts, r.s.net.BreakLink)
+	} else {
+		r.onLinks(links, lasts, r.s.net.CutLink)
+	}
+}
+
+// onLinks does something to links, until no fault that lasts does anything to them.
+func (r *run) onLinks(links [][2]uint64, lasts time.Duration, do func(from, to uint64)) {
+	if r.ended {
+		return
+	}
+	for _, l := range links {
+		if l[0] != l[1] {
+			r.cuts[l]++
+			do(l[0], l[1])
+		}
+	}
+	r.s.w.After(lasts, func() {
+		for _, l := range links {
+			if l[0] == l[1] {
+				continue
+			}
+			if r.cuts[l]--; r.cuts[l] == 0 {
+				r.s.net.HealLink(l[0], l[1])
+			}
+		}
+	})
+}
+
+// bury has a node go for good, with its disk. It does nothing where that would be too much for a group: the node may be no voter that
+// is needed, in the set of voters that is in force or in one that some replica believes in, which is an older one. The second would be
+// too much by the nature of the algorithm; replicas that were removed and have gone count as if they were there, because that is what
+// their group owes for letting them go.
+func (r *run) bury(node *simNode) bool {
+	s := r.s
+	if r.buried != nil || r.changing > 0 {
+		return false
+	}
+	for _, n := range s.nodes {
+		if !n.up {
+			return false
+		}
+	}
+	newest := map[uint64]uint64{}
+	for _, n := range s.nodes {
+		for _, g := range n.core.spans {
+			newest[g.id] = max(newest[g.id], g.applied)
+		}
+	}
+	for _, n := range s.nodes {
+		for _, g := range n.core.spans {
+			if r.changePending(g, newest[g.id]) || !g.enoughWithout(g.state.conf.GetVoters(), node.id) || !g.enoughWithout(g.state.conf.GetVotersOutgoing(), node.id) {
+				return false
+			}
+		}
+	}
+	r.say("%v node %d is buried", s.w.Now(), node.id)
+	s.counts["nodes lost for good"]++
+	r.buried = node
+	node.lost = true
+	node.crash()
+	return true
+}
+
+// changePending says whether a replica's log has a change of replicas behind an entry.
+func (r *run) changePending(g *group, applied uint64) bool {
+	last, _ := g.LastIndex()
+	for index := applied + 1; index <= last; index++ {
+		entries, err := g.log.Entries(index, index+1, ^uint64(0))
+		if err != nil || entries[0].GetType() != raftpb.EntryNormal {
+			return true
+		}
+	}
+	return false
+}
+
+// enoughWithout says whether a majority of voters is on other nodes.
+func (g *group) enoughWithout(voters []uint64, node uint64) bool {
+	left := 0
+	for _, id := range voters {
+		if g.node(id) != node {
+			left++
+		}
+	}
+	return len(voters) == 0 || left > len(voters)/2
+}
+
+// orphan removes a voter, keeps from all others but that one that the removal is committed, and takes from them the leader that knows,
+// for good if it can, as soon as that lets the removed one go.
+func (r *run) orphan(lasts time.Duration) {
+	s := r.s
+	n, g := r.leader()
+	if n == nil || r.buried != nil || g.state.joint() || len(g.state.conf.GetVoters()) < 2 {
+		return
+	}
+	var changes []Change
+	var removed *simNode
+	for _, i := range s.w.Rand().Perm(len(s.nodes)) {
+		switch on := g.state.desc.on(s.nodes[i].id); {
+		case on == nil || on.ID == g.self:
+		case !on.Learner && removed == nil:
+			removed = s.nodes[i]
+			changes = append(changes, Change{Remove, removed.id})
+		case on.Learner && len(changes) < 2:
+			changes = append(changes, Change{Promote, s.nodes[i].id})
+		}
+	}
+	if removed == nil {
+		return
+	}
+	r.ask(n, g.id, changes, func(res result) {
+		if res.err != nil || r.ended {
+			return
+		}
+		s.counts["done: orphan"]++
+		rest := slices.DeleteFunc(slices.Clone(s.nodes), func(other *simNode) bool { return other == removed })
+		r.onLinks(append(r.links(n, rest), r.linksTo(n, rest)...), lasts, s.net.BreakLink)
+		life := n.life
+		n.onGone = func() {
+			n.onGone = nil
+			s.w.After(s.w.Between(2*time.Millisecond, 10*time.Millisecond), func() {
+				if n.life != life || r.ended || r.bury(n) {
+					return
+				}
+				n.crash()
+				s.w.After(lasts, func() { n.restart() })
+			})
+		}
+	})
+}
+
+// ask has a leader change where the replicas of a group are.
+func (r *run) ask(n *simNode, group uint64, changes []Change, done func(result)) {
+	if r.buried != nil && slices.ContainsFunc(changes, func(c Change) bool { return c.Kind == Remove && c.Node != r.buried.id }) {
+		return // it may leave too few
+	}
+	r.changing++
+	n.ask(func(id uint64) event {
+		return changeGroup{event: id, group: group, do: changeReplicas(changes)}
+	}, func(res result) {
+		r.changing--
+		done(res)
+	})
 }
 
 // flipBit damages a table of a node while it is down, the same node each time.
@@ -186,18 +425,19 @@ func (r *run) grow() {
 		return
 	}
 	group := g.id
-	n.ask(func(id uint64) event {
-		return changeGroup{event: id, group: group, do: changeReplicas([]Change{change})}
-	}, func(res result) {
+	r.ask(n, group, []Change{change}, func(res result) {
 		if res.err != nil || change.Kind != AddLearner {
 			return
 		}
 		s.counts["done: grow"]++
 		s.w.After(s.w.Between(time.Millisecond, 200*time.Millisecond), func() {
-			key := simKey(s.w.Rand().IntN(r.p.Keys))
+			g := n.replica(group)
+			if g == nil {
+				return
+			}
 			next := r.nextGrp
 			r.nextGrp++
-			if n.up {
+			if key := r.keyIn(g); key != nil {
 				n.ask(func(id uint64) event { return changeGroup{event: id, group: group, do: splitAt(key, next)} }, func(result) {})
 			}
 		})
@@ -212,9 +452,8 @@ func (r *run) usurp(lasts time.Duration) {
 	if n == nil {
 		return
 	}
-	cut := func(other *simNode) {
-		s.net.CutLink(n.id, other.id)
-		s.net.CutLink(other.id, n.id)
+	cut := func(other *simNode, lasts time.Duration) {
+		r.cut([][2]uint64{{n.id, other.id}, {other.id, n.id}}, lasts)
 	}
 	first := true
 	for _, rep := range g.state.desc.Replicas {
@@ -224,15 +463,16 @@ func (r *run) usurp(lasts time.Duration) {
 		}
 		if first {
 			first = false
-			cut(other)
+			cut(other, 3*time.Second+lasts)
 			continue
 		}
 		s.w.After(s.w.Between(1500*time.Millisecond, 3*time.Second), func() {
-			cut(other)
-			r.flap(other)
+			if !r.ended {
+				cut(other, lasts)
+				r.flap(other)
+			}
 		})
 	}
-	s.w.After(3*time.Second+lasts, s.net.Heal)
 }
 
 // transferCut cuts a leader off just after it has told another to take over.
@@ -244,16 +484,14 @@ func (r *run) transferCut(lasts time.Duration) {
 	}
 	target := s.nodes[g.state.desc.Replicas[s.w.Rand().IntN(len(g.state.desc.Replicas))].Node-1]
 	n.ask(func(id uint64) event { return changeGroup{event: id, group: g.id, do: transferLeader(target.id)} }, func(result) {
+		if s.w.Chance(0.5) { // it never hears that the other took over
+			r.onLinks(r.linksTo(n, s.nodes), lasts, s.net.BreakLink)
+			return
+		}
 		s.w.After(s.w.Between(0, 4*time.Millisecond), func() {
-			for _, other := range s.nodes {
-				if other != n {
-					s.net.CutLink(n.id, other.id)
-					s.net.CutLink(other.id, n.id)
-				}
-			}
+			r.onLinks(append(r.links(n, s.nodes), r.linksTo(n, s.nodes)...), lasts, s.net.CutLink)
 		})
 	})
-	s.w.After(lasts, s.net.Heal)
 }
 
 // leader returns some group with the node that leads it, nil if there is none.
@@ -285,27 +523,82 @@ func (r *run) change(kind string) {
 		return
 	}
 	target := s.nodes[s.w.Rand().IntN(len(s.nodes))].id
-	key := simKey(s.w.Rand().IntN(r.p.Keys))
+	if replicas := g.state.desc.Replicas; kind == "transfer" {
+		target = replicas[s.w.Rand().IntN(len(replicas))].Node
+	}
+	key := r.keyIn(g)
+	done := func(res result) {
+		r.say("%v %s of group %d: %v", s.w.Now(), kind, g.id, res.err)
+		if res.err == nil {
+			s.counts["done: "+kind]++
+		}
+	}
 	var do func(*core, *group, uint64) error
 	switch kind {
 	case "transfer":
 		do = transferLeader(target)
 	case "split":
+		if key == nil {
+			return
+		}
 		do = splitAt(key, r.nextGrp)
 		r.nextGrp++
 	case "merge":
-		do = mergeRight
+		for i, left := range n.core.spans { // one with a neighbour, if there is one
+			if i+1 < len(n.core.spans) && left.leads() && s.w.Chance(0.5) {
+				g = left
+			}
+		}
+		r.merge(g.id, 30)
+		return
 	case "check":
 		do = checkGroup
 	case "member":
-		do = changeReplicas(r.memberChange(g, target))
+		r.ask(n, g.id, r.memberChange(g, target), done)
+		return
 	}
-	n.ask(func(id uint64) event { return changeGroup{event: id, group: g.id, do: do} }, func(res result) {
-		r.say("%v %s of group %d: %v", s.w.Now(), kind, g.id, res.err)
-		if res.err == nil {
-			s.counts["done: "+kind]++
+	n.ask(func(id uint64) event { return changeGroup{event: id, group: g.id, do: do} }, done)
+}
+
+// keyIn returns a key at which a group can be split, nil if there is none.
+func (r *run) keyIn(g *group) []byte {
+	for _, i := range r.s.w.Rand().Perm(r.p.Keys) {
+		if key := simKey(i); i > 0 && g.state.desc.Contains(key) && !bytes.Equal(key, g.state.desc.Start) {
+			return key
 		}
-	})
+	}
+	return nil
+}
+
+// merge has a group take over its right neighbour, and asks again where the leaders of both have yet to come together.
+func (r *run) merge(group uint64, attempts int) {
+	s := r.s
+	for _, n := range s.nodes {
+		if g := n.replica(group); g != nil && g.leads() {
+			n.ask(func(id uint64) event { return changeGroup{event: id, group: group, do: mergeRight} }, func(res result) {
+				r.say("%v merge of group %d: %v", s.w.Now(), group, res.err)
+				if notLeader := (*NotLeaderError)(nil); errors.As(res.err, &notLeader) && attempts > 1 && !r.ended {
+					s.w.After(s.w.Between(20*time.Millisecond, 200*time.Millisecond), func() { r.merge(group, attempts-1) })
+				}
+				if res.err == nil {
+					s.counts["done: merge"]++
+				}
+			})
+			return
+		}
+	}
+}
+
+// leading returns the node that leads the group of a key, nil if there is none.
+func (r *run) leading(key int) *simNode {
+	for _, n := range r.s.nodes {
+		if n.up && !n.paused {
+			if g := n.core.route(simKey(key)); g != nil && g.leads() {
+				return n
+			}
+		}
+	}
+	return nil
 }
 
 // memberChange moves the group about, and keeps three voters or more of it where it can.

@@ -20,12 +20,15 @@ type group struct {
 	raft *raft.RawNode
 	err  error // it has failed and takes no part any more
 
-	leaving     bool // it was removed from the group, and stays until another member knows that as well
+	leaving     bool // it was removed from the group, and stays until a majority of the others knows that as well
 	hasData     bool // false: a replica that waits for its first snapshot, or for the split that makes it
 	state       state
 	applied     uint64
 	appliedTerm uint64
 	nodes       map[uint64]uint64 // replica -> node, as messages told; the descriptor goes before
+
+	releases map[uint64]bool // those of the group that know, and said so, that this replica was removed
+	voters   []voter         // of the group, as one of them said
 
 	leader   uint64 // replica, 0 if unknown
 	role     raft.StateType

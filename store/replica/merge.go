@@ -186,7 +186,9 @@ func (a *application) freeze() (refused error) {
 		return fmt.Errorf("%w: replicas of group %d are being changed", ErrRefused, a.g.id)
 	}
 	a.next.frozen, a.changed = true, true
-	a.next.desc.Generation++
+	if !a.c.planted.has(bugForgetFreeze) {
+		a.next.desc.Generation++
+	}
 	return nil
 }
 

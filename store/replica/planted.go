@@ -33,7 +33,7 @@ const (
 	bugForwardTwice                         // takes a forwarded proposal as often as the network brings it
 	bugSnapshotLosesTokens                  // a snapshot comes without tokens
 	bugLeaveAtOnce                          // a replica that was removed goes before the others know
-	bugForgetFreeze                         // a frozen group takes commands
+	bugForgetFreeze                         // a frozen group takes commands, and those routed before count as routed after: each alone is caught by the other
 	bugReadEarly                            // a leader without followers answers reads before it has committed anything in its term
 )
 

@@ -1,11 +1,8 @@
 package replica
 
 import (
-	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"slices"
 	"time"
 
@@ -25,10 +22,10 @@ type sim struct {
 	nodes   []*simNode
 	groups  []Descriptor // that the cluster begins with
 
-	leaders map[[2]uint64]uint64 // group, term -> node that led
-	applied map[[2]uint64]uint64 // group, index -> hash of the command
-	sums    map[[2]uint64]Checksum
-	events  uint64 // ids
+	witness *witness
+	batch   time.Duration  // for at most as long a node lets what happens wait, to be let happen in one step
+	rare    func(*simNode) // is told that something rare has just happened on a node
+	events  uint64         // ids
 	total   Stats
 	counts  map[string]int
 	flipped map[uint64]bool // nodes whose disk has lost bits
@@ -50,15 +47,21 @@ type simNode struct {
 	waiting map[uint64]func(result)
 	paused  bool
 	backlog []func()
+	inbox   []event
+	told    map[uint64]*testimony // by group
+	before  Stats
+	lost    bool   // it never comes back
+	onGone  func() // when it let a replica go
 	walAt   uint64 // bytes of the write-ahead log at the last flush
 }
 
 func newSim(seed uint64, nodes int, cfg Config, planted bugs, groups []Descriptor) *sim {
 	w := env.NewWorld(seed)
 	s := &sim{w: w, net: env.NewNetwork(w, env.NetworkFaults{Delay: time.Millisecond, Jitter: 2 * time.Millisecond}), cfg: cfg,
-		planted: planted, groups: groups, leaders: map[[2]uint64]uint64{}, applied: map[[2]uint64]uint64{}, sums: map[[2]uint64]Checksum{}, counts: map[string]int{}, flipped: map[uint64]bool{}}
+		planted: planted, groups: groups, counts: map[string]int{}, flipped: map[uint64]bool{}}
+	s.witness = newWitness(s)
 	for id := range uint64(nodes) {
-		n := &simNode{s: s, id: id + 1, rate: 1, waiting: map[uint64]func(result){},
+		n := &simNode{s: s, id: id + 1, rate: 1, waiting: map[uint64]func(result){}, told: map[uint64]*testimony{},
 			disk: env.NewDisk(w, env.DiskFaults{Sync: 2 * time.Millisecond, Jitter: 4 * time.Millisecond})}
 		s.nodes = append(s.nodes, n)
 		s.fail(n.start(true))
@@ -100,11 +103,13 @@ func (n *simNode) start(fresh bool) error {
 	cfg := n.s.cfg
 	cfg.Node = n.id
 	n.life = n.s.w.Rand().Uint64()
-	c, err := newCore(cfg, log, &kv{s: n.s, node: n.id}, n.life, n.s.planted)
+	c, err := newCore(cfg, log, &kv{w: n.s.witness, node: n.id}, n.life, n.s.planted)
 	if err != nil {
 		return errors.Join(err, db.Close())
 	}
-	n.db, n.log, n.core, n.up, n.walAt = db, log, c, true, 0
+	n.db, n.log, n.core, n.up, n.walAt, n.before = db, log, c, true, 0, Stats{}
+	n.s.witness.sent[n.id] = 0
+	n.s.witness.started(n)
 	n.s.net.Attach(n.id, func(from uint64, frame []byte) { n.do(func() { n.step(received{from, frame}) }) })
 	n.scheduleTick(n.life)
 	return nil
@@ -120,6 +125,7 @@ func (n *simNode) scheduleTick(life uint64) {
 		if !n.paused { // like a ticker, which drops the ticks that nobody takes
 			n.step(ticked{})
 			n.mayFlush()
+			n.checkRows()
 		}
 	})
 }
@@ -155,14 +161,42 @@ func (n *simNode) resume() {
 	}
 }
 
+// step lets events happen, at once or together with others that come soon.
 func (n *simNode) step(events ...event) {
 	if !n.up {
 		return
 	}
+	n.inbox = append(n.inbox, events...)
+	wait := n.s.w.Between(0, n.s.batch)
+	if wait == 0 {
+		n.take()
+		return
+	}
+	if len(n.inbox) > len(events) {
+		return // they are waited for already
+	}
+	life := n.life
+	n.s.w.After(wait, func() {
+		if n.up && n.life == life {
+			n.do(func() {
+				if n.up && n.life == life {
+					n.take()
+				}
+			})
+		}
+	})
+}
+
+// local is what the node's clock shows.
+func (n *simNode) local() time.Duration { return time.Duration(float64(n.s.w.Now()) * n.rate) }
+
+// take steps the core with all that has happened.
+func (n *simNode) take() {
 	s, life := n.s, n.life
-	local := time.Duration(float64(s.w.Now()) * n.rate)
-	eff := n.core.step(local, events)
-	n.checkLeaders()
+	events := n.inbox
+	n.inbox = nil
+	eff := n.core.step(n.local(), events)
+	s.witness.stepped(n, &eff)
 	for _, f := range eff.send {
 		s.net.Send(n.id, f.node, f.data)
 	}
@@ -192,6 +226,28 @@ func (n *simNode) step(events ...event) {
 		s.counts["died of its disk"]++
 		n.crash()
 		s.w.After(2*time.Second, func() { n.restart() })
+		return
+	}
+	n.lookForRare()
+}
+
+// lookForRare tells of what happens seldom, and is worth a fault just then.
+func (n *simNode) lookForRare() {
+	now, was := n.core.stats, n.before
+	n.before = now
+	if n.s.rare != nil && n.up && (now.Splits != was.Splits || now.Merges != was.Merges || now.ConfChanges != was.ConfChanges || now.Removed != was.Removed ||
+		now.SnapshotsApplied != was.SnapshotsApplied || now.SnapshotsSent != was.SnapshotsSent || now.Elections != was.Elections || now.Transfers != was.Transfers) {
+		n.s.rare(n)
+	}
+}
+
+// checkRows holds the rows of all replicas of the node against what they should be.
+func (n *simNode) checkRows() {
+	if !n.up {
+		return
+	}
+	for _, g := range n.core.spans {
+		n.s.witness.rows(n, g)
 	}
 }
 
@@ -220,7 +276,7 @@ func (n *simNode) crash() {
 	}
 	s := n.s
 	s.net.Detach(n.id)
-	n.up, n.paused, n.backlog = false, false, nil
+	n.up, n.paused, n.backlog, n.inbox = false, false, nil, nil
 	landed, rest := s.w.Chance(0.5), s.w.Chance(0.3)
 	if n.pending != nil && landed {
 		s.fail(n.log.Commit(n.pending))
@@ -242,7 +298,7 @@ func (n *simNode) crash() {
 }
 
 func (n *simNode) restart() {
-	if n.up {
+	if n.up || n.lost {
 		return
 	}
 	n.disk.Full = false
@@ -283,30 +339,8 @@ func (n *simNode) compare(p *checkpoint) {
 		return
 	}
 	n.s.fail(err)
-	at := [2]uint64{p.group, p.index}
-	if known, ok := n.s.sums[at]; ok && known != sum {
-		n.s.failf("group %d at entry %d: node %d has other rows than others had", p.group, p.index, n.id)
-	}
-	n.s.sums[at] = sum
+	n.s.witness.summed(n, p, sum)
 	n.s.counts["checksums"]++
-}
-
-// checkLeaders holds the node against Raft's first promise: at most one leader in a term.
-func (n *simNode) checkLeaders() {
-	for _, id := range n.core.ids {
-		g := n.core.groups[id]
-		if g.err != nil && !n.s.flipped[n.id] {
-			n.s.failf("node %d: %w", n.id, g.err)
-		}
-		if !g.leads() {
-			continue
-		}
-		key := [2]uint64{id, g.term}
-		if other := n.s.leaders[key]; other != 0 && other != n.id {
-			n.s.failf("group %d: nodes %d and %d both lead term %d", id, other, n.id, g.term)
-		}
-		n.s.leaders[key] = n.id
-	}
 }
 
 // ask makes a request of the node, and done be called with its result.
@@ -320,62 +354,6 @@ func (n *simNode) ask(make func(id uint64) event, done func(result)) {
 			n.step(make(id))
 		}
 	})
-}
-
-// kv is the state machine of the simulation: registers that can be set, and appended to, which shows whether a command
-// was applied twice.
-type kv struct {
-	s    *sim
-	node uint64
-}
-
-const (
-	opPut    = 'p'
-	opAppend = 'a'
-)
-
-func kvCommand(op byte, key []byte, value string) []byte {
-	return append(appendBytes([]byte{op}, key), value...)
-}
-
-// Apply returns the value that was there before.
-func (m *kv) Apply(b *pebble.Batch, group, index uint64, command []byte) ([]byte, error) {
-	h := fnv.New64a()
-	h.Write(command)
-	where := [2]uint64{group, index}
-	if known, ok := m.s.applied[where]; ok && known != h.Sum64() {
-		m.s.failf("group %d: node %d applies another command at %d than others did", group, m.node, index)
-	}
-	m.s.applied[where] = h.Sum64()
-	r := reader{rest: command}
-	op, key := r.byte(), r.bytes()
-	if r.err != nil {
-		return nil, r.err
-	}
-	old, err := getCopy(b, key)
-	if err != nil {
-		return nil, err
-	}
-	value := bytes.Clone(r.rest)
-	if op == opAppend {
-		value = append(bytes.Clone(old), value...)
-	}
-	return old, b.Set(key, value, nil)
-}
-
-func getCopy(from pebble.Reader, key []byte) ([]byte, error) {
-	v, closer, err := from.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return bytes.Clone(v), closer.Close()
-}
-
-func simKey(i int) []byte {
-	return append(binary.BigEndian.AppendUint64([]byte{'d'}, 1), byte(i*16), 'k')
 }
 
 func sortedKeys[V any](m map[uint64]V) []uint64 {

@@ -208,6 +208,17 @@ func (c *core) gotChunk(g *group, node uint64, m *message) {
 	ack := func(next uint64, end chunkEnd) {
 		c.send(node, message{kind: kindAck, group: g.id, from: g.self, to: m.from, ack: chunkAck{ch.stream, next, end}})
 	}
+	if ch.seq == 0 && g.hasData && !g.restore && ch.index <= g.applied {
+		// A split made it meanwhile. If its leader went on sending what is not wanted it would never learn that, and could not commit anything
+		// without this replica's vote, which would make the snapshot newer. The Raft algorithm tells it what is here.
+		ack(0, streamDone)
+		c.guard(g, func() {
+			_ = g.raft.Step(&raftpb.Message{Type: raftpb.MsgSnap.Enum(), From: new(m.from), To: new(g.self), Term: new(ch.term),
+				Snapshot: &raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{ConfState: g.state.clone().conf, Index: new(ch.index), Term: new(ch.logTerm)}}})
+		})
+		c.mark(g)
+		return
+	}
 	if ch.seq == 0 && (in == nil || in.stream != ch.stream && !in.over) {
 		c.dropIncoming(g)
 		var err error

@@ -3,6 +3,7 @@ package replica
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -32,10 +33,15 @@ type letter struct {
 	m        message
 }
 
-func newLab(t *testing.T, cfg Config) *lab {
+func newLab(t *testing.T, cfg Config) *lab { return newLabOf(t, 3, cfg) }
+
+// newLabOf has so many nodes, and one group with a voter on each.
+func newLabOf(t *testing.T, nodes uint64, cfg Config) *lab {
 	l := &lab{t: t, cfg: cfg, cores: map[uint64]*core{}, stores: map[uint64]*vfs.MemFS{}, writes: map[uint64]*raftlog.Write{}, got: map[uint64]result{}}
-	for id := uint64(1); id <= 3; id++ {
+	for id := uint64(1); id <= nodes; id++ {
 		l.stores[id] = vfs.NewMem()
+	}
+	for id := uint64(1); id <= nodes; id++ {
 		l.start(id)
 	}
 	t.Cleanup(func() {
@@ -53,7 +59,10 @@ func (l *lab) start(id uint64) {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	d := Descriptor{Group: 1, Start: []byte("d"), End: []byte("e"), NextReplica: 4, Replicas: []Replica{{1, 1, false}, {2, 2, false}, {3, 3, false}}}
+	d := Descriptor{Group: 1, Start: []byte("d"), End: []byte("e"), NextReplica: uint64(len(l.stores)) + 1}
+	for _, id := range sortedKeys(l.stores) {
+		d.Replicas = append(d.Replicas, Replica{ID: id, Node: id})
+	}
 	if err := Bootstrap(db, id, []Descriptor{d}); err != nil {
 		l.t.Fatal(err)
 	}
@@ -63,7 +72,7 @@ func (l *lab) start(id uint64) {
 	}
 	cfg := l.cfg
 	cfg.Node = id
-	c, err := newCore(cfg, log, &kv{s: &sim{applied: map[[2]uint64]uint64{}}}, 100+id, 0)
+	c, err := newCore(cfg, log, &kv{}, 100+id, 0)
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -127,7 +136,7 @@ func (l *lab) settle() {
 	l.t.Helper()
 	for len(l.mail)+len(l.writes) > 0 {
 		l.deliver()
-		for _, id := range []uint64{1, 2, 3} {
+		for _, id := range sortedKeys(l.cores) {
 			l.disk(id)
 		}
 	}
@@ -329,6 +338,31 @@ func TestSplitKeepsPromises(t *testing.T) {
 	}
 }
 
+// TestReplicaThatASplitMadeTakesNoSnapshot: the leader of a new group believed that a replica needs a snapshot, for it had yet to be made
+// by the split. Of three nodes one dies, so that nothing is committed without that replica.
+func TestReplicaThatASplitMadeTakesNoSnapshot(t *testing.T) {
+	l := newLab(t, Config{})
+	l.elect(1)
+	l.step(1, changeGroup{event: 7, group: 1, do: splitAt([]byte("dx"), 2)})
+	for range 40 { // node 2 hears of the new group alone, node 3 of the old one
+		l.mail = slices.DeleteFunc(l.mail, func(m letter) bool { return m.to == 2 && m.m.group != 2 || m.to == 3 && m.m.group != 1 })
+		l.deliver()
+		for _, id := range sortedKeys(l.cores) {
+			l.disk(id)
+		}
+	}
+	if l.got[7].err != nil || !l.cores[1].groups[2].leads() || l.cores[1].stats.SnapshotsSent == 0 {
+		t.Fatalf("error %v; leads: %v; snapshots sent: %d", l.got[7].err, l.cores[1].groups[2].leads(), l.cores[1].stats.SnapshotsSent)
+	}
+	l.step(1, propose{event: 8, key: []byte("dy"), body: kvCommand(opPut, []byte("dy"), "x")})
+	for range 60 {
+		l.tick(1, 2)
+	}
+	if r, done := l.got[8]; !done || r.err != nil {
+		t.Errorf("two of three are there; answered %v, error %v, snapshots sent: %d", done, r.err, l.cores[1].stats.SnapshotsSent)
+	}
+}
+
 func TestLeaseMakesARestartedNodeWait(t *testing.T) {
 	for _, lease := range []bool{false, true} {
 		l := newLab(t, Config{LeaseReads: lease, MaxClockDrift: 0.01})
@@ -469,6 +503,36 @@ func TestRemovalThatOnlyTheRemovedOneKnows(t *testing.T) {
 	}
 	if !one.leads() || l.cores[2].groups[1] != nil {
 		t.Errorf("the one that stays leads: %v; the one that was removed is still here: %v", one.leads(), l.cores[2].groups[1] != nil)
+	}
+}
+
+// TestRemovedReplicaIsNeededUntilAMajorityKnows: of a group of four one is removed, what only the leader knows to be committed, and the
+// leader dies for good. Of the three that are left two are there, and each still believes that it needs three votes of four.
+func TestRemovedReplicaIsNeededUntilAMajorityKnows(t *testing.T) {
+	l := newLabOf(t, 4, Config{})
+	l.elect(1)
+	l.step(1, changeGroup{event: 7, group: 1, do: changeReplicas([]Change{{Remove, 4}})})
+	for l.cores[1].groups[1].state.desc.replica(4) != nil {
+		l.deliver()
+		for _, id := range sortedKeys(l.cores) {
+			l.disk(id)
+		}
+	}
+	l.mail = slices.DeleteFunc(l.mail, func(m letter) bool { return m.to != 4 }) // that it is committed
+	for range 20 {
+		l.tick(1, 4)
+	}
+	if g := l.cores[4].groups[1]; g == nil || !g.leaving {
+		t.Fatal("the one that was removed does not know, or has gone as soon as one of three said so")
+	}
+	for range 60 {
+		l.tick(2, 3, 4)
+	}
+	if l.cores[4].groups[1] != nil {
+		t.Error("the one that was removed is still here, and two voters of three know")
+	}
+	if !l.cores[2].groups[1].leads() && !l.cores[3].groups[1].leads() {
+		t.Error("nobody leads")
 	}
 }
 

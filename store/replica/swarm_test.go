@@ -26,6 +26,8 @@ var (
 type profile struct {
 	Seed    uint64
 	Nodes   int
+	Voters  int // that each group begins with
+	Groups  int // that there are to begin with, at most
 	Clients int // that read and write
 	Readers int // that only read
 	Timeout int // ticks
@@ -33,7 +35,7 @@ type profile struct {
 	Safety  time.Duration // how long faults go on
 
 	Lease     bool
-	Drift     float64 // of clocks, at most
+	Drift     float64 // of clocks: they are that much too fast, or too slow, or something in between
 	Quiesce   int
 	LogKeep   int
 	Chunk     int
@@ -45,23 +47,42 @@ type profile struct {
 	Duplicate float64
 	Reorder   float64
 	SlowDisk  float64
+	Straggler time.Duration // that the disk of one node takes
+	Batch     time.Duration // that nodes collect what happens, at most
+	Retry     time.Duration // after which clients try again, at most
 	Every     time.Duration // between faults
+	Lasts     time.Duration // a fault, at most
+	Aimed     float64       // how often clients and faults choose the node of a leader
+	Spite     float64       // how often something rare has a fault happen just then
 	Faults    []string      // those that happen
+	Alters    time.Duration // between changes of groups
+	Changes   []string      // those that are asked for
 }
 
-var allFaults = []string{"crash", "crash-all", "isolate", "one-way", "cut", "pause", "slow-disk", "disk-full", "transfer", "member",
-	"split", "merge", "lossy", "duel", "usurp", "transfer-cut", "flap", "bit-flip", "grow"}
+var (
+	allFaults = []string{"crash", "crash-all", "blink", "isolate", "mute", "deaf", "cut", "halves", "slow-link", "pause", "slow-disk", "disk-full",
+		"lossy", "flap", "duel", "usurp", "bury", "bit-flip"}
+	allChanges = []string{"transfer", "transfer-cut", "member", "grow", "orphan", "split", "merge", "check"}
+)
+
+// spiteful are the faults that something rare can bring about.
+var spiteful = []string{"crash", "blink", "isolate", "mute", "deaf", "cut", "halves", "slow-link", "pause", "slow-disk", "flap", "bury"}
+
+// maxDrift bounds how much too fast or too slow clocks are.
+const maxDrift = 0.05
 
 func drawProfile(seed uint64) profile {
 	r := rand.New(rand.NewPCG(seed, 7))
-	p := profile{Seed: seed, Nodes: 3 + 2*r.IntN(2), Clients: 3 + r.IntN(6), Readers: r.IntN(5), Timeout: []int{12, 50}[r.IntN(2)], Keys: 1 + r.IntN(6), Safety: 25 * time.Second,
-		Think:  []time.Duration{30 * time.Millisecond, 100 * time.Millisecond, 400 * time.Millisecond}[r.IntN(3)],
-		Jitter: []time.Duration{2 * time.Millisecond, 20 * time.Millisecond, 150 * time.Millisecond}[r.IntN(3)],
-		Lease:  r.IntN(2) == 0, Quiesce: []int{-1, 5, 20}[r.IntN(3)], LogKeep: []int{8, 40, 1000}[r.IntN(3)],
-		Chunk: []int{64, 512, 8192}[r.IntN(3)], Window: []int{1000, 2000, 5000}[r.IntN(3)],
-		Every: time.Duration(200+r.IntN(1500)) * time.Millisecond}
+	ms := func(all ...int) time.Duration { return time.Duration(all[r.IntN(len(all))]) * time.Millisecond }
+	p := profile{Seed: seed, Nodes: 3 + 2*r.IntN(2), Clients: 3 + r.IntN(6), Readers: r.IntN(5), Timeout: []int{12, 50}[r.IntN(2)], Keys: []int{1, 3, 6, 12}[r.IntN(4)], Safety: 25 * time.Second,
+		Think: ms(30, 100, 400), Jitter: ms(2, 20, 150), Lease: r.IntN(2) == 0, Quiesce: []int{-1, 5, 20}[r.IntN(3)], LogKeep: []int{8, 40, 1000}[r.IntN(3)],
+		Chunk: []int{64, 512, 8192}[r.IntN(3)], Value: []int{0, 0, 600}[r.IntN(3)], Window: []int{1000, 2000, 5000}[r.IntN(3)],
+		Batch: ms(0, 0, 2, 10), Retry: ms(100, 2000), Every: time.Duration(300+r.IntN(2000)) * time.Millisecond, Lasts: ms(1000, 3000, 5000), Alters: time.Duration(200+r.IntN(1500)) * time.Millisecond,
+		Aimed: []float64{0, 0.3, 0.6}[r.IntN(3)], Spite: []float64{0, 0.1, 0.3}[r.IntN(3)]}
+	p.Voters = []int{1, 2, 3, 3, 3, 3, min(4, p.Nodes), p.Nodes}[r.IntN(8)]
+	p.Groups = 1 + r.IntN(min(p.Keys, 3))
 	if p.Lease {
-		p.Drift = 0.04 * r.Float64()
+		p.Drift = []float64{0, 0.02, maxDrift}[r.IntN(3)]
 	}
 	if r.IntN(2) == 0 {
 		p.Drop, p.Duplicate, p.Reorder = 0.1*r.Float64(), 0.1*r.Float64(), 0.2*r.Float64()
@@ -69,13 +90,28 @@ func drawProfile(seed uint64) profile {
 	if r.IntN(3) == 0 {
 		p.SlowDisk = 0.1 * r.Float64()
 	}
-	for _, f := range allFaults { // a swarm: each seed lacks some kinds of faults, so that the others can show
-		if r.IntN(2) == 0 {
-			p.Faults = append(p.Faults, f)
-		}
+	if r.IntN(3) == 0 {
+		p.Straggler = ms(20, 80, 300)
 	}
-	if slices.Contains(p.Faults, "member") || slices.Contains(p.Faults, "grow") { // which could leave the damaged node in charge of a majority
-		p.Faults = slices.DeleteFunc(p.Faults, func(f string) bool { return f == "bit-flip" })
+	draw := func(all []string) (some []string) { // a swarm: each seed lacks some kinds, so that the others can show
+		share := []float64{0.3, 0.5, 0.7}[r.IntN(3)]
+		for _, f := range all {
+			if r.Float64() < share {
+				some = append(some, f)
+			}
+		}
+		return some
+	}
+	p.Faults, p.Changes = draw(allFaults), draw(allChanges)
+	drop := func(lost string) {
+		p.Faults = slices.DeleteFunc(p.Faults, func(f string) bool { return f == lost })
+	}
+	moves := func(f string) bool { return f == "member" || f == "grow" || f == "orphan" }
+	if p.Voters < 3 || slices.ContainsFunc(p.Changes, moves) || slices.Contains(p.Faults, "bury") {
+		drop("bit-flip") // the damaged node could be in charge of a majority
+	}
+	if r.IntN(2) == 0 {
+		drop("bury")
 	}
 	if len(p.Faults) == 0 {
 		p.Faults = []string{"crash"}
@@ -85,15 +121,19 @@ func drawProfile(seed uint64) profile {
 
 // run is one seed in progress.
 type run struct {
-	p       profile
-	s       *sim
-	history [][]porcupine.Operation // by key
-	open    int
-	ended   bool // clients begin nothing more
-	nextID  uint64
-	nextGrp uint64
-	tokens  uint64
-	say     func(format string, args ...any)
+	p        profile
+	s        *sim
+	history  [][]porcupine.Operation // by key
+	open     int
+	ended    bool // clients begin nothing more
+	nextID   uint64
+	nextGrp  uint64
+	tokens   uint64
+	cuts     map[[2]uint64]int // links, and how many faults have cut them or made them slow
+	buried   *simNode          // is lost for good
+	changing int               // changes of replicas without an outcome
+	calm     time.Duration     // until when no fault happens out of spite
+	say      func(format string, args ...any)
 }
 
 type seedReport struct {
@@ -122,25 +162,42 @@ func runSeed(p profile, planted bugs, say func(string, ...any)) (rep seedReport)
 	cfg := Config{Tick: 100 * time.Millisecond, ElectionTicks: 10, HeartbeatTicks: 2, QuiesceTicks: p.Quiesce, LeaseReads: p.Lease,
 		TimeoutTicks: p.Timeout, RetryTicks: 10, TokenWindow: p.Window, LogEntries: p.LogKeep, SnapshotChunk: p.Chunk}
 	if p.Lease {
-		cfg.MaxClockDrift = 0.05
+		cfg.MaxClockDrift = maxDrift
 	}
-	d := Descriptor{Group: 1, Start: []byte("d"), End: []byte("e"), NextReplica: 4}
-	for id := range uint64(3) {
-		d.Replicas = append(d.Replicas, Replica{ID: id + 1, Node: id + 1})
+	var groups []Descriptor
+	for i := range p.Groups {
+		d := Descriptor{Group: uint64(i) + 1, Start: []byte("d"), End: []byte("e"), NextReplica: uint64(p.Voters) + 1}
+		if i > 0 {
+			d.Start = simKey(i)
+		}
+		if i+1 < p.Groups {
+			d.End = simKey(i + 1)
+		}
+		for id := range uint64(p.Voters) {
+			d.Replicas = append(d.Replicas, Replica{ID: id + 1, Node: id + 1})
+		}
+		groups = append(groups, d)
 	}
-	r := &run{p: p, history: make([][]porcupine.Operation, p.Keys), nextGrp: 2, say: say}
-	r.s = newSim(p.Seed, p.Nodes, cfg, planted, []Descriptor{d})
+	r := &run{p: p, history: make([][]porcupine.Operation, p.Keys), nextGrp: uint64(p.Groups) + 1, cuts: map[[2]uint64]int{}, say: say}
+	r.s = newSim(p.Seed, p.Nodes, cfg, planted, groups)
 	s := r.s
+	s.batch, s.rare = p.Batch, r.spite
 	s.net.Faults.Jitter, s.net.Faults.Drop, s.net.Faults.Duplicate, s.net.Faults.Reorder = p.Jitter, p.Drop, p.Duplicate, p.Reorder
 	for _, n := range s.nodes {
-		n.rate = 1 + p.Drift*(2*s.w.Rand().Float64()-1)
+		n.rate = 1 + p.Drift*[]float64{-1, -0.3, 0.3, 1}[s.w.Rand().IntN(4)]
 		n.disk.Faults.Slow, n.disk.Faults.SlowTime = p.SlowDisk, 300*time.Millisecond
+	}
+	if p.Straggler > 0 {
+		s.nodes[s.w.Rand().IntN(p.Nodes)].disk.Faults.Sync = p.Straggler
 	}
 	for c := range p.Clients + p.Readers {
 		s.w.After(s.w.Between(0, time.Second), func() { r.client(c) })
 	}
 	s.w.After(2*time.Second, r.fault)
-	s.w.Run(p.Safety)
+	if len(p.Changes) > 0 {
+		s.w.After(2*time.Second, r.alter)
+	}
+	r.until(p.Safety)
 	if s.broken == nil {
 		r.heal()
 	}
@@ -187,6 +244,13 @@ func seedRandomness(seed uint64) (restore func()) {
 	return func() { crand.Reader = before }
 }
 
+// until lets the world go on until an instant, or a little beyond a promise that is broken.
+func (r *run) until(end time.Duration) {
+	for r.s.broken == nil && r.s.w.Now() < end {
+		r.s.w.Run(min(end, r.s.w.Now()+20*time.Millisecond))
+	}
+}
+
 // client makes one request after the other until the run ends.
 func (r *run) client(c int) {
 	if r.ended {
@@ -196,11 +260,17 @@ func (r *run) client(c int) {
 	again := func() { s.w.After(s.w.Between(0, r.p.Think), func() { r.client(c) }) }
 	node := s.nodes[s.w.Rand().IntN(len(s.nodes))]
 	key := s.w.Rand().IntN(r.p.Keys)
+	if s.w.Chance(0.3) {
+		key = r.p.Keys - 1
+	}
 	kind := s.w.Rand().IntN(10)
 	if c >= r.p.Clients {
 		kind = 0
 	}
 	withToken := s.w.Rand().IntN(2) == 0
+	if leader := r.leading(key); s.w.Chance(r.p.Aimed) && leader != nil {
+		node = leader
+	}
 	if !node.up {
 		again()
 		return
@@ -208,7 +278,7 @@ func (r *run) client(c int) {
 	r.open++
 	begun := s.w.Now()
 	r.nextID++
-	in := kvInput{op: opPut, value: fmt.Sprintf("%d.", r.nextID) + strings.Repeat("-", r.p.Value)}
+	in := kvInput{op: opPut, value: fmt.Sprintf("%d;", r.nextID) + strings.Repeat("-", r.p.Value)}
 	switch {
 	case kind < 4:
 		in = kvInput{op: 'g'}
@@ -248,9 +318,14 @@ func (r *run) write(node *simNode, key int, in kvInput, token []byte, attempts i
 		unknown := errors.Is(res.err, ErrUnknownOutcome)
 		switch {
 		case res.err == nil:
+			r.s.witness.written(key, commandID([]byte(in.value)), res.value)
 			end(kvOutput{value: string(res.value)}, true)
 		case attempts > 1:
-			r.s.w.After(100*time.Millisecond, func() {
+			wait := r.s.w.Between(10*time.Millisecond, r.p.Retry)
+			if r.ended {
+				wait = 100 * time.Millisecond
+			}
+			r.s.w.After(wait, func() {
 				next := r.s.nodes[r.s.w.Rand().IntN(len(r.s.nodes))]
 				if !next.up {
 					next = node
@@ -268,6 +343,7 @@ func (r *run) write(node *simNode, key int, in kvInput, token []byte, attempts i
 }
 
 func (r *run) read(node *simNode, key int, done func(string, error)) {
+	floor := r.s.witness.key(key).floor
 	node.ask(func(id uint64) event { return readKey{event: id, key: simKey(key), consistent: true} }, func(res result) {
 		if res.err != nil {
 			done("", res.err)
@@ -276,6 +352,9 @@ func (r *run) read(node *simNode, key int, done func(string, error)) {
 		value, err := getCopy(res.view, simKey(key))
 		if err != nil && !r.s.flipped[node.id] {
 			r.s.fail(err)
+		}
+		if err == nil && !r.s.flipped[node.id] {
+			r.s.witness.read(node.id, key, floor, string(value))
 		}
 		done(string(value), err)
 	})
@@ -288,11 +367,11 @@ func (r *run) heal() {
 	s.net.Heal()
 	s.net.Faults.Jitter, s.net.Faults.Drop, s.net.Faults.Duplicate, s.net.Faults.Reorder = 2*time.Millisecond, 0, 0, 0
 	for _, n := range s.nodes {
-		n.disk.Full, n.disk.Faults.Slow = false, 0
+		n.disk.Full, n.disk.Faults.Slow, n.disk.Faults.Sync = false, 0, 2*time.Millisecond
 		n.resume()
 		n.restart()
 	}
-	s.w.Run(s.w.Now() + 25*time.Second) // in which all open requests end
+	r.until(s.w.Now() + 25*time.Second) // in which all open requests end
 	if r.open > 0 && s.broken == nil {
 		s.failf("liveness: %d requests never ended", r.open)
 	}
@@ -313,14 +392,14 @@ func (r *run) serve(attempt int) (left string) {
 	for _, n := range s.nodes {
 		for key := range r.p.Keys {
 			name := fmt.Sprintf("node %d key %d", n.id, key)
-			if n.up && n.core.route(simKey(key)) == nil || r.s.flipped[n.id] {
+			if n.lost || n.up && n.core.route(simKey(key)) == nil || r.s.flipped[n.id] {
 				continue
 			}
 			if g := n.core.route(simKey(key)); g.err != nil {
 				continue
 			}
 			bad[name+" read"], bad[name+" write"] = true, true
-			in := kvInput{op: opPut, value: fmt.Sprintf("h%d.%d.%d.", attempt, n.id, key)}
+			in := kvInput{op: opPut, value: fmt.Sprintf("h%d.%d.%d;", attempt, n.id, key)}
 			begun := int64(s.w.Now())
 			r.write(n, key, in, nil, 1, false, func(out kvOutput, happened bool) {
 				if happened {
@@ -348,7 +427,7 @@ func (r *run) serve(attempt int) (left string) {
 			return fmt.Sprintf("no node has key %d", key)
 		}
 	}
-	s.w.Run(s.w.Now() + 8*time.Second)
+	r.until(s.w.Now() + 8*time.Second)
 	var names []string
 	for name := range bad {
 		names = append(names, name)
@@ -461,11 +540,14 @@ func dump(db *pebble.DB, start, end []byte) (string, error) {
 	return b.String(), errors.Join(it.Error(), it.Close())
 }
 
+// swarmSeeds is how many seeds a test run tries.
+const swarmSeeds = 120
+
 func TestSwarm(t *testing.T) {
 	seeds, first := *seedsFlag, uint64(1)
 	say := func(string, ...any) {}
 	if seeds == 0 {
-		if seeds = 120; raceDetector {
+		if seeds = swarmSeeds; raceDetector {
 			seeds = 4
 		}
 	}

@@ -1,6 +1,8 @@
 package replica
 
 import (
+	"slices"
+
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 	"go.etcd.io/raft/v3/tracker"
@@ -26,7 +28,7 @@ func (c *core) receive(node uint64, m *message) {
 	}
 	switch m.kind {
 	case kindGone:
-		c.remove(g, g.self+1)
+		c.released(g, m)
 		return
 	case kindRefuse:
 		c.refused(m)
@@ -120,10 +122,15 @@ func (c *core) tickGroup(g *group) {
 	c.tickIncoming(g)
 	c.tickMerge(g)
 	c.cut(g)
-	if c.tick%8 == 0 && g.hasData && (g.leaving || g.leader == 0) {
-		// The others may still need the vote of one that leaves to learn that it has none any more, so it goes only when one says so.
+	if c.tick%8 == 0 && (g.hasData && (g.leaving || g.leader == 0) || len(g.releases) > 0) {
+		// The others may still need the vote of one that leaves to learn that it has none any more, so it goes only when they say so.
 		for _, r := range g.state.desc.Replicas {
 			c.probe(g, r.Node, r.ID)
+		}
+		for _, v := range g.voters {
+			if g.state.desc.replica(v.ID) == nil {
+				c.probe(g, v.Node, v.ID)
+			}
 		}
 	}
 	c.tickElection(g)
@@ -135,15 +142,51 @@ func (c *core) tickGroup(g *group) {
 	c.quiesce(g)
 }
 
-// letGo tells a replica that was removed that it may go. Its id will never be used again, so that is for good, and voters that do not know
-// of the removal lack its vote from then on. So a learner, which could not lead without them, does not say it, nor one that was removed
-// itself, nor a voter that might have forgotten the removal after a crash.
+// letGo tells a replica that was removed that it may go, as far as this voter is concerned. Its id will never be used again, so that is
+// for good, and voters that do not know of the removal lack its vote from then on. So a learner, which could not lead without them, does
+// not say it, nor one that was removed itself, nor a voter that might have forgotten the removal after a crash.
 func (c *core) letGo(g *group, node, replica uint64) {
 	if self := g.state.desc.replica(g.self); self == nil || self.Learner {
 		return
 	}
 	c.staged.Sync()
 	c.answers = append(c.answers, answer{g: g, goes: replica, on: node})
+}
+
+// released has a replica that was removed go once a majority of those that vote now knows. If fewer knew they could die, and the rest would
+// go on counting the votes of those that are gone, though a majority of the voters is there.
+func (c *core) released(g *group, m *message) {
+	if g.releases == nil {
+		g.releases = map[uint64]bool{}
+	}
+	g.releases[m.from] = true
+	g.voters = m.voters
+	var votes, know [2]int // of the voters, and of those before them in a joint configuration
+	for _, v := range m.voters {
+		for i, counts := range []bool{v.incoming, v.outgoing} {
+			if counts {
+				votes[i]++
+			}
+			if counts && g.releases[v.ID] {
+				know[i]++
+			}
+		}
+	}
+	if know[0] <= votes[0]/2 || votes[1] > 0 && know[1] <= votes[1]/2 {
+		return
+	}
+	c.remove(g, g.self+1)
+}
+
+// votersNow are those of the group, with the nodes that they are on.
+func (g *group) votersNow() (all []voter) {
+	for _, r := range g.state.desc.Replicas {
+		v := voter{Replica: r, incoming: slices.Contains(g.state.conf.GetVoters(), r.ID), outgoing: slices.Contains(g.state.conf.GetVotersOutgoing(), r.ID)}
+		if v.incoming || v.outgoing {
+			all = append(all, v)
+		}
+	}
+	return all
 }
 
 // probe tells another replica that this one leaves, or knows no leader, and how far it applied.

@@ -16,7 +16,7 @@ const (
 	kindForward                        // a proposal, to the leader
 	kindRefuse                         // the answer if the proposal was not taken
 	kindQuiesce                        // a leader tells that its group goes to sleep
-	kindGone                           // the replica that is addressed was removed from its group
+	kindGone                           // the replica that is addressed was removed from its group, which has these voters
 	kindChunk                          // a part of a snapshot
 	kindAck                            // the answer to a chunk
 	kindProbe                          // a replica that was removed, or has no leader, says how far it is and asks whether it may go
@@ -37,8 +37,16 @@ type message struct {
 
 	term, index uint64 // quiesce, probe
 
+	voters []voter // gone
+
 	chunk *chunk // chunk
 	ack   chunkAck
+}
+
+// voter is a replica that votes in a group, or in one of the two halves of a joint configuration.
+type voter struct {
+	Replica
+	incoming, outgoing bool
 }
 
 // refusal says why a leader did not take a proposal.
@@ -115,6 +123,11 @@ func (m *message) append(b []byte) []byte {
 		return append(appendNumbers(b, m.id.node, m.id.life, m.id.seq, m.attempt), byte(m.reason))
 	case kindQuiesce, kindProbe:
 		return appendNumbers(b, m.term, m.index)
+	case kindGone:
+		b = appendNumbers(b, uint64(len(m.voters)))
+		for _, v := range m.voters {
+			b = appendBool(appendBool(appendNumbers(b, v.ID, v.Node), v.incoming), v.outgoing)
+		}
 	case kindChunk:
 		return m.chunk.append(b)
 	case kindAck:
@@ -169,6 +182,9 @@ func (m *message) read(r *reader) {
 	case kindQuiesce, kindProbe:
 		m.term, m.index = r.number(), r.number()
 	case kindGone:
+		for range r.count(4) {
+			m.voters = append(m.voters, voter{Replica{ID: r.number(), Node: r.number()}, r.byte() != 0, r.byte() != 0})
+		}
 	case kindChunk:
 		m.chunk = r.chunk()
 	case kindAck:

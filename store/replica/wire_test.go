@@ -22,7 +22,7 @@ func sampleMessages() []message {
 		{kind: kindForward, group: 1, from: 2, to: 3, id: id, attempt: 4, data: []byte("command")},
 		{kind: kindRefuse, group: 1, from: 2, to: 3, id: id, attempt: 4, reason: overloaded},
 		{kind: kindQuiesce, group: 1, from: 2, to: 3, term: 4, index: 5},
-		{kind: kindGone, group: 1, from: 2, to: 3},
+		{kind: kindGone, group: 1, from: 2, to: 3, voters: []voter{{Replica{ID: 4, Node: 5}, true, false}, {Replica{ID: 6, Node: 7}, false, true}}},
 		{kind: kindProbe, group: 1, from: 2, to: 3, term: 4, index: 5},
 		{kind: kindChunk, group: 1, from: 2, to: 3, chunk: &chunk{stream: 4, seq: 5, last: true, term: 6, index: 7, logTerm: 8, state: []byte("state"),
 			pairs: []raftlog.KV{{Key: []byte("key"), Value: []byte("value")}}}},
