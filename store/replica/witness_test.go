@@ -31,7 +31,7 @@ type witness struct {
 	entries   map[[3]uint64]uint64 // group, index, term -> hash
 	terms     map[uint64][]position
 	committed map[[2]uint64]position // group, index
-	newest    map[uint64]position    // that is committed, by group
+	newest    map[uint64]position    // that is committed, and the term in which it was at most, by group
 	carried   map[[2]uint64]deed     // group, index
 	once      map[string]carriedOut  // by the command's own id
 	sums      map[[2]uint64]Checksum // group, index
@@ -220,7 +220,7 @@ func (w *witness) log(n *simNode, g *group, p *testimony) {
 	if p.applied != 0 && p.applied < g.applied {
 		if entries, err := g.log.Entries(p.applied+1, g.applied+1, ^uint64(0)); err == nil { // else it got a snapshot
 			for _, e := range entries {
-				w.commit(n, g.id, e)
+				w.commit(n, g, e)
 			}
 		}
 	}
@@ -246,12 +246,14 @@ func (w *witness) entry(n *simNode, group uint64, e *raftpb.Entry) {
 		w.terms[group] = append(terms, position{e.GetIndex(), e.GetTerm()})
 	}
 	if c := w.newest[group]; c.term < e.GetTerm() && c.index >= e.GetIndex() {
-		w.failf("group %d: term %d begins at entry %d, without entry %d that was committed in term %d", group, e.GetTerm(), e.GetIndex(), c.index, c.term)
+		w.failf("group %d: term %d begins at entry %d, without entry %d that was committed in term %d at most", group, e.GetTerm(), e.GetIndex(), c.index, c.term)
 	}
 }
 
-// commit is of an entry that somebody applied.
-func (w *witness) commit(n *simNode, group uint64, e *raftpb.Entry) {
+// commit is of an entry that somebody applied. The term in which it was committed may be a later one than its own: then there may have
+// been a leader between the two that lacked it, rightly. It is at most the one that whoever applied it is in.
+func (w *witness) commit(n *simNode, g *group, e *raftpb.Entry) {
+	group, term := g.id, max(g.term, g.hard.Term)
 	w.entry(n, group, e)
 	at, p := [2]uint64{group, e.GetIndex()}, position{e.GetIndex(), e.GetTerm()}
 	if known, ok := w.committed[at]; ok {
@@ -262,11 +264,11 @@ func (w *witness) commit(n *simNode, group uint64, e *raftpb.Entry) {
 	}
 	w.committed[at] = p
 	if p.index > w.newest[group].index {
-		w.newest[group] = p
+		w.newest[group] = position{p.index, term}
 	}
 	for _, t := range w.terms[group] {
-		if t.term > p.term && t.index <= p.index {
-			w.failf("group %d: entry %d of term %d is committed, and the leader of term %d lacked it", group, p.index, p.term, t.term)
+		if t.term > term && t.index <= p.index {
+			w.failf("group %d: entry %d was committed in term %d at most, and the leader of term %d lacked it", group, p.index, term, t.term)
 		}
 	}
 }
