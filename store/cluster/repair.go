@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/banyanhq/banyan/store/raftlog"
 	"github.com/banyanhq/banyan/transport"
 )
 
@@ -48,9 +50,16 @@ func (n *Node) giveUp(ctx context.Context) error {
 	return fmt.Errorf("node %d: %w: %w", n.cfg.Node, ErrDamaged, *damage)
 }
 
+// ofMachine says whether an error of opening a database comes from the machine, such as that the disk is full or another process has it
+// open, and not from what is in its files, or that one is not there.
+func ofMachine(err error) bool {
+	var number syscall.Errno
+	return errors.As(err, &number) && number != syscall.ENOENT
+}
+
 // unreadable makes an error of data that can't be opened ErrDamaged, if the other nodes can do without this one.
 func (n *Node) unreadable(err error) error {
-	if !pebble.IsCorruptionError(err) {
+	if !pebble.IsCorruptionError(err) && !errors.Is(err, raftlog.ErrCorrupt) {
 		return err
 	}
 	var others []string
