@@ -28,7 +28,7 @@ type faultsOptions struct {
 	seed                  uint64
 	only, binary, dir     string
 	items, bulk           int
-	pause                 time.Duration
+	pause, within         time.Duration
 	verbose               bool
 }
 
@@ -43,6 +43,7 @@ func faults(ctx context.Context, args []string) (err error) {
 	flags.StringVar(&o.only, "only", "", "only these kinds, such as kill,pause")
 	flags.IntVar(&o.items, "items", 40_000, "items of 1 KB that are there before")
 	flags.IntVar(&o.bulk, "bulk", 400_000, "as many more items at the end, for the speed at which a lost disk is filled again; 0: not measured")
+	flags.DurationVar(&o.within, "within", 25*time.Minute, "after which no other fault is begun")
 	flags.DurationVar(&o.pause, "pause", 30*time.Millisecond, "between two requests of a client")
 	flags.StringVar(&o.binary, "binary", "", "banyan program (default: built)")
 	flags.StringVar(&o.dir, "dir", "", "folder for disks and logs, which are kept (default: one that is removed)")
@@ -183,7 +184,7 @@ func (f *faulty) run(ctx context.Context) error {
 	})
 	said := 0
 	var err error
-	for i := 1; i <= f.o.faults && err == nil; i++ {
+	for i := 1; i <= f.o.faults && err == nil && time.Since(began) < f.o.within; i++ {
 		err = f.fault(ctx, i, kinds[f.random.IntN(len(kinds))], cells)
 		said = f.say(said)
 	}

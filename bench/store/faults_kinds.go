@@ -189,53 +189,67 @@ func (f *faulty) mend(ctx context.Context, d *done) error {
 	return err
 }
 
-// fullDisk fills up the disk of a node, but for at most 1 MiB, while so much is written that the node can't do without more, and makes
-// room again.
+// fullDisk fills up the disk of a node, but for at most 64 KiB, and makes room again: while so much is written that its memory has to go
+// into files, or while it is started.
 func (f *faulty) fullDisk(ctx context.Context, d *done) error {
-	at := f.disks[d.victim.number-1].at
-	var free syscall.Statfs_t
-	if err := syscall.Statfs(at, &free); err != nil {
+	starts := f.random.IntN(2) == 0
+	if starts {
+		if err := f.kill(d.victim); err != nil {
+			return err
+		}
+	}
+	spare := int64(f.random.IntN(64 << 10))
+	d.what = fmt.Sprintf(" but for %d KiB", spare>>10)
+	ballast := filepath.Join(f.disks[d.victim.number-1].at, "ballast")
+	if err := fillDisk(ballast, spare); err != nil {
 		return err
 	}
-	spare := int64(f.random.IntN(1 << 20))
-	d.what = fmt.Sprintf(" but for %d KiB", spare>>10)
-	ballast := filepath.Join(at, "ballast")
-	file, err := os.Create(ballast)
+	full := time.Now()
+	filling, stop := context.WithTimeout(ctx, f.between(4*time.Second, 12*time.Second))
+	var writes sync.WaitGroup
+	if starts {
+		d.what += " when it was started"
+		if err := f.start(d.victim); err != nil {
+			return err
+		}
+	} else {
+		others := slices.DeleteFunc(slices.Clone(f.nodes), func(n *node) bool { return n == d.victim })
+		writes.Go(func() {
+			for filling.Err() == nil {
+				_ = fillItems(filling, others, 0, f.o.items) // what is there already; what fails is written the next time
+			}
+		})
+	}
+	for filling.Err() == nil && !d.victim.ended() && (!starts || time.Since(full) < 3*time.Second) {
+		_ = wait(filling, 50*time.Millisecond)
+	}
+	stop()
+	writes.Wait()
+	if d.victim.ended() {
+		d.note("ended by itself")
+		d.what += ", ended after " + seconds(time.Since(full))
+	}
+	err := errors.Join(ctx.Err(), os.Remove(ballast))
+	d.healed = time.Now()
+	return err
+}
+
+// fillDisk makes a file that leaves so many bytes of its file system.
+func fillDisk(path string, spare int64) error {
+	file, err := os.Create(path)
 	if err != nil {
 		return err
 	}
-	size := int64(free.Bavail)*free.Bsize - spare
-	for ; size > 0; size -= 64 << 10 { // the file system needs some of it for itself
+	var free syscall.Statfs_t
+	if err := syscall.Fstatfs(int(file.Fd()), &free); err != nil {
+		return errors.Join(err, file.Close())
+	}
+	for size := int64(free.Bavail)*free.Bsize - spare; size > 0; size -= 64 << 10 { // the file system needs some of it for itself
 		if err = syscall.Fallocate(int(file.Fd()), 0, 0, size); !errors.Is(err, syscall.ENOSPC) {
 			break
 		}
 	}
-	err = errors.Join(err, file.Close())
-	full := time.Now()
-	if err == nil {
-		// What is there already: the log of the node grows, and its memory has to go into files. It is over when the node has ended.
-		filling, stop := context.WithTimeout(ctx, f.between(3*time.Second, 6*time.Second))
-		others := slices.DeleteFunc(slices.Clone(f.nodes), func(n *node) bool { return n == d.victim })
-		var writes sync.WaitGroup
-		writes.Go(func() {
-			for filling.Err() == nil {
-				_ = fillItems(filling, others, 0, f.o.items) // what fails is written the next time
-			}
-		})
-		for filling.Err() == nil && !d.victim.ended() {
-			_ = wait(filling, 50*time.Millisecond)
-		}
-		stop()
-		writes.Wait()
-		if d.victim.ended() {
-			d.note("ended by itself")
-			d.what += ", ended after " + seconds(time.Since(full))
-		}
-		err = ctx.Err()
-	}
-	err = errors.Join(err, os.Remove(ballast))
-	d.healed = time.Now()
-	return err
+	return errors.Join(err, file.Close())
 }
 
 // loseDisk kills a node, deletes all that it has, and starts it again.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"syscall"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -69,11 +70,23 @@ func (n *Node) unreadable(err error) error {
 		}
 	}
 	caller := transport.Caller{Secret: n.cfg.Secret, TLS: n.cfg.TLS}
-	if why := spared(context.Background(), caller, others, n.cfg.Node); why != nil {
-		return fmt.Errorf("%w; the other nodes can't do without this one: %w", err, why)
+	for deadline := time.Now().Add(electionsWithin); ; time.Sleep(askAgain) {
+		why := spared(context.Background(), caller, others, n.cfg.Node)
+		if why == nil {
+			return fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%w; the other nodes can't do without this one: %w", err, why)
+		}
 	}
-	return fmt.Errorf("%w: %w", ErrDamaged, err)
 }
+
+// A node that was killed and started again at once led groups for which the others have yet to elect a leader, and until then they can't
+// do without it: for how long, and how often, it asks them nevertheless.
+const (
+	electionsWithin = 5 * time.Second
+	askAgain        = 200 * time.Millisecond
+)
 
 // others are the addresses of all other nodes that this one knows.
 func (n *Node) others() (addresses []string) {
