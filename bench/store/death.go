@@ -134,7 +134,7 @@ func (c *cluster) round(ctx context.Context, l *load, victim *node, o deathOptio
 			survivors = append(survivors, n)
 		}
 	}
-	r, err := store.DescribeRanges(ctx, survivors[0].url(), false, nil)
+	r, err := store.DescribeRanges(ctx, survivors[0].url(), false, c.sign)
 	if err != nil {
 		return nil, err
 	}

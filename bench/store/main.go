@@ -4,7 +4,10 @@
 //	go run ./bench/store              all of it, in rounds that take turns
 //	go run ./bench/store -only banyan only our own, for profiles
 //	go run ./bench/store death        a node of three is killed (SIGKILL) under load, again and again: how long the others' clients wait
+//	go run ./bench/store faults       nodes are killed, stopped, cut off, damaged and robbed of their disks, at random, and a history of all requests is held against what is promised
 //	go run ./bench/store idle         what nodes of a cluster use while nobody asks them anything
+//	go run ./bench/store items        ten million items of 1 KB on one node: loading, memory, disk, reads, coming back
+//	go run ./bench/store splits       the ranges of three nodes are split under load, up to sixteen; then one is hot, until the nodes split it by themselves
 //
 // It prints operations per second, per second of the server's CPU, and the 50th and 99th percentile of latency. PostgreSQL is loaded by
 // pgbench (prepared statements, one row for each key) and Redis by redis-benchmark, both written in C; ours by a client in Go that
@@ -66,8 +69,14 @@ func run(ctx context.Context, args []string) error {
 		switch args[0] {
 		case "death":
 			return death(ctx, args[1:])
+		case "faults":
+			return faults(ctx, args[1:])
 		case "idle":
 			return idle(ctx, args[1:])
+		case "items":
+			return items(ctx, args[1:])
+		case "splits":
+			return splits(ctx, args[1:])
 		}
 	}
 	var o options

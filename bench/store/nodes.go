@@ -20,66 +20,107 @@ import (
 	"github.com/banyanhq/banyan/store/shard"
 )
 
-// cluster of processes on loopback.
+// cluster of processes on this machine.
 type cluster struct {
 	binary, secret string
+	users          string // file, where requests must be signed
+	sign           store.Signer
+	extra          []string // flags of all nodes
 	nodes          []*node
+}
+
+// place is where a node is.
+type place struct {
+	prefix        []string // of the command that starts it
+	address, peer string
+	dir           string
 }
 
 // node of a cluster; its process may be dead.
 type node struct {
 	*process
-	number             int
-	address, peer, dir string
-	client             *dynamodb.Client
+	place
+	number int
+	client *dynamodb.Client
+	once   *dynamodb.Client // does not try again
 }
 
 func (n *node) url() string { return "http://" + n.address }
 
-// startCluster starts nodes and has them keep the table in so many ranges, which are led evenly. With auto they go on to split and merge.
+// startCluster starts nodes on loopback and has them keep the table in so many ranges, which are led evenly. With auto they go on to split and merge.
 func startCluster(ctx context.Context, dir, binary string, nodes, ranges int, auto bool) (c *cluster, err error) {
+	var places []place
+	for i := range nodes {
+		p := place{dir: filepath.Join(dir, "node"+strconv.Itoa(i+1))}
+		if p.address, err = freeAddress(); err == nil {
+			p.peer, err = freeAddress()
+		}
+		if err != nil {
+			return nil, err
+		}
+		places = append(places, p)
+	}
+	if c, err = newCluster(dir, binary, places); err != nil {
+		return nil, err
+	}
+	if !auto {
+		c.extra = []string{"--manual-ranges"}
+	}
+	return c, c.begin(ctx, ranges)
+}
+
+func newCluster(dir, binary string, places []place) (c *cluster, err error) {
 	if binary, err = program(dir, binary); err != nil {
 		return nil, err
 	}
 	c = &cluster{binary: binary, secret: filepath.Join(dir, "secret")}
-	if err := os.WriteFile(c.secret, []byte("a secret of the benchmark\n"), 0o600); err != nil {
+	if err := os.WriteFile(c.secret, []byte(clusterSecret+"\n"), 0o600); err != nil {
 		return nil, err
 	}
-	for i := range nodes {
-		n := &node{number: i + 1, dir: filepath.Join(dir, "node"+strconv.Itoa(i+1))}
-		ports := [2]string{}
-		for p := range ports {
-			if ports[p], err = freePort(); err != nil {
-				return nil, err
-			}
-		}
-		n.address, n.peer = "127.0.0.1:"+ports[0], "127.0.0.1:"+ports[1]
-		n.client = dynamodb.New(dynamodb.Options{Region: "us-east-1", BaseEndpoint: aws.String(n.url()), Credentials: credentials.NewStaticCredentialsProvider("key", "secret", "")})
-		c.nodes = append(c.nodes, n)
-	}
-	for _, n := range c.nodes {
-		extra := []string{"--bootstrap"}
-		if !auto {
-			extra = append(extra, "--manual-ranges")
-		}
-		if err := c.start(n, extra...); err != nil {
-			c.stop()
-			return nil, err
-		}
-	}
-	if err := c.prepare(ctx, ranges); err != nil {
-		c.stop()
-		return nil, err
+	for i, p := range places {
+		c.nodes = append(c.nodes, &node{place: p, number: i + 1, client: newClient(p.address, nil), once: newClient(p.address, aws.NopRetryer{})})
 	}
 	return c, nil
 }
 
+const (
+	clusterSecret = "a secret of the benchmark"
+	region        = "us-east-1"
+)
+
+// What clients sign with, where that is checked.
+const accessKey, secretKey = "key", "secret"
+
+func newClient(address string, retryer aws.Retryer) *dynamodb.Client {
+	return dynamodb.New(dynamodb.Options{Region: region, BaseEndpoint: aws.String("http://" + address), Retryer: retryer,
+		Credentials: credentials.NewStaticCredentialsProvider(accessKey, secretKey, "")})
+}
+
+// begin starts all nodes as a new cluster; if that fails none is left.
+func (c *cluster) begin(ctx context.Context, ranges int) (err error) {
+	defer func() {
+		if err != nil {
+			c.stop()
+		}
+	}()
+	for _, n := range c.nodes {
+		if err := c.start(n, "--bootstrap"); err != nil {
+			return err
+		}
+	}
+	return c.prepare(ctx, ranges)
+}
+
 func (c *cluster) start(n *node, extra ...string) (err error) {
-	args := []string{"store", "--listen", n.address, "--dir", n.dir, "--secret-file", c.secret, "--node", strconv.Itoa(n.number)}
+	args := append(slices.Clone(n.prefix), c.binary, "store", "--listen", n.address, "--dir", n.dir, "--secret-file", c.secret, "--node", strconv.Itoa(n.number))
 	for _, p := range c.nodes {
 		args = append(args, "--peer", fmt.Sprintf("%d=%s", p.number, p.peer))
 	}
-	n.process, err = startProcess(exec.Command(c.binary, append(args, extra...)...))
+	if c.users != "" {
+		args = append(args, "--users-file", c.users)
+	}
+	args = slices.Concat(args, c.extra, extra)
+	n.process, err = startProcess(exec.Command(args[0], args[1:]...))
 	return err
 }
 
@@ -138,7 +179,7 @@ func (c *cluster) prepare(ctx context.Context, ranges int) error {
 	if err != nil {
 		return fmt.Errorf("making the table: %w", err)
 	}
-	r, err := store.DescribeRanges(ctx, first.url(), false, nil)
+	r, err := store.DescribeRanges(ctx, first.url(), false, c.sign)
 	if err != nil {
 		return err
 	}
@@ -147,7 +188,7 @@ func (c *cluster) prepare(ctx context.Context, ranges int) error {
 		if len(r.Ranges) > ranges || slices.ContainsFunc(r.Ranges, func(l store.RangeLoad) bool { return l.First == bucket }) {
 			continue
 		}
-		if r, err = store.SplitRange(ctx, first.url(), bucket, nil); err != nil {
+		if r, err = store.SplitRange(ctx, first.url(), bucket, c.sign); err != nil {
 			return fmt.Errorf("splitting: %w", err)
 		}
 	}
@@ -157,7 +198,7 @@ func (c *cluster) prepare(ctx context.Context, ranges int) error {
 // even waits until the nodes lead about as many groups each.
 func (c *cluster) even(ctx context.Context) error {
 	err := until(ctx, time.Minute, func(ctx context.Context) error {
-		r, err := store.DescribeRanges(ctx, c.nodes[0].url(), false, nil)
+		r, err := store.DescribeRanges(ctx, c.nodes[0].url(), false, c.sign)
 		if err != nil {
 			return err
 		}

@@ -19,8 +19,9 @@ import (
 
 // process is a server that was started.
 type process struct {
-	cmd *exec.Cmd
-	log bytes.Buffer
+	cmd  *exec.Cmd
+	log  bytes.Buffer
+	gone bool // it has ended by itself
 }
 
 func startProcess(cmd *exec.Cmd) (*process, error) {
@@ -30,6 +31,9 @@ func startProcess(cmd *exec.Cmd) (*process, error) {
 }
 
 func (p *process) stop() {
+	if p.gone {
+		return
+	}
 	p.cmd.Process.Signal(syscall.SIGTERM)
 	p.cmd.Wait()
 }

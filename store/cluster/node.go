@@ -109,6 +109,7 @@ type Node struct {
 	ready        atomic.Bool   // it has all data
 	whole        chan struct{} // closed then
 	db           *pebble.DB
+	logs         *engine.Synced
 	machine      *machine
 	keeper       *upkeep.Keeper
 	host         *replica.Host
@@ -145,15 +146,21 @@ func Open(cfg Config) (*Node, error) {
 	n := &Node{cfg: cfg, broken: make(chan struct{}), whole: make(chan struct{}), done: make(chan *transaction, 1024)}
 	n.checking.begin = make(chan struct{}, 1)
 	var err error
-	n.options = engine.Options(engine.Config{FS: cfg.FS, Cache: cfg.Cache}, logger{n})
+	if n.logs, err = engine.OpenSynced(cfg.FS, cfg.Dir); err != nil {
+		return nil, fmt.Errorf("opening the tables in %s: %w", cfg.Dir, n.unreadable(err))
+	}
+	n.options = engine.Options(engine.Config{FS: n.logs, Cache: cfg.Cache}, logger{n})
 	n.options.EventListener = &pebble.EventListener{DataCorruption: n.corruption, BackgroundError: func(err error) {
 		cfg.Log.Error("tables: work in the background", "err", err)
 	}}
 	if n.db, err = pebble.Open(cfg.Dir, n.options); err != nil {
-		return nil, fmt.Errorf("opening the tables in %s: %w", cfg.Dir, n.unreadable(err))
+		if !ofMachine(err) {
+			err = fmt.Errorf("%w: %w", pebble.ErrCorruption, err) // pebble does not say so of all that it finds
+		}
+		return nil, errors.Join(fmt.Errorf("opening the tables in %s: %w", cfg.Dir, n.unreadable(err)), n.logs.Close())
 	}
 	if err := n.open(); err != nil {
-		return nil, errors.Join(fmt.Errorf("opening the tables in %s: %w", cfg.Dir, err), n.db.Close())
+		return nil, errors.Join(fmt.Errorf("opening the tables in %s: %w", cfg.Dir, n.unreadable(err)), n.db.Close(), n.logs.Close())
 	}
 	return n, nil
 }
@@ -187,7 +194,7 @@ func (n *Node) open() (err error) {
 		return err
 	}
 	n.host, err = replica.New(replica.Config{Node: id, Tick: cfg.Tick, LogEntries: cfg.logEntries}, n.db,
-		raftlog.Config{FS: cfg.FS, Dir: cfg.FS.PathJoin(cfg.Dir, "incoming")}, n.machine, n.transport)
+		raftlog.Config{FS: cfg.FS, Dir: cfg.FS.PathJoin(cfg.Dir, "incoming"), Failure: n.failed}, n.machine, n.transport)
 	return err
 }
 
@@ -266,7 +273,7 @@ func (n *Node) Close() error {
 	if n.listener != nil {
 		_ = n.listener.Close() // Run has closed it already
 	}
-	if err = n.db.Close(); err != nil {
+	if err = errors.Join(n.db.Close(), n.logs.Close()); err != nil {
 		return fmt.Errorf("closing the tables in %s: %w", n.cfg.Dir, err)
 	}
 	return nil
@@ -286,6 +293,14 @@ func (l logger) Fatalf(format string, a ...any) {
 	if l.n.failure.CompareAndSwap(nil, &err) {
 		close(l.n.broken)
 	}
+}
+
+// failed is why the database can't be written any more, which it says to its logger only: what it was to write it returns no error for.
+func (n *Node) failed() error {
+	if err := n.failure.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // token tells a proposal from all others, so that it is carried out once though it is proposed again where a leader died.

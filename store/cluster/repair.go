@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/banyanhq/banyan/store/raftlog"
 	"github.com/banyanhq/banyan/transport"
 )
 
@@ -48,9 +51,16 @@ func (n *Node) giveUp(ctx context.Context) error {
 	return fmt.Errorf("node %d: %w: %w", n.cfg.Node, ErrDamaged, *damage)
 }
 
+// ofMachine says whether an error of opening a database comes from the machine, such as that the disk is full or another process has it
+// open, and not from what is in its files, or that one is not there.
+func ofMachine(err error) bool {
+	var number syscall.Errno
+	return errors.As(err, &number) && number != syscall.ENOENT
+}
+
 // unreadable makes an error of data that can't be opened ErrDamaged, if the other nodes can do without this one.
 func (n *Node) unreadable(err error) error {
-	if !pebble.IsCorruptionError(err) {
+	if !pebble.IsCorruptionError(err) && !errors.Is(err, raftlog.ErrCorrupt) {
 		return err
 	}
 	var others []string
@@ -60,11 +70,23 @@ func (n *Node) unreadable(err error) error {
 		}
 	}
 	caller := transport.Caller{Secret: n.cfg.Secret, TLS: n.cfg.TLS}
-	if why := spared(context.Background(), caller, others, n.cfg.Node); why != nil {
-		return fmt.Errorf("%w; the other nodes can't do without this one: %w", err, why)
+	for deadline := time.Now().Add(electionsWithin); ; time.Sleep(askAgain) {
+		why := spared(context.Background(), caller, others, n.cfg.Node)
+		if why == nil {
+			return fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%w; the other nodes can't do without this one: %w", err, why)
+		}
 	}
-	return fmt.Errorf("%w: %w", ErrDamaged, err)
 }
+
+// A node that was killed and started again at once led groups for which the others have yet to elect a leader, and until then they can't
+// do without it: for how long, and how often, it asks them nevertheless.
+const (
+	electionsWithin = 5 * time.Second
+	askAgain        = 200 * time.Millisecond
+)
 
 // others are the addresses of all other nodes that this one knows.
 func (n *Node) others() (addresses []string) {

@@ -1,12 +1,14 @@
 package cluster
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -90,40 +92,85 @@ func TestFlippedBit(t *testing.T) {
 	}
 }
 
+// TestDamagedWhileStopped damages files of a node that is stopped: one that pebble calls damaged, one that it refuses otherwise, and the
+// end of a log, of which it says nothing.
+func TestDamagedWhileStopped(t *testing.T) {
+	for _, c := range []struct {
+		what, suffix string
+		change       func([]byte) []byte
+	}{
+		{"a table is shorter", ".sst", func(data []byte) []byte { return data[:len(data)/2] }},
+		{"a log lacks its end", ".log", func(data []byte) []byte { data = bytes.TrimRight(data, "\x00"); return data[:len(data)-60] }},
+		{"the options are not what they were", "OPTIONS-", func(data []byte) []byte { return append([]byte("x"), data...) }},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			r := newRig(t, 3, nil)
+			for i := range 5 {
+				r.define(1, fmt.Sprintf("table-%d", i))
+			}
+			until(t, "node 2 has the tables", func() bool { return r.nodes[2].Table("table-4") != nil && r.nodes[2].ready.Load() })
+			if err := r.nodes[2].db.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			r.define(1, "last")
+			until(t, "node 2 has the last one", func() bool { return r.nodes[2].Table("last") != nil })
+			r.stop(2)
+			damage(t, r.disks[2], c.suffix, c.change)
+			n, err := Open(Config{Node: 2, Peers: r.peers, Secret: []byte("a secret of the tests"), Dir: "data", FS: r.disks[2], Tick: 20 * time.Millisecond})
+			if err == nil {
+				err = n.Close()
+			}
+			if !errors.Is(err, ErrDamaged) {
+				t.Fatalf("opening it returns %v", err)
+			}
+			if _, err := SetAside(r.disks[2], "data"); err != nil {
+				t.Fatal(err)
+			}
+			r.start(2, func(c *Config) { c.Bootstrap = false })
+			until(t, "it has all data anew", func() bool { return r.nodes[2].ready.Load() })
+			until(t, "all replicas are the same", func() bool { return slices.Equal(r.checked(1).Equal, []uint64{1, 2, 3}) })
+		})
+	}
+}
+
 // flip changes a bit of a table on a disk.
 func flip(t *testing.T, fs vfs.FS) {
+	t.Helper()
+	damage(t, fs, ".sst", func(data []byte) []byte { data[len(data)/3] ^= 4; return data })
+}
+
+// damage changes the last file of those whose names begin or end so.
+func damage(t *testing.T, fs vfs.FS, name string, change func([]byte) []byte) {
 	t.Helper()
 	names, err := fs.List("data")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range names {
-		if !strings.HasSuffix(name, ".sst") {
-			continue
-		}
-		path := fs.PathJoin("data", name)
-		f, err := fs.Open(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		data, err := io.ReadAll(f)
-		if err = errors.Join(err, f.Close()); err != nil {
-			t.Fatal(err)
-		}
-		data[len(data)/3] ^= 4
-		out, err := fs.Create(path, vfs.WriteCategoryUnspecified)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := out.Write(data); err != nil {
-			t.Fatal(err)
-		}
-		if err := out.Close(); err != nil {
-			t.Fatal(err)
-		}
-		return
+	slices.Sort(names)
+	slices.Reverse(names)
+	at := slices.IndexFunc(names, func(n string) bool { return strings.HasSuffix(n, name) || strings.HasPrefix(n, name) })
+	if at < 0 {
+		t.Fatalf("there is no %s among %v", name, names)
 	}
-	t.Fatal("there is no table")
+	path := fs.PathJoin("data", names[at])
+	f, err := fs.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := io.ReadAll(f)
+	if err = errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	out, err := fs.Create(path, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Write(change(data)); err != nil {
+		t.Fatal(err)
+	}
+	if err := out.Close(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // A node whose data are damaged goes on where the others can't do without it: what it has may be the last there is.

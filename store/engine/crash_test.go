@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,7 +33,7 @@ func counted() *shard.Table {
 
 func run(t *testing.T, cfg engine.Config) (e *engine.Engine, stop func()) {
 	t.Helper()
-	cfg.Dir = "data"
+	cfg.Dir = cmp.Or(cfg.Dir, "data")
 	e, err := engine.Open(cfg)
 	if err != nil {
 		t.Fatal(err)

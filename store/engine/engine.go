@@ -17,7 +17,6 @@ import (
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"github.com/banyanhq/banyan/store/ahead"
 	"github.com/banyanhq/banyan/store/cpuclock"
 	"github.com/banyanhq/banyan/store/shard"
 	"github.com/banyanhq/banyan/store/upkeep"
@@ -54,6 +53,7 @@ type Config struct {
 type Engine struct {
 	cfg     Config
 	db      *pebble.DB
+	logs    *Synced
 	machine *shard.Machine
 	keeper  *upkeep.Keeper
 	index   uint64 // of the last command; the applier's
@@ -100,17 +100,21 @@ func Open(cfg Config) (*Engine, error) {
 	e := &Engine{cfg: cfg, queue: make(chan *proposal, cfg.Waiting), sealed: make(chan *sealed, 64), done: make(chan struct{}),
 		broken: make(chan struct{})}
 	var err error
+	if e.logs, err = OpenSynced(cfg.FS, cfg.Dir); err != nil {
+		return nil, fmt.Errorf("opening the tables in %s: %w (without the file %s there, they are opened with what can be read)", cfg.Dir, err, noteFile)
+	}
+	cfg.FS = e.logs
 	if e.db, err = pebble.Open(cfg.Dir, Options(cfg, quiet{e})); errors.Is(err, syscall.EAGAIN) {
-		return nil, fmt.Errorf("opening the tables in %s: another process has them open", cfg.Dir)
+		return nil, errors.Join(fmt.Errorf("opening the tables in %s: another process has them open", cfg.Dir), e.logs.Close())
 	}
 	if err != nil {
-		return nil, fmt.Errorf("opening the tables in %s: %w", cfg.Dir, err)
+		return nil, errors.Join(fmt.Errorf("opening the tables in %s: %w", cfg.Dir, err), e.logs.Close())
 	}
 	if e.index, err = shard.Applied(e.db, group); err == nil {
 		e.machine, err = shard.Open(e.db, group)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("opening the tables in %s: %w", cfg.Dir, err), e.db.Close())
+		return nil, errors.Join(fmt.Errorf("opening the tables in %s: %w", cfg.Dir, err), e.db.Close(), e.logs.Close())
 	}
 	e.machine.Touched = func(hash uint64) { e.touched[slot(hash)].Store(e.current) }
 	e.onDisk.init()
@@ -129,12 +133,8 @@ func Options(cfg Config, log pebble.Logger) *pebble.Options {
 	if cfg.Cache == 0 {
 		cfg.Cache = 64 << 20
 	}
-	fs := cfg.FS
-	if fs == vfs.Default {
-		fs = ahead.FS(fs)
-	}
 	o := &pebble.Options{
-		FS:                          fs,
+		FS:                          cfg.FS,
 		FormatMajorVersion:          pebble.FormatNewest,
 		CacheSize:                   cfg.Cache,
 		MemTableSize:                32 << 20,
@@ -176,7 +176,7 @@ func (e *Engine) fail(err error) {
 
 // Close closes the data. Run must have ended.
 func (e *Engine) Close() error {
-	if err := e.db.Close(); err != nil {
+	if err := errors.Join(e.db.Close(), e.logs.Close()); err != nil {
 		return fmt.Errorf("closing the tables in %s: %w", e.cfg.Dir, err)
 	}
 	return nil

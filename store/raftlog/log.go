@@ -17,6 +17,10 @@ type Config struct {
 	Dir string // for files on their way into the database: inside the database's own file system; emptied by Open
 
 	CacheBytes int // of the newest entries of each group that are kept in memory; default 1 MiB
+
+	// Failure is why the database can't be written any more, nil while it can. Pebble returns no error for a write that it could not put
+	// on disk, but calls its Logger's Fatalf: whoever gave it one that does not end the process says so here. Default: it never fails so.
+	Failure func() error
 }
 
 // Log is the one log of a node.
@@ -32,6 +36,9 @@ type Log struct {
 func Open(db *pebble.DB, cfg Config) (*Log, error) {
 	if cfg.CacheBytes <= 0 {
 		cfg.CacheBytes = 1 << 20
+	}
+	if cfg.Failure == nil {
+		cfg.Failure = func() error { return nil }
 	}
 	if err := cfg.FS.RemoveAll(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("open raft log: %w", err)

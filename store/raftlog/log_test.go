@@ -4,10 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 	"pgregory.net/rapid"
@@ -327,4 +331,54 @@ func encodeEntry(key []byte, e *raftpb.Entry) []byte {
 	out := make([]byte, entryRecordSize(e))
 	fillEntryRecord(out, key, e)
 	return out
+}
+
+// A database that can't be written any more says so to its logger, and returns no error: nothing may be acknowledged all the same.
+func TestCommitFailsWithTheDatabase(t *testing.T) {
+	var full atomic.Bool
+	var said atomic.Pointer[error]
+	fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if full.Load() && strings.HasSuffix(op.Path, ".log") && op.Kind.ReadOrWrite() == errorfs.OpIsWrite {
+			return syscall.ENOSPC
+		}
+		return nil
+	}))
+	db, err := pebble.Open("db", &pebble.Options{FS: fs, Logger: fatal{&said}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := Open(db, Config{FS: fs, Dir: "db/incoming", Failure: func() error {
+		if err := said.Load(); err != nil {
+			return *err
+		}
+		return nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit := func() error {
+		w := l.NewWrite()
+		if err := w.SetState(l.Group(1), State{Replica: 1, Term: 2}); err != nil {
+			t.Fatal(err)
+		}
+		w.Sync()
+		return errors.Join(l.Commit(w), w.Close())
+	}
+	if err := commit(); err != nil {
+		t.Fatal(err)
+	}
+	full.Store(true)
+	if err := commit(); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("a commit that did not get to the disk returns %v", err)
+	}
+}
+
+// fatal notes why a database can't go on.
+type fatal struct{ why *atomic.Pointer[error] }
+
+func (fatal) Infof(string, ...any)  {}
+func (fatal) Errorf(string, ...any) {}
+func (f fatal) Fatalf(format string, a ...any) {
+	err := fmt.Errorf("%w: %s", syscall.ENOSPC, fmt.Sprintf(format, a...))
+	f.why.CompareAndSwap(nil, &err)
 }

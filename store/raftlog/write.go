@@ -175,6 +175,9 @@ func (l *Log) Commit(w *Write) error {
 			return fmt.Errorf("raft log: %w", err)
 		}
 	}
+	if err := l.cfg.Failure(); err != nil {
+		return fmt.Errorf("raft log: %w", err)
+	}
 	return nil
 }
 
