@@ -206,6 +206,7 @@ func (f *faulty) fullDisk(ctx context.Context, d *done) error {
 	}
 	full := time.Now()
 	filling, stop := context.WithTimeout(ctx, f.between(4*time.Second, 12*time.Second))
+	defer stop()
 	var writes sync.WaitGroup
 	if starts {
 		d.what += " when it was started"

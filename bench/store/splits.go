@@ -52,12 +52,15 @@ func splits(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	var missed []error
-	for name, do := range map[string]func(context.Context, string, splitsOptions) error{"told": splitUnderLoad, "hot": splitByHeat} {
-		at := filepath.Join(dir, name)
+	for _, phase := range []struct {
+		name string
+		do   func(context.Context, string, splitsOptions) error
+	}{{"told", splitUnderLoad}, {"hot", splitByHeat}} {
+		at := filepath.Join(dir, phase.name)
 		if err := os.Mkdir(at, 0o755); err != nil {
 			return err
 		}
-		missed = append(missed, do(ctx, at, o))
+		missed = append(missed, phase.do(ctx, at, o))
 	}
 	return errors.Join(missed...)
 }
