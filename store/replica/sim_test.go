@@ -48,7 +48,7 @@ type simNode struct {
 	paused  bool
 	backlog []func()
 	inbox   []event
-	told    map[uint64]*testimony // by group
+	told    map[uint64][]*testimony // by group: one for each replica
 	before  Stats
 	lost    bool   // it never comes back
 	onGone  func() // when it let a replica go
@@ -61,7 +61,7 @@ func newSim(seed uint64, nodes int, cfg Config, planted bugs, groups []Descripto
 		planted: planted, groups: groups, counts: map[string]int{}, flipped: map[uint64]bool{}}
 	s.witness = newWitness(s)
 	for id := range uint64(nodes) {
-		n := &simNode{s: s, id: id + 1, rate: 1, waiting: map[uint64]func(result){}, told: map[uint64]*testimony{},
+		n := &simNode{s: s, id: id + 1, rate: 1, waiting: map[uint64]func(result){}, told: map[uint64][]*testimony{},
 			disk: env.NewDisk(w, env.DiskFaults{Sync: 2 * time.Millisecond, Jitter: 4 * time.Millisecond})}
 		s.nodes = append(s.nodes, n)
 		s.fail(n.start(true))

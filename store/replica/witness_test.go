@@ -6,6 +6,7 @@ import (
 	"errors"
 	"hash/maphash"
 	"slices"
+	"testing"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -94,15 +95,20 @@ func (w *witness) key(i int) *keyHistory {
 	return w.keys[i]
 }
 
-// of returns what a replica told so far.
-func (w *witness) of(n *simNode, g *group) *testimony {
-	p := n.told[g.id]
-	switch {
-	case p == nil || g.self > p.replica:
+// of returns what a replica told so far. A crash may bring back one that another had taken the place of, if that one has answered nothing
+// yet, and then the former is held to its own words.
+func (w *witness) of(n *simNode, g *group) (p *testimony) {
+	for _, t := range n.told[g.id] {
+		switch {
+		case t.replica == g.self:
+			p = t
+		case t.replica > g.self && t.term > 0:
+			w.failf("group %d: node %d has replica %d again, after replica %d answered in term %d", g.id, n.id, g.self, t.replica, t.term)
+		}
+	}
+	if p == nil {
 		p = &testimony{replica: g.self}
-		n.told[g.id] = p
-	case g.self < p.replica && p.term > 0:
-		w.failf("group %d: node %d has replica %d again, after it was replica %d", g.id, n.id, g.self, p.replica)
+		n.told[g.id] = append(n.told[g.id], p)
 	}
 	if p.life != n.life {
 		p.life, p.applied, p.last = n.life, 0, position{}
@@ -116,21 +122,23 @@ func (w *witness) started(n *simNode) {
 		return
 	}
 	for _, id := range sortedKeys(n.told) {
-		p := n.told[id]
-		if n.core.groups[id] == nil && p.term > 0 && (!slices.Contains(n.log.Groups(), id) || n.log.Group(id).Tombstone() <= p.replica) {
-			w.failf("group %d: node %d has forgotten its replica %d, which answered in term %d", id, n.id, p.replica, p.term)
+		for _, p := range n.told[id] {
+			if n.core.groups[id] == nil && p.term > 0 && (!slices.Contains(n.log.Groups(), id) || n.log.Group(id).Tombstone() <= p.replica) {
+				w.failf("group %d: node %d has forgotten its replica %d, which answered in term %d", id, n.id, p.replica, p.term)
+			}
 		}
 	}
 	w.replicas(n)
 	for _, g := range n.core.spans {
 		w.rows(n, g)
-		p := n.told[g.id]
-		if p == nil || g.err != nil {
+		if g.err != nil {
 			continue
 		}
-		for _, id := range p.gone {
-			if g.state.desc.replica(id) != nil {
-				w.failf("group %d: node %d forgot that replica %d was removed, after it had let it go", g.id, n.id, id)
+		for _, p := range n.told[g.id] {
+			for _, id := range p.gone {
+				if g.state.desc.replica(id) != nil {
+					w.failf("group %d: node %d forgot that replica %d was removed, after it had let it go", g.id, n.id, id)
+				}
 			}
 		}
 	}
@@ -528,3 +536,33 @@ func simKey(i int) []byte {
 }
 
 func keyNumber(key []byte) int { return int(key[9]) / 16 }
+
+// TestWitnessHoldsEachReplicaToItsOwnWords: the crash that loses the end of a replica loses the one after it as well, if that has answered
+// nothing. The end of the former may follow again in the same life of the node.
+func TestWitnessHoldsEachReplicaToItsOwnWords(t *testing.T) {
+	for _, answered := range []bool{false, true} {
+		d := Descriptor{Group: 1, Start: []byte("d"), End: []byte("e"), NextReplica: 2, Replicas: []Replica{{ID: 1, Node: 1}}}
+		s := newSim(1, 1, Config{}, 0, []Descriptor{d})
+		w, n := s.witness, s.nodes[0]
+		before, after := n.core.groups[1], &group{id: 1, self: 2}
+		w.of(n, before).ackIndex = 7
+		w.of(n, after).life = n.life - 1
+		if answered {
+			w.of(n, after).term = 6
+		}
+		back := w.of(n, before)
+		back.applied = 7
+		if (s.broken != nil) != answered {
+			t.Errorf("the second replica answered: %v; complaint: %v", answered, s.broken)
+		}
+		if back.replica != 1 || back.ackIndex != 7 {
+			t.Errorf("the replica that came back is held to what replica %d told, up to entry %d", back.replica, back.ackIndex)
+		}
+		if again := w.of(n, after); again.replica != 2 || again.applied != 0 {
+			t.Errorf("the one after it is held to what replica %d applied, entry %d", again.replica, again.applied)
+		}
+		if err := errors.Join(n.core.close(), n.db.Close()); err != nil {
+			t.Error(err)
+		}
+	}
+}
