@@ -11,6 +11,10 @@ import (
 // receive takes a message from another node.
 func (c *core) receive(node uint64, m *message) {
 	g := c.groups[m.group]
+	if g == nil && m.kind == kindProbe && c.mergedAway(m.group) {
+		c.send(node, message{kind: kindGone, group: m.group, from: m.to, to: m.from})
+		return
+	}
 	if g == nil {
 		if g = c.uninitialised(m); g == nil {
 			return
@@ -153,9 +157,19 @@ func (c *core) letGo(g *group, node, replica uint64) {
 	c.answers = append(c.answers, answer{g: g, goes: replica, on: node})
 }
 
+// mergedAway says whether this node knows that the group is part of another one now. That is committed there, so nobody has to write it down
+// before it is told: no replica of the group needs a vote any more, those that are left learn of the merge from their neighbour.
+func (c *core) mergedAway(group uint64) bool { return c.log.Group(group).Tombstone() == ^uint64(0) }
+
 // released has a replica that was removed go once a majority of those that vote now knows. If fewer knew they could die, and the rest would
 // go on counting the votes of those that are gone, though a majority of the voters is there.
 func (c *core) released(g *group, m *message) {
+	if len(m.voters) == 0 { // the group was merged away
+		if g.leaving {
+			c.remove(g, ^uint64(0))
+		}
+		return
+	}
 	if g.releases == nil {
 		g.releases = map[uint64]bool{}
 	}
