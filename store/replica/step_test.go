@@ -579,6 +579,37 @@ func TestRemovedReplicaOfAGroupThatWasMergedAway(t *testing.T) {
 	}
 }
 
+// TestReplicaThatMissedItsRemovalAndTheMerge: a node is away while its replicas are removed from two groups, and these are merged. The one on
+// the right is told of the merge, but must not go before the one on the left has gone, which might carry the merge out.
+func TestReplicaThatMissedItsRemovalAndTheMerge(t *testing.T) {
+	l := newLab(t, Config{})
+	l.elect(1)
+	l.step(1, changeGroup{event: 7, group: 1, do: splitAt([]byte("dx"), 2)})
+	l.settle()
+	l.step(1, changeGroup{event: 8, group: 1, do: changeReplicas([]Change{{Remove, 3}})}, changeGroup{event: 9, group: 2, do: changeReplicas([]Change{{Remove, 3}})})
+	for range 5 {
+		l.tick(1, 2)
+	}
+	l.step(1, changeGroup{event: 10, group: 1, do: mergeRight})
+	for range 5 {
+		l.tick(1, 2)
+	}
+	three := l.cores[3]
+	if r, done := l.got[10]; !done || r.err != nil || three.groups[2] == nil || three.groups[2].leaving {
+		t.Fatalf("merged: %v, error %v; node 3 has a replica of group 2: %v", done, r.err, three.groups[2])
+	}
+	merged := received{1, encodeFrame([]message{{kind: kindGone, group: 2, from: 1, to: 3}})}
+	if l.step(3, merged); three.groups[2] == nil {
+		t.Fatal("a replica went before the group that was to take it over on this node")
+	}
+	for range 60 {
+		l.tick(1, 2, 3)
+	}
+	if three.groups[1] != nil || three.groups[2] != nil {
+		t.Errorf("node 3 still has a replica of group 1: %v, of group 2: %v", three.groups[1] != nil, three.groups[2] != nil)
+	}
+}
+
 // TestWhoLetsARemovedReplicaGo: whoever does so must be able to go on without it, after a crash as well.
 func TestWhoLetsARemovedReplicaGo(t *testing.T) {
 	l := newLab(t, Config{})
