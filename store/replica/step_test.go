@@ -536,6 +536,80 @@ func TestRemovedReplicaIsNeededUntilAMajorityKnows(t *testing.T) {
 	}
 }
 
+// TestRemovedReplicaOfAGroupThatWasMergedAway: a replica that was removed has yet to hear from a majority of the voters when its group is
+// merged into another one, and nobody is left to tell it. It would keep its rows for good, and snapshots of whoever has them now away.
+func TestRemovedReplicaOfAGroupThatWasMergedAway(t *testing.T) {
+	l := newLab(t, Config{})
+	l.elect(1)
+	l.step(1, changeGroup{event: 7, group: 1, do: splitAt([]byte("dx"), 2)})
+	l.settle()
+	settle := func() { // node 3 hears that it was removed from group 2, but not that it may go
+		for len(l.mail)+len(l.writes) > 0 {
+			l.mail = slices.DeleteFunc(l.mail, func(m letter) bool { return m.m.kind == kindGone && m.m.group == 2 })
+			l.deliver()
+			for _, id := range sortedKeys(l.cores) {
+				l.disk(id)
+			}
+		}
+	}
+	l.step(1, changeGroup{event: 8, group: 1, do: changeReplicas([]Change{{Remove, 3}})}, changeGroup{event: 9, group: 2, do: changeReplicas([]Change{{Remove, 3}})})
+	settle()
+	for range 20 {
+		for id := range uint64(3) {
+			l.step(id+1, ticked{})
+		}
+		settle()
+	}
+	three := l.cores[3]
+	if g := three.groups[2]; g == nil || !g.leaving || three.groups[1] != nil {
+		t.Fatalf("node 3 has a replica of group 2: %v; it has one of group 1: %v", g, three.groups[1] != nil)
+	}
+	l.step(1, changeGroup{event: 10, group: 1, do: mergeRight})
+	for range 20 {
+		l.tick(1, 2)
+	}
+	if r, done := l.got[10]; !done || r.err != nil || l.cores[2].groups[2] != nil {
+		t.Fatalf("merged: %v, error %v; group 2 is on node 2: %v", done, r.err, l.cores[2].groups[2] != nil)
+	}
+	for range 20 {
+		l.tick(1, 2, 3)
+	}
+	if three.groups[2] != nil {
+		t.Error("the replica that was removed is still here, and its group is no more")
+	}
+}
+
+// TestReplicaThatMissedItsRemovalAndTheMerge: a node is away while its replicas are removed from two groups, and these are merged. The one on
+// the right is told of the merge, but must not go before the one on the left has gone, which might carry the merge out.
+func TestReplicaThatMissedItsRemovalAndTheMerge(t *testing.T) {
+	l := newLab(t, Config{})
+	l.elect(1)
+	l.step(1, changeGroup{event: 7, group: 1, do: splitAt([]byte("dx"), 2)})
+	l.settle()
+	l.step(1, changeGroup{event: 8, group: 1, do: changeReplicas([]Change{{Remove, 3}})}, changeGroup{event: 9, group: 2, do: changeReplicas([]Change{{Remove, 3}})})
+	for range 5 {
+		l.tick(1, 2)
+	}
+	l.step(1, changeGroup{event: 10, group: 1, do: mergeRight})
+	for range 5 {
+		l.tick(1, 2)
+	}
+	three := l.cores[3]
+	if r, done := l.got[10]; !done || r.err != nil || three.groups[2] == nil || three.groups[2].leaving {
+		t.Fatalf("merged: %v, error %v; node 3 has a replica of group 2: %v", done, r.err, three.groups[2])
+	}
+	merged := received{1, encodeFrame([]message{{kind: kindGone, group: 2, from: 1, to: 3}})}
+	if l.step(3, merged); three.groups[2] == nil {
+		t.Fatal("a replica went before the group that was to take it over on this node")
+	}
+	for range 60 {
+		l.tick(1, 2, 3)
+	}
+	if three.groups[1] != nil || three.groups[2] != nil {
+		t.Errorf("node 3 still has a replica of group 1: %v, of group 2: %v", three.groups[1] != nil, three.groups[2] != nil)
+	}
+}
+
 // TestWhoLetsARemovedReplicaGo: whoever does so must be able to go on without it, after a crash as well.
 func TestWhoLetsARemovedReplicaGo(t *testing.T) {
 	l := newLab(t, Config{})

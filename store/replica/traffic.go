@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"bytes"
 	"slices"
 
 	"go.etcd.io/raft/v3"
@@ -11,6 +12,10 @@ import (
 // receive takes a message from another node.
 func (c *core) receive(node uint64, m *message) {
 	g := c.groups[m.group]
+	if g == nil && m.kind == kindProbe && c.mergedAway(m.group) {
+		c.send(node, message{kind: kindGone, group: m.group, from: m.to, to: m.from})
+		return
+	}
 	if g == nil {
 		if g = c.uninitialised(m); g == nil {
 			return
@@ -153,9 +158,31 @@ func (c *core) letGo(g *group, node, replica uint64) {
 	c.answers = append(c.answers, answer{g: g, goes: replica, on: node})
 }
 
+// mergedAway says whether this node knows that the group is part of another one now. That is committed there, so nobody has to write it down
+// before it is told: no replica of the group needs a vote any more, those that are left learn of the merge from their neighbour.
+func (c *core) mergedAway(group uint64) bool { return c.log.Group(group).Tombstone() == ^uint64(0) }
+
+// awaitsMerge says whether a neighbour here may have yet to carry out the merge that takes this group over, for which it needs the replica.
+// One that was removed itself, and missed the merge, never will; neither will the neighbour of a replica that missed its removal.
+func (c *core) awaitsMerge(g *group) bool {
+	for _, id := range c.ids {
+		left := c.groups[id]
+		if left.hasData && bytes.Equal(left.state.desc.End, g.state.desc.Start) || left.incoming != nil && bytes.Equal(left.incoming.state.desc.End, g.state.desc.Start) {
+			return true
+		}
+	}
+	return false
+}
+
 // released has a replica that was removed go once a majority of those that vote now knows. If fewer knew they could die, and the rest would
 // go on counting the votes of those that are gone, though a majority of the voters is there.
 func (c *core) released(g *group, m *message) {
+	if len(m.voters) == 0 { // the group was merged away
+		if g.leaving || !c.awaitsMerge(g) {
+			c.remove(g, ^uint64(0))
+		}
+		return
+	}
 	if g.releases == nil {
 		g.releases = map[uint64]bool{}
 	}

@@ -16,7 +16,7 @@ const (
 	kindForward                        // a proposal, to the leader
 	kindRefuse                         // the answer if the proposal was not taken
 	kindQuiesce                        // a leader tells that its group goes to sleep
-	kindGone                           // the replica that is addressed was removed from its group, which has these voters
+	kindGone                           // the replica that is addressed was removed from its group, which has these voters, or none if it was merged away
 	kindChunk                          // a part of a snapshot
 	kindAck                            // the answer to a chunk
 	kindProbe                          // a replica that was removed, or has no leader, says how far it is and asks whether it may go
