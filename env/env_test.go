@@ -97,7 +97,7 @@ func TestOneLinkCanBeSlowAndHealed(t *testing.T) {
 	n.BreakLink(2, 3) // loses what was just sent
 	n.HealLink(1, 3)
 	send()
-	w.Run(3 * time.Hour)
+	w.Run(4 * time.Hour)
 	if !slices.Equal(from, []uint64{2, 1, 1, 1}) {
 		t.Errorf("messages arrived from %v, want from 2, late from 1, and then from 1 alone", from)
 	}

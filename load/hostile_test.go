@@ -107,10 +107,18 @@ func TestBadRedis(t *testing.T) {
 		{"a bulk error", "!8\r\nBUSY now\r\n", false, "redis BUSY"},
 	} {
 		addr := scripted(t, func(c net.Conn, in *bufio.Reader) {
-			if _, err := in.ReadString('\n'); err != nil {
-				return
+			// An error ends no connection: who closes it may meet the next command on its way, and cut off the answers before.
+			for errors := strings.HasPrefix(string(x.want), "redis"); ; {
+				for range 3 { // lines of PING
+					if _, err := in.ReadString('\n'); err != nil {
+						return
+					}
+				}
+				_, _ = io.WriteString(c, x.answer)
+				if !errors {
+					break
+				}
 			}
-			_, _ = io.WriteString(c, x.answer)
 			if x.endless {
 				flood(c, "x")
 			}
