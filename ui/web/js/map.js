@@ -127,9 +127,12 @@ export function Tiles({ frame }) {
   </dl>`
 }
 
+// What somebody has typed into the page as it was painted, before the script took it over.
+const typed = () => document.querySelector('section[aria-label=Map] label.search input')?.value ?? ''
+
 export function MapView({ store }) {
   const { map, frame } = store
-  const [find, setFind] = useState('')
+  const [find, setFind] = useState(typed)
   const [zoom, setZoom] = useState(0) // 0: as it fits
   const [near, setNear] = useState('')
   const scroller = useRef(null)
