@@ -46,14 +46,13 @@ func (w *Write) batch() *pebble.Batch {
 // SetState stages the state of a replica.
 func (w *Write) SetState(g *Group, s State) error {
 	g.state = s
-	var key [logKeySize]byte
-	var body [4 * binary.MaxVarintLen64]byte
-	return SetSealed(w.batch(), appendLogKey(key[:0], g.id, stateKind), appendNumbers(body[:0], s.Replica, s.Term, s.Vote, s.Commit))
+	return setState(w.batch(), g.id, s)
 }
 
-func setState(b pebble.Writer, group uint64, s State) error {
-	key := logKey(group, stateKind)
-	return b.Set(key, encodeNumbers(key, s.Replica, s.Term, s.Vote, s.Commit), nil)
+func setState(b *pebble.Batch, group uint64, s State) error {
+	var key [logKeySize]byte
+	var body [4 * binary.MaxVarintLen64]byte
+	return SetSealed(b, appendLogKey(key[:0], group, stateKind), appendNumbers(body[:0], s.Replica, s.Term, s.Vote, s.Commit))
 }
 
 // Append stages entries, which follow each other. Those that the log has from the first one's index on are dropped.
@@ -104,7 +103,7 @@ func setStart(b pebble.Writer, group, index, term uint64) error {
 }
 
 // WriteBeginning writes to the batch, which the caller commits, a log that is empty after the entry given.
-func WriteBeginning(b pebble.Writer, group uint64, s State, index, term uint64) error {
+func WriteBeginning(b *pebble.Batch, group uint64, s State, index, term uint64) error {
 	if err := setStart(b, group, index, term); err != nil {
 		return err
 	}
