@@ -50,6 +50,9 @@ func main() {
 }
 
 func run(o options, what []string) error {
+	if len(o.natsClients()) == 0 {
+		return fmt.Errorf("-client %q: expected lean, nats.go or both", o.client)
+	}
 	dir, err := os.MkdirTemp(o.dir, "bench-bus")
 	if err != nil {
 		return err

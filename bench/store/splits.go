@@ -65,17 +65,25 @@ func splits(ctx context.Context, args []string) (err error) {
 	return errors.Join(missed...)
 }
 
+// start starts the nodes, and says which ranges they begin with.
+func (o splitsOptions) start(ctx context.Context, dir string, auto bool) (c *cluster, r *store.Ranges, err error) {
+	if c, err = startCluster(ctx, dir, o.binary, o.nodes, o.nodes, auto); err != nil {
+		return nil, nil, err
+	}
+	if r, err = store.DescribeRanges(ctx, c.nodes[0].url(), false, nil); err != nil {
+		c.stop()
+		return nil, nil, err
+	}
+	return c, r, nil
+}
+
 // splitUnderLoad splits ranges one after the other.
 func splitUnderLoad(ctx context.Context, dir string, o splitsOptions) error {
-	c, err := startCluster(ctx, dir, o.binary, o.nodes, o.nodes, false)
+	c, r, err := o.start(ctx, dir, false)
 	if err != nil {
 		return err
 	}
 	defer c.stop()
-	r, err := store.DescribeRanges(ctx, c.nodes[0].url(), false, nil)
-	if err != nil {
-		return err
-	}
 	began := len(r.Ranges) - 1 // without the descriptions of tables
 	l := newLoad()
 	running, stop := context.WithCancel(ctx)
@@ -127,15 +135,11 @@ func slowest(requests []sent) (worst sent) {
 
 // splitByHeat writes to one range, and waits until the nodes have split it.
 func splitByHeat(ctx context.Context, dir string, o splitsOptions) error {
-	c, err := startCluster(ctx, dir, o.binary, o.nodes, o.nodes, true)
+	c, r, err := o.start(ctx, dir, true)
 	if err != nil {
 		return err
 	}
 	defer c.stop()
-	r, err := store.DescribeRanges(ctx, c.nodes[0].url(), false, nil)
-	if err != nil {
-		return err
-	}
 	before := len(r.Ranges)
 	hot := r.Ranges[slices.IndexFunc(r.Ranges, func(l store.RangeLoad) bool { return l.Last >= 0 })]
 	l := newLoad()
@@ -145,7 +149,6 @@ func splitByHeat(ctx context.Context, dir string, o splitsOptions) error {
 	for i := range keys {
 		keys[i] = keyIn(hot, i)
 	}
-	l.requests = nil
 	began := time.Now()
 	for i := range o.hot {
 		n := c.nodes[i%len(c.nodes)]
