@@ -12,6 +12,7 @@ import (
 
 	"github.com/banyanhq/banyan/bus/broker"
 	"github.com/banyanhq/banyan/bus/workflow"
+	"github.com/banyanhq/banyan/internal/loopback"
 )
 
 // Nodes are the buses of one system in this process: one that stands alone, or all nodes of a cluster, in the order of their
@@ -63,11 +64,11 @@ func NewNodes(cfg Config, nodes int) (all Nodes, err error) {
 	return all, nil
 }
 
-// freePeers are addresses on loopback that nobody has now. The NATS server opens them itself.
+// freePeers are addresses on loopback that nobody has, also not when the NATS server opens them, which does it itself.
 func freePeers(nodes int) (map[uint64]string, error) {
 	peers := map[uint64]string{}
 	for i := range nodes {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := net.Listen("tcp", loopback.Any())
 		if err != nil {
 			return nil, fmt.Errorf("looking for a free address: %w", err)
 		}

@@ -246,7 +246,9 @@ func (j *Journal) Close() error {
 	defer j.mu.Unlock()
 	err := j.fault()
 	if last := j.segments[len(j.segments)-1]; err == nil {
-		err = last.file.Truncate(last.size)
+		if err = last.file.Truncate(last.size); err != nil {
+			err = fmt.Errorf("cutting %s at its end: %w", last.path, err)
+		}
 	}
 	for _, s := range j.segments {
 		err = errors.Join(err, s.file.Close())

@@ -1,6 +1,6 @@
-// Package loopback gives tests addresses of this machine that no other test has. At 127.0.0.1 the tests of all packages listen at
-// ports that the system finds for them, and connect from such: a port there that its process has left, to come back to it, or that
-// nobody is to have, may have somebody else's in the meantime.
+// Package loopback gives addresses of this machine that nobody else has. At 127.0.0.1 everybody listens at ports that the system
+// finds, and connects from such: a port there that its process has left, to come back to it or to hand it to another, or that nobody
+// is to have, may be somebody else's in the meantime.
 package loopback
 
 import (
