@@ -1,10 +1,11 @@
 // Command bus compares banyan's queues with plain JetStream and with RabbitMQ, side by side in one run, and has an auditor
 // watch while the process is killed again and again.
 //
-//	go run ./bench/bus [-rounds 3] [-time 5s] [-kills 200] [-leader] [-client both] [publish] [relaxed] [consume] [order] [schedule] [kills] [nodes]
+//	go run ./bench/bus [-rounds 3] [-time 5s] [-kills 200] [-leader] [-client both] [-iops N] [publish] [relaxed] [consume] [order] [schedule] [kills] [nodes]
 //
 // JetStream's server is built from the module that go.mod names; RabbitMQ takes part if rabbitmq-server is installed (Debian's
-// package). All servers write to the same disk, and each client waits for each acknowledgement.
+// package). All servers write to the same disk, and each client waits for each acknowledgement. With -iops the disk takes so many
+// writes a second from all of them: what a server gains by syncing many messages at once depends on what a sync costs.
 package main
 
 import (
@@ -22,11 +23,11 @@ import (
 )
 
 type options struct {
-	rounds, producers, size, kills int
-	time                           time.Duration
-	dir, banyan, nats              string
-	leader                         bool
-	also, client                   string
+	rounds, producers, size, kills, iops int
+	time                                 time.Duration
+	dir, banyan, nats                    string
+	leader                               bool
+	also, client                         string
 }
 
 func main() {
@@ -36,6 +37,7 @@ func main() {
 	flag.IntVar(&o.producers, "producers", 64, "producers at once")
 	flag.IntVar(&o.size, "size", 256, "bytes of a message")
 	flag.IntVar(&o.kills, "kills", 200, "kills of the auditor's run")
+	flag.IntVar(&o.iops, "iops", 0, "writes a second that the disk takes (by cgroups, as root); 0: all that it can")
 	flag.BoolVar(&o.leader, "leader", false, "kill the node that leads, always")
 	flag.StringVar(&o.also, "also", "", "another build of banyan, that takes part in publish and relaxed")
 	flag.StringVar(&o.client, "client", "both", "of NATS, in publish and relaxed: lean, nats.go or both")
@@ -70,6 +72,13 @@ func run(o options, what []string) error {
 		if text, err := exec.Command("go", "build", "-o", *build.binary, build.pkg).CombinedOutput(); err != nil {
 			return fmt.Errorf("building %s: %w\n%s", build.name, err, text)
 		}
+	}
+	if o.iops > 0 {
+		release, err := slowDisk(dir, o.iops)
+		if err != nil {
+			return err
+		}
+		defer release()
 	}
 	all := []struct {
 		name string
