@@ -60,9 +60,8 @@ func TestGradientSteps(t *testing.T) {
 
 // What is foreseen is what comes: the bound of a limiter that is used as said.
 func TestForesee(t *testing.T) {
-	a, now := NewAdaptive(adaptiveDefaults()), time.Duration(1)
 	for _, n := range []int{5, 40, 100} {
-		a, now = NewAdaptive(adaptiveDefaults()), 1
+		a, now := NewAdaptive(adaptiveDefaults()), time.Duration(1)
 		for range n {
 			windows(a, &now, 1, time.Duration(a.Limit())*time.Millisecond, a.Limit()-1)
 		}
