@@ -92,3 +92,24 @@ func TestAdaptiveBound(t *testing.T) {
 		t.Errorf("the bound is %d after fifteen rounds of slow answers", n)
 	}
 }
+
+// What a service can hold does not depend on how often its callers try again; it is one bound, and counted once.
+func TestRoutesShareTheAdaptiveBound(t *testing.T) {
+	s := eachInbound(shop(), func(in *topology.Inbound) {
+		in.Adaptive = &topology.Adaptive{Initial: 12, Min: 2, Max: 12, Tolerance: 1.5}
+	})
+	again := *s.Routes[0]
+	again.Name, again.Path, again.Retry = "again", "/again", &topology.Retry{Attempts: 7}
+	s.Routes = append(s.Routes, &again)
+	r := start(t, Config{System: s}, func(*Gateway) {})
+	routes := r.table.Load().routes
+	home, other := routes[0].lane, routes[2].lane
+	if home == other || home.bound != other.bound || home.bound == routes[1].lane.bound {
+		t.Errorf("lanes %p and %p have bounds %p and %p; that of another service is %p", home, other, home.bound, other.bound, routes[1].lane.bound)
+	}
+	for _, d := range r.Stats().Services {
+		if d.Service == "web" && d.Bound != 12 {
+			t.Errorf("the bound of web is told as %d", d.Bound)
+		}
+	}
+}

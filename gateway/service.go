@@ -102,8 +102,9 @@ func laneKey(in topology.Inbound) string {
 	return key
 }
 
-// newLane returns a way of calling the service as in asks for.
-func (s *service) newLane(in topology.Inbound) (*lane, error) {
+// newLane returns a way of calling the service as in asks for. It has the adaptive bound of others with the same settings: what
+// they say of retries or balancing does not change how much the service can hold.
+func (s *service) newLane(in topology.Inbound, others []*lane) (*lane, error) {
 	pool, err := policy.NewPool(in.Balance, in.Breaker)
 	if err != nil {
 		return nil, err
@@ -116,7 +117,12 @@ func (s *service) newLane(in topology.Inbound) (*lane, error) {
 		l.feasible = policy.NewFeasibility(*in.Admission)
 	}
 	if in.Adaptive != nil {
-		l.bound = policy.NewAdaptive(*in.Adaptive)
+		same := func(o *lane) bool { return o.bound != nil && o.bound.Asked(*in.Adaptive) }
+		if i := slices.IndexFunc(others, same); i >= 0 {
+			l.bound = others[i].bound
+		} else {
+			l.bound = policy.NewAdaptive(*in.Adaptive)
+		}
 	}
 	return l, nil
 }

@@ -68,12 +68,14 @@ func (s *service) decisions() ServiceStats {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	counted := map[*policy.Adaptive]bool{}
 	for _, l := range s.lanes {
 		if l.retrier.Enabled() {
 			allowed, spent := l.retrier.Budget().Allowed(s.now())
 			d.RetriesAllowed, d.RetriesSpent = max(d.RetriesAllowed, allowed), spent // of one account
 		}
-		if l.bound != nil {
+		if l.bound != nil && !counted[l.bound] {
+			counted[l.bound] = true
 			d.Bound += l.bound.Limit()
 			d.Within += l.bound.InFlight()
 		}

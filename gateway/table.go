@@ -314,15 +314,14 @@ func (t *table) lane(s *service, in topology.Inbound) (*lane, error) {
 		return l, nil
 	}
 	s.mu.Lock()
-	i := slices.IndexFunc(s.lanes, same)
-	var l *lane
-	if i >= 0 {
-		l = s.lanes[i]
-	}
+	before := s.lanes
 	s.mu.Unlock()
-	if l == nil {
+	var l *lane
+	if i := slices.IndexFunc(before, same); i >= 0 {
+		l = before[i]
+	} else {
 		var err error
-		if l, err = s.newLane(in); err != nil {
+		if l, err = s.newLane(in, slices.Concat(t.lanes[s], before)); err != nil {
 			return nil, err
 		}
 	}

@@ -27,6 +27,10 @@ func (p *Prediction) Simulate(ctx context.Context, sys *topology.System, o Optio
 	if len(p.Beyond) == 0 || p.Saturated {
 		return false, nil
 	}
+	if p.Bound != nil && p.Bound.Refused > 0 {
+		p.because("not simulated: latencies of a simulation count what is refused")
+		return false, nil
+	}
 	length := time.Duration(simulatedRequests / max(p.Throughput, 1e-3) * float64(time.Second))
 	m, err := simulate.New(sys, simulate.Options{
 		Seed: 1, Cores: o.Cores, Replicas: o.Replicas, CPU: o.CPU, Load: &p.Load, Replications: 3, MaxEvents: simulatedEvents,

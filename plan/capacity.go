@@ -112,13 +112,10 @@ func (s *steady) after(ch change, load Load, before Limit) (Change, error) {
 		return c, err
 	}
 	c.Saturation, c.Knee = min(held, ample), knee.Throughput
-	ok := true
-	if load.Users > 0 {
-		_, err = s.closed(load.Users, load.Think.Seconds())
-	} else {
-		ok, err = s.solve(load.Total())
-	}
-	if err != nil || !ok {
+	var p Prediction
+	_, err = s.settle(load, &p)
+	s.turned = 0
+	if err != nil || p.Saturated {
 		return c, err
 	}
 	c.Mean = seconds(s.latency())

@@ -23,6 +23,9 @@ type Comparison struct {
 	Hits map[string]Pair `json:"hits,omitempty"`
 	// CacheHits are the hit ratios of caches of the file.
 	CacheHits map[string]Pair `json:"cache_hits,omitempty"`
+	// Refused is the share of the requests that the adaptive bound refuses; nil where it is predicted to refuse none. What is measured
+	// and simulated are all that failed.
+	Refused *Pair `json:"refused,omitempty"`
 	// Tables as in 'uses'.
 	Tables map[string]TableComparison `json:"tables,omitempty"`
 	// Validity says in plain sentences where the model is outside of what it knows.
@@ -65,6 +68,7 @@ type simulated struct {
 	services map[string]*simulate.ServiceResult
 	machine  float64
 	total    float64
+	failed   float64 // share of all
 }
 
 func index(r *simulate.Result) simulated {
@@ -78,7 +82,7 @@ func index(r *simulate.Result) simulated {
 	for i := range r.Services {
 		s.services[r.Services[i].Service] = &r.Services[i]
 	}
-	s.machine, s.total = r.Machine.CPU.Value, r.All.Throughput.Value
+	s.machine, s.total, s.failed = r.Machine.CPU.Value, r.All.Throughput.Value, r.All.ErrorShare.Value
 	return s
 }
 
@@ -87,6 +91,14 @@ func (s simulated) route(name string) (rate, mean, p99 float64) {
 		return r.Throughput.Value, r.Mean.Value.Seconds(), r.P99.Value.Seconds()
 	}
 	return 0, 0, 0
+}
+
+// failing is the share of a route's requests that fail.
+func (s simulated) failing(name string) float64 {
+	if r := s.routes[name]; r != nil {
+		return r.ErrorShare.Value
+	}
+	return 0
 }
 
 func (s simulated) cpu(service string) float64 {
@@ -103,21 +115,34 @@ func Compare(p *Prediction, sim *simulate.Result, m *Measurement, calibrated flo
 	c := &Comparison{System: m.System, Source: m.Source, Method: p.Method,
 		Routes: map[string]RouteComparison{}, Services: map[string]Pair{}}
 	secs := m.Seconds()
-	var total float64
+	refuses := p.Bound != nil && p.Bound.Refused > 0
+	var total, all, failed float64
 	for _, r := range p.Routes {
 		mr, ok := m.Routes[r.Route]
 		if !ok {
 			continue
 		}
-		total += float64(mr.Requests) / secs
+		all += float64(mr.Requests)
+		failed += float64(mr.Errors)
 		rate, mean, p99 := s.route(r.Route)
+		measured := float64(mr.Requests) / secs
+		if refuses { // what is predicted is what is answered
+			measured = float64(mr.Requests-mr.Errors) / secs
+			rate *= 1 - s.failing(r.Route)
+		}
+		total += measured
 		c.Routes[r.Route] = RouteComparison{
-			Throughput: pair(r.Rate, rate, float64(mr.Requests)/secs),
+			Throughput: pair(r.Rate, rate, measured),
 			Mean:       pair(r.Mean.Seconds(), mean, mr.Mean.Seconds()),
 			P99:        pair(r.P99.Seconds(), p99, mr.P99.Seconds()),
 		}
 	}
 	c.Total = pair(p.Throughput, s.total, total)
+	if refuses {
+		refused := pair(p.Bound.Refused, s.failed, failed/max(all, 1))
+		c.Refused = &refused
+		c.Total = pair(p.Throughput, s.total*(1-s.failed), total)
+	}
 	c.Tables = compareTables(p, sim, m)
 	services := m.apart(func(table string) bool { _, ok := c.Tables["tables."+table]; return ok })
 	for _, svc := range p.Services {
@@ -142,6 +167,8 @@ func validity(p *Prediction, m *Measurement, c *Comparison, calibrated float64) 
 	}
 	if p.Saturated {
 		say("The load is more than the model holds (%s is full): latencies grow for as long as it lasts, so none are predicted.", p.Bottleneck)
+	} else if p.Bound != nil && p.Bound.Refused > 0 {
+		say("adaptive bounds %s at about %d requests: %.1f%% are predicted to be refused. Throughputs are of good answers; predicted latencies are those of good answers, measured and simulated ones of all, and what is refused is answered at once.", p.Bound.Service, p.Bound.Limit, 100*p.Bound.Refused)
 	} else if p.Machine.Utilisation > 0.85 {
 		say("The machine is predicted to be %.0f%% busy: this close to full, a small error in the demands is a large one in the latencies.", 100*p.Machine.Utilisation)
 	}

@@ -13,6 +13,9 @@ import (
 type steady struct {
 	cores, burst float64
 	background   float64 // cores used without any request
+	bound        *bound  // of the requests that are let in; nil: there is none
+	turned       float64 // requests a second that it refuses
+	packed       bool    // as many requests as it lets in share the CPU, all the time
 	services     []station
 	tables       []*tableStation
 	routes       []pass
@@ -47,6 +50,7 @@ type station struct {
 	own        bool          // a service of the file
 	table      *tableStation // nil: it is none
 	spread     float64       // of a table: how many nodes as busy as its busiest one would have all of its work
+	refusal    float64       // CPU time that it takes to refuse a request
 	hops       bool          // the gateway, or the client, which handles hops as that does
 	memory     float64       // bytes of one replica
 }
@@ -95,7 +99,7 @@ type promise struct {
 
 // compile makes the model ready for a mix.
 func (m *model) compile(sys *topology.System, mix map[string]float64) (*steady, error) {
-	s := &steady{cores: m.cores, burst: m.burst}
+	s := &steady{cores: m.cores, burst: m.burst, bound: m.bound}
 	index, curves := map[string]int{}, map[float64]*curve{}
 	for i, svc := range m.services {
 		index[svc.name] = i
@@ -166,7 +170,7 @@ func (s *steady) gather() {
 	s.full, s.wake, s.wakeGateway = 0, 0, 0
 	for i := range s.services {
 		st := &s.services[i]
-		st.visits, st.full, st.wake, st.square = 0, 0, 0, 0
+		st.visits, st.full, st.wake, st.square, st.refusal = 0, 0, 0, 0, 0
 	}
 	s.gatherTables()
 	for i := range s.routes {
@@ -182,6 +186,13 @@ func (s *steady) gather() {
 			st.full += n * full
 			st.wake += n * wake
 			st.square += n * full * full * (1 + d.scv)
+			switch {
+			case s.bound == nil:
+			case st.name == Gateway && !st.own:
+				st.refusal += r.share * cpu
+			case st.name == Client && !st.own:
+				st.refusal += n * full
+			}
 			r.cpu += d.visits * cpu
 			r.delay += d.visits * delay
 			r.delayVar += d.visits * d.delaySCV * delay * delay

@@ -51,8 +51,10 @@ func (s *steady) pointAt(rate float64, table *curve) (RatePoint, error) {
 	if !(rate >= 0) || math.IsInf(rate, 0) {
 		return p, fmt.Errorf("a rate of %v", rate)
 	}
-	ok, err := s.solve(rate)
-	if err != nil || !ok {
+	var found Prediction
+	_, err := s.settle(Load{Rates: map[string]float64{"": rate}}, &found)
+	s.turned = 0
+	if err != nil || found.Saturated {
 		p.Saturated = err == nil
 		return p, err
 	}

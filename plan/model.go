@@ -30,6 +30,7 @@ type demand struct {
 type model struct {
 	cores    float64
 	idle     map[string]float64 // cores used without any request, by service
+	bound    *bound             // of all that the load asks; nil: there is none that is modelled
 	burst    float64            // waiting for the CPU as a multiple of what Poisson arrivals would make it
 	routes   []string           // sorted
 	demands  map[string]map[string]demand
@@ -73,6 +74,7 @@ func newModel(sys *topology.System, load Load, o Options) (*model, error) {
 	if !m.anyDemand() {
 		return nil, ErrNoDemands
 	}
+	m.findBound(sys)
 	m.addServices(sys, o)
 	m.addStores(sys, o)
 	if c := sys.Calibration; c != nil {

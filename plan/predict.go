@@ -31,11 +31,13 @@ type Prediction struct {
 	Saturated bool `json:"saturated"`
 	// Bottleneck is the service with the highest utilisation of its limit, the places of one (see PlacesOf), or the machine.
 	Bottleneck string `json:"bottleneck"`
-	// Throughput of all routes in requests a second.
+	// Throughput of all routes in requests a second that are answered, not refused.
 	Throughput float64             `json:"throughput"`
 	Routes     []RoutePrediction   `json:"routes"`
 	Services   []ServicePrediction `json:"services"`
 	Machine    MachinePrediction   `json:"machine"`
+	// Bound of requests in flight by 'adaptive'; nil where nothing bounds them, or where it is not modelled (see Beyond).
+	Bound *BoundPrediction `json:"bound,omitempty"`
 	// Claims say of each kind of figure by which method it was found and how far it is to be trusted.
 	Claims []Claim `json:"claims"`
 	// Queues are those that were simulated, by name; see Simulate.
@@ -175,27 +177,41 @@ func (s *steady) predict(load Load, notes []string) (*Prediction, error) {
 	}
 	s.describeUse(p, x)
 	s.describeTables(p, x)
+	s.turned = 0
 	return p, nil
 }
 
 // settle solves the system under a load, and returns its throughput.
 func (s *steady) settle(load Load, p *Prediction) (x float64, err error) {
-	if load.Users > 0 {
-		p.Method = s.method("mean value analysis of users who wait and think")
-		return s.closed(load.Users, load.Think.Seconds())
-	}
-	x = load.Total()
-	ok, err := s.solve(x)
+	s.turned = 0
+	x, ok, err := s.unbounded(load)
 	if err != nil {
 		return 0, fmt.Errorf("solving the model: %w", err)
 	}
-	if p.Method = s.method("closed form of an open network"); !ok {
+	if p.Method = s.method("closed form of an open network"); load.Users > 0 {
+		p.Method = s.method("mean value analysis of users who wait and think")
+	}
+	if s.bound != nil {
+		return s.bounded(load, x, ok, p)
+	}
+	if !ok {
 		// It serves what it holds, of every route alike.
 		held, _ := s.held()
 		p.Saturated, p.Method, x = true, "operational bounds: saturated", min(held, x)
 		s.loseToLimits(x)
 	}
 	return x, nil
+}
+
+// unbounded solves a load that nothing refuses. It reports false where that is more than is held.
+func (s *steady) unbounded(load Load) (x float64, ok bool, err error) {
+	if load.Users > 0 {
+		x, err = s.closed(load.Users, load.Think.Seconds())
+		return x, err == nil, err
+	}
+	x = load.Total()
+	ok, err = s.solve(x)
+	return x, ok, err
 }
 
 // method names how the system is solved, from how its CPU is.

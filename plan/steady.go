@@ -11,7 +11,7 @@ import (
 // and it on that: it is where what is used and what is idle are all of the cores. Newton's steps from the right end stay
 // there, for what is used is concave in it.
 func (s *steady) idle(x float64) float64 {
-	used := s.background + x*s.full
+	used := s.besides() + x*s.full
 	if used >= s.cores {
 		return 0
 	}
@@ -31,6 +31,9 @@ func (s *steady) idle(x float64) float64 {
 	return i
 }
 
+// besides is the number of cores that are used beside what is answered: without any request, and for refusing some.
+func (s *steady) besides() float64 { return s.background + s.turned*s.refusal() }
+
 // asleep is how often a visit to a service wakes it up where the machine is idle for a share; see wake.go. Its limit apart.
 func (s *steady) asleep(st *station, idle float64) float64 {
 	if st.hops {
@@ -42,7 +45,7 @@ func (s *steady) asleep(st *station, idle float64) float64 {
 // use is the number of cores that all services together use at throughput x.
 func (s *steady) use(x float64) float64 {
 	idle := s.idle(x)
-	return s.background + x*(s.full+s.wakeGateway*idle+s.wake*someIdle(idle, s.cores))
+	return s.besides() + x*(s.full+s.wakeGateway*idle+s.wake*someIdle(idle, s.cores))
 }
 
 // fullAt is the throughput at which a service uses all of its limit, infinite where it never does. Full, it never sleeps. One
@@ -67,7 +70,7 @@ func (s *steady) machineFullAt() float64 {
 	if s.full <= 0 {
 		return math.Inf(1)
 	}
-	return max(0, s.cores-s.background) / s.full
+	return max(0, s.cores-s.besides()) / s.full
 }
 
 // held is the throughput at which the first resource is full, and its name.
@@ -127,7 +130,7 @@ func wholeServers(cores float64) (servers int, speed float64) {
 // the last solve found it.
 func (s *steady) cpuOf(i int, x float64) float64 {
 	st := &s.services[i]
-	return st.idle + x*(st.full+st.wake*s.asleep(st, s.idle(x))*(1-s.awake[i]))
+	return st.idle + s.turned*st.refusal + x*(st.full+st.wake*s.asleep(st, s.idle(x))*(1-s.awake[i]))
 }
 
 // bursts is how much longer than at random arrivals CPU time waits, as a multiple of it.
@@ -186,6 +189,10 @@ func (s *steady) finish(x float64) (bool, error) {
 		v, err := queueing.PSVariance(one/n, r.scv, max(1, s.stretch+wait))
 		if err != nil {
 			return false, fmt.Errorf("route %s: %w", r.name, err)
+		}
+		if s.packed { // no request is alone for a while: each piece of work takes as many times its length as any other
+			one = one / n * (s.stretch + wait)
+			v = one * one * r.scv
 		}
 		s.variance[i] += n * v
 	}

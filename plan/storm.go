@@ -40,7 +40,7 @@ type tangle struct {
 func (s *steady) storm(sys *topology.System) *Storm {
 	t := s.tangle(sys)
 	held, by := s.held()
-	if t == nil || held <= 0 || held >= ample {
+	if t == nil || held <= 0 || held >= ample || s.bound != nil && s.bound.calms(held, t) {
 		return nil
 	}
 	defer t.calm()

@@ -69,6 +69,10 @@ func (s *steady) claims(p *Prediction, beyond []string, calibrated float64) []Cl
 	switch used, by := s.mostUsed(p.Throughput); {
 	case p.Saturated:
 		lower(None, "the load is more than is held: latencies grow for as long as it lasts", &mean, &tail)
+	case p.Bound != nil && p.Bound.Refused > 0:
+		why := fmt.Sprintf("adaptive bounds %s at about %d requests, and %.0f%% are refused: latencies are those of a full service", p.Bound.Service, p.Bound.Limit, 100*p.Bound.Refused)
+		lower(Fair, why, &mean)
+		lower(Poor, why, &tail)
 	case used >= steepest:
 		lower(Poor, fmt.Sprintf("%s is %.0f%% used: a small error of the costs is a large one here", by, 100*used), &mean, &tail)
 	case used >= steep:

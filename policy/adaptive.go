@@ -43,12 +43,33 @@ type Adaptive struct {
 
 // NewAdaptive returns a limiter that begins with cfg.Initial.
 func NewAdaptive(cfg topology.Adaptive) *Adaptive {
-	cfg.Min = max(cfg.Min, 1)
-	cfg.Max = max(cfg.Max, cfg.Min)
-	cfg.Tolerance = max(cfg.Tolerance, 1)
-	a := &Adaptive{cfg: cfg, estimate: float64(min(max(cfg.Initial, cfg.Min), cfg.Max))}
+	a := &Adaptive{cfg: sound(cfg)}
+	a.estimate = float64(a.cfg.Initial)
 	a.limit.Store(int64(a.estimate))
 	return a
+}
+
+// sound is cfg with the least that each part must be.
+func sound(cfg topology.Adaptive) topology.Adaptive {
+	cfg.Min = max(cfg.Min, 1)
+	cfg.Max = max(cfg.Max, cfg.Min)
+	cfg.Initial = min(max(cfg.Initial, cfg.Min), cfg.Max)
+	cfg.Tolerance = max(cfg.Tolerance, 1)
+	return cfg
+}
+
+// Asked reports whether the limiter is one of these settings.
+func (a *Adaptive) Asked(cfg topology.Adaptive) bool { return a.cfg == sound(cfg) }
+
+// Foresee returns where the bound stands after so many windows, of a second each, under a load that stays as it is. meets
+// says what such a window shows while the bound is limit: the mean latency, and the most requests that are in flight at once.
+func Foresee(cfg topology.Adaptive, windows int, meets func(limit int64) (latency time.Duration, inUse int64)) int64 {
+	a := NewAdaptive(cfg)
+	for range windows {
+		latency, inUse := meets(a.Limit())
+		a.step(float64(max(latency, 1)), inUse)
+	}
+	return a.Limit()
 }
 
 // Limit returns how many requests may be in flight now.

@@ -58,6 +58,24 @@ func TestGradientSteps(t *testing.T) {
 	}
 }
 
+// What is foreseen is what comes: the bound of a limiter that is used as said.
+func TestForesee(t *testing.T) {
+	for _, n := range []int{5, 40, 100} {
+		a, now := NewAdaptive(adaptiveDefaults()), time.Duration(1)
+		for range n {
+			windows(a, &now, 1, time.Duration(a.Limit())*time.Millisecond, a.Limit()-1)
+		}
+		got := Foresee(adaptiveDefaults(), n, func(limit int64) (time.Duration, int64) { return time.Duration(limit) * time.Millisecond, limit })
+		if got != a.Limit() || got <= 20 {
+			t.Errorf("after %d windows %d is foreseen, and %d comes", n, got, a.Limit())
+		}
+	}
+	unused := Foresee(adaptiveDefaults(), 100, func(int64) (time.Duration, int64) { return time.Millisecond, 3 })
+	if unused != 20 {
+		t.Errorf("a bound that is not used goes to %d", unused)
+	}
+}
+
 func TestAdaptiveHoldsItsBound(t *testing.T) {
 	a := NewAdaptive(topology.Adaptive{Initial: 5, Min: 2, Max: 9, Tolerance: 1.5})
 	for range 5 {

@@ -44,7 +44,7 @@ func newAim(m *aimModel) aim {
 
 // simulated are the parts of an inbound that the prediction leaves out and the simulation does not. Whoever adds one to
 // topology.Inbound.Unmodelled adds it here when the simulator knows it.
-var simulated = map[string]bool{"sticky": true, "slow_start": true, "outliers": true, "limit": true, "adaptive": true,
+var simulated = map[string]bool{"sticky": true, "slow_start": true, "outliers": true, "limit": true,
 	"try_timeout": true, "admission": true, "priority": true}
 
 // unsimulated names what an inbound asks for and the simulation leaves out.

@@ -176,3 +176,28 @@ func TestSlowStartSparesANewReplica(t *testing.T) {
 		t.Errorf("a new replica took %.3f of the work with slow start, %.3f without", cold, warm)
 	}
 }
+
+// What a service can hold does not depend on how often its callers try again.
+func TestRoutesShareTheAdaptiveBound(t *testing.T) {
+	bound := &topology.Adaptive{Initial: 20, Min: 4, Max: 200, Tolerance: 1.5}
+	sys := farm(2, 100, topology.Inbound{Adaptive: bound})
+	again, other := *sys.Routes[0], *sys.Routes[0]
+	again.Name, again.Path, again.Retry = "again", "/again", &topology.Retry{Attempts: 2}
+	other.Name, other.Path, other.Adaptive = "other", "/other", &topology.Adaptive{Initial: 20, Min: 4, Max: 100, Tolerance: 1.5}
+	sys.Routes = append(sys.Routes, &again, &other)
+	m, err := New(sys, Options{Load: &topology.RouteLoad{Rates: map[string]float64{sys.Routes[0].Name: 1, "again": 1, "other": 1}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := newSim(m, m.load, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bounds := map[any]int{}
+	for i := range s.lanes {
+		bounds[s.lanes[i].bound]++
+	}
+	if len(s.lanes) != 3 || len(bounds) != 2 {
+		t.Errorf("%d lanes have %d bounds, want 3 and 2", len(s.lanes), len(bounds))
+	}
+}

@@ -171,7 +171,7 @@ func newSim(m *Model, load *workload, replication int) (*sim, error) {
 		s.ledgers = append(s.ledgers, new(policy.Ledger))
 	}
 	for i := range m.lanes {
-		l, err := newLane(&m.lanes[i], s.ledgers[m.lanes[i].service], s.stream(fmt.Sprintf("lane %d", i)))
+		l, err := newLane(&m.lanes[i], s.lanes, s.ledgers[m.lanes[i].service], s.stream(fmt.Sprintf("lane %d", i)))
 		if err != nil {
 			return nil, err
 		}
@@ -424,7 +424,8 @@ type lane struct {
 	draws    *stream
 }
 
-func newLane(m *laneModel, ledger *policy.Ledger, draws *stream) (lane, error) {
+// newLane returns a lane whose bound is that of others of its service with the same settings, where they have one.
+func newLane(m *laneModel, others []lane, ledger *policy.Ledger, draws *stream) (lane, error) {
 	pool, err := policy.NewPool(m.balance, m.breaker)
 	if err != nil {
 		return lane{}, err
@@ -433,7 +434,14 @@ func newLane(m *laneModel, ledger *policy.Ledger, draws *stream) (lane, error) {
 	pool.SetOutliers(m.outliers)
 	l := lane{service: m.service, pool: pool, retrier: policy.NewSharedRetrier(m.retry, ledger), probes: m.balance == topology.Prequal, draws: draws}
 	if m.adaptive != nil {
-		l.bound = policy.NewAdaptive(*m.adaptive)
+		for i := range others {
+			if b := others[i].bound; others[i].service == m.service && b != nil && b.Asked(*m.adaptive) {
+				l.bound = b
+			}
+		}
+		if l.bound == nil {
+			l.bound = policy.NewAdaptive(*m.adaptive)
+		}
 	}
 	if m.admission != nil {
 		l.feasible = policy.NewFeasibility(*m.admission)

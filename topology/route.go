@@ -242,13 +242,13 @@ type Adaptive struct {
 }
 
 // Unmodelled names what an inbound asks for that decides on what a request meets at run time, and that predictions leave
-// out. The simulator knows which of them it models (simulate/aim.go).
+// out. The simulator knows which of them it models (simulate/aim.go). What the planner makes of the adaptive bound, it says itself.
 func (in *Inbound) Unmodelled() []string {
 	var names []string
 	for _, f := range []struct {
 		name string
 		set  bool
-	}{{"sticky", in.Sticky != nil}, {"slow_start", in.SlowStart > 0}, {"outliers", in.Outliers != nil}, {"limit", in.Limit != nil}, {"adaptive", in.Adaptive != nil},
+	}{{"sticky", in.Sticky != nil}, {"slow_start", in.SlowStart > 0}, {"outliers", in.Outliers != nil}, {"limit", in.Limit != nil},
 		{"try_timeout", in.TryTimeout > 0}, {"admission", in.Admission != nil}, {"priority", in.Priority != nil}, {"locality", in.Locality != nil},
 		{"subset", in.Subset > 0}, {"compress", in.Compress != nil}} {
 		if f.set {

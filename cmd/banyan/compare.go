@@ -155,6 +155,11 @@ func (c *cli) printComparison(m *plan.Measurement, cmp *plan.Comparison) {
 	}
 	t.row(cells("all", cmp.Total, digits)...)
 	t.write(c.out)
+	if cmp.Refused != nil {
+		t = comparisonTable("REFUSED")
+		t.row(cells("all", *cmp.Refused, percent)...)
+		t.write(c.out)
+	}
 	t = comparisonTable("MEAN LATENCY")
 	for _, name := range routes {
 		t.row(cells(name, cmp.Routes[name].Mean, latency)...)

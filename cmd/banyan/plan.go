@@ -199,6 +199,7 @@ func (c *cli) printPlan(sys *topology.System, p *plan.Plan) {
 	if p.Saturated {
 		fmt.Fprintf(c.out, "\nThe load is more than %s holds: these rates are what is served, and latencies grow for as long as the load lasts.\n", p.Bottleneck)
 	}
+	printBound(c.out, p.Bound)
 	fmt.Fprintln(c.out)
 	t = table{head: []string{"SERVICE", "REPLICAS", "CALLS/S", "CPU", "LIMIT", "USED"}}
 	for _, s := range p.Services {
@@ -252,6 +253,17 @@ func (c *cli) printPlan(sys *topology.System, p *plan.Plan) {
 	}
 	for _, n := range p.Notes {
 		fmt.Fprintf(c.out, "Note: %s.\n", n)
+	}
+}
+
+// printBound says what the adaptive bound does to the load.
+func printBound(out io.Writer, b *plan.BoundPrediction) {
+	switch {
+	case b == nil:
+	case b.Refused > 0:
+		fmt.Fprintf(out, "\nadaptive bounds %s at about %d requests at once: of %s requests/s, %s are refused (503), and these are the others.\n", b.Service, b.Limit, digits(b.Offered), percent(b.Refused))
+	default:
+		fmt.Fprintf(out, "\nadaptive bounds %s at about %d requests at once, of which %s are there: none is refused.\n", b.Service, b.Limit, digits(b.InFlight))
 	}
 }
 
