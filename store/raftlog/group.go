@@ -28,6 +28,7 @@ type Group struct {
 	last             uint64 // the last entry that is on disk, start if there is none
 	staged           uint64 // the last entry that will be on disk once all Writes are committed
 	tombstone        uint64
+	forward          []byte
 	least            uint64 // the first entry that was found while loading
 
 	cache []*raftpb.Entry // the newest entries; the last one is entry last, unless empty
@@ -45,6 +46,9 @@ func (g *Group) Start() (index, term uint64) { return g.start, g.startTerm }
 
 // Tombstone is the least replica id that may exist on this node: those below were destroyed.
 func (g *Group) Tombstone() uint64 { return g.tombstone }
+
+// Forward is what was left with the tombstone for those who ask for a replica that was destroyed, nil if nothing was.
+func (g *Group) Forward() []byte { return g.forward }
 
 func (g *Group) fail(err error) {
 	if err != nil && g.err == nil {

@@ -23,6 +23,7 @@ const (
 	stateKind     = 'h' // -> State
 	startKind     = 't' // -> index and term of the last entry that was cut off
 	tombstoneKind = 'x' // -> the least replica id that may exist here
+	forwardKind   = 'y' // -> where those who ask for a destroyed replica are to ask instead
 )
 
 // ErrCorrupt is wrapped by what is returned when a record is not what was written.
@@ -89,7 +90,7 @@ func parseKey(key []byte) (group uint64, kind byte, index uint64, err error) {
 	switch rest := key[10:]; {
 	case kind == entryKind && len(rest) == 8:
 		return group, kind, binary.BigEndian.Uint64(rest), nil
-	case (kind == stateKind || kind == startKind || kind == tombstoneKind) && len(rest) == 0:
+	case (kind == stateKind || kind == startKind || kind == tombstoneKind || kind == forwardKind) && len(rest) == 0:
 		return group, kind, 0, nil
 	}
 	return 0, 0, 0, fmt.Errorf("%w: key %x", ErrCorrupt, key)

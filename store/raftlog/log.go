@@ -81,6 +81,10 @@ func (l *Log) load() error {
 			g.fail(decodeNumbers(it.Key(), value, &g.start, &g.startTerm))
 		case tombstoneKind:
 			g.fail(decodeNumbers(it.Key(), value, &g.tombstone))
+		case forwardKind:
+			body, err := Unseal(it.Key(), value)
+			g.forward = slices.Clone(body)
+			g.fail(err)
 		case entryKind:
 			e, err := decodeEntry(it.Key(), value, index)
 			if err != nil {

@@ -170,7 +170,7 @@ func TestRestoreReplacesEverything(t *testing.T) {
 	}
 	before := l.DB().NewSnapshot()
 	commit(t, l, func(w *Write) error {
-		w.Restore(r, State{3, 4, 0, 20}, 20, 4, []byte("de"), nil)
+		w.Restore(r, State{3, 4, 0, 20}, 20, 4, []byte("de"), nil, nil)
 		return w.Append(g, []*raftpb.Entry{entry(21, 4, "after")})
 	})
 	check := func() {
@@ -281,8 +281,8 @@ func TestDestroyLeavesATombstone(t *testing.T) {
 	if err := l.DB().Set([]byte("dx"), []byte("row"), pebble.Sync); err != nil {
 		t.Fatal(err)
 	}
-	commit(t, l, func(w *Write) error { return w.Destroy(1, 8, []byte("da"), []byte("dz")) })
-	commit(t, l, func(w *Write) error { return w.Destroy(1, 3, nil, nil) })
+	commit(t, l, func(w *Write) error { return w.Destroy(1, 8, []byte("da"), []byte("dz"), []byte("ask there")) })
+	commit(t, l, func(w *Write) error { return w.Destroy(1, 3, nil, nil, nil) })
 	if err := l.DB().Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -290,6 +290,9 @@ func TestDestroyLeavesATombstone(t *testing.T) {
 	defer l.DB().Close()
 	if got := l.Group(1).Tombstone(); got != 8 {
 		t.Errorf("tombstone %d, want the highest, 8", got)
+	}
+	if got := string(l.Group(1).Forward()); got != "ask there" {
+		t.Errorf("what was left for those who ask: %q", got)
 	}
 	if last, err := l.Group(1).LastIndex(); last != 0 || err != nil {
 		t.Errorf("destroyed log goes to %d, error %v", last, err)

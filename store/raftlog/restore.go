@@ -35,6 +35,7 @@ type Restore struct {
 	meta    []KV
 	state   State
 	least   uint64 // the group's tombstone
+	forward []byte // for those who ask for groups that are destroyed
 	index   uint64
 	term    uint64
 	destroy []uint64 // other groups whose rows the span covers
@@ -115,11 +116,13 @@ func (r *Restore) Meta(key []byte) []byte {
 }
 
 // Restore stages a snapshot to which everything was added: the log of the group is empty after (index, term), its state is s, and the other
-// groups given are gone. Rows up to clear, which is the end of the snapshot's span or behind it, are replaced.
-func (w *Write) Restore(r *Restore, s State, index, term uint64, clear []byte, others []uint64) {
+// groups given are gone, with forward for those who ask for them. Rows up to clear, which is the end of the snapshot's span or behind it, are
+// replaced.
+func (w *Write) Restore(r *Restore, s State, index, term uint64, clear []byte, others []uint64, forward []byte) {
 	g := w.log.Group(r.group)
 	r.clear = bytes.Clone(clear)
 	r.state, r.least, r.index, r.term, r.destroy = s, g.tombstone, index, term, others
+	r.forward = forward
 	g.state, g.staged = s, index
 	w.steps = append(w.steps, step{restore: r})
 	w.sync = true
@@ -129,7 +132,7 @@ func (w *Write) Restore(r *Restore, s State, index, term uint64, clear []byte, o
 		g.cutOff(index, term)
 		g.staged = staged
 		for _, id := range others {
-			w.log.groups[id] = &Group{id: id, log: w.log, tombstone: ^uint64(0)}
+			w.log.groups[id] = &Group{id: id, log: w.log, tombstone: ^uint64(0), forward: forward}
 		}
 	})
 }
@@ -185,6 +188,11 @@ func (r *Restore) writeMeta(out *sstable.Writer) error {
 			if err := out.Set(tombstoneRecord(id, ^uint64(0))); err != nil {
 				return err
 			}
+			if r.forward != nil {
+				if err := out.Set(forwardRecord(id, r.forward)); err != nil {
+					return err
+				}
+			}
 			continue
 		}
 		state, start := logKey(id, stateKind), logKey(id, startKind)
@@ -207,6 +215,11 @@ func (r *Restore) writeMeta(out *sstable.Writer) error {
 func tombstoneRecord(id, least uint64) (key, value []byte) {
 	key = logKey(id, tombstoneKind)
 	return key, encodeNumbers(key, least)
+}
+
+func forwardRecord(id uint64, forward []byte) (key, value []byte) {
+	key = logKey(id, forwardKind)
+	return key, Seal(key, forward)
 }
 
 // Discard removes what a snapshot that will not be committed left beside the database.

@@ -118,8 +118,9 @@ func (l *Log) Begin(id uint64, s State, index, term uint64) {
 }
 
 // Destroy stages the end of a replica: its log and metadata go, and rows in [start, end) if start is not nil. Replicas
-// of the group with an id below least may not exist here any more.
-func (w *Write) Destroy(id, least uint64, start, end []byte) error {
+// of the group with an id below least may not exist here any more. forward is for those who ask for them; without, they get the answer that
+// an earlier one left.
+func (w *Write) Destroy(id, least uint64, start, end, forward []byte) error {
 	b := w.batch()
 	if start != nil {
 		if err := b.DeleteRange(start, end, nil); err != nil {
@@ -134,14 +135,23 @@ func (w *Write) Destroy(id, least uint64, start, end []byte) error {
 	if err := b.DeleteRange(logStart, logEnd, nil); err != nil {
 		return err
 	}
-	least = max(least, w.log.Group(id).tombstone)
-	w.log.groups[id] = &Group{id: id, log: w.log, tombstone: least}
-	return SetTombstone(b, id, least)
+	known := w.log.Group(id)
+	if forward == nil {
+		forward = known.forward
+	}
+	least = max(least, known.tombstone)
+	w.log.groups[id] = &Group{id: id, log: w.log, tombstone: least, forward: forward}
+	return SetTombstone(b, id, least, forward)
 }
 
-// SetTombstone writes that replicas of the group with an id below least may not exist on this node.
-func SetTombstone(b pebble.Writer, id, least uint64) error {
+// SetTombstone writes that replicas of the group with an id below least may not exist on this node, and where those who ask for them are to
+// ask instead, if that is known.
+func SetTombstone(b pebble.Writer, id, least uint64, forward []byte) error {
 	key, value := tombstoneRecord(id, least)
+	if err := b.Set(key, value, nil); err != nil || forward == nil {
+		return err
+	}
+	key, value = forwardRecord(id, forward)
 	return b.Set(key, value, nil)
 }
 

@@ -357,14 +357,14 @@ func (a *application) confChange(e *raftpb.Entry) (o outcome, err error) {
 	a.after = append(a.after, func() {
 		g.lease.until, g.round = 0, a.c.restartRound(g) // answers of the old majority do not count in the new one
 		if g.leaving = g.state.desc.replica(g.self) == nil; g.leaving && a.c.planted.has(bugLeaveAtOnce) {
-			a.c.remove(g, g.self+1)
+			a.c.remove(g, g.self+1, nil)
 		}
 	})
 	return o, nil
 }
 
-// remove ends a replica that is not part of its group any more.
-func (c *core) remove(g *group, least uint64) {
+// remove ends a replica that is not part of its group any more, and keeps what became of that, if it is known.
+func (c *core) remove(g *group, least uint64, forward []byte) {
 	if c.groups[g.id] != g {
 		return
 	}
@@ -374,7 +374,7 @@ func (c *core) remove(g *group, least uint64) {
 	}
 	c.drop(g)
 	c.stats.Removed++
-	if err := c.staged.Destroy(g.id, least, start, end); err != nil {
+	if err := c.staged.Destroy(g.id, least, start, end, forward); err != nil {
 		c.failDisk(err)
 		return
 	}

@@ -41,7 +41,7 @@ func (e changeGroup) happen(c *core) {
 // changeReplicas proposes changes of where the replicas are.
 func changeReplicas(changes []Change) func(*core, *group, uint64) error {
 	return func(c *core, g *group, event uint64) error {
-		if g.state.joint() || g.state.frozen {
+		if right := c.neighbour(g); g.state.joint() || g.state.frozen || g.merging != nil || right != nil && right.state.frozen {
 			return fmt.Errorf("%w: group %d is being changed", ErrRefused, g.id)
 		}
 		for _, ch := range changes {
@@ -197,6 +197,7 @@ func (c *core) born(s state, st raftlog.State, leader bool) {
 		c.failGroup(g, err)
 		return
 	}
+	c.staged.Sync() // what it answers may need nothing new on disk, but for the split that made it
 	if leader {
 		c.guard(g, func() { _ = g.raft.Campaign() }) // the others know no leader yet, so it need not wait
 	} else {

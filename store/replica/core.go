@@ -306,7 +306,7 @@ func (e written) happen(c *core) {
 			c.restored(a.g, a.restored, a.index)
 		}
 		if a.goes != 0 {
-			c.send(a.on, message{kind: kindGone, group: a.g.id, from: a.g.self, to: a.goes, voters: a.g.votersNow()})
+			c.send(a.on, message{kind: kindGone, group: a.g.id, from: a.g.self, to: a.goes, forward: forward{voters: a.g.votersNow()}})
 		}
 		c.deliver(a.g, a.messages)
 	}

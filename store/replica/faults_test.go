@@ -36,19 +36,22 @@ func (r *run) alter() {
 	r.say("%v change %s", s.w.Now(), kind)
 	switch kind {
 	case "grow":
-		r.grow()
+		r.grow(lasts)
 	case "orphan":
 		r.orphan(lasts)
 	case "transfer-cut":
 		r.transferCut(lasts)
+	case "rejoin":
+		r.rejoin()
 	default:
 		r.change(kind)
 	}
 	s.w.After(s.w.Between(r.p.Alters/2, 2*r.p.Alters), r.alter)
 }
 
-// spite lets a fault happen when something rare does, on the same node more often than not.
-func (r *run) spite(n *simNode) {
+// spite lets a fault happen when something rare does, on the same node more often than not. What is rarest may not have to wait for the
+// calm after another fault.
+func (r *run) spite(n *simNode, rarest bool) {
 	s := r.s
 	var kinds []string
 	for _, kind := range r.p.Faults {
@@ -56,7 +59,11 @@ func (r *run) spite(n *simNode) {
 			kinds = append(kinds, kind)
 		}
 	}
-	if r.ended || len(kinds) == 0 || s.w.Now() < r.calm || !s.w.Chance(r.p.Spite) {
+	often := r.p.Spite
+	if rarest {
+		often *= 2
+	}
+	if r.ended || len(kinds) == 0 || s.w.Now() < r.calm && !rarest || !s.w.Chance(often) {
 		return
 	}
 	r.calm = s.w.Now() + r.p.Every/2 // what follows from the fault is rare as well
@@ -124,9 +131,7 @@ func (r *run) happen(kind string, node *simNode) {
 			})
 		}
 	case "slow-disk":
-		before := node.disk.Faults.Sync
-		node.disk.Faults.Sync = 400 * time.Millisecond
-		s.w.After(lasts, func() { node.disk.Faults.Sync = min(before, max(r.p.Straggler, 2*time.Millisecond)) })
+		r.slowDisk(node, lasts)
 	case "disk-full":
 		node.disk.Full = true
 		s.w.After(lasts, func() { node.disk.Full = false })
@@ -149,6 +154,13 @@ func (r *run) happen(kind string, node *simNode) {
 	case "bury":
 		r.bury(node)
 	}
+}
+
+// slowDisk makes what a node writes take long.
+func (r *run) slowDisk(node *simNode, lasts time.Duration) {
+	before := node.disk.Faults.Sync
+	node.disk.Faults.Sync = 400 * time.Millisecond
+	r.s.w.After(lasts, func() { node.disk.Faults.Sync = min(before, max(r.p.Straggler, 2*time.Millisecond)) })
 }
 
 // links are those from a node to others.
@@ -406,7 +418,7 @@ func (n *simNode) replica(group uint64) *group {
 }
 
 // grow gives some group one more replica, or takes a learner from it where it is on all nodes, and splits it soon after.
-func (r *run) grow() {
+func (r *run) grow(lasts time.Duration) {
 	s := r.s
 	n, g := r.leader()
 	if n == nil {
@@ -430,6 +442,9 @@ func (r *run) grow() {
 			return
 		}
 		s.counts["done: grow"]++
+		if s.w.Chance(0.5) { // so that snapshots from before and after the split meet on the way to it
+			r.slowDisk(s.nodes[change.Node-1], lasts)
+		}
 		s.w.After(s.w.Between(time.Millisecond, 200*time.Millisecond), func() {
 			g := n.replica(group)
 			if g == nil {
@@ -445,7 +460,7 @@ func (r *run) grow() {
 }
 
 // usurp cuts a leader off from one follower until that wants to be leader, then makes the others flap and cuts them off
-// as well: whatever they promised the leader they must not have forgotten.
+// as well, all at once: whatever they promised the leader they must not have forgotten.
 func (r *run) usurp(lasts time.Duration) {
 	s := r.s
 	n, g := r.leader()
@@ -455,23 +470,43 @@ func (r *run) usurp(lasts time.Duration) {
 	cut := func(other *simNode, lasts time.Duration) {
 		r.cut([][2]uint64{{n.id, other.id}, {other.id, n.id}}, lasts)
 	}
-	first := true
-	for _, rep := range g.state.desc.Replicas {
-		other := s.nodes[rep.Node-1]
-		if other == n {
-			continue
+	var rest []*simNode
+	var rival *simNode
+	for _, i := range s.w.Rand().Perm(len(g.state.desc.Replicas)) {
+		switch rep := g.state.desc.Replicas[i]; {
+		case rep.ID == g.self:
+		case rival == nil && !rep.Learner:
+			rival = s.nodes[rep.Node-1]
+		default:
+			rest = append(rest, s.nodes[rep.Node-1])
 		}
-		if first {
-			first = false
-			cut(other, 3*time.Second+lasts)
-			continue
-		}
-		s.w.After(s.w.Between(1500*time.Millisecond, 3*time.Second), func() {
-			if !r.ended {
-				cut(other, lasts)
-				r.flap(other)
+	}
+	if rival == nil {
+		return
+	}
+	cut(rival, 3*time.Second+lasts)
+	within := s.w.Between(0, time.Second)
+	r.onceLeaderless(rival, g.id, 80, func() {
+		s.counts["usurpers"]++
+		s.w.After(s.w.Between(0, within), func() {
+			for _, other := range rest {
+				if !r.ended {
+					cut(other, lasts)
+					r.flap(other)
+				}
 			}
 		})
+	})
+}
+
+// onceLeaderless calls f when a replica has given up its leader, if it does within some tries.
+func (r *run) onceLeaderless(n *simNode, group uint64, left int, f func()) {
+	if g := n.replica(group); g != nil && g.leader == 0 {
+		f()
+		return
+	}
+	if left > 0 {
+		r.s.w.After(50*time.Millisecond, func() { r.onceLeaderless(n, group, left-1, f) })
 	}
 }
 
@@ -544,12 +579,11 @@ func (r *run) change(kind string) {
 		do = splitAt(key, r.nextGrp)
 		r.nextGrp++
 	case "merge":
-		for i, left := range n.core.spans { // one with a neighbour, if there is one
-			if i+1 < len(n.core.spans) && left.leads() && s.w.Chance(0.5) {
-				g = left
-			}
+		group := g.id
+		if pairs := r.pairs(); len(pairs) > 0 && s.w.Chance(0.9) {
+			group = pairs[s.w.Rand().IntN(len(pairs))]
 		}
-		r.merge(g.id, 30)
+		r.merge(group, 30)
 		return
 	case "check":
 		do = checkGroup
@@ -568,6 +602,46 @@ func (r *run) keyIn(g *group) []byte {
 		}
 	}
 	return nil
+}
+
+// pairs are the groups that could take over their right neighbours: both have replicas on the same nodes.
+func (r *run) pairs() (lefts []uint64) {
+	for _, n := range r.s.nodes {
+		if !n.up || n.paused {
+			continue
+		}
+		for _, left := range n.core.spans {
+			if right := n.core.neighbour(left); left.leads() && right != nil && !right.state.frozen && sameNodes(&left.state, &right.state) {
+				lefts = append(lefts, left.id)
+			}
+		}
+	}
+	return lefts
+}
+
+// rejoin splits a group and has it take over again what it gave away, soon after.
+func (r *run) rejoin() {
+	s := r.s
+	if pairs := r.pairs(); len(pairs) > 0 && s.w.Chance(0.5) {
+		r.merge(pairs[s.w.Rand().IntN(len(pairs))], 30)
+		return
+	}
+	n, g := r.leader()
+	if n == nil {
+		return
+	}
+	key := r.keyIn(g)
+	if key == nil {
+		return
+	}
+	left, next := g.id, r.nextGrp
+	r.nextGrp++
+	n.ask(func(id uint64) event { return changeGroup{event: id, group: left, do: splitAt(key, next)} }, func(res result) {
+		if res.err == nil && !r.ended {
+			s.counts["done: split"]++
+			s.w.After(s.w.Between(0, time.Second), func() { r.merge(left, 30) })
+		}
+	})
 }
 
 // merge has a group take over its right neighbour, and asks again where the leaders of both have yet to come together.

@@ -28,7 +28,7 @@ type group struct {
 	nodes       map[uint64]uint64 // replica -> node, as messages told; the descriptor goes before
 
 	releases map[uint64]bool // those of the group that know, and said so, that this replica was removed
-	voters   []voter         // of the group, as one of them said
+	voters   []voter         // that the group has or had, as others said
 
 	leader   uint64 // replica, 0 if unknown
 	role     raft.StateType
@@ -72,7 +72,7 @@ func (c *core) load(id uint64) error {
 	self := l.State().Replica
 	switch {
 	case self < l.Tombstone():
-		return c.staged.Destroy(id, l.Tombstone(), nil, nil)
+		return c.staged.Destroy(id, l.Tombstone(), nil, nil, nil)
 	case !found && self == 0:
 		return nil // nothing but a tombstone
 	}
@@ -201,7 +201,7 @@ func (c *core) removeOverlaps() error {
 			return fmt.Errorf("groups %d and %d both own [%x, %x): %w", a.id, b.id, b.state.desc.Start, b.state.desc.End, raftlog.ErrCorrupt)
 		}
 		c.drop(b)
-		if err := c.staged.Destroy(b.id, ^uint64(0), nil, nil); err != nil {
+		if err := c.staged.Destroy(b.id, ^uint64(0), nil, nil, (&forward{left: a.id, index: a.applied}).append(nil)); err != nil {
 			return err
 		}
 	}

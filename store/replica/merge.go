@@ -20,6 +20,9 @@ import (
 // If that takes too long, because a node is down or the replicas were moved meanwhile, the left group first makes sure
 // by a command that no merge proposed so far can happen any more: each names the state of the group that it was made
 // for, of which this changes the generation. Then the right one is thawed.
+//
+// A freeze may come to pass so late that whoever leads the left group has no replica of the right one any more, and never learns of it. A node
+// that has both takes the lead then.
 
 // merge is a merge that this leader of the left group is busy with.
 type merge struct {
@@ -67,6 +70,17 @@ func (c *core) follow(g, right *group) error {
 	return &NotLeaderError{Group: right.id, Leader: node}
 }
 
+// takeOver asks the leader of a group whose right neighbour is frozen to hand over, if it has no replica of that.
+func (c *core) takeOver(g, right *group) {
+	self := g.state.desc.replica(g.self)
+	if node := g.node(g.leader); self == nil || self.Learner || node == 0 || right.state.desc.on(node) != nil || c.tick%16 != 0 {
+		return
+	}
+	c.wake(g)
+	c.guard(g, func() { g.raft.TransferLeader(g.self) })
+	c.mark(g)
+}
+
 // sameNodes says whether two groups have voters on the same nodes, and nothing else.
 func sameNodes(a, b *state) bool {
 	if a.joint() || b.joint() || len(a.desc.Replicas) != len(b.desc.Replicas) {
@@ -96,11 +110,12 @@ func (c *core) tickMerge(g *group) {
 	}
 	m := g.merging
 	if m == nil {
-		if !g.leads() || g.state.frozen {
+		right := c.neighbour(g)
+		if g.state.frozen || right == nil || !right.state.frozen {
 			return
 		}
-		right := c.neighbour(g)
-		if right == nil || !right.state.frozen {
+		if !g.leads() {
+			c.takeOver(g, right)
 			return
 		}
 		m = &merge{right: right.id, frozen: true, begun: c.tick}
@@ -227,7 +242,8 @@ func (a *application) merge(index uint64, cmd *command) (refused, err error) {
 		return nil, err
 	}
 	start, end := raftlog.MetaSpan(right.id)
-	if err := errors.Join(a.batch.DeleteRange(start, end, nil), raftlog.SetTombstone(a.batch, right.id, ^uint64(0))); err != nil {
+	on := (&forward{left: a.g.id, index: index}).append(nil)
+	if err := errors.Join(a.batch.DeleteRange(start, end, nil), raftlog.SetTombstone(a.batch, right.id, ^uint64(0), on)); err != nil {
 		return nil, err
 	}
 	a.next.desc.End = bytes.Clone(rest.next.desc.End)
@@ -243,7 +259,7 @@ func (a *application) merge(index uint64, cmd *command) (refused, err error) {
 		}
 		reads := slices.Clone(c.takeReads(right))
 		c.drop(right)
-		if err := c.staged.Destroy(right.id, ^uint64(0), nil, nil); err != nil {
+		if err := c.staged.Destroy(right.id, ^uint64(0), nil, nil, on); err != nil {
 			c.failDisk(err)
 			return
 		}

@@ -23,9 +23,9 @@ type sim struct {
 	groups  []Descriptor // that the cluster begins with
 
 	witness *witness
-	batch   time.Duration  // for at most as long a node lets what happens wait, to be let happen in one step
-	rare    func(*simNode) // is told that something rare has just happened on a node
-	events  uint64         // ids
+	batch   time.Duration                 // for at most as long a node lets what happens wait, to be let happen in one step
+	rare    func(n *simNode, rarest bool) // is told that something rare has just happened on a node
+	events  uint64                        // ids
 	total   Stats
 	counts  map[string]int
 	flipped map[uint64]bool // nodes whose disk has lost bits
@@ -50,6 +50,7 @@ type simNode struct {
 	inbox   []event
 	told    map[uint64][]*testimony // by group: one for each replica
 	before  Stats
+	frozen  int    // groups, as last looked
 	lost    bool   // it never comes back
 	onGone  func() // when it let a replica go
 	walAt   uint64 // bytes of the write-ahead log at the last flush
@@ -233,11 +234,17 @@ func (n *simNode) take() {
 
 // lookForRare tells of what happens seldom, and is worth a fault just then.
 func (n *simNode) lookForRare() {
-	now, was := n.core.stats, n.before
-	n.before = now
-	if n.s.rare != nil && n.up && (now.Splits != was.Splits || now.Merges != was.Merges || now.ConfChanges != was.ConfChanges || now.Removed != was.Removed ||
+	now, was, frozen, melted := n.core.stats, n.before, 0, n.frozen
+	for _, g := range n.core.spans {
+		if g.state.frozen {
+			frozen++
+		}
+	}
+	n.before, n.frozen = now, frozen
+	rarest := frozen > melted || now.Merges != was.Merges
+	if n.s.rare != nil && n.up && (rarest || now.Splits != was.Splits || now.ConfChanges != was.ConfChanges || now.Removed != was.Removed ||
 		now.SnapshotsApplied != was.SnapshotsApplied || now.SnapshotsSent != was.SnapshotsSent || now.Elections != was.Elections || now.Transfers != was.Transfers) {
-		n.s.rare(n)
+		n.s.rare(n, rarest)
 	}
 }
 

@@ -299,8 +299,9 @@ func (c *core) beginIncoming(g *group, node uint64, m *message) (*incoming, erro
 }
 
 // replaces says which rows go when the group gets the state s: those of its span as it is and as it will be, so up to
-// end, and those of other groups which it took over and which are here still. Any other overlap with what is here, or
-// on its way here, is an error: that group has yet to learn that it was split.
+// end, and those of other groups which it took over and which are here still. It did if it has their first key now, which they never give
+// away, and had it not; it may have given away the last ones again. Any other overlap with what is here, or on its way here, is an error:
+// that group has yet to learn that it was split.
 func (c *core) replaces(g *group, s *state) (end []byte, others []uint64, err error) {
 	start, end := s.desc.Start, s.desc.End
 	if g.hasData && bytes.Compare(g.state.desc.End, end) > 0 {
@@ -311,18 +312,23 @@ func (c *core) replaces(g *group, s *state) (end []byte, others []uint64, err er
 		if other == g {
 			continue
 		}
-		if in := other.incoming; in != nil && !c.planted.has(bugSnapshotsOverlap) && in.state.desc.overlaps(start, end) {
-			return nil, nil, fmt.Errorf("%w: snapshot of group %d overlaps that of group %d", ErrRefused, g.id, other.id)
-		}
 		d := &other.state.desc
 		if !other.hasData || !d.overlaps(start, end) {
 			continue
 		}
-		if !g.hasData || bytes.Compare(d.Start, g.state.desc.End) < 0 || bytes.Compare(d.End, end) > 0 ||
-			d.Generation >= s.desc.Generation {
+		if !g.hasData || bytes.Compare(d.Start, g.state.desc.End) < 0 || bytes.Compare(d.Start, s.desc.End) >= 0 || d.Generation >= s.desc.Generation {
 			return nil, nil, fmt.Errorf("%w: snapshot of group %d overlaps group %d", ErrRefused, g.id, other.id)
 		}
 		others = append(others, other.id)
+		if bytes.Compare(d.End, end) > 0 {
+			end = d.End
+		}
+	}
+	for _, id := range c.ids {
+		other := c.groups[id]
+		if in := other.incoming; other != g && in != nil && !c.planted.has(bugSnapshotsOverlap) && in.state.desc.overlaps(start, end) {
+			return nil, nil, fmt.Errorf("%w: snapshot of group %d overlaps that of group %d", ErrRefused, g.id, other.id)
+		}
 	}
 	return end, others, nil
 }
@@ -354,7 +360,7 @@ func (c *core) stageRestore(g *group, s raftlog.State, snap *raftpb.Snapshot) (*
 			c.drop(other)
 		}
 	}
-	c.staged.Restore(in.restore, s, index, snap.GetMetadata().GetTerm(), in.end, in.others)
+	c.staged.Restore(in.restore, s, index, snap.GetMetadata().GetTerm(), in.end, in.others, (&forward{left: g.id, index: index}).append(nil))
 	return in.restore, index, nil
 }
 

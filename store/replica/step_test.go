@@ -631,3 +631,163 @@ func TestWhoLetsARemovedReplicaGo(t *testing.T) {
 		t.Errorf("a learner said %v", l.mail)
 	}
 }
+
+// TestRemovedReplicaWhoseVotersWereAllReplaced: a node is away while its replica is removed, and after it all voters that the replica knows.
+// It asks them, and they are gone; but their nodes know who came after them.
+func TestRemovedReplicaWhoseVotersWereAllReplaced(t *testing.T) {
+	l := newLabOf(t, 6, Config{})
+	l.elect(1)
+	event := uint64(100)
+	change := func(lead uint64, there []uint64, changes ...Change) {
+		t.Helper()
+		for range 60 {
+			event++
+			l.step(lead, changeGroup{event: event, group: 1, do: changeReplicas(changes)})
+			for range 10 {
+				l.tick(there...)
+			}
+			if r, done := l.got[event]; done && r.err == nil {
+				return
+			}
+		}
+		t.Fatalf("%v: %v", changes, l.got[event].err)
+	}
+	all, rest := []uint64{1, 2, 3, 4, 5, 6}, []uint64{1, 2, 4, 5, 6}
+	change(1, all, Change{Remove, 4}, Change{Remove, 5}, Change{Remove, 6})
+	for range 60 {
+		l.tick(all...)
+	}
+	for _, node := range []uint64{4, 5, 6} {
+		change(1, rest, Change{AddLearner, node})
+		change(1, rest, Change{Promote, node})
+	}
+	l.step(1, changeGroup{event: 50, group: 1, do: transferLeader(4)})
+	for range 5 {
+		l.tick(rest...)
+	}
+	change(4, rest, Change{Remove, 1}, Change{Remove, 2}, Change{Remove, 3})
+	for range 60 {
+		l.tick(rest...)
+	}
+	change(4, rest, Change{AddLearner, 2}) // a replica that is not the one that is asked for can answer as well
+	if three := l.cores[3].groups[1]; l.cores[1].groups[1] != nil || three == nil || three.leaving {
+		t.Fatalf("node 1 has a replica: %v; node 3 has one: %v", l.cores[1].groups[1] != nil, three)
+	}
+	for range 100 {
+		l.tick(all...)
+	}
+	if l.cores[3].groups[1] != nil {
+		t.Error("the replica that was removed is still here, and knows only voters that are gone")
+	}
+}
+
+// TestReplicaThatMissedAMergeAndASplit: a node misses that its two groups are merged, and split again. It gets the left one as it is now, whose
+// rows end where those of the replica begin that was merged away, which is not to wait for it to take that over any more, or within them.
+func TestReplicaThatMissedAMergeAndASplit(t *testing.T) {
+	for _, at := range []string{"dk", "dx", "dz"} {
+		t.Run(at, func(t *testing.T) { missesAMergeAndASplit(t, []byte(at)) })
+	}
+}
+
+func missesAMergeAndASplit(t *testing.T, at []byte) {
+	l := newLab(t, Config{LogEntries: 4})
+	l.elect(1)
+	l.step(1, changeGroup{event: 7, group: 1, do: splitAt([]byte("dx"), 2)})
+	l.settle()
+	apart := func(rounds int) { // node 3 hears of group 2 alone
+		for range rounds {
+			for _, id := range sortedKeys(l.cores) {
+				l.step(id, ticked{})
+			}
+			for len(l.mail)+len(l.writes) > 0 {
+				l.mail = slices.DeleteFunc(l.mail, func(m letter) bool { return m.to == 3 && m.m.group != 2 && m.m.kind != 0 })
+				l.deliver()
+				for _, id := range sortedKeys(l.cores) {
+					l.disk(id)
+				}
+			}
+		}
+	}
+	l.step(1, changeGroup{event: 8, group: 1, do: mergeRight})
+	apart(6)
+	l.step(1, changeGroup{event: 9, group: 1, do: splitAt(at, 3)})
+	apart(2)
+	for event := range uint64(20) {
+		l.step(1, propose{event: 20 + event, key: []byte("dc"), body: kvCommand(opPut, []byte("dc"), "x")})
+		apart(1)
+	}
+	apart(20)
+	three := l.cores[3]
+	if l.got[8].err != nil || l.got[9].err != nil || l.cores[1].groups[2] != nil || three.groups[2] == nil {
+		t.Fatalf("merge: %v, split: %v, group 2 on node 1: %v, on node 3: %v", l.got[8].err, l.got[9].err, l.cores[1].groups[2] != nil, three.groups[2] != nil)
+	}
+	for range 60 {
+		l.tick(1, 2, 3)
+	}
+	if three.groups[2] != nil || three.groups[3] == nil || !three.groups[3].hasData {
+		t.Errorf("on node 3 group 2 is there: %v, group 3: %+v", three.groups[2] != nil, three.groups[3])
+	}
+}
+
+// TestSplitIsOnDiskBeforeItsReplicaAnswers: a replica that had voted before the split made it has nothing new to write when a leader asks where
+// its log ends, and could forget the split.
+func TestSplitIsOnDiskBeforeItsReplicaAnswers(t *testing.T) {
+	l := newLab(t, Config{})
+	l.elect(1)
+	fromOne := func(kind raftpb.MessageType) received {
+		return received{1, encodeFrame([]message{{kind: kindRaft, group: 2, from: 1, to: 2, raft: &raftpb.Message{Type: kind.Enum(),
+			From: new(uint64(1)), To: new(uint64(2)), Term: new(uint64(8)), Index: new(uint64(firstIndex)), LogTerm: new(uint64(firstTerm))}}})}
+	}
+	l.step(2, fromOne(raftpb.MsgVote))
+	l.disk(2)
+	l.step(1, changeGroup{event: 7, group: 1, do: splitAt([]byte("dx"), 2)})
+	for range 40 {
+		if l.deliver(); l.cores[2].groups[2].hasData {
+			break
+		}
+		for _, id := range sortedKeys(l.cores) {
+			l.disk(id)
+		}
+	}
+	l.mail = nil
+	l.step(2, fromOne(raftpb.MsgApp))
+	if got := l.sent(raftpb.MsgAppResp); len(got) != 0 || !l.cores[2].groups[2].hasData {
+		t.Fatalf("has data: %v; answered before the split was on disk: %v", l.cores[2].groups[2].hasData, got)
+	}
+	l.disk(2)
+	l.disk(2)
+	if got := l.sent(raftpb.MsgAppResp); len(got) != 1 || got[0].m.raft.GetIndex() != firstIndex {
+		t.Errorf("answered %v", got)
+	}
+}
+
+// TestFreezeThatComesTooLate: replicas are moved before a freeze is carried out, and who leads the left group has none of the right one, which
+// must not stay frozen for that.
+func TestFreezeThatComesTooLate(t *testing.T) {
+	l := newLab(t, Config{})
+	l.elect(1)
+	l.step(1, changeGroup{event: 7, group: 1, do: splitAt([]byte("dx"), 2)})
+	l.settle()
+	l.step(1, changeGroup{event: 8, group: 1, do: changeReplicas([]Change{{Remove, 3}})}, changeGroup{event: 9, group: 2, do: changeReplicas([]Change{{Remove, 2}})})
+	for range 60 {
+		l.tick(1, 2, 3)
+	}
+	l.step(1, changeGroup{event: 10, group: 1, do: transferLeader(2)})
+	l.settle()
+	one, two := l.cores[1], l.cores[2]
+	if two.groups[2] != nil || !two.groups[1].leads() || !one.groups[2].leads() {
+		t.Fatalf("group 2 on node 2: %v, which leads group 1: %v; node 1 leads group 2: %v", two.groups[2] != nil, two.groups[1].leads(), one.groups[2].leads())
+	}
+	one.submit(0, command{kind: commandFreeze, key: []byte("dx")})
+	l.step(1)
+	l.settle()
+	if !one.groups[2].state.frozen {
+		t.Fatal("group 2 is not frozen")
+	}
+	for range 200 {
+		l.tick(1, 2, 3)
+	}
+	if one.groups[2].state.frozen {
+		t.Error("group 2 is frozen still")
+	}
+}

@@ -57,12 +57,13 @@ type profile struct {
 	Faults    []string      // those that happen
 	Alters    time.Duration // between changes of groups
 	Changes   []string      // those that are asked for
+	Still     bool          // replicas stay on their nodes, and groups are often split and merged: a merge needs all replicas of both groups
 }
 
 var (
 	allFaults = []string{"crash", "crash-all", "blink", "isolate", "mute", "deaf", "cut", "halves", "slow-link", "pause", "slow-disk", "disk-full",
 		"lossy", "flap", "duel", "usurp", "bury", "bit-flip"}
-	allChanges = []string{"transfer", "transfer-cut", "member", "grow", "orphan", "split", "merge", "check"}
+	allChanges = []string{"transfer", "transfer-cut", "member", "grow", "orphan", "split", "merge", "rejoin", "check"}
 )
 
 // spiteful are the faults that something rare can bring about.
@@ -97,7 +98,7 @@ func drawProfile(seed uint64) profile {
 		share := []float64{0.3, 0.5, 0.7}[r.IntN(3)]
 		for _, f := range all {
 			if r.Float64() < share {
-				some = append(some, f)
+				some = append(some, slices.Repeat([]string{f}, 1+3*r.IntN(2))...) // and has some more often than others
 			}
 		}
 		return some
@@ -107,6 +108,13 @@ func drawProfile(seed uint64) profile {
 		p.Faults = slices.DeleteFunc(p.Faults, func(f string) bool { return f == lost })
 	}
 	moves := func(f string) bool { return f == "member" || f == "grow" || f == "orphan" }
+	if p.Still = r.IntN(3) == 0; p.Still {
+		p.Keys = max(p.Keys, 3)
+		p.Changes = append(slices.DeleteFunc(p.Changes, moves), "rejoin", "rejoin", "merge")
+		p.Faults = append(p.Faults, "cut", "flap")
+		p.Spite = max(p.Spite, 0.2)
+		drop("bury")
+	}
 	if p.Voters < 3 || slices.ContainsFunc(p.Changes, moves) || slices.Contains(p.Faults, "bury") {
 		drop("bit-flip") // the damaged node could be in charge of a majority
 	}

@@ -12,8 +12,8 @@ import (
 // receive takes a message from another node.
 func (c *core) receive(node uint64, m *message) {
 	g := c.groups[m.group]
-	if g == nil && m.kind == kindProbe && c.mergedAway(m.group) {
-		c.send(node, message{kind: kindGone, group: m.group, from: m.to, to: m.from})
+	if g == nil && m.kind == kindProbe {
+		c.sendOn(node, m)
 		return
 	}
 	if g == nil {
@@ -23,10 +23,13 @@ func (c *core) receive(node uint64, m *message) {
 	}
 	if m.to > g.self && g.self != 0 && m.kind != kindGone {
 		// This node has another replica now, so the one here was removed, or it could not have got one.
-		c.remove(g, m.to)
+		c.remove(g, m.to, nil)
 		if g = c.uninitialised(m); g == nil {
 			return
 		}
+	}
+	if m.kind == kindProbe && m.to < g.self {
+		m.to = g.self // who asks knows of one that was here before
 	}
 	if g.raft == nil || m.to != g.self {
 		return
@@ -105,6 +108,8 @@ func (c *core) receiveRaft(g *group, m *raftpb.Message) {
 		if c.alone(g) {
 			return // it will be asked again
 		}
+	case raftpb.MsgTransferLeader:
+		g.lease.given = true // as if it had been asked for here
 	case raftpb.MsgTimeoutNow:
 		if m.GetFrom() != g.leader {
 			return
@@ -158,13 +163,35 @@ func (c *core) letGo(g *group, node, replica uint64) {
 	c.answers = append(c.answers, answer{g: g, goes: replica, on: node})
 }
 
+// sendOn tells who asks for a replica that was destroyed what became of the group, as far as that was known then. Those it names may be gone
+// as well by now, and know more.
+func (c *core) sendOn(node uint64, m *message) {
+	l := c.log.Group(m.group)
+	r := reader{rest: l.Forward()}
+	f := r.forward()
+	switch {
+	case c.mergedAway(m.group): // where it went may be unknown
+		c.send(node, message{kind: kindGone, group: m.group, from: m.to, to: m.from, forward: forward{left: f.left, index: f.index}})
+	case m.to < l.Tombstone() && len(f.voters) > 0:
+		c.send(node, message{kind: kindGone, group: m.group, to: m.from, forward: f})
+	}
+}
+
 // mergedAway says whether this node knows that the group is part of another one now. That is committed there, so nobody has to write it down
 // before it is told: no replica of the group needs a vote any more, those that are left learn of the merge from their neighbour.
 func (c *core) mergedAway(group uint64) bool { return c.log.Group(group).Tombstone() == ^uint64(0) }
 
 // awaitsMerge says whether a neighbour here may have yet to carry out the merge that takes this group over, for which it needs the replica.
-// One that was removed itself, and missed the merge, never will; neither will the neighbour of a replica that missed its removal.
-func (c *core) awaitsMerge(g *group) bool {
+// One that was removed itself, and missed the merge, never will; neither will the neighbour of a replica that missed its removal, nor one that
+// got a snapshot from after the merge: that may be of fewer rows again, if what was taken over has been split off since.
+func (c *core) awaitsMerge(g *group, into forward) bool {
+	switch left := c.groups[into.left]; {
+	case into.left == 0:
+	case left != nil && left.hasData:
+		return left.applied < into.index
+	case left == nil && c.mergedAway(into.left):
+		return false
+	}
 	for _, id := range c.ids {
 		left := c.groups[id]
 		if left.hasData && bytes.Equal(left.state.desc.End, g.state.desc.Start) || left.incoming != nil && bytes.Equal(left.incoming.state.desc.End, g.state.desc.Start) {
@@ -177,19 +204,27 @@ func (c *core) awaitsMerge(g *group) bool {
 // released has a replica that was removed go once a majority of those that vote now knows. If fewer knew they could die, and the rest would
 // go on counting the votes of those that are gone, though a majority of the voters is there.
 func (c *core) released(g *group, m *message) {
-	if len(m.voters) == 0 { // the group was merged away
-		if g.leaving || !c.awaitsMerge(g) {
-			c.remove(g, ^uint64(0))
+	voters := m.forward.voters
+	if len(voters) == 0 { // the group was merged away
+		if g.leaving || !c.awaitsMerge(g, m.forward) {
+			c.remove(g, ^uint64(0), m.forward.append(nil))
 		}
+		return
+	}
+	for _, v := range voters {
+		if !slices.ContainsFunc(g.voters, func(known voter) bool { return known.ID == v.ID }) {
+			g.voters = append(g.voters, v)
+		}
+	}
+	if m.from == 0 { // from the node of one that is gone
 		return
 	}
 	if g.releases == nil {
 		g.releases = map[uint64]bool{}
 	}
 	g.releases[m.from] = true
-	g.voters = m.voters
 	var votes, know [2]int // of the voters, and of those before them in a joint configuration
-	for _, v := range m.voters {
+	for _, v := range voters {
 		for i, counts := range []bool{v.incoming, v.outgoing} {
 			if counts {
 				votes[i]++
@@ -202,7 +237,7 @@ func (c *core) released(g *group, m *message) {
 	if know[0] <= votes[0]/2 || votes[1] > 0 && know[1] <= votes[1]/2 {
 		return
 	}
-	c.remove(g, g.self+1)
+	c.remove(g, g.self+1, m.forward.append(nil))
 }
 
 // votersNow are those of the group, with the nodes that they are on.

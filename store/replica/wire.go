@@ -16,7 +16,7 @@ const (
 	kindForward                        // a proposal, to the leader
 	kindRefuse                         // the answer if the proposal was not taken
 	kindQuiesce                        // a leader tells that its group goes to sleep
-	kindGone                           // the replica that is addressed was removed from its group, which has these voters, or none if it was merged away
+	kindGone                           // the replica that is addressed was removed from its group, or its group merged away; from no replica: others to ask
 	kindChunk                          // a part of a snapshot
 	kindAck                            // the answer to a chunk
 	kindProbe                          // a replica that was removed, or has no leader, says how far it is and asks whether it may go
@@ -37,10 +37,18 @@ type message struct {
 
 	term, index uint64 // quiesce, probe
 
-	voters []voter // gone
+	forward forward // gone
 
 	chunk *chunk // chunk
 	ack   chunkAck
+}
+
+// forward is what became of a group that a replica is no part of any more. A node keeps what it knows when its replica goes, for those that
+// ask that one later.
+type forward struct {
+	voters []voter // none: it was merged away
+	left   uint64  // then the group that took it over, 0 if unknown,
+	index  uint64  // at that one's entry, or before
 }
 
 // voter is a replica that votes in a group, or in one of the two halves of a joint configuration.
@@ -124,14 +132,22 @@ func (m *message) append(b []byte) []byte {
 	case kindQuiesce, kindProbe:
 		return appendNumbers(b, m.term, m.index)
 	case kindGone:
-		b = appendNumbers(b, uint64(len(m.voters)))
-		for _, v := range m.voters {
-			b = appendBool(appendBool(appendNumbers(b, v.ID, v.Node), v.incoming), v.outgoing)
-		}
+		return m.forward.append(b)
 	case kindChunk:
 		return m.chunk.append(b)
 	case kindAck:
 		return append(appendNumbers(b, m.ack.stream, m.ack.next), byte(m.ack.end))
+	}
+	return b
+}
+
+func (f *forward) append(b []byte) []byte {
+	b = appendNumbers(b, uint64(len(f.voters)))
+	for _, v := range f.voters {
+		b = appendBool(appendBool(appendNumbers(b, v.ID, v.Node), v.incoming), v.outgoing)
+	}
+	if len(f.voters) == 0 {
+		b = appendNumbers(b, f.left, f.index)
 	}
 	return b
 }
@@ -182,9 +198,7 @@ func (m *message) read(r *reader) {
 	case kindQuiesce, kindProbe:
 		m.term, m.index = r.number(), r.number()
 	case kindGone:
-		for range r.count(4) {
-			m.voters = append(m.voters, voter{Replica{ID: r.number(), Node: r.number()}, r.byte() != 0, r.byte() != 0})
-		}
+		m.forward = r.forward()
 	case kindChunk:
 		m.chunk = r.chunk()
 	case kindAck:
@@ -192,6 +206,16 @@ func (m *message) read(r *reader) {
 	default:
 		r.fail()
 	}
+}
+
+func (r *reader) forward() (f forward) {
+	for range r.count(4) {
+		f.voters = append(f.voters, voter{Replica{ID: r.number(), Node: r.number()}, r.byte() != 0, r.byte() != 0})
+	}
+	if len(f.voters) == 0 {
+		f.left, f.index = r.number(), r.number()
+	}
+	return f
 }
 
 func (r *reader) chunk() *chunk {
@@ -219,7 +243,7 @@ const (
 func remote(t raftpb.MessageType) bool {
 	switch t {
 	case raftpb.MsgApp, raftpb.MsgAppResp, raftpb.MsgVote, raftpb.MsgVoteResp, raftpb.MsgHeartbeat, raftpb.MsgHeartbeatResp,
-		raftpb.MsgTimeoutNow, raftpb.MsgReadIndex, raftpb.MsgReadIndexResp, raftpb.MsgPreVote, raftpb.MsgPreVoteResp:
+		raftpb.MsgTransferLeader, raftpb.MsgTimeoutNow, raftpb.MsgReadIndex, raftpb.MsgReadIndexResp, raftpb.MsgPreVote, raftpb.MsgPreVoteResp:
 		return true
 	}
 	return false

@@ -19,10 +19,11 @@ import (
 //   - a term has one leader (election safety), and that has all that was committed in earlier terms (leader completeness);
 //   - entries with the same index and term are the same (log matching), and so is what is committed at an index;
 //   - what is committed is carried out on the same rows everywhere, for keys of the group alone, and each command once
-//     (state machine safety);
+//     (state machine safety); replicas of a group at the same entry agree on its span, its generation and its replicas;
+//   - a group that is frozen carries out nothing;
 //   - what is applied is on the replica's own disk, never goes back while the node runs, and is never cut off before;
 //   - a replica acknowledges and promises nothing that it could forget in a crash, and votes once in a term;
-//   - the rows of a replica are those that the commands up to its applied index make;
+//   - the rows of a replica are those that the commands up to its applied index make, and those of the groups that its rows come from;
 //   - a replica that was destroyed does not come back, and no two replicas of a node own the same rows;
 //   - while a leader has a lease, no other is elected;
 //   - a consistent read shows all that was acknowledged, or read, before it began.
@@ -36,6 +37,8 @@ type witness struct {
 	carried   map[[2]uint64]deed     // group, index
 	once      map[string]carriedOut  // by the command's own id
 	sums      map[[2]uint64]Checksum // group, index
+	states    map[[2]uint64]uint64   // group, index -> hash
+	heirs     map[uint64][]heir      // by the group that gave its rows away
 	keys      []*keyHistory
 	sent      map[uint64]int // snapshots, by node
 }
@@ -57,6 +60,9 @@ type carriedOut struct {
 	old          string
 	at           time.Duration
 }
+
+// heir is a group that got rows of another one at its entry at, as commands up to the other's entry last had left them.
+type heir struct{ group, at, last uint64 }
 
 // keyHistory is what became of a key, in the order in which commands were carried out.
 type keyHistory struct {
@@ -83,7 +89,7 @@ type testimony struct {
 func newWitness(s *sim) *witness {
 	return &witness{s: s, leaders: map[[2]uint64]uint64{}, entries: map[[3]uint64]uint64{}, terms: map[uint64][]position{},
 		committed: map[[2]uint64]position{}, newest: map[uint64]position{}, carried: map[[2]uint64]deed{},
-		once: map[string]carriedOut{}, sums: map[[2]uint64]Checksum{}, sent: map[uint64]int{}}
+		once: map[string]carriedOut{}, sums: map[[2]uint64]Checksum{}, states: map[[2]uint64]uint64{}, heirs: map[uint64][]heir{}, sent: map[uint64]int{}}
 }
 
 func (w *witness) failf(format string, args ...any) { w.s.failf(format, args...) }
@@ -232,7 +238,22 @@ func (w *witness) log(n *simNode, g *group, p *testimony) {
 			}
 		}
 	}
+	if p.applied != g.applied {
+		w.state(n, g)
+	}
 	p.applied = g.applied
+}
+
+// state holds what a replica knows of its group against what others knew at the same entry.
+func (w *witness) state(n *simNode, g *group) {
+	if !g.hasData || g.restore {
+		return
+	}
+	at, sum := [2]uint64{g.id, g.applied}, maphash.Bytes(hashSeed, encodeState(&g.state))
+	if known, ok := w.states[at]; ok && known != sum {
+		w.failf("group %d: node %d believes at entry %d that the group is another one than others did: %+v frozen %v", g.id, n.id, g.applied, g.state.desc, g.state.frozen)
+	}
+	w.states[at] = sum
 }
 
 // entry is in somebody's log, or on the way to it.
@@ -271,6 +292,7 @@ func (w *witness) commit(n *simNode, g *group, e *raftpb.Entry) {
 		return
 	}
 	w.committed[at] = p
+	w.inherit(group, e)
 	if p.index > w.newest[group].index {
 		w.newest[group] = position{p.index, term}
 	}
@@ -279,6 +301,34 @@ func (w *witness) commit(n *simNode, g *group, e *raftpb.Entry) {
 			w.failf("group %d: entry %d was committed in term %d at most, and the leader of term %d lacked it", group, p.index, term, t.term)
 		}
 	}
+}
+
+// inherit takes note of where rows go. A split or a merge that is refused does no harm: the new group never comes to be, or the left one has
+// no rows of the right one's until another merge is carried out.
+func (w *witness) inherit(group uint64, e *raftpb.Entry) {
+	cmd, err := decodeCommand(e.Data)
+	if e.GetType() != raftpb.EntryNormal || len(e.Data) == 0 || err != nil {
+		return
+	}
+	switch cmd.kind {
+	case commandSplit:
+		w.heirs[group] = append(w.heirs[group], heir{cmd.group, firstIndex, e.GetIndex()})
+	case commandMerge:
+		w.heirs[cmd.group] = append(w.heirs[cmd.group], heir{group, e.GetIndex(), ^uint64(0)})
+	}
+}
+
+// has says whether a group at an entry has what was carried out at another one, or has come by it.
+func (w *witness) has(group, applied, did, index uint64) bool {
+	if group == did {
+		return index <= applied
+	}
+	for _, h := range w.heirs[did] {
+		if index <= h.last && w.has(group, applied, h.group, h.at) {
+			return true
+		}
+	}
+	return false
 }
 
 // leader holds a leader against the others that led, and against leases.
@@ -382,6 +432,9 @@ func (w *witness) carry(node, group, index uint64, start, end, key, command []by
 	if bytes.Compare(key, start) < 0 || bytes.Compare(key, end) >= 0 {
 		w.failf("group %d: node %d carries out entry %d on a key that the group does not have", group, node, index)
 	}
+	if g := w.s.nodes[node-1].core.groups[group]; g.state.frozen && !g.thawedBefore(index) {
+		w.failf("group %d: node %d carries out entry %d, and the group is frozen since entry %d or before", group, node, index, g.applied)
+	}
 	at, did := [2]uint64{group, index}, deed{maphash.Bytes(hashSeed, command), maphash.Bytes(hashSeed, old)}
 	known, again := w.carried[at]
 	switch {
@@ -420,11 +473,19 @@ func (w *witness) rows(n *simNode, g *group) {
 			return
 		}
 		version, known := k.version(value)
-		if least, most := k.between(g.id, g.applied); !known || version < least || version > most {
+		if least, most := w.between(k, g.id, g.applied); !known || version < least || version > most {
 			w.failf("group %d: node %d at entry %d has version %d (known: %v) of key %d, which should be from %d to %d",
 				g.id, n.id, g.applied, version, known, i, least, most)
 		}
 	}
+}
+
+// thawedBefore says whether a thaw is among the entries that are applied together with one.
+func (g *group) thawedBefore(index uint64) bool {
+	entries, err := g.log.Entries(g.applied+1, max(index, g.applied+1), ^uint64(0))
+	return err != nil || slices.ContainsFunc(entries, func(e *raftpb.Entry) bool {
+		return e.GetType() == raftpb.EntryNormal && len(e.Data) > 0 && commandKind(e.Data[0]) == commandThaw
+	})
 }
 
 func (k *keyHistory) version(value []byte) (version int, known bool) {
@@ -436,13 +497,13 @@ func (k *keyHistory) version(value []byte) (version int, known bool) {
 }
 
 // between is which versions of the key a replica of a group can have at an entry: several if others had the key meanwhile.
-func (k *keyHistory) between(group, applied uint64) (least, most int) {
+func (w *witness) between(k *keyHistory, group, applied uint64) (least, most int) {
 	most = len(k.versions)
 	for i := len(k.versions) - 1; i >= 0; i-- {
-		if v := k.versions[i]; v.group == group {
-			if v.index <= applied {
-				return v.version, most
-			}
+		switch v := k.versions[i]; {
+		case w.has(group, applied, v.group, v.index):
+			return v.version, most
+		case v.group == group:
 			most = v.version - 1
 		}
 	}
