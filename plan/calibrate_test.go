@@ -2,8 +2,10 @@ package plan
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -58,9 +60,9 @@ func (r *recorded) measure(t *testing.T) *Measurement {
 				s.Calls["-> web"]++
 				edges["-> web"].RecordDuration(seconds(whole))
 			}
-			for svc, by := range r.costs {
+			for _, svc := range slices.Sorted(maps.Keys(r.costs)) { // in one order, or a seed would not draw the same run again
 				for range n {
-					s.CPU[svc] += by[route] * r.rng.ExpFloat64()
+					s.CPU[svc] += r.costs[svc][route] * r.rng.ExpFloat64()
 				}
 			}
 		}

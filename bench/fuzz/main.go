@@ -7,6 +7,10 @@
 // interrupt; the table then says for how long each has run, and how much of the processor it got, which on a busy machine
 // is less. What was found interesting is kept in Go's build cache and used on by the next run; an input that fails is written
 // beside the target's test, in testdata/fuzz. The exit code is 1 where one has failed.
+//
+// Do not stop it (SIGSTOP), nor let others take the processor from it for long: testing gives an input ten seconds by the clock, and
+// says 'hung or terminated unexpectedly' of any that happened to be under way. Run again, such an input passes. Beware of a kernel
+// with autogroups, where nice counts within a session alone.
 package main
 
 import (
