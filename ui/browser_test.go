@@ -18,6 +18,7 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 )
@@ -357,6 +358,22 @@ func TestAWalkThroughThePage(t *testing.T) {
 	p.sees("checkout")
 	p.do(`history.back()`)
 	p.until(`location.pathname === '/timeline'`)
+	p.noComplaints()
+}
+
+// What is typed into the page as it was painted, before the script has taken it over, is looked for then.
+func TestWhatIsTypedEarlyIsLookedFor(t *testing.T) {
+	p := openTab(t, served(t, fakeShop(t), nil))
+	p.look("light", 1280, 900)
+	early := page.AddScriptToEvaluateOnNewDocumentParams{Source: `document.addEventListener('DOMContentLoaded', () => { const e = document.querySelector('input[type=search]'); if (e) e.value = 'catal' })`}
+	if _, err := chromedp.Call(p.ctx, page.AddScriptToEvaluateOnNewDocument, early); err != nil {
+		t.Fatal(err)
+	}
+	p.open("/#token=" + testToken)
+	p.until(`document.querySelectorAll('.map a.node.dim').length === 11`)
+	p.until(`document.querySelector('input[type=search]').value === 'catal'`)
+	p.fill("input[type=search]", "")
+	p.until(`document.querySelectorAll('.map a.node.dim').length === 0`)
 	p.noComplaints()
 }
 

@@ -1,6 +1,6 @@
 // The live map. Places and ways come from the server, laid out in Go; here they are filled with figures. The page comes with all this painted
 // (picture.go, paint.go): what is drawn here otherwise is to be drawn so there.
-import { html, useMemo, useRef, useState } from './dom.js'
+import { html, useLayoutEffect, useMemo, useRef, useState } from './dom.js'
 import { follow, nodePath } from './router.js'
 import { Health, HealthMark } from './health.js'
 import { EventList } from './events.js'
@@ -132,7 +132,9 @@ const typed = () => document.querySelector('section[aria-label=Map] label.search
 
 export function MapView({ store }) {
   const { map, frame } = store
-  const [find, setFind] = useState(typed)
+  const [early] = useState(typed)
+  const [find, setFind] = useState('')
+  useLayoutEffect(() => setFind(early), []) // not at first: taking over leaves elements as they were painted
   const [zoom, setZoom] = useState(0) // 0: as it fits
   const [near, setNear] = useState('')
   const scroller = useRef(null)
