@@ -7,7 +7,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // slowDisk lets this process, and so the servers that it starts, write to the disk of a folder so many times a second at most, as
@@ -50,12 +51,12 @@ func moveTo(group, pid string) error {
 
 // diskOf is the number of the whole disk that a folder is on, as the kernel writes it.
 func diskOf(dir string) (string, error) {
-	var st syscall.Stat_t
-	if err := syscall.Stat(dir, &st); err != nil {
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
 		return "", fmt.Errorf("finding the disk of %s: %w", dir, err)
 	}
-	major, minor := st.Dev>>8&0xfff|st.Dev>>32&^0xfff, st.Dev&0xff|st.Dev>>12&^0xff // as glibc's gnu_dev_major packs them
-	device := fmt.Sprintf("%d:%d", major, minor)
+	number := uint64(st.Dev)
+	device := fmt.Sprintf("%d:%d", unix.Major(number), unix.Minor(number))
 	of, err := filepath.EvalSymlinks("/sys/dev/block/" + device)
 	if err != nil {
 		return "", fmt.Errorf("%s is not on a disk of its own: %w", dir, err)
@@ -63,9 +64,9 @@ func diskOf(dir string) (string, error) {
 	if _, err := os.Stat(filepath.Join(of, "partition")); err != nil {
 		return device, nil
 	}
-	number, err := os.ReadFile(filepath.Join(of, "..", "dev"))
+	whole, err := os.ReadFile(filepath.Join(of, "..", "dev"))
 	if err != nil {
 		return "", fmt.Errorf("finding the disk of %s: %w", dir, err)
 	}
-	return strings.TrimSpace(string(number)), nil
+	return strings.TrimSpace(string(whole)), nil
 }
