@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/http2"
+
 	"github.com/banyanhq/banyan/topology"
 )
 
@@ -310,19 +312,16 @@ func TestBadDynamoDB(t *testing.T) {
 // requested reads the preface of HTTP/2 and frames up to the first that begins a request. What is answered before it is met by
 // nobody's request: the client finds the connection of no use, and that is all it can say.
 func requested(in *bufio.Reader) bool {
-	if _, err := in.Discard(24); err != nil {
+	if _, err := in.Discard(len(http2.ClientPreface)); err != nil {
 		return false
 	}
+	frames := http2.NewFramer(io.Discard, in)
 	for {
-		var frame [9]byte
-		if _, err := io.ReadFull(in, frame[:]); err != nil {
+		frame, err := frames.ReadFrame()
+		if err != nil {
 			return false
 		}
-		length := int(frame[0])<<16 | int(frame[1])<<8 | int(frame[2])
-		if _, err := in.Discard(length); err != nil {
-			return false
-		}
-		if frame[3] == 1 { // HEADERS
+		if frame.Header().Type == http2.FrameHeaders {
 			return true
 		}
 	}
