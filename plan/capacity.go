@@ -112,10 +112,7 @@ func (s *steady) after(ch change, load Load, before Limit) (Change, error) {
 		return c, err
 	}
 	c.Saturation, c.Knee = min(held, ample), knee.Throughput
-	var p Prediction
-	_, err = s.settle(load, &p)
-	s.turned = 0
-	if err != nil || p.Saturated {
+	if ok, err := s.reach(load); err != nil || !ok {
 		return c, err
 	}
 	c.Mean = seconds(s.latency())

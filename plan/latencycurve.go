@@ -51,10 +51,8 @@ func (s *steady) pointAt(rate float64, table *curve) (RatePoint, error) {
 	if !(rate >= 0) || math.IsInf(rate, 0) {
 		return p, fmt.Errorf("a rate of %v", rate)
 	}
-	var found Prediction
-	_, err := s.settle(Load{Rates: map[string]float64{"": rate}}, &found)
-	s.turned = 0
-	if err != nil || found.Saturated {
+	ok, err := s.reach(Load{Rates: map[string]float64{"": rate}})
+	if err != nil || !ok {
 		p.Saturated = err == nil
 		return p, err
 	}

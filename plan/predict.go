@@ -203,6 +203,14 @@ func (s *steady) settle(load Load, p *Prediction) (x float64, err error) {
 	return x, nil
 }
 
+// reach solves the system under a load, for what is asked about its latencies next. It reports false where the load is more than is held.
+func (s *steady) reach(load Load) (bool, error) {
+	var p Prediction
+	_, err := s.settle(load, &p)
+	s.turned = 0
+	return err == nil && !p.Saturated, err
+}
+
 // unbounded solves a load that nothing refuses. It reports false where that is more than is held.
 func (s *steady) unbounded(load Load) (x float64, ok bool, err error) {
 	if load.Users > 0 {
