@@ -117,12 +117,13 @@ func (s *service) newLane(in topology.Inbound, others []*lane) (*lane, error) {
 		l.feasible = policy.NewFeasibility(*in.Admission)
 	}
 	if in.Adaptive != nil {
-		same := func(o *lane) bool { return o.bound != nil && o.bound.Asked(*in.Adaptive) }
-		if i := slices.IndexFunc(others, same); i >= 0 {
-			l.bound = others[i].bound
-		} else {
-			l.bound = policy.NewAdaptive(*in.Adaptive)
-		}
+		l.bound = policy.SharedAdaptive(*in.Adaptive, func(yield func(*policy.Adaptive) bool) {
+			for _, o := range others {
+				if !yield(o.bound) {
+					return
+				}
+			}
+		})
 	}
 	return l, nil
 }

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"iter"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -58,8 +59,16 @@ func sound(cfg topology.Adaptive) topology.Adaptive {
 	return cfg
 }
 
-// Asked reports whether the limiter is one of these settings.
-func (a *Adaptive) Asked(cfg topology.Adaptive) bool { return a.cfg == sound(cfg) }
+// SharedAdaptive returns the one of these limiters that has such settings, or a new one: how much a service can hold does not depend
+// on which way it is called. Those that are nil are passed over.
+func SharedAdaptive(cfg topology.Adaptive, of iter.Seq[*Adaptive]) *Adaptive {
+	for a := range of {
+		if a != nil && a.cfg == sound(cfg) {
+			return a
+		}
+	}
+	return NewAdaptive(cfg)
+}
 
 // Foresee returns where the bound stands after so many windows, of a second each, under a load that stays as it is. meets
 // says what such a window shows while the bound is limit: the mean latency, and the most requests that are in flight at once.

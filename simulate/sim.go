@@ -434,14 +434,13 @@ func newLane(m *laneModel, others []lane, ledger *policy.Ledger, draws *stream) 
 	pool.SetOutliers(m.outliers)
 	l := lane{service: m.service, pool: pool, retrier: policy.NewSharedRetrier(m.retry, ledger), probes: m.balance == topology.Prequal, draws: draws}
 	if m.adaptive != nil {
-		for i := range others {
-			if b := others[i].bound; others[i].service == m.service && b != nil && b.Asked(*m.adaptive) {
-				l.bound = b
+		l.bound = policy.SharedAdaptive(*m.adaptive, func(yield func(*policy.Adaptive) bool) {
+			for i := range others {
+				if others[i].service == m.service && !yield(others[i].bound) {
+					return
+				}
 			}
-		}
-		if l.bound == nil {
-			l.bound = policy.NewAdaptive(*m.adaptive)
-		}
+		})
 	}
 	if m.admission != nil {
 		l.feasible = policy.NewFeasibility(*m.admission)
