@@ -73,7 +73,7 @@ func (c *core) follow(g, right *group) error {
 // takeOver asks the leader of a group whose right neighbour is frozen to hand over, if it has no replica of that.
 func (c *core) takeOver(g, right *group) {
 	self := g.state.desc.replica(g.self)
-	if node := g.node(g.leader); self == nil || self.Learner || node == 0 || right.state.desc.on(node) != nil || c.tick%16 != 0 {
+	if node := g.node(g.leader); self == nil || self.Learner || node == 0 || right.state.desc.on(node) != nil {
 		return
 	}
 	c.wake(g)
@@ -110,8 +110,11 @@ func (c *core) tickMerge(g *group) {
 	}
 	m := g.merging
 	if m == nil {
+		if g.state.frozen || !g.leads() && c.tick%16 != 0 { // followers are many, and seldom have to take over
+			return
+		}
 		right := c.neighbour(g)
-		if g.state.frozen || right == nil || !right.state.frozen {
+		if right == nil || !right.state.frozen {
 			return
 		}
 		if !g.leads() {
