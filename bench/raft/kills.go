@@ -262,3 +262,12 @@ func (p *processes) audit(numbers []uint64) (lost int, err error) {
 	}
 	return lost, nil
 }
+
+// freePort asks the system for a port, which other processes are told.
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}

@@ -84,7 +84,7 @@ func run(o options, what []string) error {
 	for _, mode := range []struct {
 		name string
 		run  func(options) error
-	}{{"writes", writes}, {"etcd", etcd}, {"kills", kills}} {
+	}{{"writes", writes}, {"etcd", etcdWrites}, {"kills", kills}} {
 		if len(what) > 0 && !slices.Contains(what, mode.name) {
 			continue
 		}

@@ -68,38 +68,49 @@ func (r request) with(key int) []byte {
 	return r.text
 }
 
-func (b *banyan) run(ctx context.Context, phase string, o options) (outcome, error) {
+// allPhases are those of our own.
+func allPhases() []string { return []string{"write", "read", "mixed"} }
+
+// loadItems carries out a phase on tables at some addresses, with a client's requests going to one of them.
+func loadItems(ctx context.Context, addresses []string, cpu func() time.Duration, phase string, o options) (outcome, error) {
 	writes := map[string]int{"write": 100, "read": 0, "mixed": 5}[phase]
-	before, start := b.cpu(), time.Now()
+	return loadBy(ctx, o, cpu, func(i int, end time.Time) ([]time.Duration, error) {
+		return oneClient(ctx, addresses[i%len(addresses)], uint64(i), writes, end, o)
+	})
+}
+
+// loadBy has each client work until the end, and says what came of it.
+func loadBy(ctx context.Context, o options, cpu func() time.Duration, client func(i int, end time.Time) ([]time.Duration, error)) (outcome, error) {
+	before, start := cpu(), time.Now()
 	end := start.Add(o.length)
 	latencies := make([][]time.Duration, o.clients)
 	var all errgroup.Group
 	for i := range o.clients {
 		all.Go(func() (err error) {
-			latencies[i], err = b.client(ctx, uint64(i), writes, end, o)
+			latencies[i], err = client(i, end)
 			return err
 		})
 	}
 	if err := all.Wait(); err != nil {
 		return outcome{}, err
 	}
-	out := outcome{took: time.Since(start), cpu: b.cpu() - before}
+	out := outcome{took: time.Since(start), cpu: cpu() - before}
 	joined := slices.Concat(latencies...)
 	out.operations = len(joined)
 	out.p50, out.p99 = percentiles(joined)
 	return out, nil
 }
 
-// client sends one request after the other until end.
-func (b *banyan) client(ctx context.Context, seed uint64, writes int, end time.Time, o options) (latencies []time.Duration, err error) {
-	conn, err := net.Dial("tcp", b.address)
+// oneClient sends one request after the other until end.
+func oneClient(ctx context.Context, address string, seed uint64, writes int, end time.Time, o options) (latencies []time.Duration, err error) {
+	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
 	key := strings.Repeat("#", keyDigits)
-	put := newRequest(b.address, "PutItem", `{"TableName":"bench","Item":{"id":{"S":"`+key+`"},"v":{"S":"`+strings.Repeat("x", itemBytes)+`"}}}`)
-	get := newRequest(b.address, "GetItem", `{"TableName":"bench","ConsistentRead":true,"Key":{"id":{"S":"`+key+`"}}}`)
+	put := newRequest(address, "PutItem", `{"TableName":"bench","Item":{"id":{"S":"`+key+`"},"v":{"S":"`+strings.Repeat("x", itemBytes)+`"}}}`)
+	get := newRequest(address, "GetItem", `{"TableName":"bench","ConsistentRead":true,"Key":{"id":{"S":"`+key+`"}}}`)
 	random := rand.New(rand.NewPCG(seed, uint64(time.Now().UnixNano())))
 	reader := bufio.NewReaderSize(conn, 16<<10)
 	for ctx.Err() == nil {

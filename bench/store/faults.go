@@ -256,11 +256,13 @@ func (f *faulty) fault(ctx context.Context, number int, k kind, cells chan<- *ce
 	if err == nil && d.after != nil {
 		err = d.after()
 	}
-	stop()
 	if err != nil {
+		views := f.views()
+		stop()
 		s.clients.Wait()
-		return fmt.Errorf("fault %d, %s of node %d%s: %w\n%s", number, k.name, victim.number, d.what, err, f.logs())
+		return fmt.Errorf("fault %d, %s of node %d%s: %w\n%s%s", number, k.name, victim.number, d.what, err, views, f.logs())
 	}
+	stop()
 	for _, c := range s.end(ctx, f.nodes) {
 		cells <- c
 	}

@@ -19,6 +19,10 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+
+	"github.com/banyanhq/banyan/store"
+	storecluster "github.com/banyanhq/banyan/store/cluster"
+	"github.com/banyanhq/banyan/transport"
 )
 
 // kind of a fault.
@@ -418,6 +422,26 @@ func (f *faulty) keepLog(n *node) {
 
 func (f *faulty) logFile(n *node) string {
 	return filepath.Join(f.o.dir, fmt.Sprintf("node%d.txt", n.number))
+}
+
+// views is what each node says of the leaders of all ranges, and what the operator of each is told of all nodes.
+func (f *faulty) views() string {
+	var b strings.Builder
+	for _, n := range f.nodes {
+		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+		fmt.Fprintf(&b, "to node %d", n.number)
+		if r, err := store.DescribeRanges(ctx, n.url(), false, sign); err != nil {
+			fmt.Fprintf(&b, " ranges are unknown (%v)", err)
+		} else {
+			for _, l := range r.Ranges {
+				fmt.Fprintf(&b, " %d is led by %d,", l.Group, l.Leader)
+			}
+		}
+		nodes, err := storecluster.Client{Caller: transport.Caller{Secret: []byte(clusterSecret)}, Addresses: []string{n.peer}}.Nodes(ctx)
+		fmt.Fprintf(&b, " nodes are %+v %v\n", nodes, err)
+		cancel()
+	}
+	return b.String()
 }
 
 // logs are the ends of what the nodes said.

@@ -1,8 +1,9 @@
-// Command store holds the tables of banyan store beside PostgreSQL and Redis on the same work in one run: items of 1 KB, 64 clients,
-// every write on disk before it is acknowledged. It needs Debian's packages postgresql and redis-server.
+// Command store holds the tables of banyan store beside PostgreSQL and Redis on the same work in one run, and then three nodes of them beside
+// three of etcd: items of 1 KB, 64 clients, every write on disk before it is acknowledged. It needs Debian's packages postgresql,
+// redis-server and etcd-server.
 //
 //	go run ./bench/store              all of it, in rounds that take turns
-//	go run ./bench/store -only banyan only our own, for profiles
+//	go run ./bench/store -only banyan only our own, for profiles; nodes: three of them
 //	go run ./bench/store death        a node of three is killed (SIGKILL) under load, again and again: how long the others' clients wait
 //	go run ./bench/store faults       nodes are killed, stopped, cut off, damaged and robbed of their disks, at random, and a history of all requests is held against what is promised
 //	go run ./bench/store idle         what nodes of a cluster use while nobody asks them anything
@@ -11,7 +12,7 @@
 //
 // It prints operations per second, per second of the server's CPU, and the 50th and 99th percentile of latency. PostgreSQL is loaded by
 // pgbench (prepared statements, one row for each key) and Redis by redis-benchmark, both written in C; ours by a client in Go that
-// speaks HTTP with the headers that an AWS SDK sends. All share the machine's cores with what they load.
+// speaks HTTP with the headers that an AWS SDK sends; etcd's speaks gRPC. All share the machine's cores with what they load.
 package main
 
 import (
@@ -48,8 +49,9 @@ func (o outcome) perCPU() float64 { return float64(o.operations) / max(o.cpu.Sec
 // peer is a server under load.
 type peer interface {
 	name() string
-	// run carries out a phase: write, read or mixed (95 reads to 5 writes).
+	// run carries out one of the phases: write, read or mixed (95 reads to 5 writes).
 	run(ctx context.Context, phase string, o options) (outcome, error)
+	phases() []string
 	stop()
 }
 
@@ -98,30 +100,64 @@ func bench(ctx context.Context, o options) (err error) {
 	if err := os.Chmod(o.dir, 0o755); err != nil { // for PostgreSQL, which refuses to run as root
 		return err
 	}
-	starts := map[string]func(context.Context, options) (peer, error){"banyan": startBanyan, "postgresql": startPostgres, "redis": startRedis}
-	names := []string{"banyan", "postgresql", "redis"}
-	if o.only != "" {
-		names = strings.Split(o.only, ",")
+	o.binary, err = program(o.dir, o.binary)
+	if err != nil {
+		return err
 	}
-	var peers []peer
-	for _, name := range names {
-		start := starts[name]
-		if start == nil {
-			return fmt.Errorf("-only %s: expected banyan, postgresql or redis", name)
+	fmt.Printf("%d clients, %d keys, items of 1 KB, %d rounds of %s each; medians\n", o.clients, o.keys, o.rounds, o.length)
+	only := strings.FieldsFunc(o.only, func(r rune) bool { return r == ',' })
+	for _, name := range only {
+		if !slices.ContainsFunc(compared, func(c comparison) bool { return c.has(name) }) {
+			return fmt.Errorf("-only %s: expected banyan, postgresql, redis, nodes or etcd", name)
 		}
-		p, err := start(ctx, o)
+	}
+	for _, c := range compared {
+		if err := c.run(ctx, o, only); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// comparison is of servers that take turns. The first is ours.
+type comparison []struct {
+	name  string
+	start func(context.Context, options) (peer, error)
+}
+
+var compared = []comparison{
+	{{"banyan", startBanyan}, {"postgresql", startPostgres}, {"redis", startRedis}},
+	{{"nodes", startNodes}, {"etcd", startEtcd}},
+}
+
+func (c comparison) has(name string) bool {
+	for _, p := range c {
+		if p.name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// run compares those that are asked for, or all.
+func (c comparison) run(ctx context.Context, o options, only []string) error {
+	var peers []peer
+	for _, each := range c {
+		if len(only) > 0 && !slices.Contains(only, each.name) {
+			continue
+		}
+		p, err := each.start(ctx, o)
 		if err != nil {
-			return fmt.Errorf("starting %s: %w", name, err)
+			return fmt.Errorf("starting %s: %w", each.name, err)
 		}
 		defer p.stop()
 		peers = append(peers, p)
 	}
-	fmt.Printf("%d clients, %d keys, items of 1 KB, %d rounds of %s each; medians\n", o.clients, o.keys, o.rounds, o.length)
 	for _, phase := range []string{"write", "read", "mixed"} {
 		results := make([][]outcome, len(peers))
 		for range o.rounds {
 			for i, p := range peers {
-				if phase == "mixed" && p.name() != "banyan" {
+				if !slices.Contains(p.phases(), phase) {
 					continue
 				}
 				r, err := p.run(ctx, phase, o)
@@ -146,17 +182,20 @@ func median(all []outcome, of func(outcome) float64) float64 {
 }
 
 func printPhase(phase string, peers []peer, results [][]outcome) {
-	what := map[string]string{"write": "writes (PutItem, single-row upsert, SET)", "read": "reads (GetItem, SELECT, GET)", "mixed": "95 reads to 5 writes"}[phase]
-	fmt.Printf("\n%-12s %12s %18s %10s %10s   ratio of banyan: per s, per CPU-s\n", what, "per second", "per CPU-second", "p50 ms", "p99 ms")
+	if !slices.ContainsFunc(results, func(r []outcome) bool { return len(r) > 0 }) {
+		return
+	}
+	what := map[string]string{"write": "writes (PutItem, single-row upsert, SET, Put)", "read": "reads (GetItem, SELECT, GET)", "mixed": "95 reads to 5 writes"}[phase]
+	fmt.Printf("\n%-46s %12s %18s %10s %10s   of it the first's per s, per CPU-s\n", what, "per second", "per CPU-second", "p50 ms", "p99 ms")
 	for i, p := range peers {
 		r := results[i]
 		if len(r) == 0 {
 			continue
 		}
 		rate, per := median(r, outcome.rate), median(r, outcome.perCPU)
-		fmt.Printf("%-12s %12.0f %18.0f %10.2f %10.2f", p.name(), rate, per,
+		fmt.Printf("%-46s %12.0f %18.0f %10.2f %10.2f", p.name(), rate, per,
 			median(r, func(o outcome) float64 { return o.p50.Seconds() * 1000 }), median(r, func(o outcome) float64 { return o.p99.Seconds() * 1000 }))
-		if i > 0 && peers[0].name() == "banyan" && len(results[0]) > 0 {
+		if i > 0 && len(results[0]) > 0 {
 			fmt.Printf("   %.2f, %.2f", median(results[0], outcome.rate)/rate, median(results[0], outcome.perCPU)/per)
 		}
 		fmt.Println()

@@ -101,6 +101,12 @@ type banyan struct {
 
 func (b *banyan) name() string { return "banyan" }
 
+func (b *banyan) phases() []string { return allPhases() }
+
+func (b *banyan) run(ctx context.Context, phase string, o options) (outcome, error) {
+	return loadItems(ctx, []string{b.address}, b.cpu, phase, o)
+}
+
 // program is the binary, built in dir if it is "".
 func program(dir, binary string) (string, error) {
 	if binary != "" {
@@ -114,16 +120,12 @@ func program(dir, binary string) (string, error) {
 }
 
 func startBanyan(ctx context.Context, o options) (peer, error) {
-	binary, err := program(o.dir, o.binary)
-	if err != nil {
+	b := &banyan{}
+	var err error
+	if b.address, err = freeAddress(); err != nil {
 		return nil, err
 	}
-	port, err := freePort()
-	if err != nil {
-		return nil, err
-	}
-	b := &banyan{address: "127.0.0.1:" + port}
-	if b.process, err = startProcess(exec.Command(binary, "store", "--listen", b.address, "--dir", filepath.Join(o.dir, "tables"))); err != nil {
+	if b.process, err = startProcess(exec.Command(o.binary, "store", "--listen", b.address, "--dir", filepath.Join(o.dir, "tables"))); err != nil {
 		return nil, err
 	}
 	if err := b.answering(ctx, b.address); err != nil {
@@ -140,6 +142,8 @@ type postgres struct {
 }
 
 func (p *postgres) name() string { return "postgresql" }
+
+func (p *postgres) phases() []string { return []string{"write", "read"} }
 
 func startPostgres(ctx context.Context, o options) (peer, error) {
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
@@ -256,6 +260,8 @@ type redis struct {
 }
 
 func (r *redis) name() string { return "redis" }
+
+func (r *redis) phases() []string { return []string{"write", "read"} }
 
 func startRedis(ctx context.Context, o options) (peer, error) {
 	port, err := freePort()
