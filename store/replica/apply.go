@@ -11,6 +11,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/banyanhq/banyan/store/filter"
 	"github.com/banyanhq/banyan/store/raftlog"
 )
 
@@ -273,16 +274,47 @@ func (a *application) data(index uint64, command []byte) ([]byte, error) {
 
 // remembered returns the result of the command that had the token, if it is not too long ago.
 func (a *application) remembered(token []byte) (result []byte, known bool, err error) {
-	key := metaKey(a.g.id, tokenKind, token...)
-	body, err := getSealed(a.batch, key)
+	if a.g.tokens == nil || a.g.tokens.Full() {
+		if a.g.tokens, err = a.allTokens(); err != nil {
+			return nil, false, err
+		}
+	}
+	if !a.g.tokens.Has(token) {
+		return nil, false, nil
+	}
+	body, err := getSealed(a.batch, metaKey(a.g.id, tokenKind, token...))
 	if err != nil || body == nil {
 		return nil, false, err
 	}
 	return body[1:], true, nil
 }
 
+// allTokens is a filter of the tokens that are remembered, with room for as many more.
+func (a *application) allTokens() (*filter.Filter, error) {
+	prefix := metaKey(a.g.id, tokenKind)
+	it, err := a.batch.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: metaKey(a.g.id, tokenKind+1)})
+	if err != nil {
+		return nil, err
+	}
+	var tokens [][]byte
+	for it.First(); it.Valid(); it.Next() {
+		tokens = append(tokens, bytes.Clone(it.Key()[len(prefix):]))
+	}
+	f := filter.New(2 * max(len(tokens), min(a.c.cfg.TokenWindow, minTokens)))
+	for _, token := range tokens {
+		f.Add(token)
+	}
+	return f, errors.Join(it.Error(), it.Close())
+}
+
+// minTokens is for how many tokens there is a filter at least.
+const minTokens = 1024
+
 // remember keeps a result under its token, and forgets those that are older than the window.
 func (a *application) remember(index uint64, token, result []byte) error {
+	if a.g.tokens != nil {
+		a.g.tokens.Add(token)
+	}
 	key := metaKey(a.g.id, tokenKind, token...)
 	// The 1 keeps the record from being empty.
 	if err := a.batch.Set(key, raftlog.Seal(key, append([]byte{1}, result...)), nil); err != nil {

@@ -9,6 +9,7 @@ import (
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 
+	"github.com/banyanhq/banyan/store/filter"
 	"github.com/banyanhq/banyan/store/raftlog"
 )
 
@@ -41,8 +42,9 @@ type group struct {
 	dirty     bool
 	bytes     int // of entries appended since the log was cut
 	recent    recentForwards
-	proposed  []proposed // in this round of work, for the Raft algorithm
-	sent      []lastSent // by the replica that is sent to
+	tokens    *filter.Filter // that are remembered, and some that were; nil: yet to be read
+	proposed  []proposed     // in this round of work, for the Raft algorithm
+	sent      []lastSent     // by the replica that is sent to
 
 	wait      []*read // for a round of reads that is not begun
 	round     *readRound

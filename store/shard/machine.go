@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/banyanhq/banyan/store/filter"
 )
 
 // How long tokens and changes in streams are kept, in milliseconds.
@@ -27,6 +29,7 @@ type Machine struct {
 	tables map[uint64]*Table
 	names  map[string]*Table
 	copies map[Home]map[uint64]*Table // that buckets have of the descriptions of their tables
+	locked map[Home]*filter.Filter    // of the data keys of items that are locked, and some that were; those of a home that is not there are yet to be read
 }
 
 // Open reads the descriptions of the group's tables, as they are in r.
@@ -59,7 +62,7 @@ func (m *Machine) Reload(r pebble.Reader, group uint64) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.tables, m.names, m.copies = tables, names, copies
+	m.tables, m.names, m.copies, m.locked = tables, names, copies, map[Home]*filter.Filter{}
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/banyanhq/banyan/store/attr"
+	"github.com/banyanhq/banyan/store/filter"
 )
 
 // A transaction over several groups goes in two phases. PrepareCommand, in each group, checks the conditions there and leaves with
@@ -75,6 +76,10 @@ func (a *application) lock(dataKey []byte) (*Lock, error) {
 	if a.end == nil {
 		return nil, nil // alone, there are no transactions in two phases
 	}
+	locked, err := a.locked(HomeOf(dataKey))
+	if err != nil || !locked.Has(dataKey) {
+		return nil, err
+	}
 	v, err := a.get(lockKey(dataKey))
 	if err != nil || v == nil {
 		return nil, err
@@ -95,6 +100,36 @@ func PrepareCommand(transaction string, coordinator Home, began int64, writes []
 	return appendWrites(b, true, writes)
 }
 
+// minLocks is for how many locks of a home there is a filter at least.
+const minLocks = 512
+
+// locked is a filter of the data keys of a home's items that are locked.
+func (a *application) locked(h Home) (*filter.Filter, error) {
+	a.m.mu.Lock()
+	defer a.m.mu.Unlock()
+	if f := a.m.locked[h]; f != nil && !f.Full() {
+		return f, nil
+	}
+	prefix := h.meta(systemGroup, metaLock)
+	it, err := a.b.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+	if err != nil {
+		return nil, fmt.Errorf("reading the locks of home %d: %w", h, err)
+	}
+	var keys [][]byte
+	for it.First(); it.Valid(); it.Next() {
+		keys = append(keys, append([]byte(nil), it.Key()[len(prefix):]...))
+	}
+	if err := errors.Join(it.Error(), it.Close()); err != nil {
+		return nil, fmt.Errorf("reading the locks of home %d: %w", h, err)
+	}
+	f := filter.New(2 * max(len(keys), minLocks))
+	for _, key := range keys {
+		f.Add(key)
+	}
+	a.m.locked[h] = f
+	return f, nil
+}
+
 func (a *application) prepare(r *attr.Reader) (*Result, error) {
 	l := Lock{Transaction: r.Text(), Coordinator: Home(r.Uint()), Began: r.Int()}
 	writes, err := readWrites(r, true)
@@ -109,6 +144,11 @@ func (a *application) prepare(r *attr.Reader) (*Result, error) {
 		l.Key = all[i].key
 		w := writes[i]
 		w.Condition, w.Wants = nil, 0 // it holds, and goes on to hold while the item is locked
+		locked, err := a.locked(HomeOf(l.Key))
+		if err != nil {
+			return nil, err
+		}
+		locked.Add(l.Key)
 		if err := a.b.Set(lockKey(l.Key), appendWrites(l.append(nil), true, []Write{w}), nil); err != nil {
 			return nil, err
 		}
