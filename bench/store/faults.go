@@ -347,6 +347,28 @@ func (f *faulty) operator(except *node) storecluster.Client {
 	return c
 }
 
+// settle waits until the nodes have put in order what was written to them, so that only what a lost disk costs is measured.
+func (f *faulty) settle(ctx context.Context) error {
+	return until(ctx, 5*time.Minute, func(ctx context.Context) error {
+		before := f.cpu()
+		if err := wait(ctx, time.Second); err != nil {
+			return err
+		}
+		if used := f.cpu() - before; used > 150*time.Millisecond {
+			return fmt.Errorf("the nodes go on working: %s of CPU in a second", used)
+		}
+		return nil
+	})
+}
+
+// cpu is what all nodes have used.
+func (c *cluster) cpu() (total time.Duration) {
+	for _, n := range c.nodes {
+		total += n.cpu()
+	}
+	return total
+}
+
 // fillAgain measures how fast a lost disk is filled again, with more data than while faults go on.
 func (f *faulty) fillAgain(ctx context.Context) error {
 	if err := fillItems(ctx, f.nodes, f.o.items, f.o.items+f.o.bulk); err != nil {
@@ -354,6 +376,9 @@ func (f *faulty) fillAgain(ctx context.Context) error {
 	}
 	f.h.fill += f.o.bulk
 	for i := range 3 {
+		if err := f.settle(ctx); err != nil {
+			return err
+		}
 		d := &done{victim: f.nodes[i%len(f.nodes)]}
 		if err := f.loseDisk(ctx, d); err != nil {
 			return err

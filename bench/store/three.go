@@ -38,13 +38,7 @@ func (t threeNodes) run(ctx context.Context, phase string, o options) (outcome, 
 	for _, n := range t.nodes {
 		addresses = append(addresses, n.address)
 	}
-	cpu := func() (total time.Duration) {
-		for _, n := range t.nodes {
-			total += n.cpu()
-		}
-		return total
-	}
-	return loadItems(ctx, addresses, cpu, phase, o)
+	return loadItems(ctx, addresses, t.cpu, phase, o)
 }
 
 // threeEtcd is as many of etcd.

@@ -82,6 +82,7 @@ func (c *core) fill(g *group, s *stream) {
 func (c *core) nextChunk(g *group, s *stream) (*chunk, error) {
 	ch := &chunk{stream: s.id, seq: s.next, term: g.term, index: s.index, logTerm: s.logTerm}
 	s.next++
+	var rows arena
 	for size := 0; size < c.cfg.SnapshotChunk; {
 		if s.it == nil {
 			if err := s.open(s.span[0], s.span[1]); err != nil {
@@ -109,11 +110,26 @@ func (c *core) nextChunk(g *group, s *stream) (*chunk, error) {
 		if err != nil {
 			return nil, err
 		}
-		ch.pairs = append(ch.pairs, raftlog.KV{Key: bytes.Clone(s.it.Key()), Value: bytes.Clone(value)})
+		if rows == nil {
+			rows = make(arena, 0, c.cfg.SnapshotChunk+c.cfg.SnapshotChunk/16)
+		}
+		ch.pairs = append(ch.pairs, raftlog.KV{Key: rows.clone(s.it.Key()), Value: rows.clone(value)})
 		size += len(s.it.Key()) + len(value)
 		s.it.Next()
 	}
 	return ch, nil
+}
+
+// arena is room for many small pieces, of which the garbage collector sees one.
+type arena []byte
+
+func (a *arena) clone(b []byte) []byte {
+	if cap(*a)-len(*a) < len(b) {
+		return bytes.Clone(b)
+	}
+	at := len(*a)
+	*a = append(*a, b...)
+	return (*a)[at:len(*a):len(*a)]
 }
 
 func (s *stream) open(start, end []byte) (err error) {

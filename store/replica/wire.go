@@ -111,11 +111,22 @@ func encodeFrame(messages []message) []byte {
 	return b
 }
 
-// size is about how many bytes a message takes, but for parts of snapshots.
+// size is about how many bytes a message takes.
 func (m *message) size() int {
 	n := 64 + len(m.data)
 	if m.raft != nil {
 		n += entriesSize(m.raft.Entries)
+	}
+	if m.chunk != nil {
+		n += m.chunk.size()
+	}
+	return n
+}
+
+func (c *chunk) size() int {
+	n := 64 + len(c.state)
+	for _, p := range c.pairs {
+		n += len(p.Key) + len(p.Value) + 10 // with their lengths
 	}
 	return n
 }
