@@ -51,7 +51,7 @@ func (c Config) withDefaults() (Config, error) {
 		{&c.MaxUncommitted, 32 << 20}, {&c.TimeoutTicks, 100}, {&c.RetryTicks, 20}, {&c.TokenWindow, 16384},
 		{&c.LogEntries, 16384}, {&c.LogBytes, 32 << 20},
 		{&c.SnapshotChunk, 256 << 10}, {&c.MaxSnapshots, 2}, {&c.MaxSnapshotsIn, 2},
-		{&c.snapshotWindow, 4}, {&c.snapshotGiveUp, 60}, {&c.snapshotResend, 6}, {&c.maxReadRoundTicks, 4},
+		{&c.snapshotWindow, 12}, {&c.snapshotGiveUp, 60}, {&c.snapshotResend, 6}, {&c.maxReadRoundTicks, 4},
 	} {
 		if *d.field == 0 {
 			*d.field = d.value
