@@ -307,6 +307,13 @@ func (a *application) allTokens() (*filter.Filter, error) {
 	return f, errors.Join(it.Error(), it.Close())
 }
 
+// newTokens has the tokens of a group be read anew, since it got others'.
+func (c *core) newTokens(g *group) {
+	if !c.planted.has(bugStaleTokens) {
+		g.tokens = nil
+	}
+}
+
 // minTokens is for how many tokens there is a filter at least.
 const minTokens = 1024
 

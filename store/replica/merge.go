@@ -244,7 +244,7 @@ func (a *application) merge(index uint64, cmd *command) (refused, err error) {
 	if err := a.copyTokens(right.id, a.g.id, index); err != nil {
 		return nil, err
 	}
-	a.g.tokens = nil
+	c.newTokens(a.g)
 	start, end := raftlog.MetaSpan(right.id)
 	on := (&forward{left: a.g.id, index: index}).append(nil)
 	if err := errors.Join(a.batch.DeleteRange(start, end, nil), raftlog.SetTombstone(a.batch, right.id, ^uint64(0), on)); err != nil {

@@ -35,6 +35,7 @@ const (
 	bugLeaveAtOnce                          // a replica that was removed goes before the others know
 	bugForgetFreeze                         // a frozen group takes commands, and those routed before count as routed after: each alone is caught by the other
 	bugReadEarly                            // a leader without followers answers reads before it has committed anything in its term
+	bugStaleTokens                          // goes on to look for tokens among those that it had before a merge or a snapshot brought others
 )
 
 func (b bugs) has(one bugs) bool { return b&one != 0 }

@@ -44,6 +44,7 @@ var allBugs = []struct {
 	{"leave at once", bugLeaveAtOnce},
 	{"forget freeze", bugForgetFreeze},
 	{"read early", bugReadEarly},
+	{"stale tokens", bugStaleTokens},
 }
 
 // rarely are planted bugs that so many seeds have yet to be seen to find: what they break takes several rare things at once (DESIGN.md).

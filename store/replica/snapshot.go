@@ -382,7 +382,8 @@ func (c *core) stageRestore(g *group, s raftlog.State, snap *raftpb.Snapshot) (*
 
 // restored takes over what a snapshot brought, now that it is in the database.
 func (c *core) restored(g *group, _ *raftlog.Restore, index uint64) {
-	g.incoming, g.restore, g.tokens = nil, false, nil
+	g.incoming, g.restore = nil, false
+	c.newTokens(g)
 	s, applied, term, found, err := readState(c.db, g.id)
 	if err != nil || !found || applied != index && !c.planted.has(bugSnapshotTooNew) {
 		c.failGroup(g, fmt.Errorf("snapshot at %d brought state at %d: %w", index, applied, errors.Join(err, raftlog.ErrCorrupt)))
