@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -51,8 +52,8 @@ func (n *Node) report(ctx context.Context) (*report, error) {
 	r := &report{ID: n.known.id, Bytes: n.db.Metrics().DiskSpaceUsage(), Ready: n.ready.Load()}
 	for _, g := range groups {
 		one := groupReport{Group: g.Group, Applied: g.Applied, Leads: g.Leads, Votes: votes(g), Peers: g.Peers}
-		if g.Err != nil {
-			one.Problem = g.Err.Error()
+		if err := cmp.Or(g.Err, g.Hurt); err != nil {
+			one.Problem = err.Error()
 		}
 		r.Groups = append(r.Groups, one)
 	}

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -244,8 +245,8 @@ func (n *Node) watch(ctx context.Context) error {
 			g := groups[0]
 			n.leads.Store(g.Leads)
 			for _, g := range groups {
-				if g.Err != nil {
-					n.damaged(g.Err)
+				if err := cmp.Or(g.Err, g.Hurt); err != nil {
+					n.damaged(err)
 				}
 			}
 			n.noteRanges(groups)

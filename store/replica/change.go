@@ -85,10 +85,7 @@ func transferLeader(node uint64) func(*core, *group, uint64) error {
 			return fmt.Errorf("%w: node %d has no voter of group %d", ErrRefused, node, g.id)
 		}
 		if on.ID != g.self {
-			g.lease.given = true // the other may be elected before anybody's wait is over
-			c.guard(g, func() { g.raft.TransferLeader(on.ID) })
-			c.stats.Transfers++
-			c.mark(g)
+			c.transfer(g, on)
 		}
 		c.finish(event, nil, nil)
 		return nil
@@ -106,15 +103,28 @@ func splitAt(key []byte, newGroup uint64) func(*core, *group, uint64) error {
 	}
 }
 
+// transfer asks a voter of a group that this node leads to take over.
+func (c *core) transfer(g *group, to *Replica) {
+	g.lease.given = true // the other may be elected before anybody's wait is over
+	c.guard(g, func() { g.raft.TransferLeader(to.ID) })
+	c.stats.Transfers++
+	c.mark(g)
+}
+
 // handOver hands the leadership over to a node that was heard from lately and has all but the newest entries.
 func handOver(node uint64) func(*core, *group, uint64) error {
 	return func(c *core, g *group, event uint64) error {
 		on := g.state.desc.on(node)
-		if on == nil || on.Learner || g.state.frozen || g.merging != nil || !g.caughtUp(on.ID) || !g.active(on.ID) || !c.present(node) {
+		if on == nil || !c.canLead(g, on) {
 			return fmt.Errorf("%w: node %d is not fit to lead group %d now", ErrRefused, node, g.id)
 		}
 		return transferLeader(node)(c, g, event)
 	}
+}
+
+// canLead says whether another replica of a group that this node leads can take over at once.
+func (c *core) canLead(g *group, r *Replica) bool {
+	return !r.Learner && !g.state.frozen && g.merging == nil && g.caughtUp(r.ID) && g.active(r.ID) && c.present(r.Node)
 }
 
 // active says whether a replica has answered this leader since it last made sure of its majority.

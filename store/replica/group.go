@@ -20,6 +20,7 @@ type group struct {
 	log  *raftlog.Group
 	raft *raft.RawNode
 	err  error // it has failed and takes no part any more
+	hurt error // rows that a snapshot needs can't be read; its log and its votes are sound
 
 	leaving     bool // it was removed from the group, and stays until a majority of the others knows that as well
 	hasData     bool // false: a replica that waits for its first snapshot, or for the split that makes it

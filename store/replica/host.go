@@ -312,6 +312,7 @@ type GroupStatus struct {
 	Joint   bool       // between two sets of voters
 	Peers   []Progress // of all replicas, as their leader knows it; on other nodes empty
 	Err     error      // it has failed
+	Hurt    error      // it can't read all of its rows, and goes on voting
 }
 
 // Status describes the node's replicas, in ascending order of their groups, and what they have done.
@@ -333,7 +334,7 @@ func (c *core) status() (groups []GroupStatus) {
 	for _, id := range c.ids {
 		g := c.groups[id]
 		s := GroupStatus{Descriptor: g.state.desc.clone(), Replica: g.self, Leads: g.leads(), Term: g.term, Applied: g.applied,
-			Asleep: g.asleep, Merging: g.state.frozen, HasData: g.hasData, Joint: g.state.joint(), Peers: c.progress(g), Err: g.err}
+			Asleep: g.asleep, Merging: g.state.frozen, HasData: g.hasData, Joint: g.state.joint(), Peers: c.progress(g), Err: g.err, Hurt: g.hurt}
 		s.Group = g.id
 		if g.raft != nil {
 			s.Leader = g.node(g.leader)

@@ -50,7 +50,10 @@ func (c *core) startStream(g *group, m *raftpb.Message) {
 	for _, other := range c.spans {
 		active += len(other.streams)
 	}
-	if g.streams[to] != nil || node == 0 || active >= c.cfg.MaxSnapshots || m.Snapshot.GetMetadata().GetIndex() != g.applied {
+	if g.hurt != nil {
+		c.abdicate(g)
+	}
+	if g.hurt != nil || g.streams[to] != nil || node == 0 || active >= c.cfg.MaxSnapshots || m.Snapshot.GetMetadata().GetIndex() != g.applied {
 		c.guard(g, func() { g.raft.ReportSnapshot(to, raft.SnapshotFailure) }) // it asks again
 		return
 	}
@@ -63,19 +66,41 @@ func (c *core) startStream(g *group, m *raftpb.Message) {
 	c.stats.SnapshotsSent++
 	s.unacked = []*chunk{{stream: s.id, term: g.term, index: s.index, logTerm: s.logTerm, state: encodeState(&g.state)}}
 	s.next = 1
-	c.fill(g, s)
-	c.sendChunks(g, s)
+	if c.fill(g, s) {
+		c.sendChunks(g, s)
+	}
 }
 
-// fill makes chunks until enough are on the way.
-func (c *core) fill(g *group, s *stream) {
+// fill makes chunks until enough are on the way, unless the rows can't be read: then the stream ends.
+func (c *core) fill(g *group, s *stream) bool {
 	for !s.read && len(s.unacked) < c.cfg.snapshotWindow {
 		ch, err := c.nextChunk(g, s)
 		if err != nil {
-			c.failGroup(g, fmt.Errorf("read snapshot: %w", err))
-			return
+			c.cannotSend(g, s, err)
+			return false
 		}
 		s.unacked = append(s.unacked, ch)
+	}
+	return true
+}
+
+// cannotSend ends a stream of rows that can't be read. The replica goes on: what it acknowledged and whom it voted for may be what keeps a
+// majority together until another one has sent what this one can't.
+func (c *core) cannotSend(g *group, s *stream, err error) {
+	g.hurt = fmt.Errorf("group %d: read snapshot: %w", g.id, err)
+	c.endStream(g, s)
+	c.guard(g, func() { g.raft.ReportSnapshot(s.to, raft.SnapshotFailure) })
+	c.abdicate(g)
+	c.mark(g)
+}
+
+// abdicate hands the leadership over to whoever can lead.
+func (c *core) abdicate(g *group) {
+	for i := range g.state.desc.Replicas {
+		if r := &g.state.desc.Replicas[i]; g.leads() && r.ID != g.self && c.canLead(g, r) {
+			c.transfer(g, r)
+			return
+		}
 	}
 }
 
@@ -170,8 +195,7 @@ func (c *core) acknowledged(g *group, m *message) {
 	}
 	s.moved = c.tick
 	known := len(s.unacked)
-	c.fill(g, s)
-	if g.raft == nil {
+	if !c.fill(g, s) || g.raft == nil {
 		return
 	}
 	for _, ch := range s.unacked[known:] {
@@ -383,6 +407,7 @@ func (c *core) stageRestore(g *group, s raftlog.State, snap *raftpb.Snapshot) (*
 // restored takes over what a snapshot brought, now that it is in the database.
 func (c *core) restored(g *group, _ *raftlog.Restore, index uint64) {
 	g.incoming, g.restore = nil, false
+	g.hurt = nil
 	c.newTokens(g)
 	s, applied, term, found, err := readState(c.db, g.id)
 	if err != nil || !found || applied != index && !c.planted.has(bugSnapshotTooNew) {
