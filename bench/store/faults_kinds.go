@@ -355,6 +355,9 @@ func (f *faulty) compared(ctx context.Context, d *done) (same bool, err error) {
 				return fmt.Errorf("group %d is the same on nodes %v, different on %v, not known of %v; %s", g.Group, g.Equal, g.Different, g.Unchecked, g.Problem)
 			}
 		}
+		if i := slices.IndexFunc(status.Nodes, func(c storecluster.NodeCheck) bool { return c.Problem != "" }); i >= 0 {
+			return fmt.Errorf("node %d: %s", status.Nodes[i].Node, status.Nodes[i].Problem)
+		}
 		if len(status.Groups) <= len(f.ranges) {
 			return fmt.Errorf("%d of %d groups were compared", len(status.Groups), len(f.ranges)+1)
 		}

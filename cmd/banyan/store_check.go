@@ -18,7 +18,7 @@ func (c *cli) storeCheck() *cobra.Command {
 		Short: "Compare all replicas of a cluster of tables",
 		Long: `Have all nodes add up what they have after the same command, while they serve, and compare that. A node that has something else than
 most of the others takes itself out, sets its data aside and gets them anew. Exit code 1 if there is one, or no majority.
-That each node reads what is on its disk against checksums happens by itself, once a day.`,
+Then have each node read its tables on the disk against their checksums, which it does by itself once a day, more slowly.`,
 		Example: "  banyan store check --peer 10.0.0.1:7000 --secret-file secret",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client, err := f.client()
@@ -30,7 +30,7 @@ That each node reads what is on its disk against checksums happens by itself, on
 				return err
 			}
 			if c.json {
-				err = writeJSON(c.out, status.Groups)
+				err = writeJSON(c.out, status)
 			} else {
 				c.printChecks(status)
 			}
@@ -84,6 +84,13 @@ func (c *cli) printChecks(status cluster.CheckStatus) {
 			fmt.Fprintf(c.out, "; %s", g.Problem)
 		}
 		fmt.Fprintln(c.out)
+	}
+	for _, n := range status.Nodes {
+		if n.Problem != "" {
+			fmt.Fprintf(c.out, "node %d: DAMAGED, or not known: %s\n", n.Node, n.Problem)
+		} else {
+			fmt.Fprintf(c.out, "node %d: read %s of tables on its disk, as they were written\n", n.Node, size(uint64(n.Bytes)))
+		}
 	}
 	if len(status.Groups) == 0 {
 		fmt.Fprintln(c.out, "no group has a leader")

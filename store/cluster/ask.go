@@ -38,6 +38,7 @@ type reply struct {
 	Adding     bool              `json:"adding,omitempty"` // it is at it
 	Sum        *replica.Checksum `json:"sum,omitempty"`
 	Unreadable string            `json:"unreadable,omitempty"` // why there is no sum, and never will be
+	Read       int64             `json:"read,omitempty"`       // bytes of tables
 }
 
 func (n *Node) reply(ctx context.Context, q question) (*reply, error) {
@@ -66,6 +67,8 @@ func (n *Node) reply(ctx context.Context, q question) (*reply, error) {
 		return &reply{Index: index}, err
 	case "checksum":
 		return n.checksum(q.Group, q.Index), nil
+	case "read":
+		return n.read(q.Index), nil
 	case "damaged":
 		n.damaged(fmt.Errorf("%.300s", q.Why))
 		return &reply{}, nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -17,6 +18,14 @@ import (
 type CheckStatus struct {
 	Running bool         `json:"running"`
 	Groups  []GroupCheck `json:"groups"`
+	Nodes   []NodeCheck  `json:"nodes"`
+}
+
+// NodeCheck is what came of reading the tables on a node's disk, in which there is more than what replicas have in common.
+type NodeCheck struct {
+	Node    uint64 `json:"node"`
+	Bytes   int64  `json:"bytes"`
+	Problem string `json:"problem,omitempty"`
 }
 
 // GroupCheck is what the replicas of a group came to.
@@ -30,9 +39,9 @@ type GroupCheck struct {
 	Problem   string   `json:"problem,omitempty"`
 }
 
-// Damaged says whether a check found a replica that is not like most of the others.
+// Damaged says whether a check found a replica that is not like most of the others, or a node with data that can't be read.
 func (c *CheckStatus) Damaged() bool {
-	return slices.ContainsFunc(c.Groups, func(g GroupCheck) bool { return len(g.Different) > 0 || g.Problem != "" })
+	return slices.ContainsFunc(c.Nodes, func(n NodeCheck) bool { return n.Problem != "" }) || slices.ContainsFunc(c.Groups, func(g GroupCheck) bool { return len(g.Different) > 0 || g.Problem != "" })
 }
 
 // checking is the check that runs on a node, or the last that did.
@@ -57,7 +66,7 @@ func (n *Node) Checked() CheckStatus {
 	n.checking.mu.Lock()
 	defer n.checking.mu.Unlock()
 	s := n.checking.status
-	s.Groups = slices.Clone(s.Groups)
+	s.Groups, s.Nodes = slices.Clone(s.Groups), slices.Clone(s.Nodes)
 	return s
 }
 
@@ -77,9 +86,48 @@ func (n *Node) runChecks(ctx context.Context) error {
 			n.checking.status.Groups = append(n.checking.status.Groups, found)
 			n.checking.mu.Unlock()
 		}
+		nodes := n.checkNodes(ctx, reports)
 		n.checking.mu.Lock()
-		n.checking.status.Running = false
+		n.checking.status.Nodes, n.checking.status.Running = nodes, false
 		n.checking.mu.Unlock()
+	}
+}
+
+// checkNodes has all nodes that answer read what is on their disks, at once.
+func (n *Node) checkNodes(ctx context.Context, reports map[uint64]*report) []NodeCheck {
+	ids := slices.SortedFunc(maps.Keys(reports), func(a, b uint64) int { return cmp.Compare(Number(a), Number(b)) })
+	nodes := make([]NodeCheck, len(ids))
+	check := rand.Uint64()
+	var all sync.WaitGroup
+	for i, id := range ids {
+		all.Go(func() {
+			nodes[i] = NodeCheck{Node: Number(id)}
+			r, err := n.whenRead(ctx, id, check)
+			if err != nil {
+				nodes[i].Problem = err.Error()
+				return
+			}
+			nodes[i].Bytes, nodes[i].Problem = r.Read, r.Unreadable
+		})
+	}
+	all.Wait()
+	return nodes
+}
+
+// whenRead asks a node until it has read what is on its disk.
+func (n *Node) whenRead(ctx context.Context, id, check uint64) (*reply, error) {
+	tick := time.NewTicker(n.known.every / 10)
+	defer tick.Stop()
+	for {
+		r, err := n.askNode(ctx, id, question{Op: "read", Index: check})
+		if err != nil || !r.Adding {
+			return r, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-tick.C:
+		}
 	}
 }
 

@@ -125,6 +125,7 @@ type Node struct {
 	damage       atomic.Pointer[error] // of what is on the disk
 	options      *pebble.Options
 	checking     checking
+	reading      reading
 
 	spareAsked atomic.Int64  // Unix seconds at which it was last said that the others can't do without this node
 	broken     chan struct{} // closed when the database can't be written any more
@@ -145,7 +146,7 @@ func Open(cfg Config) (*Node, error) {
 		return nil, fmt.Errorf("a cluster of tables: %w", err)
 	}
 	n := &Node{cfg: cfg, broken: make(chan struct{}), whole: make(chan struct{}), done: make(chan *transaction, 1024)}
-	n.checking.begin = make(chan struct{}, 1)
+	n.checking.begin, n.reading.begin = make(chan struct{}, 1), make(chan struct{}, 1)
 	var err error
 	if n.logs, err = engine.OpenSynced(cfg.FS, cfg.Dir); err != nil {
 		return nil, fmt.Errorf("opening the tables in %s: %w", cfg.Dir, n.unreadable(err))
@@ -217,7 +218,7 @@ func (n *Node) Run(ctx context.Context) error {
 	defer stop()
 	for _, part := range []func(context.Context) error{
 		func(ctx context.Context) error { return n.transport.Run(ctx, n.listener) },
-		n.host.Run, n.keeper.Run, n.watch, n.meet, n.manage, n.scrub, n.runChecks, n.forget, n.tend,
+		n.host.Run, n.keeper.Run, n.watch, n.meet, n.manage, n.scrub, n.runChecks, n.runReads, n.forget, n.tend,
 	} {
 		all.Go(func() error {
 			defer stop() // none goes on alone

@@ -77,15 +77,20 @@ func TestFlippedBit(t *testing.T) {
 	if err := n.db.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.readTables(t.Context()); err != nil {
-		t.Fatalf("before the bit is flipped: %v", err)
+	r.checked(1)
+	for _, c := range r.nodes[1].Checked().Nodes {
+		if c.Problem != "" || c.Node == 2 && c.Bytes == 0 {
+			t.Fatalf("before the bit is flipped: %+v", c)
+		}
 	}
 	flip(t, r.disks[2])
-	_, err := n.readTables(t.Context())
-	if err == nil {
+	if _, err := n.readTables(t.Context(), 1<<30); err == nil {
 		t.Fatal("reading what is on the disk does not find the bit")
 	}
-	n.damaged(err)
+	r.checked(1)
+	if s := r.nodes[1].Checked(); !s.Damaged() || len(s.Nodes) != 3 || s.Nodes[1].Problem == "" {
+		t.Errorf("a check finds %+v", s)
+	}
 	r.mended(2)
 	if r.nodes[2].Table("table-7") == nil {
 		t.Error("it lacks a table")
