@@ -299,9 +299,22 @@ func canaryThatFails(t *testing.T, protocol string, serve func(r *rig, fails fun
 	}}, func(g *Gateway) { g.now = clk.now })
 	var tested atomic.Int64
 	ask := serve(r, func() bool { return tested.Add(1)%4 == 0 })
-	for range 1200 {
+	told := func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(events) > 0
+	}
+	for i := 0; i < 1200 && !told(); i++ {
 		clk.advance(100 * time.Millisecond)
 		ask()
+	}
+	given := tested.Load()
+	for range 200 { // for longer than an interval
+		clk.advance(time.Second)
+		ask()
+	}
+	if n := tested.Load() - given; n != 0 {
+		t.Errorf("it was given %d requests after it was rolled back", n)
 	}
 	mu.Lock()
 	defer mu.Unlock()

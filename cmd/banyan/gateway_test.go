@@ -189,7 +189,7 @@ func TestGatewayIsTakenOver(t *testing.T) {
 	stop := hammer(s.Info.Address, &failed)
 	var second sync.WaitGroup
 	second.Go(func() {
-		if out, errs, code := p.run("gateway", "--take-over"); code != 0 {
+		if out, errs, code := p.process("gateway", "--take-over"); code != 0 {
 			t.Errorf("the second gateway: %d %s%s", code, out, errs)
 		}
 	})

@@ -265,6 +265,10 @@ func TestWrongUse(t *testing.T) {
 			t.Errorf("banyan %s: exit code %d, %q", strings.Join(args, " "), code, errs)
 		}
 	}
+	// The exit code of the process itself.
+	if _, errs, code := p.process("nonsense"); code != 2 || !strings.HasPrefix(errs, "banyan: ") {
+		t.Errorf("exit code %d, %q", code, errs)
+	}
 	if out := p.must("completion", "bash"); !strings.Contains(out, "banyan") {
 		t.Error("no completion for bash")
 	}
