@@ -336,7 +336,8 @@ func canaryThatFails(t *testing.T, protocol string, serve func(r *rig, fails fun
 // The time left is passed on, shrinks from hop to hop, and bounds what a service calls on its way, by the trace alone.
 func TestDeadlineIsPassedOn(t *testing.T) {
 	var clk clock
-	r := start(t, Config{}, func(g *Gateway) { g.now = clk.now })
+	s := eachInbound(shop(), func(in *topology.Inbound) { in.Timeout = topology.Duration(30 * time.Second) })
+	r := start(t, Config{System: s}, func(g *Gateway) { g.now = clk.now })
 	left := func(req *http.Request) int {
 		n, err := strconv.Atoi(req.Header.Get(headerTimeLeft))
 		if err != nil {
