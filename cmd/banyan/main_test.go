@@ -50,6 +50,10 @@ func TestMain(m *testing.M) {
 	if err := os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE")); err != nil {
 		panic(err)
 	}
+	// A script's background job is deaf to interrupts, and so would be what the tests start and interrupt, but for a handler here.
+	if signal.Ignored(os.Interrupt) {
+		signal.Notify(make(chan os.Signal, 1), os.Interrupt)
+	}
 	os.Exit(m.Run())
 }
 
@@ -143,18 +147,11 @@ func emptyPlace(t *testing.T) *place {
 	return p
 }
 
-// newPlace writes a topology; SELF in it stands for a command that plays a service.
+// newPlace is a folder with a topology.
 func newPlace(t *testing.T, topology string) *place {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	p := emptyPlace(t)
-	text := strings.ReplaceAll(topology, "SELF", self)
-	if err := os.WriteFile(filepath.Join(p.dir, "banyan.yaml"), []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	p.write(topology)
 	t.Cleanup(func() {
 		p.run("down")
 		if left := p.processes(); len(left) > 0 {
@@ -162,6 +159,19 @@ func newPlace(t *testing.T, topology string) *place {
 		}
 	})
 	return p
+}
+
+// write writes the topology; SELF in it stands for a command that plays a service.
+func (p *place) write(topology string) {
+	p.t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	text := strings.ReplaceAll(topology, "SELF", self)
+	if err := os.WriteFile(filepath.Join(p.dir, "banyan.yaml"), []byte(text), 0o644); err != nil {
+		p.t.Fatal(err)
+	}
 }
 
 // run runs banyan in the place's shell and returns what it printed, and its exit code.

@@ -183,6 +183,7 @@ func TestKilledSupervisorLeavesNothing(t *testing.T) {
 // TestBadSystems wants one clear line for each, and nothing left running.
 func TestBadSystems(t *testing.T) {
 	t.Parallel()
+	p := newPlace(t, smallSystem)
 	service := func(how string) string {
 		return "version: 1\nsystem: bad\nlisten: 127.0.0.1:0\nservices:\n  web: {" + how + "}\nroutes: [{path: /, to: web}]\n"
 	}
@@ -200,18 +201,19 @@ func TestBadSystems(t *testing.T) {
 		{"cyclic uses", "version: 1\nsystem: bad\nservices:\n  a: {run: x, uses: [b]}\n  b: {run: x, uses: [a]}\n", 2, []string{"a -> b -> a"}},
 		{"10 MB", "version: 1\nsystem: bad\n" + strings.Repeat("# far too long\n", 700000), 2, []string{"MiB"}},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			p := newPlace(t, c.topology)
-			out, errs, code := p.run("up", "--detach")
-			if code != c.code {
-				t.Errorf("exit code %d, want %d\n%s%s", code, c.code, out, errs)
+		p.write(c.topology)
+		out, errs, code := p.run("up", "--detach")
+		if code != c.code {
+			t.Errorf("%s: exit code %d, want %d\n%s%s", c.name, code, c.code, out, errs)
+		}
+		for _, w := range c.want {
+			if !strings.Contains(errs, w) {
+				t.Errorf("%s: want %q in: %s", c.name, w, errs)
 			}
-			for _, w := range c.want {
-				if !strings.Contains(errs, w) {
-					t.Errorf("want %q in: %s", w, errs)
-				}
-			}
-		})
+		}
+		if left := p.processes(); len(left) > 0 {
+			t.Errorf("%s: left running: %v", c.name, left)
+		}
 	}
 }
 
