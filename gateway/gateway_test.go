@@ -17,11 +17,12 @@ import (
 	"github.com/banyanhq/banyan/topology"
 )
 
-// inbound is what the loader fills in where the file says nothing, with pauses short enough for tests.
+// inbound is what the loader fills in where the file says nothing, with pauses short enough for tests, and a time-out that is
+// longer than a machine stands still.
 func inbound() topology.Inbound {
 	return topology.Inbound{
 		Balance: topology.LeastRequest,
-		Timeout: topology.Duration(30 * time.Second),
+		Timeout: topology.Duration(10 * time.Minute),
 		Retry: &topology.Retry{
 			Attempts: 3, Budget: 0.2, MinPerSecond: 10, Backoff: topology.Duration(time.Microsecond), On: []int{502, 503, 504},
 		},

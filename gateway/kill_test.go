@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	addresses "github.com/banyanhq/banyan/internal/loopback"
 	"github.com/banyanhq/banyan/topology"
 )
 
@@ -19,7 +20,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv("GATEWAY_TEST_BACKEND") == "" {
 		os.Exit(runOnBothTiers(m))
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", addresses.Any()) // where nobody answers in its place once it is killed
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)

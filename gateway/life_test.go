@@ -82,9 +82,13 @@ type crashable struct {
 	cs map[net.Conn]bool
 }
 
-func newCrashable(h http.HandlerFunc) *crashable {
-	c := &crashable{cs: map[net.Conn]bool{}}
-	c.s = httptest.NewUnstartedServer(h)
+func newCrashable(t *testing.T, h http.HandlerFunc) *crashable {
+	t.Helper()
+	l, err := net.Listen("tcp", addresses.Any()) // where nobody answers in its place once it is killed
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &crashable{cs: map[net.Conn]bool{}, s: &httptest.Server{Listener: l, Config: &http.Server{Handler: h}}}
 	c.s.Config.ConnState = func(conn net.Conn, state http.ConnState) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -156,12 +160,12 @@ func TestKilledBackendFailsNoGet(t *testing.T) {
 	s := eachInbound(shop(), func(in *topology.Inbound) { in.Retry.MinPerSecond = 100 }) // many deaths in a short time
 	r := start(t, Config{System: s}, func(g *Gateway) { g.holdDocument = time.Minute })
 	requests := func() int64 { return r.Stats().Routes[0].Requests }
-	keep := newCrashable(page)
+	keep := newCrashable(t, page)
 	defer keep.s.Close()
 	r.ready("web", keep.s.Listener.Addr().String())
 	stop := r.load("GET", "PUT")
 	for range 3 {
-		victim := newCrashable(page)
+		victim := newCrashable(t, page)
 		id := r.ready("web", victim.s.Listener.Addr().String())
 		before := requests()
 		until(t, "served by both", func() bool { return requests() > before+40 })
@@ -178,12 +182,12 @@ func TestKilledBackendFailsNoGet(t *testing.T) {
 func TestRollingReplacementFailsNothing(t *testing.T) {
 	r := start(t, Config{})
 	requests := func() int64 { return r.Stats().Routes[0].Requests }
-	first := newCrashable(page)
+	first := newCrashable(t, page)
 	id := r.ready("web", first.s.Listener.Addr().String())
 	current := first
 	stop := r.load("GET", "POST", "PATCH")
 	for range 5 {
-		next := newCrashable(page)
+		next := newCrashable(t, page)
 		nextID := r.ready("web", next.s.Listener.Addr().String())
 		before := requests()
 		until(t, "served by both", func() bool { return requests() > before+50 })

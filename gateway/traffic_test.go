@@ -299,9 +299,22 @@ func canaryThatFails(t *testing.T, protocol string, serve func(r *rig, fails fun
 	}}, func(g *Gateway) { g.now = clk.now })
 	var tested atomic.Int64
 	ask := serve(r, func() bool { return tested.Add(1)%4 == 0 })
-	for range 1200 {
+	told := func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(events) > 0
+	}
+	for i := 0; i < 1200 && !told(); i++ {
 		clk.advance(100 * time.Millisecond)
 		ask()
+	}
+	given := tested.Load()
+	for range 200 { // for longer than an interval
+		clk.advance(time.Second)
+		ask()
+	}
+	if n := tested.Load() - given; n != 0 {
+		t.Errorf("it was given %d requests after it was rolled back", n)
 	}
 	mu.Lock()
 	defer mu.Unlock()
@@ -323,7 +336,8 @@ func canaryThatFails(t *testing.T, protocol string, serve func(r *rig, fails fun
 // The time left is passed on, shrinks from hop to hop, and bounds what a service calls on its way, by the trace alone.
 func TestDeadlineIsPassedOn(t *testing.T) {
 	var clk clock
-	r := start(t, Config{}, func(g *Gateway) { g.now = clk.now })
+	s := eachInbound(shop(), func(in *topology.Inbound) { in.Timeout = topology.Duration(30 * time.Second) })
+	r := start(t, Config{System: s}, func(g *Gateway) { g.now = clk.now })
 	left := func(req *http.Request) int {
 		n, err := strconv.Atoi(req.Header.Get(headerTimeLeft))
 		if err != nil {

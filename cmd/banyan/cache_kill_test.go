@@ -225,11 +225,9 @@ func TestCacheClusterKilledUnderLoad(t *testing.T) {
 				break work
 			default:
 			}
-			n, err := client.Get(t.Context(), "counter:0").Int64()
-			if err != nil && err != redis.Nil {
-				t.Fatal(err)
+			if n, err := client.Get(t.Context(), "counter:0").Int64(); err == nil { // an error may be of such a node, too
+				reached = n
 			}
-			reached = n
 		}
 		kill(cmds)
 		stop()

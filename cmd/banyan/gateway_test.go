@@ -25,13 +25,6 @@ func backend(t *testing.T, name string) string {
 	return s.Listener.Addr().String()
 }
 
-func (p *place) write(text string) {
-	p.t.Helper()
-	if err := os.WriteFile(filepath.Join(p.dir, "banyan.yaml"), []byte(text), 0o644); err != nil {
-		p.t.Fatal(err)
-	}
-}
-
 const alone = `
 system: alone
 listen: 127.0.0.1:0
@@ -189,7 +182,7 @@ func TestGatewayIsTakenOver(t *testing.T) {
 	stop := hammer(s.Info.Address, &failed)
 	var second sync.WaitGroup
 	second.Go(func() {
-		if out, errs, code := p.run("gateway", "--take-over"); code != 0 {
+		if out, errs, code := p.process("gateway", "--take-over"); code != 0 {
 			t.Errorf("the second gateway: %d %s%s", code, out, errs)
 		}
 	})

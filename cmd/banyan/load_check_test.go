@@ -92,7 +92,7 @@ func TestLoadFileElsewhere(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	p := &place{t, t.TempDir()}
+	p := emptyPlace(t)
 	p.write(`
 system: shop
 workload:

@@ -14,7 +14,7 @@ import (
 
 // A recording becomes a file that 'banyan check' takes, and the trace beside it.
 func TestLoadImport(t *testing.T) {
-	p := &place{t, t.TempDir()}
+	p := emptyPlace(t)
 	log := `203.0.113.1 - - [10/Oct/2025:13:55:36 +0200] "GET /products/17?a=b HTTP/1.1" 200 5` + "\n"
 	if err := os.WriteFile(filepath.Join(p.dir, "access.log"), []byte(log), 0o600); err != nil {
 		t.Fatal(err)
@@ -43,7 +43,7 @@ func TestLoadImport(t *testing.T) {
 func TestLoadWorkers(t *testing.T) {
 	target := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	defer target.Close()
-	p := &place{t, t.TempDir()}
+	p := emptyPlace(t)
 	if err := os.WriteFile(filepath.Join(p.dir, "secret"), []byte("sixteen bytes or more\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func TestKilledLoadWorker(t *testing.T) {
 		}
 	}))
 	defer target.Close()
-	p := &place{t, t.TempDir()}
+	p := emptyPlace(t)
 	for name, secret := range map[string]string{"secret": "sixteen bytes or more\n", "wrong": "another secret, as long\n"} {
 		if err := os.WriteFile(filepath.Join(p.dir, name), []byte(secret), 0o600); err != nil {
 			t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -23,8 +24,8 @@ import (
 	"github.com/banyanhq/banyan/orchestrate"
 )
 
-// The test's own program plays three parts, so that real processes are tested without building anything: banyan
-// itself, the shims that banyan starts, and the services of a small system.
+// The test's own program plays four parts, so that real processes are tested without building anything: banyan
+// itself, the shims that banyan starts, the services of a small system, and a shell that runs banyan's commands.
 const (
 	playBanyan  = "BANYAN_TEST_PLAYS_BANYAN"
 	playService = "BANYAN_TEST_SERVICE"
@@ -36,12 +37,22 @@ func TestMain(m *testing.M) {
 		os.Exit(orchestrate.ShimMain(os.Args))
 	case os.Getenv(playService) != "":
 		os.Exit(serve(os.Getenv(playService)))
+	case os.Getenv(playShell) != "":
+		os.Exit(shell(os.Stdin, os.Stdout))
 	case os.Getenv(playBanyan) != "":
 		main()
 	}
 	// The tests that start systems wait for processes most of the time.
 	if err := flag.Set("test.parallel", "4"); err != nil {
 		panic(err)
+	}
+	// With the race detector each process would wait a second before it ends, and they are hundreds.
+	if err := os.Setenv("GORACE", "atexit_sleep_ms=0 "+os.Getenv("GORACE")); err != nil {
+		panic(err)
+	}
+	// A script's background job is deaf to interrupts, and so would be what the tests start and interrupt, but for a handler here.
+	if signal.Ignored(os.Interrupt) {
+		signal.Notify(make(chan os.Signal, 1), os.Interrupt)
 	}
 	os.Exit(m.Run())
 }
@@ -116,24 +127,31 @@ func front(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintln(w, os.Getenv("BANYAN_REPLICA"))
 }
 
-// place is a folder with a topology, and the commands that are run in it.
+// place is a folder, and the commands that are run in it.
 type place struct {
 	t   *testing.T
 	dir string
+
+	once  sync.Once
+	shell *shellProcess // nil until the first command
 }
 
-// newPlace writes a topology; SELF in it stands for a command that plays a service.
+// emptyPlace is a folder without a topology.
+func emptyPlace(t *testing.T) *place {
+	p := &place{t: t, dir: t.TempDir()}
+	t.Cleanup(func() {
+		if p.shell != nil {
+			p.shell.stop(t)
+		}
+	})
+	return p
+}
+
+// newPlace is a folder with a topology.
 func newPlace(t *testing.T, topology string) *place {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &place{t, t.TempDir()}
-	text := strings.ReplaceAll(topology, "SELF", self)
-	if err := os.WriteFile(filepath.Join(p.dir, "banyan.yaml"), []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	p := emptyPlace(t)
+	p.write(topology)
 	t.Cleanup(func() {
 		p.run("down")
 		if left := p.processes(); len(left) > 0 {
@@ -143,8 +161,39 @@ func newPlace(t *testing.T, topology string) *place {
 	return p
 }
 
-// run runs banyan and returns what it printed, and its exit code.
+// write writes the topology; SELF in it stands for a command that plays a service.
+func (p *place) write(topology string) {
+	p.t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	text := strings.ReplaceAll(topology, "SELF", self)
+	if err := os.WriteFile(filepath.Join(p.dir, "banyan.yaml"), []byte(text), 0o644); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// run runs banyan in the place's shell and returns what it printed, and its exit code.
 func (p *place) run(args ...string) (stdout, stderr string, code int) {
+	p.t.Helper()
+	p.once.Do(func() {
+		s, err := startShell(p.dir)
+		if err != nil {
+			p.t.Errorf("starting a process for the commands: %v", err)
+			return
+		}
+		p.shell = s
+	})
+	if p.shell == nil {
+		p.t.FailNow()
+	}
+	a := p.shell.run(p.t, args)
+	return a.Stdout, a.Err, a.Code
+}
+
+// process runs banyan in a process of its own.
+func (p *place) process(args ...string) (stdout, stderr string, code int) {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()

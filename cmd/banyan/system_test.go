@@ -183,6 +183,7 @@ func TestKilledSupervisorLeavesNothing(t *testing.T) {
 // TestBadSystems wants one clear line for each, and nothing left running.
 func TestBadSystems(t *testing.T) {
 	t.Parallel()
+	p := newPlace(t, smallSystem)
 	service := func(how string) string {
 		return "version: 1\nsystem: bad\nlisten: 127.0.0.1:0\nservices:\n  web: {" + how + "}\nroutes: [{path: /, to: web}]\n"
 	}
@@ -200,18 +201,19 @@ func TestBadSystems(t *testing.T) {
 		{"cyclic uses", "version: 1\nsystem: bad\nservices:\n  a: {run: x, uses: [b]}\n  b: {run: x, uses: [a]}\n", 2, []string{"a -> b -> a"}},
 		{"10 MB", "version: 1\nsystem: bad\n" + strings.Repeat("# far too long\n", 700000), 2, []string{"MiB"}},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			p := newPlace(t, c.topology)
-			out, errs, code := p.run("up", "--detach")
-			if code != c.code {
-				t.Errorf("exit code %d, want %d\n%s%s", code, c.code, out, errs)
+		p.write(c.topology)
+		out, errs, code := p.run("up", "--detach")
+		if code != c.code {
+			t.Errorf("%s: exit code %d, want %d\n%s%s", c.name, code, c.code, out, errs)
+		}
+		for _, w := range c.want {
+			if !strings.Contains(errs, w) {
+				t.Errorf("%s: want %q in: %s", c.name, w, errs)
 			}
-			for _, w := range c.want {
-				if !strings.Contains(errs, w) {
-					t.Errorf("want %q in: %s", w, errs)
-				}
-			}
-		})
+		}
+		if left := p.processes(); len(left) > 0 {
+			t.Errorf("%s: left running: %v", c.name, left)
+		}
 	}
 }
 
@@ -264,6 +266,10 @@ func TestWrongUse(t *testing.T) {
 		if _, errs, code := p.run(args...); code != 2 || !strings.HasPrefix(errs, "banyan: ") || strings.Count(errs, "\n") > 2 {
 			t.Errorf("banyan %s: exit code %d, %q", strings.Join(args, " "), code, errs)
 		}
+	}
+	// The exit code of the process itself.
+	if _, errs, code := p.process("nonsense"); code != 2 || !strings.HasPrefix(errs, "banyan: ") {
+		t.Errorf("exit code %d, %q", code, errs)
 	}
 	if out := p.must("completion", "bash"); !strings.Contains(out, "banyan") {
 		t.Error("no completion for bash")

@@ -224,7 +224,7 @@ func TestAllOfAGatewayIsTakenOver(t *testing.T) {
 	pid := s.Info.PID
 	for _, when := range []string{"once", "twice"} {
 		others.Go(func() {
-			if out, errs, code := p.run("gateway", "--take-over"); code != 0 {
+			if out, errs, code := p.process("gateway", "--take-over"); code != 0 {
 				t.Errorf("taking over %s: %d %s%s", when, code, out, errs)
 			}
 		})
@@ -296,7 +296,7 @@ routes: [{path: /, to: web}]
 	var other sync.WaitGroup
 	defer other.Wait()
 	other.Go(func() {
-		if out, errs, code := p.run("gateway", "--take-over"); code != 0 {
+		if out, errs, code := p.process("gateway", "--take-over"); code != 0 {
 			t.Errorf("taking over: %d %s%s", code, out, errs)
 		}
 	})

@@ -23,6 +23,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/banyanhq/banyan/examples/shop/httpserve"
+	"github.com/banyanhq/banyan/internal/loopback"
 )
 
 // shelf is a server that knows as much of Redis's protocol as web asks for.
@@ -36,7 +37,7 @@ type shelf struct {
 // startShelf runs one until stop is called, and returns where it is.
 func startShelf(t *testing.T) (s *shelf, address string, stop func()) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", loopback.Any()) // where nobody answers in its place once it has stopped
 	if err != nil {
 		t.Fatal(err)
 	}
