@@ -234,7 +234,7 @@ func (o *Observation) machine(rest, whole float64) (Finding, bool) {
 		fmt.Sprintf("the services and the gateway use %.2f of them, others %.2f", own, max(o.Busy-own, 0)),
 	}
 	f.Remedy, f.By = "give the system a machine of its own, or more cores", "the waiting that no service accounts for"
-	if o.filled() {
+	if o.Busy-own < 0.25*o.Cores {
 		most, cores := o.hungriest()
 		f.Evidence = append(f.Evidence, fmt.Sprintf("%s uses most of them, %.2f", most, cores))
 		f.Remedy = fmt.Sprintf("give the system more cores, or have %s, which uses most of them, need fewer", most)

@@ -56,14 +56,9 @@ func (o *Observation) behind(service string) map[string]bool {
 
 // pressed reports whether what a service's requests wait for is the machine: they are let in until a bound is full, so that
 // there is always a line, which forms where something is used all the time (Denning and Buzen 1978, the bottleneck of a closed
-// network), and here that is the cores, most of them by the system's own processes.
+// network), and here that is the cores, whoever else is on them: the load generator is, where it shares the machine.
 func (v *view) pressed(full []room) bool {
-	return v.o.filled() && slices.ContainsFunc(full, func(r room) bool { return r.behind[v.Name] })
-}
-
-// filled reports whether the machine is full, and not of other programs.
-func (o *Observation) filled() bool {
-	return o.Cores > 0 && o.Busy >= fullMachine*o.Cores && o.Busy-o.ownCPU() < 0.25*o.Cores
+	return v.o.Cores > 0 && v.o.Busy >= fullMachine*v.o.Cores && slices.ContainsFunc(full, func(r room) bool { return r.behind[v.Name] })
 }
 
 // bounds finds that adaptive bounds refuse requests. That is a symptom, and ranked after the strongest of what was found behind it,

@@ -28,6 +28,10 @@ func TestABoundIsASymptomOfWhatIsBehindIt(t *testing.T) {
 			slower(o, front, store, 0.1, 0.06, 0)
 			o.Busy, o.GatewayCPU, front.Replicas[0].CPU, store.Replicas[0].CPU = 3.9, 3.4, 0.25, 0.25
 		}},
+		{"the machine is full of others", ClassCPU, Machine, "others 3.65", func(o *Observation, front, store *ObservedService) {
+			slower(o, front, store, 0.1, 0.06, 0.5) // as irregular as behind a lock
+			o.Busy = 3.9
+		}},
 		{"a lock further down", ClassLock, "store", "", func(o *Observation, front, store *ObservedService) { slower(o, front, store, 0.03, 0.007, 0.4) }},
 		{"a slow dependency", ClassDownstream, "store", "", func(o *Observation, front, store *ObservedService) { slower(o, front, store, 0.2, 0.19, 0) }},
 		{"CPU of the service itself", ClassCPU, "front", "", func(o *Observation, front, store *ObservedService) {
