@@ -32,6 +32,11 @@ func Observation(sys *topology.System, w *observe.Window) *plan.Observation {
 	for _, name := range sys.SortedServices() {
 		svc := sys.Services[name]
 		s := plan.ObservedService{Name: name, Limit: float64(svc.Limits.CPU), Concurrency: float64(svc.Concurrency)}
+		for _, b := range w.Bounds {
+			if b.Service == name {
+				s.Bound = b.Limit
+			}
+		}
 		for _, b := range w.Backends {
 			if b.Service == name {
 				s.Replicas = append(s.Replicas, observedReplica(b, w.Processes, covered))
@@ -47,7 +52,7 @@ func Observation(sys *topology.System, w *observe.Window) *plan.Observation {
 
 func observedCalls(c observe.CallSums, to string) plan.ObservedCalls {
 	return plan.ObservedCalls{
-		Route: c.Route, From: c.From, To: to, Calls: float64(c.Requests), Errors: float64(c.Errors), Time: c.Sum.Seconds(), InFlight: c.InFlight,
+		Route: c.Route, From: c.From, To: to, Calls: float64(c.Requests), Errors: float64(c.Errors), Refused: float64(c.Refused), Time: c.Sum.Seconds(), InFlight: c.InFlight,
 	}
 }
 
@@ -75,7 +80,7 @@ func timeline(service string, iv *observe.Interval) plan.ObservedTimeline {
 	for _, e := range iv.Edges {
 		took := e.Sum.Seconds()
 		if e.To == service {
-			t.Calls += float64(e.Requests)
+			t.Calls += float64(e.Requests - e.Refused)
 			t.Time += took
 			t.InFlight += e.InFlight
 		}

@@ -47,6 +47,12 @@ func Measurement(sys *topology.System, client ClientSide, during, idle *observe.
 			P50: h.QuantileDuration(0.5), P95: h.QuantileDuration(0.95), P99: h.QuantileDuration(0.99),
 		}
 	}
+	for _, r := range during.Routes {
+		if rm, ok := m.Routes[r.Route]; ok {
+			rm.Refused = min(int64(float64(r.Refused)*scale+0.5), rm.Errors)
+			m.Routes[r.Route] = rm
+		}
+	}
 	for _, a := range during.Attributed {
 		m.Calls = append(m.Calls, plan.CallMeasurement{
 			Route: a.Route, From: a.From, To: a.To,

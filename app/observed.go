@@ -11,7 +11,7 @@ import (
 // observed fills in what a window says of edges, replicas and single seconds.
 func observed(m *plan.Measurement, w *observe.Window) {
 	for _, e := range w.Edges {
-		em := plan.EdgeMeasurement{From: e.From, To: e.To, Count: e.Requests, Errors: e.Errors, Mean: e.MeanLatency()}
+		em := plan.EdgeMeasurement{From: e.From, To: e.To, Count: e.Requests, Errors: e.Errors, Refused: e.Refused, Mean: e.MeanLatency()}
 		em.Histogram = e.Latency
 		em.StdDev, em.P50, em.P99 = spreadOf(e.Latency)
 		m.Edges = append(m.Edges, em)
@@ -34,10 +34,10 @@ func observed(m *plan.Measurement, w *observe.Window) {
 	for _, iv := range w.Intervals {
 		s := plan.Second{Seconds: iv.Duration().Seconds(), Requests: map[string]float64{}, CPU: map[string]float64{}, Calls: map[string]float64{}, Stolen: iv.Machine.Stolen.Seconds()}
 		for _, r := range iv.Routes {
-			s.Requests[r.Route] += float64(r.Requests)
+			s.Requests[r.Route] += float64(r.Requests - r.Refused)
 		}
 		for _, e := range iv.Edges {
-			s.Calls[plan.EdgeName(e.From, e.To)] += float64(e.Requests)
+			s.Calls[plan.EdgeName(e.From, e.To)] += float64(e.Requests - e.Refused)
 		}
 		for _, p := range iv.Processes {
 			s.CPU[p.Service] += p.CPU.Seconds()

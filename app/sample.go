@@ -75,6 +75,11 @@ func (a *App) addCalls(s *observe.Sample) {
 	for _, c := range g.Calls {
 		s.Attributed = append(s.Attributed, observe.AttributedCounters{Route: c.Route, From: c.From, To: c.To, Count: c.Count, Sum: c.Sum})
 	}
+	for _, d := range g.Services {
+		if d.Bound > 0 {
+			s.Bounds = append(s.Bounds, observe.BoundState{Service: d.Service, Limit: d.Bound})
+		}
+	}
 	for _, b := range g.Backends {
 		s.Backends = append(s.Backends, observe.BackendState{
 			Service: b.Service, Replica: b.ID, Address: b.Address, Breaker: observe.Breaker(b.Breaker), Healthy: b.Ready,
@@ -83,8 +88,11 @@ func (a *App) addCalls(s *observe.Sample) {
 	}
 }
 
+// noRoom is the kind of the gateway's error where a service has as many requests as it may have.
+const noRoom = "connection_limit_reached"
+
 func counters(t gateway.Traffic) observe.CallCounters {
-	c := observe.CallCounters{Requests: t.Requests, ByCode: t.Codes, InFlight: t.InFlight, Latency: t.Latency}
+	c := observe.CallCounters{Requests: t.Requests, Refused: t.Errors[noRoom], ByCode: t.Codes, InFlight: t.InFlight, Latency: t.Latency}
 	for code, n := range t.Codes {
 		if code >= 500 || code == 0 {
 			c.Errors += n
@@ -96,6 +104,7 @@ func counters(t gateway.Traffic) observe.CallCounters {
 func addCounters(to *observe.CallCounters, c observe.CallCounters) {
 	to.Requests += c.Requests
 	to.Errors += c.Errors
+	to.Refused += c.Refused
 	to.InFlight += c.InFlight
 	for code, n := range c.ByCode {
 		to.ByCode[code] += n

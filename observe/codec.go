@@ -13,8 +13,9 @@ import (
 // The stored form of an interval, in memory and in recordings: a version byte, then varints. Names stand once, in a
 // table at the front, and are referred to by their place in it. Each interval can be read alone.
 const (
-	codecVersion  = 2
-	withoutWaited = 1 // said nothing of how long processes waited
+	codecVersion   = 3
+	withoutRefused = 2 // said nothing of adaptive bounds and of what was refused
+	withoutWaited  = 1 // nor of how long processes waited
 )
 
 // Bounds on what is read: no interval that was written comes near them.
@@ -92,6 +93,11 @@ func encode(iv *Interval) []byte {
 		e.count(p.MemoryMax)
 		e.count(int64(p.Waited))
 	}
+	e.uint(uint64(len(iv.Bounds)))
+	for _, b := range iv.Bounds {
+		e.name(b.Service)
+		e.milli(b.Limit)
+	}
 	e.count(int64(iv.Machine.Cores))
 	e.count(int64(iv.Machine.Busy))
 	e.count(int64(iv.Machine.Stolen))
@@ -108,6 +114,7 @@ func (e *encoder) calls(calls []CallSums, names func(*CallSums)) {
 		names(c)
 		e.count(c.Requests)
 		e.count(c.Errors)
+		e.count(c.Refused)
 		e.uint(uint64(len(c.ByCode)))
 		for _, code := range slices.Sorted(maps.Keys(c.ByCode)) {
 			e.count(int64(code))
@@ -141,9 +148,10 @@ func (e *encoder) finish(iv *Interval) []byte {
 }
 
 type decoder struct {
-	rest  []byte
-	names []string
-	err   error
+	format byte
+	rest   []byte
+	names  []string
+	err    error
 }
 
 func (d *decoder) fail() { d.err = errInterval; d.rest = nil }
@@ -204,7 +212,7 @@ func decodeSpan(b []byte) (start, end time.Time, digits int, rest []byte, err er
 	if len(b) < 2 {
 		return start, end, 0, nil, errInterval
 	}
-	if b[0] != codecVersion && b[0] != withoutWaited {
+	if b[0] < withoutWaited || b[0] > codecVersion {
 		return start, end, 0, nil, fmt.Errorf("interval of format %d: this program reads format %d", b[0], codecVersion)
 	}
 	digits = int(b[1])
@@ -227,7 +235,7 @@ func decode(b []byte) (*Interval, error) {
 		return nil, err
 	}
 	iv := &Interval{Start: start, End: end, digits: digits}
-	d := &decoder{rest: rest}
+	d := &decoder{format: b[0], rest: rest}
 	if n := d.length(1); n <= maxNames {
 		d.names = make([]string, 0, n)
 		for range n {
@@ -251,8 +259,14 @@ func decode(b []byte) (*Interval, error) {
 	for i := range iv.Processes {
 		iv.Processes[i] = ProcessSums{Service: d.name(), Replica: d.name(), CPU: time.Duration(d.count()),
 			Throttled: time.Duration(d.count()), Alive: time.Duration(d.count()), Memory: d.count(), MemoryMax: d.count()}
-		if b[0] != withoutWaited {
+		if d.format > withoutWaited {
 			iv.Processes[i].Waited = time.Duration(d.count())
+		}
+	}
+	if d.format > withoutRefused {
+		iv.Bounds = make([]BoundMean, d.length(2))
+		for i := range iv.Bounds {
+			iv.Bounds[i] = BoundMean{d.name(), d.milli()}
 		}
 	}
 	iv.Machine = MachineSums{Cores: int(d.count()), Busy: time.Duration(d.count()), Stolen: time.Duration(d.count()),
@@ -269,6 +283,9 @@ func (d *decoder) calls(names func(*CallSums)) []CallSums {
 		c := &calls[i]
 		names(c)
 		c.Requests, c.Errors = d.count(), d.count()
+		if d.format > withoutRefused {
+			c.Refused = d.count()
+		}
 		if n := d.length(2); n > 0 {
 			c.ByCode = make(map[int]int64, n)
 			for range n {

@@ -2,6 +2,7 @@ package observe
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"reflect"
@@ -79,22 +80,68 @@ func TestCodecRoundTrip(t *testing.T) {
 	}
 }
 
-// TestDecodeFormat1 reads what an earlier version recorded of the same system, before waiting was counted.
-func TestDecodeFormat1(t *testing.T) {
-	b, err := os.ReadFile("testdata/interval-format-1.bin")
-	if err != nil {
-		t.Fatal(err)
+// TestDecodeOldFormats reads what earlier versions recorded of the same system: before waiting was counted, and before refusals were.
+func TestDecodeOldFormats(t *testing.T) {
+	for format := 1; format < codecVersion; format++ {
+		b, err := os.ReadFile(fmt.Sprintf("testdata/interval-format-%d.bin", format))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := decode(b)
+		if err != nil {
+			t.Fatalf("format %d: %v", format, err)
+		}
+		want := someInterval(t)
+		for i := range want.Processes {
+			if format == withoutWaited {
+				want.Processes[i].Waited = 0
+			}
+		}
+		if !reflect.DeepEqual(got.Processes, want.Processes) || got.Machine != want.Machine {
+			t.Errorf("format %d: got %+v\nwant %+v", format, got.Processes, want.Processes)
+		}
+		for i, c := range got.Edges {
+			if w := want.Edges[i]; c.Requests != w.Requests || c.Refused != 0 || c.Sum != w.Sum || !reflect.DeepEqual(c.ByCode, w.ByCode) {
+				t.Errorf("format %d: edge %d is %+v, want %+v", format, i, c, w)
+			}
+		}
 	}
-	got, err := decode(b)
-	if err != nil {
-		t.Fatal(err)
+}
+
+// TestBoundsAndRefusalsAreKept follows both from samples through the stored form into a window. A bound that is not there for all of
+// it counts for as long as it is.
+func TestBoundsAndRefusalsAreKept(t *testing.T) {
+	var tr tracker
+	total := newSums(Digits)
+	c := newCalls("", Outside, "web")
+	for i, limit := range []int64{100, 100, 130, 0} {
+		for range 5 * i {
+			c.answer(time.Microsecond, 503)
+			c.Refused++
+		}
+		c.answer(time.Millisecond, 503) // of web itself
+		s := Sample{At: at(float64(i)), Edges: []CallCounters{c.snapshot()}}
+		if limit > 0 {
+			s.Bounds = []BoundState{{Service: "web", Limit: limit}}
+		}
+		iv, ok := tr.next(&s)
+		if !ok {
+			continue
+		}
+		got, err := decode(encode(iv))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := total.add(got); err != nil {
+			t.Fatal(err)
+		}
 	}
-	want := someInterval(t)
-	for i := range want.Processes {
-		want.Processes[i].Waited = 0
+	sum := total.interval()
+	if e := sum.Edges[0]; e.Refused != 30 || e.Errors != 33 {
+		t.Errorf("%d refused of %d errors, want 30 of 33", e.Refused, e.Errors)
 	}
-	if !reflect.DeepEqual(got.Processes, want.Processes) || got.Machine != want.Machine {
-		t.Errorf("got %+v\nwant %+v", got.Processes, want.Processes)
+	if len(sum.Bounds) != 1 || sum.Bounds[0] != (BoundMean{Service: "web", Limit: 115}) {
+		t.Errorf("bounds %+v, want web at 115", sum.Bounds)
 	}
 }
 

@@ -81,6 +81,9 @@ func (t *tracker) next(s *Sample) (*Interval, bool) {
 			iv.Backends = append(iv.Backends, d)
 		}
 	}
+	for _, b := range s.Bounds {
+		iv.Bounds = append(iv.Bounds, BoundMean{b.Service, float64(max(b.Limit, 0))})
+	}
 	iv.Processes = t.processSums(s)
 	iv.Machine = machineSince(s.Machine, t.prev.Machine)
 	iv.sort()
@@ -104,6 +107,7 @@ func (iv *Interval) sort() {
 	slices.SortFunc(iv.Processes, func(a, b ProcessSums) int {
 		return compareReplicaKeys(replicaKey{a.Service, a.Replica}, replicaKey{b.Service, b.Replica})
 	})
+	slices.SortFunc(iv.Bounds, func(a, b BoundMean) int { return cmp.Compare(a.Service, b.Service) })
 }
 
 func (t *tracker) forgetCalls() {
@@ -154,7 +158,7 @@ func (t *tracker) call(k callKey, c CallCounters, at time.Time) (CallSums, bool)
 }
 
 func callsSinceStart(c CallCounters) CallSums {
-	d := CallSums{Requests: max(c.Requests, 0), Errors: max(c.Errors, 0), InFlight: float64(max(c.InFlight, 0)),
+	d := CallSums{Requests: max(c.Requests, 0), Errors: max(c.Errors, 0), Refused: max(c.Refused, 0), InFlight: float64(max(c.InFlight, 0)),
 		ByCode: c.ByCode, Latency: toDigits(c.Latency, Digits)}
 	if c.Latency != nil {
 		d.Sum = time.Duration(c.Latency.Sum())
@@ -164,8 +168,9 @@ func callsSinceStart(c CallCounters) CallSums {
 
 // callsSince returns false where c is not a continuation of old.
 func callsSince(c, old CallCounters) (CallSums, bool) {
-	d := CallSums{Requests: c.Requests - old.Requests, Errors: c.Errors - old.Errors, InFlight: float64(max(c.InFlight, 0))}
-	if d.Requests < 0 || d.Errors < 0 {
+	d := CallSums{Requests: c.Requests - old.Requests, Errors: c.Errors - old.Errors, Refused: c.Refused - old.Refused,
+		InFlight: float64(max(c.InFlight, 0))}
+	if d.Requests < 0 || d.Errors < 0 || d.Refused < 0 {
 		return d, false
 	}
 	for code, n := range old.ByCode {

@@ -16,6 +16,7 @@ type Interval struct {
 	Attributed []AttributedSums `json:"attributed"`
 	Backends   []BackendSums    `json:"backends"`
 	Processes  []ProcessSums    `json:"processes"`
+	Bounds     []BoundMean      `json:"bounds,omitempty"`
 	Machine    MachineSums      `json:"machine"`
 
 	digits int // precision of the histograms
@@ -30,9 +31,11 @@ type CallSums struct {
 	From  string `json:"from,omitempty"`  // of an edge; empty: from outside
 	To    string `json:"to,omitempty"`    // of an edge
 	// Requests answered, and Errors and ByCode among them.
-	Requests int64         `json:"requests"`
-	Errors   int64         `json:"errors"`
-	ByCode   map[int]int64 `json:"by_code,omitempty"`
+	Requests int64 `json:"requests"`
+	Errors   int64 `json:"errors"`
+	// Refused are the errors for which the service had no room; recordings of before have none.
+	Refused int64         `json:"refused,omitempty"`
+	ByCode  map[int]int64 `json:"by_code,omitempty"`
 	// InFlight is the mean of the samples.
 	InFlight float64 `json:"in_flight"`
 	// Sum of the latencies of all requests.
@@ -81,6 +84,12 @@ type BackendSums struct {
 	Latency *stats.Histogram `json:"latency,omitempty"`
 
 	packed packed
+}
+
+// BoundMean is where the adaptive bound of a service stood, on average; recordings of before have none.
+type BoundMean struct {
+	Service string  `json:"service"`
+	Limit   float64 `json:"limit"`
 }
 
 // ProcessSums is what one replica used, all the processes that bore its name together.

@@ -35,6 +35,8 @@ type Sample struct {
 	Processes []ProcessCounters `json:"processes"`
 	// Services holds what is wanted of each service, and the state of its replicas.
 	Services []ServiceState `json:"services"`
+	// Bounds holds one entry for each service whose requests in flight 'adaptive' bounds.
+	Bounds []BoundState `json:"bounds,omitempty"`
 	// Machine is the host, everything on it together.
 	Machine MachineCounters `json:"machine"`
 }
@@ -53,6 +55,8 @@ type CallCounters struct {
 	Requests int64 `json:"requests"`
 	// Errors among them: answers of 500 and above, those that the gateway made itself included.
 	Errors int64 `json:"errors"`
+	// Refused are the errors that the gateway answered at once, since the service has as many requests as it may have.
+	Refused int64 `json:"refused,omitempty"`
 	// ByCode counts the answers by HTTP status.
 	ByCode map[int]int64 `json:"by_code,omitempty"`
 	// InFlight is the number of calls that have begun and not ended, now.
@@ -101,6 +105,13 @@ type BackendState struct {
 	Errors   int64 `json:"errors"`
 	// Latency of the tries in nanoseconds. Nil: not measured.
 	Latency *stats.Histogram `json:"latency,omitempty"`
+}
+
+// BoundState is where the adaptive bound of a service stands now.
+type BoundState struct {
+	Service string `json:"service"`
+	// Limit is how many requests it lets in at once.
+	Limit int64 `json:"limit"`
 }
 
 // ProcessCounters is what one process, or one control group, has used.

@@ -16,15 +16,19 @@ type sums struct {
 	attributed map[callKey]*AttributedSums
 	backends   map[replicaKey]*BackendSums
 	processes  map[replicaKey]*ProcessSums
+	bounds     map[string]*boundSum
 	machine    MachineSums
 	memory     float64 // of the machine, byte-seconds
 	load       float64
 }
 
+// boundSum is a bound times how long it stood there, and how long that was.
+type boundSum struct{ limit, seconds float64 }
+
 // newSums returns empty sums whose histograms have the given precision; with 0 digits latencies are left out.
 func newSums(digits int) *sums {
 	return &sums{digits: digits, routes: map[callKey]*CallSums{}, edges: map[callKey]*CallSums{},
-		attributed: map[callKey]*AttributedSums{}, backends: map[replicaKey]*BackendSums{}, processes: map[replicaKey]*ProcessSums{}}
+		attributed: map[callKey]*AttributedSums{}, backends: map[replicaKey]*BackendSums{}, processes: map[replicaKey]*ProcessSums{}, bounds: map[string]*boundSum{}}
 }
 
 func (s *sums) add(iv *Interval) error {
@@ -69,6 +73,11 @@ func (s *sums) add(iv *Interval) error {
 		total.Waited += p.Waited
 		total.Alive += p.Alive
 	}
+	for _, b := range iv.Bounds {
+		total := entry(s.bounds, b.Service)
+		total.limit += b.Limit * length.Seconds()
+		total.seconds += length.Seconds()
+	}
 	s.machine.Busy += iv.Machine.Busy
 	s.machine.Stolen += iv.Machine.Stolen
 	s.machine.Cores = max(s.machine.Cores, iv.Machine.Cores)
@@ -92,6 +101,7 @@ func (s *sums) addCalls(m map[callKey]*CallSums, k callKey, c *CallSums, length 
 	total.Route, total.From, total.To = c.Route, c.From, c.To
 	total.Requests += c.Requests
 	total.Errors += c.Errors
+	total.Refused += c.Refused
 	total.InFlight += c.InFlight * length.Seconds() // divided by the time covered at the end
 	total.Sum += c.Sum
 	if len(c.ByCode) > 0 && total.ByCode == nil {
@@ -153,6 +163,9 @@ func (s *sums) interval() *Interval {
 	}
 	for _, p := range s.processes {
 		iv.Processes = append(iv.Processes, *p)
+	}
+	for service, b := range s.bounds {
+		iv.Bounds = append(iv.Bounds, BoundMean{service, b.limit / b.seconds})
 	}
 	iv.sort()
 	return iv

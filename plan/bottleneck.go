@@ -22,6 +22,7 @@ const (
 	ClassQueue      Class = "queue"      // more arrives than leaves
 	ClassLog        Class = "log"        // writes to a table wait for its log to get to the disk
 	ClassHot        Class = "hot"        // one partition key of a table is asked for far more than the others
+	ClassBound      Class = "bound"      // the adaptive bound of a service refuses what is more than it holds: a symptom of what is behind it
 )
 
 // Observation is what was observed of a running system over a window, as Bottlenecks wants it. Times are sums over all
@@ -43,11 +44,13 @@ type Observation struct {
 
 // ObservedCalls is the calls on a route or an edge.
 type ObservedCalls struct {
-	Route    string  `json:"route,omitempty"`
-	From     string  `json:"from,omitempty"`
-	To       string  `json:"to,omitempty"`
-	Calls    float64 `json:"calls"`
-	Errors   float64 `json:"errors,omitempty"`
+	Route  string  `json:"route,omitempty"`
+	From   string  `json:"from,omitempty"`
+	To     string  `json:"to,omitempty"`
+	Calls  float64 `json:"calls"`
+	Errors float64 `json:"errors,omitempty"`
+	// Refused are the calls that were turned away since the service had as many as it may have.
+	Refused  float64 `json:"refused,omitempty"`
 	Time     float64 `json:"time"`
 	InFlight float64 `json:"in_flight"`
 }
@@ -56,10 +59,12 @@ type ObservedCalls struct {
 type ObservedService struct {
 	Name string `json:"name"`
 	// Limit of a replica in cores, and Concurrency of a replica in requests at once; 0: none.
-	Limit       float64            `json:"limit,omitempty"`
-	Concurrency float64            `json:"concurrency,omitempty"`
-	Replicas    []ObservedReplica  `json:"replicas"`
-	Slices      []ObservedTimeline `json:"slices"`
+	Limit       float64 `json:"limit,omitempty"`
+	Concurrency float64 `json:"concurrency,omitempty"`
+	// Bound is how many requests its adaptive bound let in at once, on average; 0: it has none.
+	Bound    float64            `json:"bound,omitempty"`
+	Replicas []ObservedReplica  `json:"replicas"`
+	Slices   []ObservedTimeline `json:"slices"`
 }
 
 // ObservedReplica is what one replica did.
@@ -83,7 +88,7 @@ type ObservedReplica struct {
 
 // ObservedTimeline is a part of the window, about a second.
 type ObservedTimeline struct {
-	// Calls to the service that ended, their time, and the time of the calls that it made meanwhile.
+	// Calls to the service that ended and were not refused, their time, and the time of the calls that it made meanwhile.
 	Calls  float64 `json:"calls"`
 	Time   float64 `json:"time"`
 	Callee float64 `json:"callee,omitempty"`
@@ -140,7 +145,7 @@ func Bottlenecks(o *Observation) ([]Finding, error) {
 	}
 	var calls, whole float64
 	for _, r := range o.Routes {
-		calls += r.Calls
+		calls += r.Calls - r.Refused
 		whole += r.Time
 	}
 	if calls < leastCalls || whole <= 0 {
@@ -148,12 +153,13 @@ func Bottlenecks(o *Observation) ([]Finding, error) {
 	}
 	var found []Finding
 	rest := 0.0
+	full := o.rooms()
 	for i := range o.Services {
 		v := o.view(&o.Services[i])
 		if v == nil {
 			continue
 		}
-		of, left := v.findings(whole)
+		of, left := v.findings(whole, full)
 		rest += left
 		found = append(found, of...)
 	}
@@ -163,7 +169,8 @@ func Bottlenecks(o *Observation) ([]Finding, error) {
 	for i := range o.Tables {
 		found = append(found, o.Tables[i].findings(whole)...)
 	}
-	found = slices.DeleteFunc(found, func(f Finding) bool { return f.Score < leastScore })
+	bounds := o.bounds(full, found)
+	found = append(slices.DeleteFunc(found, func(f Finding) bool { return f.Score < leastScore }), bounds...)
 	for i := range found {
 		f := &found[i]
 		f.Score = min(f.Score, 1)
@@ -191,7 +198,7 @@ func (o *Observation) check() error {
 		return fmt.Errorf("bottlenecks: the window or the machine's figures are negative, endless or missing")
 	}
 	for _, c := range slices.Concat(o.Routes, o.Edges) {
-		if bad(c.Calls, c.Errors, c.Time, c.InFlight) {
+		if bad(c.Calls, c.Errors, c.Refused, c.Time, c.InFlight) || c.Refused > c.Calls {
 			return fmt.Errorf("bottlenecks: calls from %q to %q: a figure is negative or no number", c.From, c.To)
 		}
 	}
@@ -201,7 +208,7 @@ func (o *Observation) check() error {
 		}
 	}
 	for _, s := range o.Services {
-		wrong := bad(s.Limit, s.Concurrency)
+		wrong := bad(s.Limit, s.Concurrency, s.Bound)
 		for _, r := range s.Replicas {
 			wrong = wrong || bad(r.Tries, r.Failed, r.Time, r.StdDev, r.P5, r.P20, r.P50, r.P99, r.InFlight, r.CPU, r.Throttled)
 		}
@@ -227,18 +234,40 @@ func (o *Observation) machine(rest, whole float64) (Finding, bool) {
 		fmt.Sprintf("the services and the gateway use %.2f of them, others %.2f", own, max(o.Busy-own, 0)),
 	}
 	f.Remedy, f.By = "give the system a machine of its own, or more cores", "the waiting that no service accounts for"
+	if o.Busy-own < 0.25*o.Cores {
+		most, cores := o.hungriest()
+		f.Evidence = append(f.Evidence, fmt.Sprintf("%s uses most of them, %.2f", most, cores))
+		f.Remedy = fmt.Sprintf("give the system more cores, or have %s, which uses most of them, need fewer", most)
+	}
 	return f, true
 }
 
 // ownCPU is the cores that the services and the gateway use.
 func (o *Observation) ownCPU() float64 {
 	own := o.GatewayCPU
-	for _, s := range o.Services {
-		for _, r := range s.Replicas {
-			own += r.CPU
-		}
+	for i := range o.Services {
+		own += o.Services[i].cpu()
 	}
 	return own
+}
+
+// hungriest is who of the services and the gateway uses most cores.
+func (o *Observation) hungriest() (name string, cores float64) {
+	name, cores = Gateway, o.GatewayCPU
+	for i := range o.Services {
+		if s := &o.Services[i]; s.cpu() > cores {
+			name, cores = s.Name, s.cpu()
+		}
+	}
+	return name, cores
+}
+
+// cpu is the cores that all replicas use.
+func (s *ObservedService) cpu() (cores float64) {
+	for _, r := range s.Replicas {
+		cores += r.CPU
+	}
+	return cores
 }
 
 // reaches names the edges into a service, and the routes whose requests get there.

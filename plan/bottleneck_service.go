@@ -6,7 +6,7 @@ import "fmt"
 type view struct {
 	*ObservedService
 	o *Observation
-	// calls of the service and the time of them; tries, of which failed, and theirs.
+	// calls that the service let in and the time of them; tries, of which failed, and theirs.
 	calls, time          float64
 	tries, failed, tried float64
 	callee               float64 // time of calls that it made, as far as they came one after the other
@@ -29,7 +29,7 @@ func (o *Observation) view(s *ObservedService) *view {
 	var most, sum float64
 	for _, e := range o.Edges {
 		if e.To == s.Name {
-			v.calls += e.Calls
+			v.calls += e.Calls - e.Refused
 			v.time += e.Time
 		}
 		if e.From == s.Name {
@@ -87,7 +87,7 @@ func (o *Observation) quickCalls(service string, parallel bool) (time float64) {
 			for _, r := range to.Replicas {
 				low, tries = low+r.P5*r.Tries, tries+r.Tries
 			}
-			if one := e.Calls * low / max(tries, 1); parallel {
+			if one := (e.Calls - e.Refused) * low / max(tries, 1); parallel {
 				time = max(time, one)
 			} else {
 				time += one
@@ -97,8 +97,9 @@ func (o *Observation) quickCalls(service string, parallel bool) (time float64) {
 	return time
 }
 
-// findings are what a service suffers from, and the time that is too little to name and left to the machine.
-func (v *view) findings(whole float64) (found []Finding, left float64) {
+// findings are what a service suffers from, and the time that is too little to name and left to the machine. full are the services
+// that refuse calls.
+func (v *view) findings(whole float64, full []room) (found []Finding, left float64) {
 	add := func(f Finding, ok bool) {
 		if ok {
 			f.Service = v.Name
@@ -127,7 +128,7 @@ func (v *view) findings(whole float64) (found []Finding, left float64) {
 		add(v.processors(excess, whole), true)
 	case visit < leastDelay && !(excess > leastShare*whole && signs >= queueSigns && visit > leastDelay/3):
 		left = excess
-	case v.crowded():
+	case v.crowded() || v.pressed(full):
 		left = excess
 	case v.lined(signs):
 		add(v.doubted(v.line(excess, signs, whole)), true)

@@ -44,6 +44,11 @@ func Calibrate(sys *topology.System, m *Measurement) (*Calibrated, error) {
 	if m.Seconds() <= 0 || m.Cores <= 0 {
 		return nil, errors.New("calibrating: the measurement has no length or no cores")
 	}
+	refused, err := m.refused()
+	if err != nil {
+		return nil, err
+	}
+	m = m.answered()
 	c := &calibration{sys: sys, m: m, out: &Calibrated{Demands: map[string]map[string]*topology.Demand{}}}
 	for name, r := range m.Routes {
 		switch {
@@ -60,6 +65,9 @@ func Calibrate(sys *topology.System, m *Measurement) (*Calibrated, error) {
 		return nil, fmt.Errorf("calibrating: no route has %d requests; run 'banyan load' longer or at a higher rate", minRequests)
 	}
 	sort.Strings(c.routes)
+	if refused != "" {
+		c.out.Notes = append(c.out.Notes, refused)
+	}
 	if d := m.disturbed(); d != "" {
 		c.out.Notes = append(c.out.Notes, d+"; better calibrate anew")
 	}

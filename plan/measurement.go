@@ -89,13 +89,15 @@ func (m *Measurement) disturbed() string {
 
 // RouteMeasurement is what clients saw of a route.
 type RouteMeasurement struct {
-	Requests int64         `json:"requests"`
-	Errors   int64         `json:"errors"`
-	Mean     time.Duration `json:"mean_ns"`
-	StdDev   time.Duration `json:"stddev_ns"`
-	P50      time.Duration `json:"p50_ns"`
-	P95      time.Duration `json:"p95_ns"`
-	P99      time.Duration `json:"p99_ns"`
+	Requests int64 `json:"requests"`
+	Errors   int64 `json:"errors"`
+	// Refused are those errors for which the service had no room: turned away at once, at its adaptive bound or concurrency.
+	Refused int64         `json:"refused,omitempty"`
+	Mean    time.Duration `json:"mean_ns"`
+	StdDev  time.Duration `json:"stddev_ns"`
+	P50     time.Duration `json:"p50_ns"`
+	P95     time.Duration `json:"p95_ns"`
+	P99     time.Duration `json:"p99_ns"`
 }
 
 // CallMeasurement is the calls from one service to another that one route caused.

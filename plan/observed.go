@@ -12,9 +12,10 @@ type EdgeMeasurement struct {
 	// From is the calling service; empty for the requests from outside.
 	From string `json:"from"`
 	To   string `json:"to"`
-	// Count of the calls, and Errors among them.
-	Count  int64 `json:"count"`
-	Errors int64 `json:"errors,omitempty"`
+	// Count of the calls, Errors among them, and Refused among these: turned away, since the service had no room.
+	Count   int64 `json:"count"`
+	Errors  int64 `json:"errors,omitempty"`
+	Refused int64 `json:"refused,omitempty"`
 	// Latency of the calls.
 	Mean   time.Duration `json:"mean_ns"`
 	StdDev time.Duration `json:"stddev_ns"`
@@ -44,10 +45,10 @@ type ReplicaMeasurement struct {
 // Second is one interval of a measurement, about a second.
 type Second struct {
 	Seconds float64 `json:"seconds"`
-	// Requests that ended, by route, and CPU seconds used, by service; what is zero is left out.
+	// Requests that ended and were not refused, by route, and CPU seconds used, by service; what is zero is left out.
 	Requests map[string]float64 `json:"requests"`
 	CPU      map[string]float64 `json:"cpu"`
-	// Calls that ended, by edge: 'web -> catalog', those from outside '-> web'.
+	// Calls that ended and were not refused, by edge: 'web -> catalog', those from outside '-> web'.
 	Calls map[string]float64 `json:"calls,omitempty"`
 	// Stolen is the CPU time that the hypervisor gave to others, in seconds.
 	Stolen float64 `json:"stolen,omitempty"`

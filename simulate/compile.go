@@ -265,8 +265,8 @@ func (c *compiler) expandDemands(root *node, edge int32, entry string, demands m
 				return err
 			}
 			visits := d.Visits
-			if together := r.visitsTogether(); name == Gateway && together > 0 && together <= visits {
-				visits -= together
+			if inner := r.visitsBehind(); name == Gateway && inner > 0 && inner <= visits {
+				visits -= inner
 				r.hop = &n
 			}
 			if err := c.callDirectly(root, n, visits); err != nil {
@@ -301,7 +301,7 @@ type demandReader struct {
 	nodes   map[string]int32
 	reached map[string]bool
 	offered map[string]float64
-	hop     *node // what the gateway does for a call; nil: all that it does comes before the request goes to its service
+	hop     *node // what the gateway does for a call between services; nil: all that it does comes before the request goes to its service
 }
 
 func (r *demandReader) visits(name string) float64 {
@@ -351,13 +351,13 @@ func (r *demandReader) offer() {
 	}
 }
 
-// visitsTogether is how many of a request's visits are those of calls that are made at the same time.
-func (r *demandReader) visitsTogether() float64 {
+// visitsBehind is how many visits the calls between services make for a request. Each takes a hop of the gateway, which comes with the
+// call: a request that is refused at the door takes none of them.
+func (r *demandReader) visitsBehind() float64 {
 	sum := 0.0
 	for _, caller := range sortedKeys(r.reached) {
-		svc := r.c.sys.Services[caller]
-		for _, used := range svc.Uses {
-			if isParallel(svc.Work, used) && r.reached[used] && used != r.entry && r.offered[used] > 0 {
+		for _, used := range r.c.sys.Services[caller].Uses {
+			if r.reached[used] && used != r.entry && r.offered[used] > 0 {
 				sum += r.visits(caller) * r.callsEach(caller, used)
 			}
 		}
@@ -370,9 +370,9 @@ func (r *demandReader) callsEach(caller, used string) float64 {
 	return r.calls(caller, used) * r.visits(used) / r.offered[used]
 }
 
-// through puts the gateway's hop in front of a call that is made at the same time as others, so that their hops are too.
+// through puts the gateway's hop in front of a call.
 func (r *demandReader) through(call nodeCall) (nodeCall, error) {
-	if r.hop == nil || !call.together {
+	if r.hop == nil {
 		return call, nil
 	}
 	hop, inner := *r.hop, call
@@ -382,7 +382,7 @@ func (r *demandReader) through(call nodeCall) (nodeCall, error) {
 	if err := r.c.callDirectly(&by, hop, call.mean); err != nil {
 		return call, err
 	}
-	by.calls[0].together = true
+	by.calls[0].together = call.together
 	return by.calls[0], nil
 }
 

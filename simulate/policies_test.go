@@ -165,6 +165,22 @@ func TestAdaptiveBoundKeepsAnOverloadedServiceFast(t *testing.T) {
 	within(t, "good answers a second", bound.All.Throughput.Value*(1-bound.All.ErrorShare.Value), 200, 0.05)
 }
 
+// A request that is refused at the door takes one hop of the gateway; the hops of the calls that it would have made come with these.
+func TestARefusedRequestTakesOneHop(t *testing.T) {
+	sys := farm(2, 400, topology.Inbound{Timeout: topology.Duration(time.Hour), Adaptive: &topology.Adaptive{Initial: 8, Min: 8, Max: 8, Tolerance: 1.5}})
+	sys.Services["web"].Uses = topology.Strings{"store"}
+	sys.Services["store"] = &topology.Service{}
+	sys.Demands = map[string]map[string]*topology.Demand{sys.Routes[0].Name: {
+		"web": {Visits: 1, CPU: ms(5)}, "store": {Visits: 2, CPU: ms(2)}, Gateway: {Visits: 3, CPU: ms(0.1)}}}
+	r := simulate(t, sys, Options{Seed: 8, Warmup: -1, Replications: 2})
+	refused := r.All.ErrorShare.Value
+	if refused < 0.2 || refused > 0.8 {
+		t.Fatalf("%.2f are refused: the test says nothing", refused)
+	}
+	within(t, "hops of a request", r.service(t, Gateway).Rate.Value/r.All.Throughput.Value, 1+2*(1-refused), 0.02)
+	within(t, "calls of store for an answer", r.service(t, "store").Rate.Value/r.All.Throughput.Value, 2*(1-refused), 0.02)
+}
+
 func TestSlowStartSparesANewReplica(t *testing.T) {
 	share := func(window topology.Duration) float64 {
 		sys := farm(3, 120, topology.Inbound{SlowStart: window, Balance: topology.RoundRobin})

@@ -28,7 +28,8 @@ func (c *cli) bottleneck() *cobra.Command {
 		GroupID: "run",
 		Short:   "Rank what limits the running system, with evidence and the gain of mending it",
 		Long: `Rank what limits the running system or hurts it: CPU, a CPU limit that holds replicas back, a pool that is too small, a
-lock, a slow dependency, repeated calls, an uneven replica, a queue that grows, the log of a table, a hot key. Each comes with the figures that show it and
+lock, a slow dependency, repeated calls, an uneven replica, a queue that grows, the log of a table, a hot key, and an adaptive
+bound that refuses requests, with what is short behind it. Each comes with the figures that show it and
 the time of a request that is predicted to be saved by mending it. The system must have been given load in the window.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -137,6 +138,10 @@ func (c *cli) printBottlenecks(a bottleneckAnswer) {
 		fmt.Fprintln(c.out)
 		for _, e := range f.Evidence {
 			fmt.Fprintf(c.out, "   - %s\n", e)
+		}
+		if f.Class == plan.ClassBound {
+			fmt.Fprintf(c.out, "   %s.\n", f.Remedy)
+			continue
 		}
 		fmt.Fprintf(c.out, "   %s: saves %s of %s in each request (%s).\n", f.Remedy, duration(f.Gain), duration(f.Mean), f.By)
 	}
