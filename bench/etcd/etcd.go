@@ -46,28 +46,34 @@ func Start(ctx context.Context, dir string) (c *Cluster, err error) {
 		members = append(members, fmt.Sprintf("n%d=http://%s", i, peer[i]))
 	}
 	c = &Cluster{}
-	defer func() {
-		if err != nil {
-			c.Stop()
-		}
-	}()
-	for i := range 3 {
+	if err = c.start(binary, dir, client, peer, strings.Join(members, ",")); err == nil {
+		err = c.ready(ctx)
+	}
+	if err != nil {
+		c.Stop()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *Cluster) start(binary, dir string, client, peer []string, members string) error {
+	for i := range client {
 		p := exec.Command(binary, "--name", fmt.Sprintf("n%d", i), "--data-dir", filepath.Join(dir, fmt.Sprintf("etcd%d", i)),
 			"--listen-client-urls", "http://"+client[i], "--advertise-client-urls", "http://"+client[i],
 			"--listen-peer-urls", "http://"+peer[i], "--initial-advertise-peer-urls", "http://"+peer[i],
-			"--initial-cluster", strings.Join(members, ","), "--initial-cluster-state", "new")
+			"--initial-cluster", members, "--initial-cluster-state", "new")
 		p.Env = append(os.Environ(), "ETCD_UNSUPPORTED_ARCH=")
 		if err := p.Start(); err != nil {
-			return nil, err
+			return err
 		}
 		c.processes = append(c.processes, p)
 		conn, err := grpc.NewClient(client[i], grpc.WithTransportCredentials(insecure.NewCredentials()))
 		if err != nil {
-			return nil, err
+			return err
 		}
 		c.conns = append(c.conns, conn)
 	}
-	return c, c.ready(ctx)
+	return nil
 }
 
 // freeAddress asks the system for a port. etcd has to be told its ports beforehand.

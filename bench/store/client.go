@@ -71,24 +71,34 @@ func (r request) with(key int) []byte {
 // allPhases are those of our own.
 func allPhases() []string { return []string{"write", "read", "mixed"} }
 
+// sender sends one request, and returns once it is answered.
+type sender interface {
+	send() error
+	close() error
+}
+
 // loadItems carries out a phase on tables at some addresses, with a client's requests going to one of them.
 func loadItems(ctx context.Context, addresses []string, cpu func() time.Duration, phase string, o options) (outcome, error) {
 	writes := map[string]int{"write": 100, "read": 0, "mixed": 5}[phase]
-	return loadBy(ctx, o, cpu, func(i int, end time.Time) ([]time.Duration, error) {
-		return oneClient(ctx, addresses[i%len(addresses)], uint64(i), writes, end, o)
+	return loadBy(ctx, o, cpu, func(i int) (sender, error) {
+		return newItemsClient(addresses[i%len(addresses)], uint64(i), writes, o.keys)
 	})
 }
 
-// loadBy has each client work until the end, and says what came of it.
-func loadBy(ctx context.Context, o options, cpu func() time.Duration, client func(i int, end time.Time) ([]time.Duration, error)) (outcome, error) {
+// loadBy has clients send one request after the other for the length of a phase, and says what came of it.
+func loadBy(ctx context.Context, o options, cpu func() time.Duration, client func(i int) (sender, error)) (outcome, error) {
 	before, start := cpu(), time.Now()
 	end := start.Add(o.length)
 	latencies := make([][]time.Duration, o.clients)
 	var all errgroup.Group
 	for i := range o.clients {
-		all.Go(func() (err error) {
-			latencies[i], err = client(i, end)
-			return err
+		all.Go(func() error {
+			c, err := client(i)
+			if err != nil {
+				return err
+			}
+			latencies[i], err = sendUntil(ctx, end, c)
+			return errors.Join(err, c.close())
 		})
 	}
 	if err := all.Wait(); err != nil {
@@ -101,37 +111,53 @@ func loadBy(ctx context.Context, o options, cpu func() time.Duration, client fun
 	return out, nil
 }
 
-// oneClient sends one request after the other until end.
-func oneClient(ctx context.Context, address string, seed uint64, writes int, end time.Time, o options) (latencies []time.Duration, err error) {
-	conn, err := net.Dial("tcp", address)
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close()
-	key := strings.Repeat("#", keyDigits)
-	put := newRequest(address, "PutItem", `{"TableName":"bench","Item":{"id":{"S":"`+key+`"},"v":{"S":"`+strings.Repeat("x", itemBytes)+`"}}}`)
-	get := newRequest(address, "GetItem", `{"TableName":"bench","ConsistentRead":true,"Key":{"id":{"S":"`+key+`"}}}`)
-	random := rand.New(rand.NewPCG(seed, uint64(time.Now().UnixNano())))
-	reader := bufio.NewReaderSize(conn, 16<<10)
+func sendUntil(ctx context.Context, end time.Time, c sender) (latencies []time.Duration, err error) {
 	for ctx.Err() == nil {
-		r := get
-		if random.IntN(100) < writes {
-			r = put
-		}
 		start := time.Now()
 		if start.After(end) {
 			return latencies, nil
 		}
-		if _, err := conn.Write(r.with(random.IntN(o.keys))); err != nil {
-			return nil, err
-		}
-		if err := readAnswer(reader); err != nil {
+		if err := c.send(); err != nil {
 			return nil, err
 		}
 		latencies = append(latencies, time.Since(start))
 	}
 	return nil, ctx.Err()
 }
+
+// itemsClient writes and reads items at random.
+type itemsClient struct {
+	conn         net.Conn
+	reader       *bufio.Reader
+	put, get     request
+	random       *rand.Rand
+	writes, keys int // writes of a hundred
+}
+
+func newItemsClient(address string, seed uint64, writes, keys int) (*itemsClient, error) {
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	key := strings.Repeat("#", keyDigits)
+	return &itemsClient{conn: conn, reader: bufio.NewReaderSize(conn, 16<<10), writes: writes, keys: keys,
+		put:    newRequest(address, "PutItem", `{"TableName":"bench","Item":{"id":{"S":"`+key+`"},"v":{"S":"`+strings.Repeat("x", itemBytes)+`"}}}`),
+		get:    newRequest(address, "GetItem", `{"TableName":"bench","ConsistentRead":true,"Key":{"id":{"S":"`+key+`"}}}`),
+		random: rand.New(rand.NewPCG(seed, uint64(time.Now().UnixNano())))}, nil
+}
+
+func (c *itemsClient) send() error {
+	r := c.get
+	if c.random.IntN(100) < c.writes {
+		r = c.put
+	}
+	if _, err := c.conn.Write(r.with(c.random.IntN(c.keys))); err != nil {
+		return err
+	}
+	return readAnswer(c.reader)
+}
+
+func (c *itemsClient) close() error { return c.conn.Close() }
 
 // readAnswer reads an answer of HTTP/1.1 with a Content-Length, and wants it to be 200.
 func readAnswer(r *bufio.Reader) error {

@@ -66,18 +66,21 @@ func (t threeEtcd) run(ctx context.Context, _ string, o options) (outcome, error
 		}
 		return used
 	}
-	value := make([]byte, itemBytes)
-	return loadBy(ctx, o, cpu, func(i int, end time.Time) (latencies []time.Duration, err error) {
-		for ctx.Err() == nil {
-			start := time.Now()
-			if start.After(end) {
-				return latencies, nil
-			}
-			if err := t.Put(ctx, i, fmt.Appendf(nil, "%0*d", keyDigits, rand.IntN(o.keys)), value); err != nil {
-				return nil, err
-			}
-			latencies = append(latencies, time.Since(start))
-		}
-		return nil, ctx.Err()
+	return loadBy(ctx, o, cpu, func(i int) (sender, error) {
+		return etcdClient{ctx, t.Cluster, i, o.keys, make([]byte, itemBytes)}, nil
 	})
 }
+
+// etcdClient puts values at random keys.
+type etcdClient struct {
+	ctx      context.Context
+	cluster  *etcd.Cluster
+	at, keys int
+	value    []byte
+}
+
+func (c etcdClient) send() error {
+	return c.cluster.Put(c.ctx, c.at, fmt.Appendf(nil, "%0*d", keyDigits, rand.IntN(c.keys)), c.value)
+}
+
+func (etcdClient) close() error { return nil }
