@@ -41,7 +41,8 @@ type GroupCheck struct {
 
 // Damaged says whether a check found a replica that is not like most of the others, or a node with data that can't be read.
 func (c *CheckStatus) Damaged() bool {
-	return slices.ContainsFunc(c.Nodes, func(n NodeCheck) bool { return n.Problem != "" }) || slices.ContainsFunc(c.Groups, func(g GroupCheck) bool { return len(g.Different) > 0 || g.Problem != "" })
+	return slices.ContainsFunc(c.Nodes, func(n NodeCheck) bool { return n.Problem != "" }) ||
+		slices.ContainsFunc(c.Groups, func(g GroupCheck) bool { return len(g.Different) > 0 || g.Problem != "" })
 }
 
 // checking is the check that runs on a node, or the last that did.
@@ -102,7 +103,7 @@ func (n *Node) checkNodes(ctx context.Context, reports map[uint64]*report) []Nod
 	for i, id := range ids {
 		all.Go(func() {
 			nodes[i] = NodeCheck{Node: Number(id)}
-			r, err := n.whenRead(ctx, id, check)
+			r, err := n.askUntil(ctx, id, question{Op: "read", Index: check}, func(r *reply) bool { return !r.Adding })
 			if err != nil {
 				nodes[i].Problem = err.Error()
 				return
@@ -114,13 +115,13 @@ func (n *Node) checkNodes(ctx context.Context, reports map[uint64]*report) []Nod
 	return nodes
 }
 
-// whenRead asks a node until it has read what is on its disk.
-func (n *Node) whenRead(ctx context.Context, id, check uint64) (*reply, error) {
+// askUntil asks a node the same again until its answer is the last.
+func (n *Node) askUntil(ctx context.Context, id uint64, q question, last func(*reply) bool) (*reply, error) {
 	tick := time.NewTicker(n.known.every / 10)
 	defer tick.Stop()
 	for {
-		r, err := n.askNode(ctx, id, question{Op: "read", Index: check})
-		if err != nil || !r.Adding {
+		r, err := n.askNode(ctx, id, q)
+		if err != nil || last(r) {
 			return r, err
 		}
 		select {
@@ -172,28 +173,22 @@ const checkPatience = 20 * time.Second
 
 // await asks a node until it has added its replica up.
 func (n *Node) await(ctx context.Context, id, group, index uint64) summed {
-	tick := time.NewTicker(n.known.every / 10)
-	defer tick.Stop()
-	for last := n.cfg.Now(); ; {
-		r, err := n.askNode(ctx, id, question{Op: "checksum", Group: group, Index: index})
-		switch {
-		case err != nil:
-			return summed{err: err}
-		case r.Sum != nil && r.Unreadable != "":
-			return summed{Checksum: *r.Sum, err: errors.Join(ErrDamaged, errors.New(r.Unreadable))}
-		case r.Sum != nil:
-			return summed{Checksum: *r.Sum}
-		case r.Adding:
-			last = n.cfg.Now()
-		case n.cfg.Now().Sub(last) > checkPatience:
-			return summed{err: errors.New("it has not come to that command")}
+	heard := n.cfg.Now()
+	r, err := n.askUntil(ctx, id, question{Op: "checksum", Group: group, Index: index}, func(r *reply) bool {
+		if r.Adding {
+			heard = n.cfg.Now()
 		}
-		select {
-		case <-ctx.Done():
-			return summed{err: ctx.Err()}
-		case <-tick.C:
-		}
+		return r.Sum != nil || n.cfg.Now().Sub(heard) > checkPatience
+	})
+	switch {
+	case err != nil:
+		return summed{err: err}
+	case r.Sum == nil:
+		return summed{err: errors.New("it has not come to that command")}
+	case r.Unreadable != "":
+		return summed{Checksum: *r.Sum, err: errors.Join(ErrDamaged, errors.New(r.Unreadable))}
 	}
+	return summed{Checksum: *r.Sum}
 }
 
 // judge holds what replicas came to against each other. What most have is right; a node that has something else is told so, and takes

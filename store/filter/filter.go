@@ -1,7 +1,13 @@
 // Package filter remembers keys in few bits, so that what is surely not stored need not be looked for.
 package filter
 
-import "github.com/cespare/xxhash/v2"
+import (
+	"bytes"
+	"errors"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/cockroachdb/pebble/v2"
+)
 
 // Filter is a Bloom filter (Bloom, Space/Time Trade-offs in Hash Coding with Allowable Errors, 1970) of two bytes a key. Of keys that were
 // not added it takes one in some hundreds for one that was. It is not safe for use by several goroutines.
@@ -22,6 +28,27 @@ func New(keys int) *Filter {
 		words *= 2
 	}
 	return &Filter{words: make([]uint64, words), room: words * 64 / bitsPerKey}
+}
+
+// Read makes a filter of what comes after lower in the stored keys from lower up to upper, with room for as many more, and for at least twice
+// as many as least.
+func Read(r pebble.Reader, lower, upper []byte, least int) (*Filter, error) {
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		return nil, err
+	}
+	var keys [][]byte
+	for it.First(); it.Valid(); it.Next() {
+		keys = append(keys, bytes.Clone(it.Key()[len(lower):]))
+	}
+	if err := errors.Join(it.Error(), it.Close()); err != nil {
+		return nil, err
+	}
+	f := New(2 * max(len(keys), least))
+	for _, key := range keys {
+		f.Add(key)
+	}
+	return f, nil
 }
 
 // Add adds a key. Once the filter is full more can be added, but it tells less and less.

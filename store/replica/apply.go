@@ -275,7 +275,8 @@ func (a *application) data(index uint64, command []byte) ([]byte, error) {
 // remembered returns the result of the command that had the token, if it is not too long ago.
 func (a *application) remembered(token []byte) (result []byte, known bool, err error) {
 	if a.g.tokens == nil || a.g.tokens.Full() {
-		if a.g.tokens, err = a.allTokens(); err != nil {
+		from, to := metaKey(a.g.id, tokenKind), metaKey(a.g.id, tokenKind+1)
+		if a.g.tokens, err = filter.Read(a.batch, from, to, min(a.c.cfg.TokenWindow, minTokens)); err != nil {
 			return nil, false, err
 		}
 	}
@@ -287,24 +288,6 @@ func (a *application) remembered(token []byte) (result []byte, known bool, err e
 		return nil, false, err
 	}
 	return body[1:], true, nil
-}
-
-// allTokens is a filter of the tokens that are remembered, with room for as many more.
-func (a *application) allTokens() (*filter.Filter, error) {
-	prefix := metaKey(a.g.id, tokenKind)
-	it, err := a.batch.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: metaKey(a.g.id, tokenKind+1)})
-	if err != nil {
-		return nil, err
-	}
-	var tokens [][]byte
-	for it.First(); it.Valid(); it.Next() {
-		tokens = append(tokens, bytes.Clone(it.Key()[len(prefix):]))
-	}
-	f := filter.New(2 * max(len(tokens), min(a.c.cfg.TokenWindow, minTokens)))
-	for _, token := range tokens {
-		f.Add(token)
-	}
-	return f, errors.Join(it.Error(), it.Close())
 }
 
 // newTokens has the tokens of a group be read anew, since it got others'.

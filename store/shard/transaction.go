@@ -111,20 +111,9 @@ func (a *application) locked(h Home) (*filter.Filter, error) {
 		return f, nil
 	}
 	prefix := h.meta(systemGroup, metaLock)
-	it, err := a.b.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+	f, err := filter.Read(a.b, prefix, after(prefix), minLocks)
 	if err != nil {
 		return nil, fmt.Errorf("reading the locks of home %d: %w", h, err)
-	}
-	var keys [][]byte
-	for it.First(); it.Valid(); it.Next() {
-		keys = append(keys, append([]byte(nil), it.Key()[len(prefix):]...))
-	}
-	if err := errors.Join(it.Error(), it.Close()); err != nil {
-		return nil, fmt.Errorf("reading the locks of home %d: %w", h, err)
-	}
-	f := filter.New(2 * max(len(keys), minLocks))
-	for _, key := range keys {
-		f.Add(key)
 	}
 	a.m.locked[h] = f
 	return f, nil
