@@ -2,6 +2,7 @@ package policy
 
 import (
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -55,6 +56,22 @@ func TestGradientSteps(t *testing.T) {
 	windows(a, &now, 2000, 10*time.Millisecond, 300)
 	if a.Limit() != 200 {
 		t.Errorf("after recovery: %d, want the most", a.Limit())
+	}
+}
+
+// Settings that are mended when a limiter is made are still those that it is found by.
+func TestSharedAdaptive(t *testing.T) {
+	unsound := topology.Adaptive{Initial: 5, Max: 10}
+	a, other := NewAdaptive(unsound), NewAdaptive(adaptiveDefaults())
+	known := slices.Values([]*Adaptive{nil, other, a})
+	if SharedAdaptive(unsound, known) != a {
+		t.Error("settings below the least make a limiter of their own")
+	}
+	if SharedAdaptive(adaptiveDefaults(), known) != other {
+		t.Error("the limiter with the same settings is not shared")
+	}
+	if got := SharedAdaptive(topology.Adaptive{Initial: 5, Max: 11}, known); got == a || got == other {
+		t.Error("a limiter with other settings is shared")
 	}
 }
 

@@ -200,8 +200,11 @@ func TestRoutesShareTheAdaptiveBound(t *testing.T) {
 	again, other := *sys.Routes[0], *sys.Routes[0]
 	again.Name, again.Path, again.Retry = "again", "/again", &topology.Retry{Attempts: 2}
 	other.Name, other.Path, other.Adaptive = "other", "/other", &topology.Adaptive{Initial: 20, Min: 4, Max: 100, Tolerance: 1.5}
-	sys.Routes = append(sys.Routes, &again, &other)
-	m, err := New(sys, Options{Load: &topology.RouteLoad{Rates: map[string]float64{sys.Routes[0].Name: 1, "again": 1, "other": 1}}})
+	elsewhere, shop := *sys.Routes[0], *sys.Services["web"]
+	elsewhere.Name, elsewhere.Path, elsewhere.To = "elsewhere", "/elsewhere", "shop"
+	sys.Services["shop"] = &shop
+	sys.Routes = append(sys.Routes, &again, &other, &elsewhere)
+	m, err := New(sys, Options{Load: &topology.RouteLoad{Rates: map[string]float64{sys.Routes[0].Name: 1, "again": 1, "other": 1, "elsewhere": 1}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +216,7 @@ func TestRoutesShareTheAdaptiveBound(t *testing.T) {
 	for i := range s.lanes {
 		bounds[s.lanes[i].bound]++
 	}
-	if len(s.lanes) != 3 || len(bounds) != 2 {
-		t.Errorf("%d lanes have %d bounds, want 3 and 2", len(s.lanes), len(bounds))
+	if len(s.lanes) != 4 || len(bounds) != 3 { // a service never shares another one's
+		t.Errorf("%d lanes have %d bounds, want 4 and 3", len(s.lanes), len(bounds))
 	}
 }
