@@ -2,6 +2,7 @@ package plan
 
 import (
 	"context"
+	"reflect"
 	"testing"
 	"time"
 
@@ -59,6 +60,48 @@ func TestStormFromRetriesAndTimeouts(t *testing.T) {
 	patient.Services["store"].Inbound.Timeout = ms(30000)
 	if s, _ := planStorm(t, patient); s != nil {
 		t.Errorf("the store's time-out is longer than the caller's: %+v", s)
+	}
+}
+
+func TestWhatAStormNeeds(t *testing.T) {
+	granted := stormy(3, 0)
+	granted.Routes[0].Retry.MinPerSecond = 1e6
+	if s, _ := planStorm(t, granted); s == nil || s.Share < 0.28 || s.Share > 0.36 {
+		t.Errorf("no budget, but as many retries a second as one likes: %+v", s)
+	}
+	other := stormy(3, 1e6)
+	other.Routes[0].Retry.On = []int{503}
+	if s, _ := planStorm(t, other); s != nil {
+		t.Errorf("what a time-out makes is not tried again: %+v", s)
+	}
+	hopeless := stormy(3, 1e6)
+	hopeless.Services["store"].Inbound.Timeout = ms(14)
+	if s, _ := planStorm(t, hopeless); s != nil {
+		t.Errorf("most calls time out with no retries at all: %+v", s)
+	}
+	named := stormy(3, 1e6)
+	store, aux := *named.Services["store"], *named.Services["store"]
+	aux.Work, store.Limits.CPU = &topology.Work{CPU: ms(1)}, 0.5
+	named.Services["store"], named.Services["aux"] = &store, &aux
+	named.Services["web"].Uses = []string{"aux", "store"}
+	named.Services["web"].Work.Calls = map[string]float64{"aux": 1, "store": 1}
+	if s, _ := planStorm(t, named); s == nil || s.Service != "store" {
+		t.Errorf("of two that are multiplied alike the one that is full: %+v", s)
+	}
+}
+
+// The plan beside a storm is that of the system without: what is tried again is no part of it.
+func TestStormLeavesThePlanAlone(t *testing.T) {
+	changes := func(sys *topology.System) []Change {
+		p, err := Make(sys, Load{Rates: map[string]float64{"home": 50}}, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.Changes
+	}
+	with, without := changes(stormy(3, 1e6)), changes(stormy(1, 0))
+	if len(with) == 0 || !reflect.DeepEqual(with, without) {
+		t.Errorf("changes with retries: %+v\nwithout: %+v", with, without)
 	}
 }
 
