@@ -241,7 +241,7 @@ func (in *instance) prepare(port int) (launch, error) {
 			return launch{}, fmt.Errorf("%w: %w", errStart, err)
 		}
 	}
-	return launch{path: path, argv: argv, dir: dir, env: env, limit: in.enter}, nil
+	return launch{path: path, argv: argv, dir: dir, env: env, slack: in.svc.TimerSlack.Std(), limit: in.enter}, nil
 }
 
 // makeGroup creates the control group, and returns the limits and whether the kernel keeps them.

@@ -224,6 +224,31 @@ func TestReplacementStopsAtItsDeadline(t *testing.T) {
 	w.settle("orders")
 }
 
+// All threads of a replica have the timer slack that its service says, those too that its program has started since.
+func TestTimerSlack(t *testing.T) {
+	services := one(t, "serve")
+	services["orders"].TimerSlack = topology.Duration(700 * time.Microsecond)
+	w := up(t, services)
+	w.waitReady()
+	pid := w.status("orders").Replicas[0].PID
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	if err != nil || len(threads) < 2 {
+		t.Fatalf("%d threads, %v", len(threads), err)
+	}
+	for _, thread := range threads {
+		slack, err := os.ReadFile(fmt.Sprintf("/proc/%s/timerslack_ns", thread.Name()))
+		switch {
+		case errors.Is(err, os.ErrPermission):
+			t.Skip("another process's is not shown here")
+		case errors.Is(err, os.ErrNotExist): // it has ended
+		case err != nil:
+			t.Fatal(err)
+		case strings.TrimSpace(string(slack)) != "700000":
+			t.Errorf("thread %s has %s", thread.Name(), slack)
+		}
+	}
+}
+
 func TestKilledReplicaComesBack(t *testing.T) {
 	services := one(t, "serve")
 	services["orders"].Replicas = topology.Replicas{Min: 2, Max: 2}

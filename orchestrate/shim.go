@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -13,7 +14,7 @@ import (
 
 // First arguments with which the package starts its own executable.
 const (
-	shimExec  = "__exec"  // becomes a replica: __exec PATH ARGV0 ARGS...
+	shimExec  = "__exec"  // becomes a replica: __exec SLACK PATH ARGV0 ARGS..., SLACK in nanoseconds
 	shimWatch = "__watch" // becomes the watchdog: __watch JSON
 )
 
@@ -51,14 +52,22 @@ func ShimMain(args []string) int {
 
 // execWhenReleased waits until the supervisor has put this process into its control group, then becomes the program.
 func execWhenReleased(argv []string) error {
-	if len(argv) < 2 {
+	if len(argv) < 3 {
 		return errors.New("the shim was given no program")
+	}
+	slack, err := strconv.ParseInt(argv[0], 10, 64)
+	if err != nil {
+		return fmt.Errorf("timer slack: %w", err)
 	}
 	// The parent-death signal belongs to the thread that asks for it, and the thread that calls exec is the one that
 	// survives it.
 	runtime.LockOSThread()
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return fmt.Errorf("ask to be killed with the supervisor: %w", err)
+	}
+	// The program's threads all have the slack of the one that executes it.
+	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(max(slack, 0)), 0, 0, 0); err != nil { // 0 is what it has already
+		return fmt.Errorf("set its timer slack: %w", err)
 	}
 	unix.CloseOnExec(fdRelease)
 	unix.CloseOnExec(fdFailure)
@@ -69,6 +78,6 @@ func execWhenReleased(argv []string) error {
 		// that there is no moment in which its death goes unnoticed.
 		return errors.New("the supervisor is gone")
 	}
-	err := syscall.Exec(argv[0], argv[1:], os.Environ())
-	return &os.PathError{Op: "execute", Path: argv[0], Err: err}
+	err = syscall.Exec(argv[1], argv[2:], os.Environ())
+	return &os.PathError{Op: "execute", Path: argv[1], Err: err}
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -20,6 +21,7 @@ type launch struct {
 	argv   []string // argv[0] included
 	dir    string
 	env    []string
+	slack  time.Duration // of its timers; 0: what the supervisor has
 	stdout *os.File
 	stderr *os.File
 	// limit is called with the blocked process's id before its program begins.
@@ -93,7 +95,7 @@ func (s *spawner) start(l launch) (*process, error) {
 
 	cmd := &exec.Cmd{
 		Path:        selfExe,
-		Args:        append([]string{l.argv[0], shimExec, l.path}, l.argv...),
+		Args:        append([]string{l.argv[0], shimExec, strconv.FormatInt(int64(l.slack), 10), l.path}, l.argv...),
 		Dir:         l.dir,
 		Env:         l.env,
 		Stdout:      l.stdout,

@@ -9,10 +9,9 @@ import (
 	"testing"
 )
 
-// The thread that is found is the one that sleeps by nanosleep, as no other thread of Go's does for long, and it has the slack once
-// somebody has asked for a spare processor.
+// The thread that is found is the one that sleeps by nanosleep, as no other thread of Go's does for long, and it has the slack then.
 func TestMonitorIsCalm(t *testing.T) {
-	defer Spare(1)()
+	CalmMonitor()
 	tid, err := monitorThread()
 	if err != nil {
 		t.Skip(err)

@@ -2,4 +2,5 @@
 
 package reactor
 
-func calmMonitor() {}
+// CalmMonitor does nothing on this platform.
+func CalmMonitor() {}

@@ -26,9 +26,7 @@ func Claim() (loops int, release func()) {
 // Spare is for goroutines that hold on to a processor while they wait in the kernel as loops do, such as for a disk: it has
 // Go's scheduler keep n more until release is called. Without them two disks that are waited for at once can leave nobody
 // to look whether the network has something, until the scheduler's monitor, which itself sleeps for up to 10 ms, takes one away.
-// Where the system allows it, that monitor is made to look less often than such waiting would have it.
 func Spare(n int) (release func()) {
-	calmMonitor()
 	claimed.Lock()
 	defer claimed.Unlock()
 	return claim(n)

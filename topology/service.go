@@ -26,6 +26,9 @@ type Service struct {
 	Replicas Replicas `yaml:"replicas"`
 	// Limits of one replica.
 	Limits Limits `yaml:"limits"`
+	// TimerSlack is by how much the kernel may put off what wakes a replica by the clock: the end of a sleep or a time-out. The
+	// kernel's own is 50us. Runtimes that look around many times a millisecond, as Go's does, cost a quarter less CPU time with more.
+	TimerSlack Duration `yaml:"timer_slack" schema:"default=500us,maximum=1s"`
 	// Scale says what drives the number of replicas between min and max.
 	Scale *Scale `yaml:"scale"`
 	// Health checks of the replicas.

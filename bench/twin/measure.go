@@ -105,15 +105,18 @@ func (b *bench) measure(ctx context.Context, r *record) (whole bool, err error) 
 	if err := b.clean(name); err != nil {
 		return false, err
 	}
-	if _, err := b.banyan(ctx, name, "up", "--detach"); err != nil {
-		return false, err
-	}
+	started := false
 	defer func() {
 		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
-		_, e := b.banyan(late, name, "down")
-		err = errors.Join(err, e)
+		if _, e := b.banyan(late, name, "down"); started {
+			err = errors.Join(err, e) // otherwise there may be nothing to end, or what an interrupt left behind
+		}
 	}()
+	if _, err := b.banyan(ctx, name, "up", "--detach"); err != nil {
+		return false, err
+	}
+	started = true
 	r.At, r.Seconds = time.Now().UTC().Round(time.Second), b.seconds
 	if r.Holds == 0 {
 		run, ok, err := b.try(ctx, r, "what it holds", "--users", holdingUsers, "--think", "0s", "--warmup", "3s", "--duration", fmt.Sprintf("%gs", max(3, b.seconds/2)))

@@ -18,6 +18,7 @@ import (
 
 	"github.com/banyanhq/banyan/load"
 	"github.com/banyanhq/banyan/orchestrate"
+	"github.com/banyanhq/banyan/reactor"
 )
 
 func main() {
@@ -25,6 +26,7 @@ func main() {
 	if orchestrate.IsShim(os.Args) {
 		os.Exit(orchestrate.ShimMain(os.Args))
 	}
+	reactor.CalmMonitor()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// A second signal ends the program at once, whatever it waits for; the watchdog then ends the replicas. Signals that
 	// come together are one: 'timeout' sends its signal to the program and to its group.
