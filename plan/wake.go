@@ -17,9 +17,10 @@ const (
 	wakeGateway    = 1.0
 	wakeService    = 2.6
 	wakePriorError = 0.3 // as a share
-	// mostWake is the largest share of a service's CPU time that is taken to go into waking up. From 30 % of what a system holds to
-	// all of it a visit's CPU time falls by a tenth to a third, a fifth on one machine and more on another, however short the visit is.
-	mostWake = 0.25
+	// mostWake is the largest share of a service's CPU time that is taken to go into waking up, however short the visit is. Most of
+	// what a visit's CPU time falls by from 30 % of what a system holds to all of it is that. Where services have the kernel's own
+	// timer slack, Go's scheduler looks around in vain as well, and it falls by up to two fifths.
+	mostWake = 0.18
 	// A machine that stalls for a moment moves requests and CPU alike, which looks as if each request cost the same: the
 	// pulses are never believed closer than this.
 	wakePulseError = 0.5
