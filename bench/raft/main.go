@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/banyanhq/banyan/reactor"
 )
 
 type options struct {
@@ -35,6 +37,7 @@ type options struct {
 }
 
 func main() {
+	reactor.CalmMonitor() // as the program does
 	var o options
 	flag.DurationVar(&o.time, "time", 5*time.Second, "length of a round")
 	flag.IntVar(&o.groups, "groups", 16, "groups")
