@@ -55,7 +55,7 @@ func execWhenReleased(argv []string) error {
 	if len(argv) < 3 {
 		return errors.New("the shim was given no program")
 	}
-	slack, err := strconv.ParseInt(argv[0], 10, 64)
+	slack, err := strconv.ParseUint(argv[0], 10, 64)
 	if err != nil {
 		return fmt.Errorf("timer slack: %w", err)
 	}
@@ -66,7 +66,7 @@ func execWhenReleased(argv []string) error {
 		return fmt.Errorf("ask to be killed with the supervisor: %w", err)
 	}
 	// The program's threads all have the slack of the one that executes it.
-	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(max(slack, 0)), 0, 0, 0); err != nil { // 0 is what it has already
+	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(slack), 0, 0, 0); err != nil { // 0 is what it has already
 		return fmt.Errorf("set its timer slack: %w", err)
 	}
 	unix.CloseOnExec(fdRelease)

@@ -48,19 +48,6 @@ func TestStormFromRetriesAndTimeouts(t *testing.T) {
 	if bounded == nil || bounded.Share < 0.8 {
 		t.Errorf("a budget of 10%%: %+v", bounded)
 	}
-	if s, _ := planStorm(t, stormy(1, 0)); s != nil {
-		t.Errorf("no retries: %+v", s)
-	}
-	post := stormy(3, 1e6)
-	post.Routes[0].Method = "POST"
-	if s, _ := planStorm(t, post); s != nil {
-		t.Errorf("requests that must not be repeated: %+v", s)
-	}
-	patient := stormy(3, 1e6)
-	patient.Services["store"].Inbound.Timeout = ms(30000)
-	if s, _ := planStorm(t, patient); s != nil {
-		t.Errorf("the store's time-out is longer than the caller's: %+v", s)
-	}
 }
 
 func TestWhatAStormNeeds(t *testing.T) {
@@ -68,16 +55,6 @@ func TestWhatAStormNeeds(t *testing.T) {
 	granted.Routes[0].Retry.MinPerSecond = 1e6
 	if s, _ := planStorm(t, granted); s == nil || s.Share < 0.28 || s.Share > 0.36 {
 		t.Errorf("no budget, but as many retries a second as one likes: %+v", s)
-	}
-	other := stormy(3, 1e6)
-	other.Routes[0].Retry.On = []int{503}
-	if s, _ := planStorm(t, other); s != nil {
-		t.Errorf("what a time-out makes is not tried again: %+v", s)
-	}
-	hopeless := stormy(3, 1e6)
-	hopeless.Services["store"].Inbound.Timeout = ms(14)
-	if s, _ := planStorm(t, hopeless); s != nil {
-		t.Errorf("most calls time out with no retries at all: %+v", s)
 	}
 	named := stormy(3, 1e6)
 	store, aux := *named.Services["store"], *named.Services["store"]
@@ -87,6 +64,22 @@ func TestWhatAStormNeeds(t *testing.T) {
 	named.Services["web"].Work.Calls = map[string]float64{"aux": 1, "store": 1}
 	if s, _ := planStorm(t, named); s == nil || s.Service != "store" {
 		t.Errorf("of two that are multiplied alike the one that is full: %+v", s)
+	}
+}
+
+func TestNoStorm(t *testing.T) {
+	for what, change := range map[string]func(sys *topology.System){
+		"no retries":                                       func(sys *topology.System) { sys.Routes[0].Retry.Attempts, sys.Routes[0].Retry.Budget = 1, 0 },
+		"requests that must not be repeated":               func(sys *topology.System) { sys.Routes[0].Method = "POST" },
+		"the store's time-out is longer than the caller's": func(sys *topology.System) { sys.Services["store"].Inbound.Timeout = ms(30000) },
+		"what a time-out makes is not tried again":         func(sys *topology.System) { sys.Routes[0].Retry.On = []int{503} },
+		"most calls time out with no retries at all":       func(sys *topology.System) { sys.Services["store"].Inbound.Timeout = ms(14) },
+	} {
+		sys := stormy(3, 1e6)
+		change(sys)
+		if s, _ := planStorm(t, sys); s != nil {
+			t.Errorf("%s: %+v", what, s)
+		}
 	}
 }
 

@@ -73,7 +73,7 @@ func allPhases() []string { return []string{"write", "read", "mixed"} }
 
 // sender sends one request, and returns once it is answered.
 type sender interface {
-	send() error
+	send(ctx context.Context) error
 	close() error
 }
 
@@ -117,7 +117,7 @@ func sendUntil(ctx context.Context, end time.Time, c sender) (latencies []time.D
 		if start.After(end) {
 			return latencies, nil
 		}
-		if err := c.send(); err != nil {
+		if err := c.send(ctx); err != nil {
 			return nil, err
 		}
 		latencies = append(latencies, time.Since(start))
@@ -146,7 +146,7 @@ func newItemsClient(address string, seed uint64, writes, keys int) (*itemsClient
 		random: rand.New(rand.NewPCG(seed, uint64(time.Now().UnixNano())))}, nil
 }
 
-func (c *itemsClient) send() error {
+func (c *itemsClient) send(context.Context) error {
 	r := c.get
 	if c.random.IntN(100) < c.writes {
 		r = c.put

@@ -67,20 +67,19 @@ func (t threeEtcd) run(ctx context.Context, _ string, o options) (outcome, error
 		return used
 	}
 	return loadBy(ctx, o, cpu, func(i int) (sender, error) {
-		return etcdClient{ctx, t.Cluster, i, o.keys, make([]byte, itemBytes)}, nil
+		return etcdClient{t.Cluster, i, o.keys, make([]byte, itemBytes)}, nil
 	})
 }
 
 // etcdClient puts values at random keys.
 type etcdClient struct {
-	ctx      context.Context
 	cluster  *etcd.Cluster
 	at, keys int
 	value    []byte
 }
 
-func (c etcdClient) send() error {
-	return c.cluster.Put(c.ctx, c.at, fmt.Appendf(nil, "%0*d", keyDigits, rand.IntN(c.keys)), c.value)
+func (c etcdClient) send(ctx context.Context) error {
+	return c.cluster.Put(ctx, c.at, fmt.Appendf(nil, "%0*d", keyDigits, rand.IntN(c.keys)), c.value)
 }
 
 func (etcdClient) close() error { return nil }
