@@ -149,6 +149,24 @@ func TestRefusalDoesNotWaitForTheBody(t *testing.T) {
 	}
 }
 
+// Where a connection ends with a refusal, what the client has sent of the body must not have it reset: the client would lose
+// the answer, and those before it.
+func TestRefusalIsNotTakenBack(t *testing.T) {
+	r := start(t, Config{})
+	large := strings.Repeat("x", 3*holdSize)
+	r.serve("web", text(large))
+	body := "Content-Length: 40000\r\n\r\n" + strings.Repeat("b", 40000)
+	for _, refused := range []string{
+		"POST /a/../b HTTP/1.0\r\n" + body,
+		"POST /a/../b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + body,
+	} {
+		all, err := io.ReadAll(r.dial("GET / HTTP/1.1\r\nHost: x\r\n\r\n" + refused))
+		if err != nil || strings.Count(string(all), "x") < len(large) || !strings.Contains(string(all), " 400 Bad Request\r\n") {
+			t.Errorf("%q: %d bytes, then %v", head(refused)[:40], len(all), err)
+		}
+	}
+}
+
 // An answer that is given up must not cost the next try its time, however slowly its body comes.
 func TestGivenUpAnswerIsNotWaitedFor(t *testing.T) {
 	s := eachInbound(shop(), func(in *topology.Inbound) {

@@ -122,8 +122,11 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, to *target) {
 			duration: took, method: r.Method, host: r.Host, uri: r.RequestURI, protocol: r.Proto, status: code, bytes: c.w.n,
 		}, f)
 	}
-	if c.bodyPending() {
+	switch {
+	case c.bodyPending():
 		c.abandonBody()
+	case c.bodyUnread():
+		c.drainBody()
 	}
 	if f.kind == clientClosed || f.kind == responseIncomplete && !c.endGRPC(f) {
 		// The only way to tell the client that the answer is not whole. One that is taken to be gone may still read: the server
@@ -352,7 +355,7 @@ func (c *call) refuse(f fault) (int, fault) {
 		f = c.relieved(f)
 		c.closeInfo()
 		var before time.Duration
-		if c.r.ProtoMajor == 1 && c.kept == nil && c.stream == nil && c.r.ContentLength != 0 {
+		if c.bodyUnread() {
 			before = bodyGrace // the server reads what is left of the body before it answers
 			c.readWithin(before)
 		}
@@ -409,6 +412,24 @@ func (c *call) abandonBody() {
 	c.readWithin(bodyGrace)
 	c.flush()
 	c.stream.abandon()
+	c.readWithin(0)
+}
+
+// bodyUnread reports whether the call was answered without a look at the body that its client sends.
+func (c *call) bodyUnread() bool {
+	return c.r.ProtoMajor == 1 && c.kept == nil && c.stream == nil && c.r.ContentLength != 0
+}
+
+// drainBody reads what the client sends of an unread body for a moment. The server has done so by itself where another request
+// may follow, but not where the connection ends with the answer: it would be reset, and this answer and the ones before it be
+// lost to a client that has not read them. One that awaits leave to send its body does not send it.
+func (c *call) drainBody() {
+	if c.r.Header.Get("Expect") != "" {
+		return
+	}
+	c.readWithin(bodyGrace)
+	c.flush()
+	_, _ = io.CopyN(io.Discard, c.r.Body, maxAbandoned) // where it fails nobody waits for it
 	c.readWithin(0)
 }
 
