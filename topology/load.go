@@ -22,7 +22,7 @@ type Source struct {
 // Load reads a system from files: the first is the base, each further one an overlay on those before it. Maps are
 // merged at every depth; scalars and lists are replaced; null takes a key away. Only 'routes' is merged by identity: an
 // overlay's route changes the route of the same name, or else of the same method, host and path, and is added where
-// there is none.
+// there is none; and demands in an overlay with a 'calibration' replace those of the same route.
 //
 // The system is complete: defaults are filled in and every reference resolves. Relative paths stand relative to the
 // folder of the first file, whichever file they were written in; Path makes them absolute.

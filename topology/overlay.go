@@ -1,15 +1,36 @@
 package topology
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // overlaySystem merges one file over another; see Load for the rules.
 func overlaySystem(base, over *node) *node {
+	if over.get("calibration") != nil {
+		base = withoutDemands(base, over)
+	}
 	merged := overlay(base, over)
 	lower, upper := base.get("routes"), over.get("routes")
 	if lower != nil && upper != nil && lower.value.kind == listKind && upper.value.kind == listKind {
 		merged.get("routes").value = overlayRoutes(lower.value, upper.value)
 	}
 	return merged
+}
+
+// withoutDemands returns base without the demands of the routes that over has: what was measured of a route is all that there is
+// to it. What was declared of a service that nobody called, or of a delay that was not found, would be added to it.
+func withoutDemands(base, over *node) *node {
+	declared, measured := base.get("demands"), over.get("demands")
+	if declared == nil || measured == nil || declared.value.kind != mapKind {
+		return base
+	}
+	rest := *declared.value
+	rest.entries = slices.DeleteFunc(slices.Clone(rest.entries), func(e entry) bool { return measured.value.get(e.key) != nil })
+	without := *base
+	without.entries = slices.Clone(base.entries)
+	without.get("demands").value = &rest
+	return &without
 }
 
 // overlay merges over into base: maps at every depth, everything else is replaced, null takes a key away.

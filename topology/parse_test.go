@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 const small = "system: s\nservices: {web: {run: web}}\n"
@@ -237,6 +238,45 @@ workload: {users: null, rate: 5/s}
 	_, err = parseText(base, "services: {web: {uses: [apl]}}\n")
 	if err == nil || !strings.HasPrefix(err.Error(), `1.yaml:1:25: services.web.uses[0]: found "apl", there is no such service; did you mean "api"?`) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// What was measured of a route is all that is known of it; what is said of it after that is merged as all else.
+func TestMeasuredDemandsReplaceDeclaredOnes(t *testing.T) {
+	base := `
+system: s
+services: {web: {run: web, uses: [api]}, api: {run: api}}
+routes: [{name: home, path: /, to: web}, {name: buy, path: /buy, to: web}]
+demands:
+  home: {web: {visits: 1, cpu: 1ms, delay: 2ms}, api: {visits: 1, cpu: 1ms}}
+  buy: {api: {visits: 2, cpu: 1ms}}
+`
+	measured := "calibration: {throughput: 1}\ndemands: {home: {web: {visits: 1, cpu: 3ms}}}\n"
+	after := "demands: {home: {web: {scv: 2}}}\n"
+	for _, c := range []struct {
+		overlays  []string
+		web, home int // ms of delay; services of home
+		cpu       time.Duration
+	}{
+		{nil, 2, 2, time.Millisecond},
+		{[]string{"demands: {home: {web: {visits: 1, cpu: 3ms}}}\n"}, 2, 2, 3 * time.Millisecond},
+		{[]string{measured}, 0, 1, 3 * time.Millisecond},
+		{[]string{measured, after}, 0, 1, 3 * time.Millisecond},
+	} {
+		sys, err := parseText(append([]string{base}, c.overlays...)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		home := sys.Demands["home"]
+		if web := home["web"]; len(home) != c.home || web.CPU.Std() != c.cpu || web.Delay.Std() != time.Duration(c.web)*time.Millisecond {
+			t.Errorf("%q: %d services, web %+v", c.overlays, len(home), web)
+		}
+		if api := sys.Demands["buy"]["api"]; api == nil || api.Visits != 2 {
+			t.Errorf("%q: a route that was not measured has lost its demands: %+v", c.overlays, api)
+		}
+		if len(c.overlays) == 2 && (home["web"].SCV == nil || *home["web"].SCV != 2) {
+			t.Error("what follows the measured demands is not laid over them")
+		}
 	}
 }
 
