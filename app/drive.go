@@ -18,6 +18,9 @@ import (
 // idleSpan is how long the system is watched before a load, to learn what it uses without one.
 const idleSpan = 3 * time.Second
 
+// idlePatience is how long is waited for such a span. What a load leaves behind, messages above all, goes on for some seconds.
+const idlePatience = 12 * time.Second
+
 // Measure loads the running system of a state directory with the workload of sys, and joins what the clients saw with
 // what was observed of the system meanwhile. Target, Workload and Dir of cfg are filled in here.
 func Measure(ctx context.Context, stateDir string, sys *topology.System, cfg load.Config) (*Run, error) {
@@ -29,7 +32,7 @@ func Measure(ctx context.Context, stateDir string, sys *topology.System, cfg loa
 	if info.System != sys.Name {
 		return nil, fmt.Errorf("the system that runs here is %s, not %s", info.System, sys.Name)
 	}
-	idle, err := watchIdle(ctx, client)
+	idle, err := watchIdle(ctx, client.Window)
 	if err != nil {
 		return nil, err
 	}
@@ -124,28 +127,29 @@ func pulseSteps(pulses []observe.Pulse, routes []*topology.Route) []plan.Pulse {
 func RunName(r *load.Result) string { return r.Start.UTC().Format("20060102T150405.000Z") }
 
 // watchIdle returns a window before now in which nothing was asked of the system, nil if something is asked of it all the
-// time. What was observed before counts; only where something was asked a moment ago, or the system has just been
-// started, does it wait for a window to come.
-func watchIdle(ctx context.Context, client *control.Client) (*observe.Window, error) {
-	begin := time.Now()
-	if w, err := client.Window(ctx, begin.Add(-idleSpan-2*time.Second), begin); err == nil && w.Covered >= idleSpan && Quiet(w) {
-		return w, nil
+// time. What was observed before counts; where something was asked a moment ago, or the system has just been started, it
+// waits for a window to come.
+func watchIdle(ctx context.Context, window func(ctx context.Context, from, to time.Time) (*observe.Window, error)) (*observe.Window, error) {
+	tick := time.NewTicker(time.Second) // as often as is observed
+	defer tick.Stop()
+	for last := time.Now().Add(idlePatience); ; {
+		now := time.Now()
+		w, err := window(ctx, now.Add(-idleSpan-2*time.Second), now)
+		switch {
+		case err == nil && w.Covered >= idleSpan && Quiet(w):
+			return w, nil
+		case now.Before(last):
+		case err != nil:
+			return nil, fmt.Errorf("watching the idle system: %w", err)
+		default:
+			return nil, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-tick.C:
+		}
 	}
-	timer := time.NewTimer(idleSpan + time.Second) // samples are a second apart
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-timer.C:
-	}
-	w, err := client.Window(ctx, begin, time.Now())
-	if err != nil {
-		return nil, fmt.Errorf("watching the idle system: %w", err)
-	}
-	if !Quiet(w) {
-		return nil, nil
-	}
-	return w, nil
 }
 
 // settledWindow waits until the observation has gone past the end of the span, and returns what lies in it.

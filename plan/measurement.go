@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -78,13 +79,57 @@ func (m *Measurement) Stolen() float64 {
 // core for milliseconds at a time, and all who were on it wait.
 const muchStolen = 0.015
 
-// disturbed says how much the hypervisor took, where that is much.
-func (m *Measurement) disturbed() string {
-	share := m.Stolen() / max(m.MachineCPU, 1e-9)
-	if share < muchStolen {
-		return ""
+// muchUnsteady is the change of what a request costs from which on a run is not one measurement but two.
+const muchUnsteady = 0.15
+
+// Unsteady is by how much of its mean the CPU time of a request changed from the first third of the interval to the last; 0 where
+// the load changed as well, by more than a tenth, or too little was observed. Hosts that run others on the other half of a core
+// slow a machine down without a word, and so does what an earlier load has left behind.
+func (m *Measurement) Unsteady() float64 {
+	third := len(m.PerSecond) / 3
+	if third < 3 {
+		return 0
 	}
-	return fmt.Sprintf("the host of this virtual machine took %.1f%% of the time for which its processors were to run: latencies include it, and the model does not know it", 100*share)
+	first, firstRate := costOfSeconds(m.PerSecond[:third])
+	last, lastRate := costOfSeconds(m.PerSecond[len(m.PerSecond)-third:])
+	all, _ := costOfSeconds(m.PerSecond)
+	if !(first > 0 && last > 0) || math.Abs(lastRate/firstRate-1) > 0.1 {
+		return 0
+	}
+	return (last - first) / all
+}
+
+// costOfSeconds is the CPU time for each request, and how many there were in a second.
+func costOfSeconds(seconds []Second) (cost, rate float64) {
+	var cpu, requests, length float64
+	for _, s := range seconds {
+		for _, v := range s.CPU {
+			cpu += v
+		}
+		for _, n := range s.Requests {
+			requests += n
+		}
+		length += s.Seconds
+	}
+	if requests <= 0 || length <= 0 {
+		return 0, 0
+	}
+	return cpu / requests, requests / length
+}
+
+// disturbed says what from outside has changed what was measured, where that is much.
+func (m *Measurement) disturbed() string {
+	if share := m.Stolen() / max(m.MachineCPU, 1e-9); share >= muchStolen {
+		return fmt.Sprintf("the host of this virtual machine took %.1f%% of the time for which its processors were to run: latencies include it, and the model does not know it", 100*share)
+	}
+	if change := m.Unsteady(); math.Abs(change) >= muchUnsteady {
+		way := "grew"
+		if change < 0 {
+			way = "fell"
+		}
+		return fmt.Sprintf("the CPU time of a request %s by %.0f%% within the run, at the same load: the machine's own speed has changed, or something else went on", way, 100*math.Abs(change))
+	}
+	return ""
 }
 
 // RouteMeasurement is what clients saw of a route.

@@ -38,6 +38,7 @@ type options struct {
 	repeats   int
 	strangers float64
 	stolen    float64
+	unsteady  float64
 	budget    time.Duration
 	only      []string
 }
@@ -51,6 +52,7 @@ func main() {
 	flag.BoolVar(&o.fresh, "fresh", false, "measure anew what is recorded already")
 	flag.IntVar(&o.repeats, "repeats", 1, "measurements at each load, of which the one with the median mean latency counts")
 	flag.Float64Var(&o.strangers, "strangers", 0.15, "cores that other programs may use during a measurement that counts")
+	flag.Float64Var(&o.unsteady, "unsteady", 0.1, "change of the CPU time of a request within a measurement that counts, as a share")
 	flag.Float64Var(&o.stolen, "stolen", 0.01, "cores that the hypervisor may give to others during a measurement that counts")
 	flag.DurationVar(&o.budget, "budget", 24*time.Hour, "no measurement begins after so long")
 	flag.Parse()

@@ -176,6 +176,11 @@ func (b *bench) try(ctx context.Context, r *record, what string, args ...string)
 		room := r.Holds == 0 && run.Measurement.MachineCPU < 0.85*run.Measurement.Cores
 		rate := run.Result.Total.Rate
 		again := r.Holds == 0 && last > 0 && math.Abs(rate/last-1) < alike
+		// A run in which the machine itself became faster or slower is two measurements in one.
+		if change := run.Measurement.Unsteady(); r.Holds > 0 && math.Abs(change) > b.unsteady {
+			fmt.Printf("   %s: the CPU time of a request changed by %+.0f%% within the run: left out\n", what, 100*change)
+			continue
+		}
 		if last = rate; rate > 0 && (strangers <= b.strangers && stolen <= b.stolen || room || again) {
 			fmt.Printf("   %s: %s\n", what, run.Name)
 			return run, true, b.save(r)

@@ -1,0 +1,56 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/banyanhq/banyan/observe"
+)
+
+// What a system uses without any request is learnt from the first seconds in which it had none.
+func TestIdleIsWaitedFor(t *testing.T) {
+	notYet := errors.New("nothing was observed yet")
+	for _, c := range []struct {
+		name        string
+		busy, young time.Duration // for how long something is asked from now on; how long ago it was started, in the future where negative
+		after       time.Duration // when the answer is there
+		found       bool
+	}{
+		{"it has been quiet", -time.Minute, time.Hour, 0, true},
+		{"a load has just ended", 0, time.Hour, 5 * time.Second, true},
+		{"messages are worked off", 4 * time.Second, time.Hour, 9 * time.Second, true},
+		{"it has just been started", -time.Minute, 0, 3 * time.Second, true},
+		{"it is asked all the time", time.Hour, time.Hour, idlePatience, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				w, err := watchIdle(t.Context(), func(_ context.Context, from, to time.Time) (*observe.Window, error) {
+					if up := began.Add(-c.young); from.Before(up) {
+						from = up
+					}
+					if !to.After(from) {
+						return nil, notYet
+					}
+					w := &observe.Window{Covered: to.Sub(from)}
+					if from.Before(began.Add(c.busy)) {
+						w.Routes = []observe.CallSums{{Route: "home", Requests: 1}}
+					}
+					return w, nil
+				})
+				if err != nil || (w != nil) != c.found || time.Since(began) != c.after {
+					t.Errorf("%v, %v after %v", w, err, time.Since(began))
+				}
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		_, err := watchIdle(t.Context(), func(context.Context, time.Time, time.Time) (*observe.Window, error) { return nil, notYet })
+		if !errors.Is(err, notYet) {
+			t.Error(err)
+		}
+	})
+}
