@@ -126,7 +126,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, to *target) {
 	case c.bodyPending():
 		c.abandonBody()
 	case c.bodyUnread():
-		c.drainBody()
+		drainBody(c.w, c.r)
 	}
 	if f.kind == clientClosed || f.kind == responseIncomplete && !c.endGRPC(f) {
 		// The only way to tell the client that the answer is not whole. One that is taken to be gone may still read: the server
@@ -423,19 +423,21 @@ func (c *call) bodyUnread() bool {
 // drainBody reads what the client sends of an unread body for a moment. The server has done so by itself where another request
 // may follow, but not where the connection ends with the answer: it would be reset, and this answer and the ones before it be
 // lost to a client that has not read them. One that awaits leave to send its body does not send it.
-func (c *call) drainBody() {
-	if c.r.Header.Get("Expect") != "" {
+func drainBody(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("Expect") != "" {
 		return
 	}
-	c.readWithin(bodyGrace)
-	c.flush()
-	_, _ = io.CopyN(io.Discard, c.r.Body, maxAbandoned) // where it fails nobody waits for it
-	c.readWithin(0)
+	readWithin(w, bodyGrace)
+	_ = http.NewResponseController(w).Flush()         // an error is the next read's as well
+	_, _ = io.CopyN(io.Discard, r.Body, maxAbandoned) // where it fails nobody waits for it
+	readWithin(w, 0)
 }
 
 // readWithin bounds how long the client may take to send the rest of its body.
-func (c *call) readWithin(d time.Duration) {
-	_ = http.NewResponseController(c.w).SetReadDeadline(time.Now().Add(d)) // without it, only the total time-out holds
+func (c *call) readWithin(d time.Duration) { readWithin(c.w, d) }
+
+func readWithin(w http.ResponseWriter, d time.Duration) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(d)) // without it, only the total time-out holds
 }
 
 // send sends the request to the backend, and returns its answer, or what went wrong.

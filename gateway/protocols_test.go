@@ -244,6 +244,11 @@ func TestRedirectToTLS(t *testing.T) {
 	if res.StatusCode != 308 || res.Header.Get("Location") != want {
 		t.Errorf("answered %d to %q, want 308 to %q", res.StatusCode, res.Header.Get("Location"), want)
 	}
+	// A body that nobody wants must not have the answer reset.
+	all, err := io.ReadAll(r.dial("POST /a HTTP/1.0\r\nHost: x\r\nContent-Length: 40000\r\n\r\n" + strings.Repeat("b", 40000)))
+	if err != nil || !strings.Contains(string(all), " 308 ") {
+		t.Errorf("a client with a body reads %q, then %v", all, err)
+	}
 }
 
 func TestBackendsOverHTTP2AndMutualTLS(t *testing.T) {

@@ -244,6 +244,10 @@ func (g *Gateway) redirects(w http.ResponseWriter, r *http.Request) bool {
 	if port := g.tls.port(); port != 443 {
 		host += ":" + strconv.Itoa(port)
 	}
+	if r.ProtoMajor == 1 && r.ContentLength != 0 {
+		readWithin(w, bodyGrace) // the server reads what is left of the body before it answers
+		defer drainBody(w, r)
+	}
 	w.Header().Set("Location", "https://"+host+r.URL.RequestURI())
 	w.Header().Set("Content-Length", "0")
 	w.WriteHeader(http.StatusPermanentRedirect)
