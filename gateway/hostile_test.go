@@ -165,6 +165,24 @@ func TestRefusalIsNotTakenBack(t *testing.T) {
 			t.Errorf("%q: %d bytes, then %v", head(refused)[:40], len(all), err)
 		}
 	}
+	// Where the connection goes on, so do its requests.
+	c := r.dial("")
+	br := bufio.NewReader(c)
+	for range 3 {
+		_, _ = io.WriteString(c, "POST /a/../b HTTP/1.1\r\nHost: x\r\n"+body) // fails only where the reading does
+		res, err := http.ReadResponse(br, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+		if res.StatusCode != 400 || res.Close {
+			t.Errorf("refused with %d, closing: %v", res.StatusCode, res.Close)
+		}
+	}
+	_, _ = io.WriteString(c, "GET / HTTP/1.0\r\n\r\n")
+	if all, err := io.ReadAll(br); err != nil || !strings.Contains(string(all), large) {
+		t.Errorf("after refusals %d bytes, then %v", len(all), err)
+	}
 }
 
 // An answer that is given up must not cost the next try its time, however slowly its body comes.

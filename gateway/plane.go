@@ -424,8 +424,8 @@ func (c *call) bodyUnread() bool {
 // may follow, but not where the connection ends with the answer: it would be reset, and this answer and the ones before it be
 // lost to a client that has not read them. One that awaits leave to send its body does not send it.
 func drainBody(w http.ResponseWriter, r *http.Request) {
-	if r.Header.Get("Expect") != "" {
-		return
+	if !r.Close && w.Header().Get("Connection") != "close" || r.Header.Get("Expect") != "" {
+		return // where the connection goes on, a read that is cut short would end its next request
 	}
 	readWithin(w, bodyGrace)
 	_ = http.NewResponseController(w).Flush()         // an error is the next read's as well
