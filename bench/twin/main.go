@@ -39,6 +39,7 @@ type options struct {
 	strangers float64
 	stolen    float64
 	unsteady  float64
+	pace      float64
 	budget    time.Duration
 	only      []string
 }
@@ -53,6 +54,7 @@ func main() {
 	flag.IntVar(&o.repeats, "repeats", 1, "measurements at each load, of which the one with the median mean latency counts")
 	flag.Float64Var(&o.strangers, "strangers", 0.15, "cores that other programs may use during a measurement that counts")
 	flag.Float64Var(&o.unsteady, "unsteady", 0.1, "change of the CPU time of a request within a measurement that counts, as a share")
+	flag.Float64Var(&o.pace, "pace", 0.05, "by how much the machine may be slower than it can be before and after a measurement that counts, as a share")
 	flag.Float64Var(&o.stolen, "stolen", 0.01, "cores that the hypervisor may give to others during a measurement that counts")
 	flag.DurationVar(&o.budget, "budget", 24*time.Hour, "no measurement begins after so long")
 	flag.Parse()
@@ -157,6 +159,7 @@ type bench struct {
 	options
 	until          time.Time
 	root, dir, bin string
+	best           time.Duration // that a piece of work took; see pace
 }
 
 func newBench(ctx context.Context, o options) (*bench, error) {

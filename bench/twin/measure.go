@@ -168,10 +168,16 @@ func (b *bench) try(ctx context.Context, r *record, what string, args ...string)
 			return run, false, nil
 		}
 		run = loadRun{}
+		before := b.slower()
 		if err := b.ask(ctx, r.Topology, &run, append([]string{"load"}, args...)...); err != nil {
 			return run, false, err
 		}
 		strangers, stolen := run.strangers(), run.Measurement.Stolen()
+		slower := max(before, b.slower())
+		if slower > b.pace {
+			fmt.Printf("   %s: the machine was %.0f%% slower than it can be: left out\n", what, 100*slower)
+			continue
+		}
 		// What a limit holds back is held back all the same beside others, as long as the machine is not full.
 		room := r.Holds == 0 && run.Measurement.MachineCPU < 0.85*run.Measurement.Cores
 		rate := run.Result.Total.Rate
@@ -182,7 +188,7 @@ func (b *bench) try(ctx context.Context, r *record, what string, args ...string)
 			continue
 		}
 		if last = rate; rate > 0 && (strangers <= b.strangers && stolen <= b.stolen || room || again) {
-			fmt.Printf("   %s: %s\n", what, run.Name)
+			fmt.Printf("   %s: %s, the machine %.0f%% slower than it can be\n", what, run.Name, 100*slower)
 			return run, true, b.save(r)
 		}
 		fmt.Printf("   %s: other programs used %.2f cores, the hypervisor %.3f: left out\n", what, strangers, stolen)
