@@ -149,6 +149,32 @@ func TestRefusalDoesNotWaitForTheBody(t *testing.T) {
 	}
 }
 
+// A head that is passed on because its body takes long announces the trailers that the head of the answer did, whatever the end of the
+// body brings in at that moment: to be run with the race detector.
+func TestTrailersBesideAHeldHead(t *testing.T) {
+	r := start(t, Config{}, func(g *Gateway) { g.holdTime = 0 })
+	r.raw("web", func(_ int, head string, c net.Conn) {
+		announced := ""
+		if strings.Contains(head, "/announced") {
+			announced = "Trailer: X-Sum\r\n"
+		}
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n"+announced+"Transfer-Encoding: chunked\r\n\r\n")
+		_, _ = io.WriteString(c, "0\r\nX-Sum: 1\r\n\r\n")
+	})
+	for i := range 100 {
+		path := []string{"/announced", "/not"}[i%2]
+		res, err := r.client.Get(r.url + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		if err != nil || len(body) > 0 || path == "/announced" && res.Trailer.Get("X-Sum") != "1" {
+			t.Fatalf("%s: %q, %v, trailers %v", path, body, err, res.Trailer)
+		}
+	}
+}
+
 // Where a connection ends with a refusal, what the client has sent of the body must not have it reset: the client would lose
 // the answer, and those before it.
 func TestRefusalIsNotTakenBack(t *testing.T) {

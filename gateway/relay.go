@@ -158,7 +158,11 @@ func endless(res *http.Response) bool {
 
 // writeHead passes the head on: from here on the answer is the client's. Trailers that the backend announced are
 // announced.
-func (c *call) writeHead(res *http.Response) {
+func (c *call) writeHead(res *http.Response) { c.writeHeadWith(res, sortedKeys(res.Trailer)) }
+
+// writeHeadWith is writeHead where the body is being read at the same time, at whose end the trailers come in: it is told which were
+// announced.
+func (c *call) writeHeadWith(res *http.Response, trailers []string) {
 	c.headPassed()
 	c.writeWithin(c.left())
 	h := c.w.Header()
@@ -170,8 +174,8 @@ func (c *call) writeHead(res *http.Response) {
 		delete(h, "Content-Length") // RFC 9110, 8.6; in HTTP/2 it would break the stream
 	}
 	c.bind(h)
-	if len(res.Trailer) > 0 {
-		h["Trailer"] = []string{strings.Join(sortedKeys(res.Trailer), ", ")}
+	if len(trailers) > 0 {
+		h["Trailer"] = []string{strings.Join(trailers, ", ")}
 	}
 	c.w.WriteHeader(res.StatusCode)
 }
@@ -263,9 +267,10 @@ func (c *call) incomplete(err error) fault {
 // passed, whichever comes first. The last is found by a timer, whose goroutine then passes on what there is
 // while the handler is still waiting for the backend; hence the mutex.
 type held struct {
-	c   *call
-	res *http.Response
-	buf *[holdSize]byte
+	c        *call
+	res      *http.Response
+	trailers []string // that the head announced
+	buf      *[holdSize]byte
 
 	mu     sync.Mutex
 	n      int  // bytes held
@@ -274,10 +279,10 @@ type held struct {
 	failed bool // the client does not take it
 }
 
-// pass sends the head and what is held. The caller holds the mutex.
-func (h *held) pass() {
+// pass sends the head, with these trailers announced, and what is held. The caller holds the mutex.
+func (h *held) pass(trailers []string) {
 	h.passed = true
-	h.c.writeHead(h.res)
+	h.c.writeHeadWith(h.res, trailers)
 	if _, err := h.c.w.Write(h.buf[:h.n]); err != nil {
 		h.failed = true
 	}
@@ -289,14 +294,14 @@ func (h *held) onTimer() {
 	if h.ended || h.passed {
 		return
 	}
-	h.pass()
+	h.pass(h.trailers)
 	h.c.flush()
 }
 
 func (c *call) relayUnknown(res *http.Response) (fault, bool) {
-	h := &held{c: c, res: res, buf: buffers.Get().(*[holdSize]byte)}
+	h := &held{c: c, res: res, trailers: sortedKeys(res.Trailer), buf: buffers.Get().(*[holdSize]byte)}
 	defer buffers.Put(h.buf)
-	announced := len(res.Trailer)
+	announced := len(h.trailers)
 	hold := c.g.holdTime
 	if c.idempotent && document(res) {
 		hold = c.g.holdDocument
@@ -319,7 +324,7 @@ func (c *call) relayUnknown(res *http.Response) (fault, bool) {
 				f, _ := c.diagnose(err)
 				return f, false
 			case h.n == holdSize:
-				h.pass()
+				h.pass(h.trailers)
 			}
 		}
 		passed, failed := h.passed, h.failed
@@ -353,13 +358,13 @@ func (c *call) relayUnknown(res *http.Response) (fault, bool) {
 
 // complete passes on an answer whose end has come while it was held: its length is known now.
 func (h *held) complete() {
-	announced := len(h.res.Trailer)
-	if announced == 0 {
+	trailers := sortedKeys(h.res.Trailer)
+	if len(trailers) == 0 {
 		h.res.Header["Content-Length"] = []string{strconv.Itoa(h.n)}
 	}
-	h.pass()
-	if announced > 0 {
+	h.pass(trailers)
+	if len(trailers) > 0 {
 		h.c.flush() // so that the answer is chunked, and can have trailers
-		h.c.writeTrailers(h.res, announced)
+		h.c.writeTrailers(h.res, len(trailers))
 	}
 }
