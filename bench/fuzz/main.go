@@ -8,9 +8,9 @@
 // is less. What was found interesting is kept in Go's build cache and used on by the next run; an input that fails is written
 // beside the target's test, in testdata/fuzz. The exit code is 1 where one has failed.
 //
-// Do not stop it (SIGSTOP), nor let others take the processor from it for long: testing gives an input ten seconds by the clock, and
-// says 'hung or terminated unexpectedly' of any that happened to be under way. Run again, such an input passes. Beware of a kernel
-// with autogroups, where nice counts within a session alone.
+// Testing gives an input ten seconds by the clock, and says 'hung or terminated unexpectedly' of any that was under way while others had
+// the processor, or the process was stopped. Such an input is run again by itself, and forgotten where it passes; the column 'late'
+// counts them. Beware of a kernel with autogroups, where nice counts within a session alone.
 package main
 
 import (
@@ -173,7 +173,7 @@ func fuzzAll(ctx context.Context, o options, targets []*target) error {
 
 func table(out io.Writer, targets []*target, took time.Duration) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "package\ttarget\ttime\tCPU\texecs\tnew\tfailed\t")
+	fmt.Fprintln(w, "package\ttarget\ttime\tCPU\texecs\tnew\tlate\tfailed\t")
 	crashes := 0
 	var cpu time.Duration
 	for _, t := range targets {
@@ -183,7 +183,7 @@ func table(out io.Writer, targets []*target, took time.Duration) error {
 			crashes++
 		}
 		cpu += t.cpu
-		fmt.Fprintf(w, "%s\t%s\t%v\t%v\t%d\t%d\t%d\t\n", t.dir, t.name, t.ran.Round(time.Second), t.cpu.Round(time.Second), t.execs, t.found, failed)
+		fmt.Fprintf(w, "%s\t%s\t%v\t%v\t%d\t%d\t%d\t%d\t\n", t.dir, t.name, t.ran.Round(time.Second), t.cpu.Round(time.Second), t.execs, t.found, t.hung, failed)
 	}
 	if err := w.Flush(); err != nil {
 		return err
