@@ -83,8 +83,7 @@ generator and the gateway. It is calibrated from one load test at 30% of what it
 at 50, 70 and 80%, and each of these loads is predicted (` + "`plan`" + `) and simulated (` + "`simulate`" + `). What it holds is measured with 48
 users who do not think. The synthetic topologies are in [examples/synthetic](../examples/synthetic), the shop in
 [examples/shop](../examples/shop). A measurement beside which other programs or the hypervisor used more than a small part of the machine was
-left out and made again, and so was one in which a request came to cost 10% more or less CPU time, or the machine was slower than it had been.
-Figures beyond their bar are marked with *, medians beyond theirs with **missed**.
+left out and made again, and so was one within which the CPU time of a request changed by more than a tenth. Figures beyond their bar are marked with *, medians beyond theirs with **missed**.
 
 `)
 	w.WriteString(machine(all))
