@@ -54,7 +54,7 @@ func main() {
 	flag.IntVar(&o.repeats, "repeats", 1, "measurements at each load, of which the one with the median mean latency counts")
 	flag.Float64Var(&o.strangers, "strangers", 0.15, "cores that other programs may use during a measurement that counts")
 	flag.Float64Var(&o.unsteady, "unsteady", 0.1, "change of the CPU time of a request within a measurement that counts, as a share")
-	flag.Float64Var(&o.pace, "pace", 0.05, "by how much the machine may be slower than it can be before and after a measurement that counts, as a share")
+	flag.Float64Var(&o.pace, "pace", 0.15, "by how much the machine may be slower than it can be before and after a measurement that counts, as a share")
 	flag.Float64Var(&o.stolen, "stolen", 0.01, "cores that the hypervisor may give to others during a measurement that counts")
 	flag.DurationVar(&o.budget, "budget", 24*time.Hour, "no measurement begins after so long")
 	flag.Parse()

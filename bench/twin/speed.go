@@ -15,7 +15,8 @@ const (
 	speedSteps  = 400_000 // about a millisecond
 )
 
-// pace is how long the piece takes, in the median over the cores.
+// pace is how long the piece takes where nothing breaks in on it: a quarter of the pieces are faster. The system that is measured
+// goes on with what it does by itself.
 func pace() time.Duration {
 	var mu sync.Mutex
 	var all []time.Duration
@@ -36,7 +37,7 @@ func pace() time.Duration {
 	}
 	working.Wait()
 	slices.Sort(all)
-	return all[len(all)/2]
+	return all[len(all)/4]
 }
 
 // walk steps through the words in an order that nothing foresees.
