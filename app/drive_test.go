@@ -15,7 +15,7 @@ func TestIdleIsWaitedFor(t *testing.T) {
 	notYet := errors.New("nothing was observed yet")
 	for _, c := range []struct {
 		name        string
-		busy, young time.Duration // for how long something is asked from now on; how long ago it was started, in the future where negative
+		busy, young time.Duration // for how long something is asked from now on; how long ago it was started
 		after       time.Duration // when the answer is there
 		found       bool
 	}{
