@@ -95,7 +95,7 @@ func run(ctx context.Context, o options) (code int, err error) {
 			return failed, fmt.Errorf("%s: %w", name, err)
 		}
 		whole = whole && done
-		if r != nil && r.whole() {
+		if r != nil && r.whole(b.repeats) {
 			all = append(all, r)
 		}
 	}
@@ -138,14 +138,14 @@ func (b *bench) one(ctx context.Context, name string) (*record, bool, error) {
 		}
 		r = &record{Topology: name}
 	}
-	if !b.replay && !r.whole() {
+	if !b.replay && !r.whole(b.repeats) {
 		fmt.Printf("== %s\n", name)
 		_, err := b.measure(ctx, r)
 		if err := errors.Join(err, b.save(r)); err != nil {
 			return nil, false, err
 		}
 	}
-	if !r.whole() {
+	if !r.whole(1) {
 		return r, false, nil
 	}
 	if err := b.predict(ctx, r); err != nil {

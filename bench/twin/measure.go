@@ -24,6 +24,9 @@ const calibrated = 0.3
 // holdingUsers are how many users, who do not think, find out what a system holds.
 const holdingUsers = "48"
 
+// warming is for how many seconds they do so where a topology was started again.
+const warming = 10.0
+
 // record is what is known of one topology.
 type record struct {
 	Topology string    `json:"topology"`
@@ -118,8 +121,15 @@ func (b *bench) measure(ctx context.Context, r *record) (whole bool, err error) 
 	}
 	started = true
 	r.At, r.Seconds = time.Now().UTC().Round(time.Second), b.seconds
-	if r.Holds == 0 {
-		run, ok, err := b.try(ctx, r, "what it holds", "--users", holdingUsers, "--think", "0s", "--warmup", "3s", "--duration", fmt.Sprintf("%gs", max(3, b.seconds/2)))
+	fill := func(seconds float64) []string {
+		return []string{"--users", holdingUsers, "--think", "0s", "--warmup", "3s", "--duration", fmt.Sprintf("%gs", seconds)}
+	}
+	if r.Holds > 0 { // started again: its caches are as full and its connections as many as they were when it was calibrated
+		if err := b.ask(ctx, name, new(loadRun), append([]string{"load"}, fill(warming)...)...); err != nil {
+			return false, err
+		}
+	} else {
+		run, ok, err := b.try(ctx, r, "what it holds", fill(max(3, b.seconds/2))...)
 		if err != nil || !ok {
 			return false, err
 		}
@@ -208,10 +218,10 @@ func (r *record) point(share float64) *point {
 	return p
 }
 
-// whole says that nothing is left to be measured.
-func (r *record) whole() bool {
+// whole says that nothing is left to be measured where each load is to be measured so often.
+func (r *record) whole(repeats int) bool {
 	for _, share := range loads {
-		if len(r.point(share).Runs) == 0 {
+		if len(r.point(share).Runs) < max(1, repeats) {
 			return false
 		}
 	}
