@@ -33,8 +33,8 @@ func WriteCalibration(file string, c *plan.Calibrated) error {
 		fmt.Fprintf(&b, "# Note: %s.\n", n)
 	}
 	k := c.Calibration
-	fmt.Fprintf(&b, "calibration:\n  source: %q\n  at: %q\n  cores: %s\n  throughput: %.3f\n  dispersion: %.3f\n  slice: %s\n  idle:\n",
-		k.Source, k.At, k.Cores, k.Throughput, k.Dispersion, k.Slice.Std())
+	fmt.Fprintf(&b, "calibration:\n  source: %q\n  at: %q\n  cores: %s\n  throughput: %.3f\n  dispersion: %.3f\n  slice: %s\n  apart: %g\n  idle:\n",
+		k.Source, k.At, k.Cores, k.Throughput, k.Dispersion, k.Slice.Std(), k.Apart)
 	for _, svc := range slices.Sorted(maps.Keys(k.Idle)) {
 		fmt.Fprintf(&b, "    %s: %.5f\n", svc, k.Idle[svc])
 	}

@@ -32,7 +32,7 @@ type Calibrated struct {
 //     split over routes by how it varied from second to second with their requests (see regressCPU), and, as far as that
 //     does not tell, by the time that their requests spent in the service itself, calls to others taken out;
 //   - how times vary: from the latencies of calls, those of the calls that they make in turn taken out;
-//   - wake: how much less the next call costs than the mean one, from how CPU varied with calls within the run;
+//   - wake: what a visit costs more after a long rest, from what a hop through the gateway costs (see wake.go);
 //   - delay: what the measured latency has beyond the CPU time and the queueing that the model predicts for the very
 //     same load. Where the CPU time alone is more than the latency, the excess was spent with nobody waiting, and is
 //     recorded as async.
@@ -82,7 +82,7 @@ func Calibrate(sys *topology.System, m *Measurement) (*Calibrated, error) {
 	}
 	c.countEdges()
 	c.findHits()
-	c.findWake()
+	c.noteWake()
 	c.out.Calibration.Slice = topology.Duration(c.m.Slice)
 	c.out.Calibration.Dispersion = dispersion(c.beats(), c.session())
 	if err := c.fitDelays(); err != nil {
@@ -97,7 +97,6 @@ type calibration struct {
 	sys    *topology.System
 	m      *Measurement
 	routes []string
-	wake   float64 // CPU time that goes into waking up, as a multiple of what is believed of it
 	visits map[string]map[string]float64
 	own    map[string]map[string]float64            // time in the service itself
 	made   map[string]map[string]float64            // calls that the service made
@@ -202,7 +201,7 @@ func grid(routes []string) map[string]map[string]float64 {
 func (c *calibration) splitCPU() {
 	c.cpu = grid(c.routes)
 	c.out.Calibration = &topology.Calibration{
-		Source: c.m.Source, At: c.m.End.UTC().Format(time.RFC3339), Cores: topology.CPU(c.m.Cores), Idle: map[string]float64{},
+		Source: c.m.Source, At: c.m.End.UTC().Format(time.RFC3339), Cores: topology.CPU(c.m.Cores), Apart: c.apart(), Idle: map[string]float64{},
 	}
 	c.out.Calibration.Rates = map[string]float64{}
 	for _, name := range c.routes {
@@ -263,11 +262,6 @@ func (c *calibration) rate(route string) float64 {
 	return float64(c.m.Routes[route].Requests) / c.m.Seconds()
 }
 
-// idleShare is the share of time in which the machine had nothing to do.
-func (c *calibration) idleShare() float64 {
-	return max(0.05, 1-knownCPU(c.m)/c.m.Cores)
-}
-
 // beats turns the pulses into offered work and CPU used: a request counts as what requests of its route cost on average,
 // so that a cluster of expensive ones does not pass for a change of the load.
 func (c *calibration) beats() []beat {
@@ -295,83 +289,6 @@ func (c *calibration) beats() []beat {
 		}
 	}
 	return beats
-}
-
-// hop is the CPU time of a bare hop: what the gateway spends on one, which does nothing else.
-func (c *calibration) hop() float64 {
-	var cpu, hops float64
-	for _, route := range c.routes {
-		cpu += c.rate(route) * c.cpu[route][Gateway]
-		hops += c.rate(route) * c.hops(route)
-	}
-	if hops == 0 {
-		return math.Inf(1)
-	}
-	return cpu / hops
-}
-
-// hops is how often a request of a route wakes the gateway's process up, in hops. A hop wakes it twice: when it comes and when it is
-// answered. A command to a cache inside of the same process wakes it once, and so does an operation on a table, a write once more when
-// the log has reached the disk; that is not in the CPU time of the operation, which begins when it has been read.
-func (c *calibration) hops(route string) float64 {
-	n := c.visits[route][Gateway]
-	for name := range c.out.Tables {
-		use := "tables." + name
-		n += c.visits[route][use] * (1 + c.writes[route][use]) / 2
-	}
-	for _, commands := range c.asked[route] {
-		n += commands / 2
-	}
-	return n
-}
-
-// findWake finds how much of the CPU time goes into waking up, as a multiple of what is believed of it.
-func (c *calibration) findWake() {
-	var all, believed float64
-	c.wake = 1
-	for _, route := range c.routes {
-		for svc, cpu := range c.cpu[route] {
-			if v := c.visits[route][svc]; svc != Client && v > 0 {
-				all += c.rate(route) * cpu
-				now, _ := c.asleep(route, svc, cpu/v)
-				believed += c.rate(route) * v * now
-			}
-		}
-	}
-	c.wake = 0
-	if all == 0 {
-		return
-	}
-	share, err := pulsedShare(c.beats(), c.idleShare(), believed/all)
-	if share == 0 {
-		return
-	}
-	c.wake = min(share*all/believed, 1/wakeShare(wakeGateway, c.idleShare()))
-	c.out.Notes = append(c.out.Notes, fmt.Sprintf("%.0f%% (+-%.0f) of the CPU time went into waking up and falling asleep", 100*share, 100*err))
-}
-
-// asleep is the part of a visit's CPU time that goes into waking up at the measured load, and what it would be on an idle
-// machine: for the request, and for the answer to each call that is made and each command that is sent.
-func (c *calibration) asleep(route, svc string, cpu float64) (now, always float64) {
-	if isTable(svc) { // inside of the gateway's process, whose waking up is the gateway's
-		return 0, 0
-	}
-	i := c.idleShare()
-	if svc == Gateway || svc == Client {
-		hop := c.hop()
-		if v := c.visits[route][Gateway]; svc == Gateway && v > 0 {
-			hop *= c.hops(route) / v
-		}
-		now = c.wake * wakeShare(wakeGateway, i) * min(hop, cpu)
-		return now, now / i
-	}
-	wakes := 1.0
-	if v := c.visits[route][svc]; v > 0 {
-		wakes += (c.made[route][svc] + c.asked[route][svc]) / v
-	}
-	some := someIdle(i, c.m.Cores)
-	now = min(c.wake*wakeService*some*c.hop()*wakes, mostWake*cpu)
-	return now, now / some
 }
 
 // fitDelays predicts the latency at the measured load from CPU alone, and turns the difference into delays or, where
@@ -531,7 +448,7 @@ func (c *calibration) put(route, svc string, d *topology.Demand) {
 
 // model is the planner's model of what was derived so far.
 func (c *calibration) model() *model {
-	m := &model{cores: c.m.Cores, burst: burstOf(c.out.Calibration), idle: c.out.Calibration.Idle, routes: c.routes, demands: map[string]map[string]demand{}}
+	m := &model{cores: c.m.Cores, burst: burstOf(c.out.Calibration), apart: c.out.Calibration.Apart, idle: c.out.Calibration.Idle, routes: c.routes, demands: map[string]map[string]demand{}}
 	for _, route := range c.routes {
 		m.demands[route] = map[string]demand{}
 		for svc, d := range c.out.Demands[route] {

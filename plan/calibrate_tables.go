@@ -134,9 +134,10 @@ func (c *calibration) reads(route string) bool {
 func (c *calibration) costs(v *topology.Table, t *TableMeasurement) *topology.Table {
 	out := *v
 	out.Replicas, out.Consistency = 1, "strong"
-	stretch := 1.0
-	if q, err := queueing.MMc(min(c.m.MachineCPU/c.m.Cores, mostUsed)*math.Ceil(c.m.Cores), 1, int(math.Ceil(c.m.Cores))); err == nil {
-		stretch += q.Wq
+	servers, _ := wholeServers(c.m.Cores)
+	stretch, err := queueing.CoresStretch(min(c.m.MachineCPU/c.m.Cores, mostUsed)*float64(servers), servers, c.apart())
+	if err != nil {
+		stretch = 1
 	}
 	cost := func(cpu float64, mean, log float64) *topology.Cost {
 		return &topology.Cost{CPU: topology.Duration(seconds(cpu)), Delay: topology.Duration(seconds(max(0, mean-cpu*stretch-log)))}

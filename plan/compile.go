@@ -12,6 +12,7 @@ import (
 // with other replicas, limits, cores and demands. Throughputs are of all routes, in requests a second; times in seconds.
 type steady struct {
 	cores, burst float64
+	apart        float64 // see queueing.CoresBusy
 	background   float64 // cores used without any request
 	bound        *bound  // of the requests that are let in; nil: there is none
 	turned       float64 // requests a second that it refuses
@@ -25,9 +26,7 @@ type steady struct {
 	crowded      bool     // calls wait for places
 	layered      bool     // calls wait for places, or for each other
 
-	// What one request of the mix uses: CPU on a full machine, and what waking the services and the gateway up adds on an idle
-	// one.
-	full, wake, wakeGateway float64
+	full float64 // CPU seconds that a request of the mix uses where no replica ever rests
 	// Found by the last solve.
 	stretch        float64
 	mean, variance []float64
@@ -51,7 +50,6 @@ type station struct {
 	table      *tableStation // nil: it is none
 	spread     float64       // of a table: how many nodes as busy as its busiest one would have all of its work
 	refusal    float64       // CPU time that it takes to refuse a request
-	hops       bool          // the gateway, or the client, which handles hops as that does
 	memory     float64       // bytes of one replica
 }
 
@@ -99,7 +97,7 @@ type promise struct {
 
 // compile makes the model ready for a mix.
 func (m *model) compile(sys *topology.System, mix map[string]float64) (*steady, error) {
-	s := &steady{cores: m.cores, burst: m.burst, bound: m.bound}
+	s := &steady{cores: m.cores, apart: m.apart, burst: m.burst, bound: m.bound}
 	index, curves := map[string]int{}, map[float64]*curve{}
 	for i, svc := range m.services {
 		index[svc.name] = i
@@ -107,8 +105,6 @@ func (m *model) compile(sys *topology.System, mix map[string]float64) (*steady, 
 		s.background += st.idle
 		if f := sys.Services[svc.name]; f != nil {
 			st.own, st.memory = true, float64(f.Limits.Memory)
-		} else {
-			st.hops = svc.name == Gateway || svc.name == Client
 		}
 		if t := m.tables[svc.name]; t != nil {
 			copied := *t // what a change does to it is undone, and the model is for all mixes
@@ -167,7 +163,7 @@ func (s *steady) promise(sys *topology.System, route int, curves map[float64]*cu
 
 // gather sums demands; to be called again after a scale or a slow was changed.
 func (s *steady) gather() {
-	s.full, s.wake, s.wakeGateway = 0, 0, 0
+	s.full = 0
 	for i := range s.services {
 		st := &s.services[i]
 		st.visits, st.full, st.wake, st.square, st.refusal = 0, 0, 0, 0, 0
@@ -208,12 +204,6 @@ func (s *steady) gather() {
 		}
 	}
 	for _, st := range s.services {
-		// How often its limit spares a service waking up is little beside the machine.
 		s.full += st.full
-		if st.hops {
-			s.wakeGateway += st.wake
-		} else {
-			s.wake += st.wake
-		}
 	}
 }

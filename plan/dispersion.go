@@ -15,6 +15,16 @@ const (
 	dispersionPriorError = 1.5
 )
 
+// minPulses is how many pulses it takes to say anything at all.
+const minPulses = 30
+
+// beat is a pulse in terms of work.
+type beat struct {
+	seconds float64
+	offered float64 // CPU seconds that its requests cost at the mean
+	cpu     float64 // CPU seconds used, what idle processes use taken out
+}
+
 // dispersion is the index of dispersion of the work that comes to the CPU (Fendick and Whitt, 'Measurements and
 // approximations to describe the offered traffic and predict the average workload in a single-server queue', 1989): the
 // variance of the work of a short span over its mean, here as a multiple of half of what sessions that come independently of

@@ -110,7 +110,6 @@ func (s *steady) climb(x, burst float64) (bool, error) {
 func (s *steady) stayAt(service int, x, burst float64) error {
 	st := &s.services[service]
 	_, speed := wholeServers(s.cores)
-	idle := s.idle(x)
 	others := s.stretchAt(s.use(x) - s.cpuOf(service, x))
 	var visits, hold, square float64
 	for i := range s.routes {
@@ -122,7 +121,7 @@ func (s *steady) stayAt(service int, x, burst float64) error {
 		v := &r.tree[k]
 		d := r.at[v.call].demand
 		asked, askedVar := s.tableWait(&r.at[v.call])
-		cpu, delay, lost := (st.scale*d.cpu+s.woken(&r.at[v.call], idle))/speed, r.slow*d.delay+asked, s.lost[service]
+		cpu, delay, lost := (st.scale*d.cpu+s.woken(&r.at[v.call], x))/speed, r.slow*d.delay+asked, s.lost[service]
 		stretch := s.stretch + burst
 		below := s.below(r, k, false)
 		one, err := queueing.PSVariance(cpu, d.scv, max(1, stretch))
@@ -182,7 +181,7 @@ func (s *steady) hop(r *pass, x, burst float64) error {
 		}
 		_, speed := wholeServers(s.cores)
 		d, n := c.demand, c.demand.visits/hops
-		cpu, delay, stretch := (s.services[c.service].scale*d.cpu+s.woken(&c, s.idle(x)))/speed, r.slow*d.delay, s.stretch+burst
+		cpu, delay, stretch := (s.services[c.service].scale*d.cpu+s.woken(&c, x))/speed, r.slow*d.delay, s.stretch+burst
 		one, err := queueing.PSVariance(cpu, d.scv, max(1, stretch))
 		if err != nil {
 			return err

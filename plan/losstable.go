@@ -5,10 +5,6 @@ import "math"
 // What a service loses to its limit takes long to compute, and searches ask for it thousands of times, at ever other rates. So it
 // is computed on a grid of utilisations when first asked for, and interpolated.
 
-// oftenSteps are the steps in which how often a service is woken is told here: coarse, so that what changes a little elsewhere
-// does not change every service's table.
-const oftenSteps = 64
-
 // The grid: each point halves what is left of the limit by an eighth of a power of two.
 const (
 	lossPerHalf = 8
@@ -16,7 +12,7 @@ const (
 )
 
 // lossKey is all that the loss of a replica follows from, but the rate: CPU time of a visit that does not wake it up, what waking
-// up adds, the variation of both, and what it uses without any.
+// up after a long rest adds, the variation of both, and what it uses without any.
 type lossKey struct{ full, wake, scv, idle, limit, cores float64 }
 
 // answer is what a service loses to its limit, and how often it spares a visit waking it up.
@@ -77,7 +73,8 @@ func (t *lossTable) point(i int) answer {
 // answer computes what is interpolated.
 func (k lossKey) answer(rate float64) answer {
 	h := held{rate: rate, cpu: k.full, scv: k.scv, idle: k.idle, limit: k.limit, cores: k.cores}
-	asleep := h.asleep(k.wake)
-	h.cpu = k.full + k.wake*asleep
+	wake := k.wake * rested(rate)
+	asleep := h.asleep(wake)
+	h.cpu = k.full + wake*asleep
 	return answer{h.loss(), 1 - asleep}
 }

@@ -31,6 +31,7 @@ type model struct {
 	cores    float64
 	idle     map[string]float64 // cores used without any request, by service
 	bound    *bound             // of all that the load asks; nil: there is none that is modelled
+	apart    float64            // see queueing.CoresBusy
 	burst    float64            // waiting for the CPU as a multiple of what Poisson arrivals would make it
 	routes   []string           // sorted
 	demands  map[string]map[string]demand
@@ -81,7 +82,7 @@ func newModel(sys *topology.System, load Load, o Options) (*model, error) {
 		for name, cores := range c.Idle {
 			m.idle[name] = cores
 		}
-		m.burst = burstOf(c)
+		m.burst, m.apart = burstOf(c), c.Apart
 	}
 	if left := sys.Workload.Unmodelled(); left != "" {
 		m.notes = append(m.notes, left)

@@ -163,6 +163,7 @@ func TestPlanFindsLimitsAndWhatHelps(t *testing.T) {
 func TestCalibrationReturnsTheTruth(t *testing.T) {
 	truth := shop()
 	truth.Machine.Cores = 2
+	truth.Calibration = &topology.Calibration{Apart: coresApart}
 	measure := func(scale float64) *Measurement {
 		load := Load{Rates: map[string]float64{"home": 60 * scale, "api": 100 * scale}}
 		p, err := Predict(truth, load, Options{})
@@ -251,34 +252,6 @@ func TestQuotaDelayAgainstAWalk(t *testing.T) {
 			t.Errorf("delay falls at %g/s", rate)
 		}
 		last = d
-	}
-}
-
-// TestWakeIsFoundInThePulses draws a run whose requests cost 80% more on an idle machine.
-func TestWakeIsFoundInThePulses(t *testing.T) {
-	rng := rand.New(rand.NewPCG(1, 2))
-	const a, r, cores, rate = 0.001, 0.8, 2.0, 600.0
-	var beats []beat
-	var busy, offered float64
-	for range 300 {
-		calls := max(1, rate*0.2+rng.NormFloat64()*math.Sqrt(rate*0.2))
-		x := calls / 0.2
-		u := x * a * (1 + r) / (1 + x*a*r/cores) // solves U = X (a + a r i), i = 1 - U/m
-		beats = append(beats, beat{seconds: 0.2, offered: calls, cpu: u*0.2 + 0.002*rng.NormFloat64()})
-		busy += u / 300
-		offered += calls
-	}
-	for i := range beats {
-		beats[i].offered *= busy * 0.2 * 300 / offered // in CPU seconds at the mean cost
-	}
-	i := 1 - busy/cores
-	want := r * i / (1 + r*i)
-	got, err := pulsedShare(beats, i, want*1.2)
-	if math.Abs(got-want) > err || err > 0.15 {
-		t.Errorf("share %.2f +- %.2f, want %.2f", got, err, want)
-	}
-	if got, _ := pulsedShare(beats[:10], 0.5, 0.3); got != 0 {
-		t.Errorf("ten pulses say %.2f, want nothing", got)
 	}
 }
 

@@ -189,7 +189,6 @@ type move struct {
 // fit enlarges services until the target is held; false where nothing helps.
 func (g *grower) fit(target float64, bill func() float64) (bool, error) {
 	x := min(g.wanted(target), g.machineFullAt())
-	idle := g.idle(x)
 	for i := range g.services {
 		st := &g.services[i]
 		if st.limit <= 0 {
@@ -199,7 +198,7 @@ func (g *grower) fit(target float64, bill func() float64) (bool, error) {
 		if len(g.slos) == 0 {
 			room = roomWithoutSLO
 		}
-		need := (st.idle + x*(st.full+st.wake*g.asleep(st, idle))) / room
+		need := (st.idle + x*(st.full+st.wake*st.asleep(x))) / room
 		if need <= st.limit*st.alike() {
 			continue
 		}

@@ -40,26 +40,34 @@ func (s *steady) knee() (Limit, error) {
 	return Limit{Throughput: x, By: "SLO " + s.slos[worst].slo}, nil
 }
 
-// kneeAfter is the knee after a change, looked for first where it was before.
+// kneeAfter is the knee after a change, looked for first where it was before, which is known to a millionth of what is held, and then near
+// there.
 func (s *steady) kneeAfter(before Limit) (Limit, error) {
-	const apart = 1e-6
 	if len(s.slos) == 0 || before.Throughput <= 0 {
 		return s.knee()
 	}
-	below, _, err := s.brokenAt(before.Throughput * (1 - apart))
-	if err != nil || below > 1 {
-		return s.kneeOr(err)
-	}
-	above, worst, err := s.brokenAt(before.Throughput * (1 + apart))
-	if err != nil || above <= 1 || worst < 0 {
-		return s.kneeOr(err)
-	}
-	return before, nil
-}
-
-func (s *steady) kneeOr(err error) (Limit, error) {
-	if err != nil {
-		return Limit{}, err
+	strain := inverse(s.brokenAt)
+	for _, apart := range []float64{4e-6, 0.02} {
+		lo, hi := before.Throughput*(1-apart), before.Throughput*(1+apart)
+		below, _, err := strain(lo)
+		if err != nil {
+			return Limit{}, err
+		}
+		above, worst, err := strain(hi)
+		if err != nil {
+			return Limit{}, err
+		}
+		if below < 0 || above >= 0 || worst < 0 {
+			continue
+		}
+		if apart < 1e-3 {
+			return before, nil
+		}
+		x, worst, err := between(bracket{lo, hi, below, above}, before.Throughput, worst, strain)
+		if err != nil {
+			return Limit{}, err
+		}
+		return Limit{Throughput: x, By: "SLO " + s.slos[worst].slo}, nil
 	}
 	return s.knee()
 }
@@ -68,58 +76,70 @@ func (s *steady) kneeOr(err error) (Limit, error) {
 // which promise does it. Its inverse is bounded and smooth, so that a secant that is kept from stalling (Illinois;
 // Dowell and Jarratt 1971) takes few steps.
 func (s *steady) cross(held float64, strain func(float64) (float64, int, error)) (float64, int, error) {
-	at := func(x float64) (float64, int, error) {
+	at := inverse(strain)
+	lo, hi := 1e-9*held, held
+	flo, worst, err := at(lo)
+	if err != nil || flo <= 0 {
+		return 0, worst, err
+	}
+	return between(bracket{lo, hi, min(flo, 1e3), -1}, held, -1, at)
+}
+
+// inverse is how much less than its limit a strain is, by its inverse: 0 at the limit.
+func inverse(strain func(float64) (float64, int, error)) func(float64) (float64, int, error) {
+	return func(x float64) (float64, int, error) {
 		r, worst, err := strain(x)
 		if r == 0 {
 			return 1e9, worst, err
 		}
 		return min(1/r, 1e9) - 1, worst, err
 	}
-	lo, hi := 1e-9*held, held
-	flo, worst, err := at(lo)
-	if err != nil || flo <= 0 {
-		return 0, worst, err
-	}
-	// Start from half, so that light loads do not bend the secant.
-	fhi, found, side := -1.0, -1, 0
-	flo = min(flo, 1e3)
+}
+
+// bracket is two throughputs, and the values there: of one that keeps every promise, and of one that breaks one.
+type bracket struct{ lo, hi, flo, fhi float64 }
+
+// between finds the zero in a bracket, to a millionth of a throughput, and which promise is the worst there; found is who is at its end.
+func between(b bracket, scale float64, found int, at func(float64) (float64, int, error)) (float64, int, error) {
+	side := 0
 	for i := range 60 {
-		x := lo + (hi-lo)*flo/(flo-fhi)
-		if i == 0 || !(x > lo && x < hi) {
-			x = lo + (hi-lo)/2
+		x := b.lo + (b.hi-b.lo)*b.flo/(b.flo-b.fhi)
+		if i == 0 && found < 0 || !(x > b.lo && x < b.hi) {
+			x = b.lo + (b.hi-b.lo)/2 // from half, so that light loads do not bend the secant
 		}
 		f, worst, err := at(x)
 		if err != nil {
 			return 0, -1, err
 		}
 		if f > 0 {
-			lo, flo = x, f
+			b.lo, b.flo = x, f
 			if side == 1 {
-				fhi /= 2
+				b.fhi /= 2
 			}
 			side = 1
 		} else {
-			hi, fhi = x, f
+			b.hi, b.fhi = x, f
 			if worst >= 0 {
 				found = worst
 			}
 			if side == -1 {
-				flo /= 2
+				b.flo /= 2
 			}
 			side = -1
 		}
-		if hi-lo < 1e-6*held || math.Abs(f) < 1e-7 {
+		if b.hi-b.lo < 1e-6*scale || math.Abs(f) < 1e-7 {
 			break
 		}
 	}
 	if found < 0 {
 		// Never met from above: the one that is nearest below.
-		if _, worst, err = at(lo); err != nil {
+		_, worst, err := at(b.lo)
+		if err != nil {
 			return 0, -1, err
 		}
 		found = worst
 	}
-	return lo, found, nil
+	return b.lo, found, nil
 }
 
 // powerKnee maximises throughput over mean latency (Kleinrock 1979) by golden-section search: power has one maximum.
@@ -169,14 +189,13 @@ func (s *steady) busiest(x float64) string {
 
 // mostUsed is how much the busiest resource is used, and its name.
 func (s *steady) mostUsed(x float64) (best float64, by string) {
-	idle := s.idle(x)
 	best, by = s.use(x)/s.cores, Machine
 	for i := range s.services {
 		st := &s.services[i]
 		if st.limit > 0 {
 			cores := st.idle + x*st.full
 			if !st.limited(s.cores) {
-				cores += x * st.wake * s.asleep(st, idle)
+				cores += x * st.wake * st.asleep(x)
 			}
 			if u := cores / (st.limit * max(st.alike(), 1)); u > best {
 				best, by = u, st.name
@@ -269,12 +288,12 @@ func (s *steady) closed(users int, think float64) (float64, error) {
 
 // waited is the CPU time that a request of the mix waits for at throughput x, without sharing, as the last solve found limits.
 func (s *steady) waited(x float64) float64 {
-	idle, sum := s.idle(x), 0.0
+	sum := 0.0
 	for i := range s.routes {
 		r := &s.routes[i]
 		sum += r.share * r.cpu
 		for k := range r.at {
-			sum += r.share * r.at[k].demand.visits * s.woken(&r.at[k], idle)
+			sum += r.share * r.at[k].demand.visits * s.woken(&r.at[k], x)
 		}
 	}
 	return sum

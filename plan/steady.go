@@ -7,45 +7,21 @@ import (
 	"github.com/banyanhq/banyan/queueing"
 )
 
-// idle is the share of the machine's time in which it has nothing to do at throughput x. What waking up costs depends on it,
-// and it on that: it is where what is used and what is idle are all of the cores. Newton's steps from the right end stay
-// there, for what is used is concave in it.
-func (s *steady) idle(x float64) float64 {
-	used := s.besides() + x*s.full
-	if used >= s.cores {
-		return 0
-	}
-	i := (s.cores - used) / (s.cores + x*s.wakeGateway)
-	if s.wake <= 0 {
-		return i
-	}
-	for range 8 {
-		busy := math.Pow(1-i, s.cores-1)
-		excess := used + x*(s.wakeGateway*i+s.wake*(1-busy*(1-i))) - s.cores*(1-i)
-		step := excess / (x*(s.wakeGateway+s.wake*s.cores*busy) + s.cores)
-		i = min(max(i-step, 0), 1)
-		if math.Abs(step) < 1e-12 {
-			break
-		}
-	}
-	return i
-}
+// idle is the share of the machine's time in which it has nothing to do at throughput x.
+func (s *steady) idle(x float64) float64 { return min(max(1-s.use(x)/s.cores, 0), 1) }
 
 // besides is the number of cores that are used beside what is answered: without any request, and for refusing some.
 func (s *steady) besides() float64 { return s.background + s.turned*s.refusal() }
 
-// asleep is how often a visit to a service wakes it up where the machine is idle for a share; see wake.go. Its limit apart.
-func (s *steady) asleep(st *station, idle float64) float64 {
-	if st.hops {
-		return idle
-	}
-	return someIdle(idle, s.cores)
-}
-
 // use is the number of cores that all services together use at throughput x.
 func (s *steady) use(x float64) float64 {
-	idle := s.idle(x)
-	return s.besides() + x*(s.full+s.wakeGateway*idle+s.wake*someIdle(idle, s.cores))
+	sum := s.full
+	for i := range s.services {
+		if st := &s.services[i]; st.wake > 0 {
+			sum += st.wake * st.asleep(x)
+		}
+	}
+	return s.besides() + x*sum
 }
 
 // fullAt is the throughput at which a service uses all of its limit, infinite where it never does. Full, it never sleeps. One
@@ -70,7 +46,29 @@ func (s *steady) machineFullAt() float64 {
 	if s.full <= 0 {
 		return math.Inf(1)
 	}
-	return max(0, s.cores-s.besides()) / s.full
+	room := max(0, s.cores-s.besides())
+	all := s.full
+	for i := range s.services {
+		all += s.services[i].wake
+	}
+	// Use is concave in x: Newton's steps from below stay there.
+	x := room / all
+	for range 20 {
+		use, slope := s.full*x, s.full
+		for i := range s.services {
+			if st := &s.services[i]; st.wake > 0 {
+				r := st.asleep(x)
+				use += x * st.wake * r
+				slope += st.wake * r * r
+			}
+		}
+		step := (room - use) / slope
+		x += step
+		if step <= 1e-12*x {
+			break
+		}
+	}
+	return x
 }
 
 // held is the throughput at which the first resource is full, and its name.
@@ -95,8 +93,10 @@ func (s *steady) cpuHeld() (x float64, by string) {
 
 // solve finds mean and variance of each route's latency at throughput x. It reports false where something is full.
 func (s *steady) solve(x float64) (bool, error) {
-	if held, _ := s.cpuHeld(); x >= held {
-		return false, nil
+	for i := range s.services {
+		if x >= s.fullAt(i) {
+			return false, nil
+		}
 	}
 	if !s.shareCores(x) {
 		return false, nil
@@ -110,14 +110,14 @@ func (s *steady) shareCores(x float64) bool {
 	return !math.IsInf(s.stretch, 1)
 }
 
-// stretchAt is how much CPU time is stretched where so many cores are used, by the law of M/M/c; infinite where they are full.
+// stretchAt is how much CPU time is stretched where so many cores are used, by the law of queueing.CoresBusy; infinite where they are full.
 func (s *steady) stretchAt(used float64) float64 {
 	servers, _ := wholeServers(s.cores)
-	q, err := queueing.MMc(max(used/s.cores*float64(servers), 1e-12), 1, servers)
+	stretch, err := queueing.CoresStretch(max(used/s.cores, 1e-12)*float64(servers), servers, s.apart)
 	if err != nil {
 		return math.Inf(1)
 	}
-	return max(1, 1+q.Wq)
+	return stretch
 }
 
 // wholeServers represents a number of cores as whole servers of equal speed.
@@ -130,25 +130,25 @@ func wholeServers(cores float64) (servers int, speed float64) {
 // the last solve found it.
 func (s *steady) cpuOf(i int, x float64) float64 {
 	st := &s.services[i]
-	return st.idle + s.turned*st.refusal + x*(st.full+st.wake*s.asleep(st, s.idle(x))*(1-s.awake[i]))
+	return st.idle + s.turned*st.refusal + x*(st.full+st.wake*st.asleep(x)*(1-s.awake[i]))
 }
 
 // bursts is how much longer than at random arrivals CPU time waits, as a multiple of it.
-func (s *steady) bursts(idle float64) float64 {
+func (s *steady) bursts(x float64) float64 {
 	if s.burst == 1 {
 		return 0
 	}
-	return (s.burst - 1) * s.queued(idle)
+	return (s.burst - 1) * s.queued(s.idle(x))
 }
 
-// queued is how long CPU time waits at random arrivals and an idle share of the machine, as a multiple of it.
+// queued is how long CPU time waits at random arrivals where the machine has nothing to do for a share of the time, as a multiple of it.
 func (s *steady) queued(idle float64) float64 {
 	servers, _ := wholeServers(s.cores)
-	q, err := queueing.MMc(max(min(1-idle, mostUsed)*float64(servers), 1e-12), 1, servers)
+	stretch, err := queueing.CoresStretch(max(min(1-idle, mostUsed), 1e-12)*float64(servers), servers, s.apart)
 	if err != nil {
 		return 0
 	}
-	return q.Wq
+	return stretch - 1
 }
 
 // mostUsed is the share of the machine from which on waiting is taken to grow no more.
@@ -156,13 +156,12 @@ const mostUsed = 0.999
 
 // finish turns the machine's stretch into latencies.
 func (s *steady) finish(x float64) (bool, error) {
-	idle := s.idle(x)
 	_, speed := wholeServers(s.cores)
 	s.loseToLimits(x)
 	if err := s.solveTables(x); err != nil {
 		return false, err
 	}
-	wait := s.bursts(idle)
+	wait := s.bursts(x)
 	for i := range s.routes {
 		r := &s.routes[i]
 		o, woken := odd{}, 0.0
@@ -171,7 +170,7 @@ func (s *steady) finish(x float64) (bool, error) {
 			mean, variance := s.tableWait(&c)
 			asked += c.demand.visits * mean
 			askedVar += c.demand.visits * variance
-			woken += c.demand.visits * s.woken(&c, idle)
+			woken += c.demand.visits * s.woken(&c, x)
 			if l := &s.lost[c.service]; l.chance > 0 {
 				o.add(c.demand.visits, l.mean, l.variance(), l.chance)
 			}
@@ -202,19 +201,18 @@ func (s *steady) finish(x float64) (bool, error) {
 	return true, nil
 }
 
-// woken is the CPU time of waking up that a visit waits for, at an idle share of the machine. The client wakes up beside what it
+// woken is the CPU time of waking up that a visit waits for at throughput x. The client wakes up beside what it
 // measures.
-func (s *steady) woken(c *call, idle float64) float64 {
+func (s *steady) woken(c *call, x float64) float64 {
 	st := &s.services[c.service]
 	if st.name == Client && !st.own {
 		return 0
 	}
-	return st.scale * c.demand.wake * s.asleep(st, idle) * (1 - s.awake[c.service])
+	return st.scale * c.demand.wake * st.asleep(x) * (1 - s.awake[c.service])
 }
 
 // loseToLimits fills lost and awake for throughput x.
 func (s *steady) loseToLimits(x float64) {
-	idle := s.idle(x)
 	for i := range s.services {
 		st := &s.services[i]
 		s.lost[i], s.awake[i] = loss{}, 0
@@ -223,7 +221,7 @@ func (s *steady) loseToLimits(x float64) {
 		}
 		n := max(st.alike(), 1)
 		k := lossKey{
-			full: st.full / st.visits, wake: st.wake * math.Round(s.asleep(st, idle)*oftenSteps) / oftenSteps / st.visits,
+			full: st.full / st.visits, wake: st.wake / st.visits,
 			scv: st.square/st.visits/math.Pow(max(st.full/st.visits, 1e-300), 2) - 1, idle: st.idle / n, limit: st.limit, cores: s.cores,
 		}
 		if st.full <= 0 {

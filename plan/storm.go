@@ -263,14 +263,13 @@ func (e *edge) wanted(tr *tries) float64 {
 // wait solves the model with the present calls and finds how likely each call is to fail, from the leaves up.
 func (t *tangle) wait(x float64) {
 	s := t.s
-	idle := s.idle(x)
-	full := x >= s.machineFullAt() || !s.shareCores(x)
+	full := !s.shareCores(x)
 	s.loseToLimits(x)
 	if err := s.solveTables(x); err != nil { // of figures that are no numbers
 		full = true
 	}
 	_, speed := wholeServers(s.cores)
-	stretch := (s.stretch + s.bursts(idle)) / speed
+	stretch := (s.stretch + s.bursts(x)) / speed
 	for i := range t.mix {
 		tr := &t.mix[i]
 		for k := len(tr.edges) - 1; k >= 0; k-- {
@@ -278,7 +277,7 @@ func (t *tangle) wait(x float64) {
 			c := &s.routes[tr.route].at[e.call]
 			d := c.demand
 			asked, _ := s.tableWait(c)
-			own := (d.cpu+s.woken(c, idle))*stretch + d.delay + asked + s.lost[e.service].mean
+			own := (d.cpu+s.woken(c, x))*stretch + d.delay + asked + s.lost[e.service].mean
 			if full {
 				own = math.Inf(1)
 			}

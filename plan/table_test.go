@@ -212,6 +212,7 @@ func TestPlacesAreHeldWhileATableIsAsked(t *testing.T) {
 func TestCalibrateFindsTables(t *testing.T) {
 	truth := tableSystem(&topology.Table{Fsync: ms(3), Read: &topology.Cost{CPU: ms(0.3), Delay: ms(0.1)}, Write: &topology.Cost{CPU: ms(0.8), Delay: ms(0.2)}})
 	truth.Machine.Cores = 2
+	truth.Calibration = &topology.Calibration{Apart: coresApart}
 	rates := map[string]float64{"get": 120, "put": 80}
 	// A request of 'put' reads before it writes.
 	half, none := topology.Percent(0.5), topology.Percent(0)
@@ -240,7 +241,7 @@ func TestCalibrateFindsTables(t *testing.T) {
 	near(t, "writes of put", float64(*k.Demands["put"]["tables.orders"].Writes), 0.5, 0.02)
 	near(t, "operations of get", k.Demands["get"]["tables.orders"].Visits, 1, 0.02)
 	gateway := k.Demands["get"][Gateway]
-	near(t, "CPU of the gateway", (gateway.CPU + gateway.Async + gateway.Wake).Std().Seconds(), 0.0002, 0.05)
+	near(t, "CPU of the gateway", (gateway.CPU+gateway.Async).Std().Seconds()+rested(200)*gateway.Wake.Std().Seconds(), 0.0002, 0.05)
 	if notes := strings.Join(k.Notes, "\n"); !strings.Contains(notes, "tables.orders did 1.4 operations") {
 		t.Errorf("it is not said that put reads too: %s", notes)
 	}
@@ -261,7 +262,7 @@ func TestCalibrateFindsTables(t *testing.T) {
 	for i, r := range want.Routes {
 		near(t, "mean of "+r.Route, got.Routes[i].Mean.Seconds(), r.Mean.Seconds(), 0.06)
 	}
-	near(t, "the machine", got.Machine.CPU, want.Machine.CPU, 0.03)
+	near(t, "the machine", got.Machine.CPU, want.Machine.CPU, 0.07) // part of what was measured is taken to be waking up
 
 	// And a comparison shows it.
 	p, err := Predict(&found, Load{Rates: rates}, Options{})
@@ -287,7 +288,7 @@ func TestOperationsOnTablesAreNotADearerHop(t *testing.T) {
 		const rate, hop = 100, 0.0004
 		c := &calibration{
 			m:      &Measurement{Cores: 2, MachineCPU: 0.5, Start: time.Unix(0, 0), End: time.Unix(60, 0), Routes: map[string]RouteMeasurement{"get": {Requests: 60 * rate}}},
-			routes: []string{"get"}, wake: 1,
+			routes: []string{"get"},
 			visits: map[string]map[string]float64{"get": {Gateway: 1, "web": 1, "tables.orders": operations}},
 			made:   map[string]map[string]float64{"get": {"web": operations}},
 			writes: map[string]map[string]float64{"get": {"tables.orders": writes}},
@@ -300,7 +301,6 @@ func TestOperationsOnTablesAreNotADearerHop(t *testing.T) {
 	near(t, "a hop", asking.hop(), bare.hop(), 1e-9)
 	wake := func(c *calibration, svc string) float64 { _, always := c.asleep("get", svc, 0.05); return always }
 	near(t, "waking up web, for the request and two answers", wake(asking, "web"), 3*wake(bare, "web"), 1e-9)
-	near(t, "waking up the gateway", wake(asking, Gateway), 2.5*wake(bare, Gateway), 1e-9)
 
 	// Commands to caches are shared among the visits of those that use them.
 	caching := with(0, 0)

@@ -35,7 +35,7 @@ type TablePrediction struct {
 // describeTables fills in what is expected of tables at throughput x, after a solve.
 func (s *steady) describeTables(p *Prediction, x float64) {
 	_, speed := wholeServers(s.cores)
-	stretch := (s.stretch + s.bursts(s.idle(x))) / speed
+	stretch := (s.stretch + s.bursts(x)) / speed
 	for i := range s.services {
 		st := &s.services[i]
 		t := st.table

@@ -1,94 +1,132 @@
 package plan
 
-import "math"
+import (
+	"fmt"
+	"math"
 
-// A request costs more CPU on an idle machine than on a busy one: each hop wakes a sleeping process, which looks for more work
-// in vain and falls asleep again. Only what a hop costs wakes and falls asleep; the work that a program does for the request
-// stays what it is. A hop through the gateway, which does nothing else, shows what that is on this machine.
-//
-// A service is woken by each request, and by the answer to each of its calls, if a core is idle: where all are busy it waits its
-// turn, which costs nothing. The gateway handles the hops of all, and sleeps in proportion to the idle share of the machine.
-
-// What is believed of waking up before the pulses are looked at: the gateway's as a multiple r of what its hop costs on a full
-// machine; a service's, on an idle machine and for each time, as a multiple of the gateway's hop; and the standard error of the
-// whole that follows. Chosen on the half of the topologies of bench/twin that its page names; the errors of the other half are
-// reported apart.
-const (
-	wakeGateway    = 1.0
-	wakeService    = 2.6
-	wakePriorError = 0.3 // as a share
-	// mostWake is the largest share of a service's CPU time that is taken to go into waking up, however short the visit is. Most of
-	// what a visit's CPU time falls by from 30 % of what a system holds to all of it is that. Where services have the kernel's own
-	// timer slack, Go's scheduler looks around in vain as well, and it falls by up to two fifths.
-	mostWake = 0.18
-	// A machine that stalls for a moment moves requests and CPU alike, which looks as if each request cost the same: the
-	// pulses are never believed closer than this.
-	wakePulseError = 0.5
+	"github.com/banyanhq/banyan/topology"
 )
 
-// wakeShare is the share of CPU time that goes into waking up where the machine is idle for a share i, and where that costs r
-// times the rest on an idle one.
-func wakeShare(r, i float64) float64 { return r * i / (1 + r*i) }
+// A visit costs less CPU the sooner it follows the one before. A replica that has rested has to be woken, and finds in the caches of
+// its core what others left there: what it then needs anew grows with the rest as 1 - exp(-rest/topology.Cooling) (the reload
+// transient of Thiebaut and Stone, 'Footprints in the cache', ACM TOCS 1987; that it is worth scheduling for, Squillante and Lazowska,
+// 'Using processor-cache affinity information in shared-memory multiprocessor scheduling', IEEE TPDS 1993). Where visits come by
+// chance, at a rate x for each replica, that is 1/(1 + x Cooling) on average. A hop through the gateway, which does nothing else, shows
+// what it is on this machine: a service is woken by each request, and by the answer to each of its calls.
 
-// someIdle is the chance that one of the cores is idle, where each is for a share i.
-func someIdle(i, cores float64) float64 { return 1 - math.Pow(1-i, cores) }
+// The constants were chosen on the half of the topologies of bench/twin that its page names; the errors of the other half are reported
+// apart. There the CPU time of a visit, beside what it is made to use up, falls to two thirds from 30 to 80 % of what a system holds,
+// on machines that are idle for 6 to 90 % of the time alike.
+const (
+	// The shares of their CPU time, as measured, that go into waking up: the gateway's, and the load generator's, which does little else.
+	wakeGateway = 0.35
+	wakeClient  = 0.9
+	// wakeService is a service's, for each time that it is woken, as a multiple of a hop through a gateway that has rested for long;
+	// mostWake is the largest share of its CPU time that is taken to be that.
+	wakeService = 1.0
+	mostWake    = 0.5
+)
 
-// minPulses is how many pulses it takes to say anything at all.
-const minPulses = 30
+// coresApart is how much of one core's worth of threads a scheduler is taken to leave where they were put, so that they wait beside an idle core
+// (queueing.CoresBusy). On the machine of bench/twin, of two cores, threads waited for a core by 1/(1-use) as on cores that share
+// nothing, with a fifth of it beside an idle core, but more of them at a time than requests that wait: requests wait half as long.
+const coresApart = 1.0
 
-// pulsedShare corrects what is believed of the share of all CPU time that goes into waking up by how CPU varied with calls from
-// pulse to pulse, on a machine with idle share i, and gives its standard error. Without enough pulses nothing is assumed:
-// it is 0.
-func pulsedShare(beats []beat, i, believed float64) (share, err float64) {
-	slope, slopeErr, ok := marginalShare(beats)
-	if !ok || believed <= 0 {
+// apart is that of the measured machine.
+func (c *calibration) apart() float64 {
+	if c.m.Cores > 1 {
+		return coresApart
+	}
+	return 0
+}
+
+// rested is the share of what waking up costs that each of so many visits a second costs.
+func rested(rate float64) float64 { return 1 / (1 + rate*cooling) }
+
+const cooling = float64(topology.Cooling) / 1e9 // seconds
+
+// asleep is the same of a service at throughput x. Its limit apart.
+func (st *station) asleep(x float64) float64 {
+	return rested(x * st.visits / float64(max(st.serving(), 1)))
+}
+
+// hop is the CPU time of a bare hop: what the gateway spends on one, which does nothing else.
+func (c *calibration) hop() float64 {
+	var cpu, hops float64
+	for _, route := range c.routes {
+		cpu += c.rate(route) * c.cpu[route][Gateway]
+		hops += c.rate(route) * c.hops(route)
+	}
+	if hops == 0 {
+		return math.Inf(1)
+	}
+	return cpu / hops
+}
+
+// hops is how often a request of a route wakes the gateway's process up, in hops. A hop wakes it twice: when it comes and when it is
+// answered. A command to a cache inside of the same process wakes it once, and so does an operation on a table, a write once more when
+// the log has reached the disk; that is not in the CPU time of the operation, which begins when it has been read.
+func (c *calibration) hops(route string) float64 {
+	n := c.visits[route][Gateway]
+	for name := range c.out.Tables {
+		use := "tables." + name
+		n += c.visits[route][use] * (1 + c.writes[route][use]) / 2
+	}
+	for _, commands := range c.asked[route] {
+		n += commands / 2
+	}
+	return n
+}
+
+// often is how often a replica of a service was visited, in visits a second.
+func (c *calibration) often(svc string) float64 {
+	sum := 0.0
+	for _, route := range c.routes {
+		sum += c.rate(route) * c.visits[route][svc]
+	}
+	if s, ok := c.m.Services[svc]; ok {
+		sum /= float64(max(s.Replicas, 1))
+	}
+	return sum
+}
+
+// asleep is the part of a visit's CPU time that goes into waking up at the measured load, and what it would be after a long rest.
+func (c *calibration) asleep(route, svc string, cpu float64) (now, always float64) {
+	r := rested(c.often(svc))
+	switch {
+	case isTable(svc): // inside of the gateway's process, whose waking up is the gateway's
 		return 0, 0
+	case svc == Client:
+		now = wakeClient * cpu
+	case svc == Gateway:
+		now = wakeGateway * cpu
+	default:
+		hop := c.hop()
+		if math.IsInf(hop, 1) {
+			return 0, 0
+		}
+		wakes := 1.0
+		if v := c.visits[route][svc]; v > 0 {
+			wakes += (c.made[route][svc] + c.asked[route][svc]) / v
+		}
+		now = min(wakeService*hop/rested(c.often(Gateway))*wakes*r, mostWake*cpu)
 	}
-	// slope = (1 + r i) / (1 + r) as a share of the mean cost, with r of all CPU time; where it comes near i the pulses say
-	// 'large' and no more.
-	distance := max(slope-i, 0.1)
-	r := min(max((1-slope)/distance, 0), 4)
-	rErr := max(slopeErr*(1-i)/(distance*distance), wakePulseError)
-	// What changes by an error of r, at what is believed.
-	d := i * (1 - believed) * (1 - believed)
-	found, foundErr := wakeShare(r, i), rErr*d
-	priorErr := wakePriorError * believed
-	w, v := 1/(foundErr*foundErr), 1/(priorErr*priorErr)
-	return (found*w + believed*v) / (w + v), math.Sqrt(1 / (w + v))
+	return now, now / r
 }
 
-// beat is a pulse in terms of work.
-type beat struct {
-	seconds float64
-	offered float64 // CPU seconds that its requests cost at the mean
-	cpu     float64 // CPU seconds used, what idle processes use taken out
-}
-
-// marginalShare is what a little more load costs as a share of what load costs in the mean, with its standard error: the
-// slope of the CPU used over the work offered, by least squares. Neighbouring beats err alike, so that they count for a
-// third of their number.
-func marginalShare(beats []beat) (share, err float64, ok bool) {
-	n := float64(len(beats))
-	if n < minPulses {
-		return 0, 0, false
+// noteWake says how much of the CPU time goes into waking up.
+func (c *calibration) noteWake() {
+	var all, woken float64
+	for _, route := range c.routes {
+		for svc, cpu := range c.cpu[route] {
+			if v := c.visits[route][svc]; svc != Client && v > 0 {
+				all += c.rate(route) * cpu
+				now, _ := c.asleep(route, svc, cpu/v)
+				woken += c.rate(route) * v * now
+			}
+		}
 	}
-	var x, y float64
-	for _, b := range beats {
-		x += b.offered / b.seconds
-		y += b.cpu / b.seconds
+	if all > 0 && woken > 0 {
+		c.out.Notes = append(c.out.Notes, fmt.Sprintf("%.0f%% of the CPU time is taken to go into waking up", 100*woken/all))
 	}
-	x, y = x/n, y/n
-	var xx, xy, yy float64
-	for _, b := range beats {
-		dx, dy := b.offered/b.seconds-x, b.cpu/b.seconds-y
-		xx += dx * dx
-		xy += dx * dy
-		yy += dy * dy
-	}
-	if xx == 0 || y <= 0 {
-		return 0, 0, false
-	}
-	slope := xy / xx
-	residual := max(0, yy-slope*xy) / (n - 2)
-	return slope * x / y, math.Sqrt(3*residual/xx) * x / y, true
 }

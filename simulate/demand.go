@@ -4,11 +4,12 @@ import (
 	"math"
 
 	"github.com/banyanhq/banyan/queueing"
+	"github.com/banyanhq/banyan/topology"
 )
 
 // demands are what one request of each route asks of the CPU, in seconds by service, and how long it takes where nothing
-// waits, on a machine that is idle for the given share. Both are expectations: of the visits that are made and not tried again, caches hitting as they are expected to.
-func (m *Model) demands(idle float64) (cpu [][]float64, alone []float64) {
+// waits, where each replica uses so large a share of its limit, or of a core; 0: where none ever rests. Both are expectations: of the visits that are made and not tried again, caches hitting as they are expected to.
+func (m *Model) demands(used float64) (cpu [][]float64, alone []float64) {
 	visits := make([]float64, len(m.nodes))
 	for _, r := range m.routes {
 		clear(visits)
@@ -22,7 +23,7 @@ func (m *Model) demands(idle float64) (cpu [][]float64, alone []float64) {
 				continue
 			}
 			if n.service != none {
-				use[n.service] += v * (n.cpu.mean + n.async.mean + n.wake*idle)
+				use[n.service] += v * (n.cpu.mean + n.async.mean + n.wake*m.rested(n, used))
 				time += v * (n.cpu.mean + n.delay.mean)
 			}
 			for k := range n.calls {
@@ -41,6 +42,21 @@ func (m *Model) demands(idle float64) (cpu [][]float64, alone []float64) {
 		cpu, alone = append(cpu, use), append(alone, time)
 	}
 	return cpu, alone
+}
+
+// rested is how much of what waking up costs a visit costs, where visits come by chance and keep its replica so busy.
+func (m *Model) rested(n *node, used float64) float64 {
+	if used <= 0 || n.wake <= 0 {
+		return 0
+	}
+	if limit := m.services[n.service].limit; limit > 0 {
+		used *= limit
+	}
+	r := 1.0
+	for range 20 { // the rarer the visits, the longer the rests, and the more they cost
+		r = 1 / (1 + used*topology.Cooling.Seconds()/(n.cpu.mean+n.async.mean+n.wake*r))
+	}
+	return r
 }
 
 // maxExpectedKeys bounds the time that it takes to expect a hit ratio.

@@ -27,6 +27,7 @@ type Model struct {
 	o          Options
 	system     string
 	cores      float64
+	apart      float64 // see queueing.CoresBusy
 	services   []serviceModel
 	lanes      []laneModel
 	edges      []edgeModel
@@ -65,7 +66,6 @@ type serviceModel struct {
 	restart     topology.Restart
 	idle        float64 // cores used without any request
 	client      bool    // it is the client
-	hops        bool    // it is the gateway, or the client: it handles the hops of all
 	pause       Pause
 	failures    Failures
 	lanes       []int32
@@ -106,7 +106,7 @@ type node struct {
 	service           int32 // none: the request itself, which only calls
 	block             int32 // none: a service
 	cpu, async, delay distribution
-	wake              float64    // seconds of CPU that nobody waits for, times the idle share of the machine
+	wake              float64    // seconds of CPU that a visit costs more after a long rest of its replica
 	calls             []nodeCall // those that are made at the same time last
 	fork              int32      // index of the first of these
 	visits            float64    // to it and below, of one visit; 0 while unknown
@@ -207,6 +207,9 @@ func compile(sys *topology.System, o Options) (*Model, error) {
 		return nil, fmt.Errorf("%w: the load starts %.3g scenarios, and MaxEvents is %d", ErrTooManyEvents, total, o.MaxEvents)
 	}
 	m.turns = sys.Calibration != nil && sys.Calibration.Slice > 0
+	if k := sys.Calibration; k != nil && k.Apart > 0 {
+		m.apart = k.Apart
+	}
 	if k := sys.Calibration; k != nil && k.Dispersion > 0 && k.Dispersion <= 1000 {
 		m.dispersion = k.Dispersion
 	}
@@ -279,7 +282,7 @@ func (c *compiler) addServices() error {
 	names = append(names, Gateway, Client)
 	total := 0
 	for _, name := range names {
-		s := serviceModel{name: name, replicas: 1, min: 1, max: 1, block: none, hops: true, client: name == Client}
+		s := serviceModel{name: name, replicas: 1, min: 1, max: 1, block: none, client: name == Client}
 		if svc := c.sys.Services[name]; svc != nil {
 			var err error
 			if s, err = c.service(name, svc); err != nil {

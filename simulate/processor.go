@@ -3,10 +3,12 @@ package simulate
 import (
 	"math"
 	"slices"
+
+	"github.com/banyanhq/banyan/queueing"
 )
 
 // processor shares the cores of the machine equally among the jobs of all replicas (processor sharing), no job taking
-// more than one core; a replica with a CPU limit stands still once it has used its quota, until the next period.
+// more than one core; where some cores are apart, they idle beside jobs that could use them; a replica with a CPU limit stands still once it has used its quota, until the next period.
 //
 // It works in virtual time (as fair queueing does: Parekh and Gallager 1993): v is the CPU time that a job would have
 // received that has been running all along. When a job is done, and when a replica's quota is used up, does not depend
@@ -17,6 +19,7 @@ import (
 // that has run for a turn goes to the end of it: so do the goroutines, coroutines and thread pools of real programs.
 type processor struct {
 	cores float64
+	apart float64 // see queueing.CoresBusy
 	procs []proc
 
 	now      int64 // instant at which v was read
@@ -24,7 +27,6 @@ type processor struct {
 	runnable int
 	rate     float64 // dv/dt
 	busy     float64 // core-seconds used so far
-	lately   recent  // what it was used of late
 
 	race  tournament // replicas by the virtual time of what happens to them next
 	next  int64      // its instant
@@ -76,8 +78,8 @@ const (
 	turned  int32 = drained + 1
 )
 
-func newProcessor(cores float64) *processor {
-	return &processor{cores: cores, rate: 1, next: never}
+func newProcessor(cores, apart float64) *processor {
+	return &processor{cores: cores, apart: apart, rate: 1, next: never}
 }
 
 // add gives the processor one more replica, with a quota of CPU seconds in each period (+Inf: none) and so many threads (0: as
@@ -132,34 +134,9 @@ func (p *processor) settle(i int32, r *proc) {
 func (p *processor) changeRunnable(by int) {
 	p.runnable += by
 	p.rate = 1
-	if n := float64(p.runnable); n > p.cores {
-		p.rate = p.cores / n
+	if n := float64(p.runnable); n > 0 {
+		p.rate = queueing.CoresBusy(n, p.cores, p.apart) / n
 	}
-}
-
-// idleSpan is over how long the idle share is taken: long against a request, whose own pieces follow one upon the other and
-// would find each other at work, and short against a change of the load.
-const idleSpan = 0.2 // seconds
-
-// recent is what was used since an instant, and in the span before it.
-type recent struct {
-	since  int64
-	busy   float64 // core-seconds used until then
-	before float64 // cores used in the span before
-}
-
-// idleShare is the share of the cores that had nothing to do of late: in this span, and as much of the one before as makes it
-// whole.
-func (p *processor) idleShare(now int64) float64 {
-	p.advance(now)
-	l := &p.lately
-	passed := float64(now-l.since) * 1e-9
-	used := p.busy - l.busy
-	if passed >= idleSpan {
-		*l = recent{since: now, busy: p.busy, before: used / passed}
-		passed, used = 0, 0
-	}
-	return max(0, 1-(used+l.before*(idleSpan-passed))/(idleSpan*p.cores))
 }
 
 // wakes reports whether more work would wake a thread of a replica: not while it stands still with work to do, and not where

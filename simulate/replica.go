@@ -47,6 +47,7 @@ type replica struct {
 	backend *policy.Backend
 	members []*policy.Member // by lane of the service
 	present int              // visits
+	visited int64            // when the last one began
 	cuts    int              // faults that keep everybody from reaching it
 	lost    int64            // when its last life ended
 	stalled int64            // until when it stands still

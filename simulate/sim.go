@@ -123,7 +123,7 @@ type request struct {
 }
 
 func newSim(m *Model, load *workload, replication int) (*sim, error) {
-	s := &sim{m: m, replication: replication, load: load, cpu: newProcessor(m.cores)}
+	s := &sim{m: m, replication: replication, load: load, cpu: newProcessor(m.cores, m.apart)}
 	o := &m.o
 	s.users, s.balance = s.stream("users"), s.stream("balance")
 	s.admission = policy.Admission{Wait: o.Wait, MaxWaiting: o.MaxWaiting}

@@ -114,7 +114,7 @@ func (c *compiler) leaveOutClient() {
 
 // expectedUse is the CPU that each service is expected to use, in cores, under the load, and if nothing has to wait.
 func (m *Model) expectedUse() ([]float64, error) {
-	cpu, alone := m.demands(1 - m.o.Fit)
+	cpu, alone := m.demands(m.o.Fit)
 	l := m.load
 	rates := make([]float64, len(m.routes)) // requests of one scenario
 	var length float64                      // of one scenario

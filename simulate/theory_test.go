@@ -287,21 +287,36 @@ func TestCallsAtOnceHaveTheirHopsAtOnce(t *testing.T) {
 	within(t, "visits to a", r.service(t, "a").Rate.Value/r.All.Throughput.Value, 1, 0.01)
 }
 
-// TestWakingUpCostsWhereACoreIsIdle: CPU c and wake w for each request at rate x make a use of x(c+w P) cores, P being the chance
-// that a core is idle.
-func TestWakingUpCostsWhereACoreIsIdle(t *testing.T) {
+// TestWakingUpCostsAfterARest: CPU c and wake w for each request at rate x make a use of x(c + w/(1+x Cooling)) cores, where
+// requests come by chance, and each replica rests for itself. One that has no thread left to wake spends none.
+func TestWakingUpCostsAfterARest(t *testing.T) {
 	heavy(t)
-	for _, rate := range []float64{20, 100, 180} {
-		sys := oneService(2, 5, 1, rate)
-		sys.Demands = map[string]map[string]*topology.Demand{"GET /": {"web": {Visits: 1, CPU: ms(5), Wake: ms(4)}}}
+	for _, c := range []struct {
+		rate     float64
+		replicas int
+	}{{5, 1}, {50, 1}, {400, 1}, {400, 8}} {
+		sys := oneService(2, 1, 1, c.rate)
+		sys.Services["web"].Replicas = topology.Replicas{Min: c.replicas, Max: c.replicas}
+		sys.Services["web"].Inbound.Balance = topology.Random
+		sys.Demands = map[string]map[string]*topology.Demand{"GET /": {"web": {Visits: 1, CPU: ms(1), Wake: ms(2)}}}
 		r := simulate(t, sys, Options{Seed: 8, Replications: 4})
-		// A visit that finds one core idle or both costs 9 ms, the others 5: the states are a birth and death process, whose
-		// rates of death grow a little with it; to first order they are M/M/2's at the use that follows.
-		want := rate * 0.009 / 2
-		for range 50 {
-			all := 2 * want * want / (1 + want) // Erlang's C for two
-			want = rate * (0.005 + 0.004*(1-all)) / 2
+		want := c.rate * (0.001 + 0.002/(1+c.rate/float64(c.replicas)*topology.Cooling.Seconds())) / 2
+		within(t, fmt.Sprintf("utilisation at %v/s on %d replicas", c.rate, c.replicas), r.Machine.Utilisation.Value, want, 0.04)
+	}
+}
+
+// TestCoresThatAreApart: work waits longer where a scheduler leaves threads where they were put, however it varies.
+func TestCoresThatAreApart(t *testing.T) {
+	heavy(t)
+	for _, c := range []struct{ cores, apart, use, scv float64 }{{2, 1, 0.3, 1}, {2, 1, 0.8, 0}, {2, 1, 0.8, 3}, {2, 0.5, 0.6, 1}, {8, 1, 0.7, 1}, {1, 1, 0.7, 1}} {
+		rate := c.use * c.cores * 100
+		sys := oneService(c.cores, 10, c.scv, rate)
+		sys.Calibration = &topology.Calibration{Apart: c.apart}
+		want, err := queueing.CoresStretch(c.use*c.cores, int(c.cores), c.apart)
+		if err != nil {
+			t.Fatal(err)
 		}
-		within(t, fmt.Sprintf("utilisation at %v/s", rate), r.Machine.Utilisation.Value, want, 0.05)
+		r := simulate(t, sys, Options{Seed: 9, Replications: 4, Duration: 10 * time.Minute})
+		within(t, fmt.Sprintf("mean latency on %v cores, %v apart, at %v", c.cores, c.apart, c.use), r.All.Mean.Value.Seconds(), 0.010*want, 0.03)
 	}
 }

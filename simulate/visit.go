@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/banyanhq/banyan/policy"
+	"github.com/banyanhq/banyan/topology"
 )
 
 // phase says what a visit is doing.
@@ -296,18 +297,16 @@ func (s *sim) leave(v int32, async bool) {
 	}
 }
 
-// asleep is how much of what waking up costs a visit costs. The gateway, and the client, which handle the hops
-// of all, sleep in proportion to the idle share of the machine. A service is woken where a core is idle and it has a thread that
-// sleeps.
+// asleep is how much of what waking up costs a visit to a replica costs: the more the longer ago the last one began, and nothing where
+// all its threads are at work or its limit makes it stand still.
 func (s *sim) asleep(replica int32) float64 {
-	idle := s.cpu.idleShare(s.now)
-	switch {
-	case s.m.services[s.replicas[replica].service].hops:
-		return idle
-	case !s.cpu.wakes(replica):
+	r := &s.replicas[replica]
+	rest := float64(s.now-r.visited) / float64(topology.Cooling)
+	r.visited = s.now
+	if !s.cpu.wakes(replica) {
 		return 0
 	}
-	return 1 - math.Pow(1-idle, s.m.cores)
+	return -math.Expm1(-rest)
 }
 
 func (s *sim) freeVisit(v int32) {

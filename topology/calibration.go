@@ -19,6 +19,9 @@ type Calibration struct {
 	// Slice is the time that the machine's scheduler lets a thread run at most while others are ready. With it 'simulate' has replicas
 	// run as many requests at once as they have threads. 0: all at once.
 	Slice Duration `yaml:"slice" schema:"maximum=1s"`
+	// Apart is how much of one core's worth of threads the machine's scheduler leaves on the core where they were put, while others
+	// have nothing to do. 0: none, every thread finds an idle core where there is one.
+	Apart float64 `yaml:"apart" schema:"minimum=0,maximum=1"`
 	// Idle is the CPU that each service uses without any request, in cores, by service name; 'gateway' and 'client' too.
 	Idle map[string]float64 `yaml:"idle" schema:"itemMinimum=0"`
 	// Services says how the times of each service vary, by service name.
