@@ -262,30 +262,29 @@ func (c *calibration) rate(route string) float64 {
 	return float64(c.m.Routes[route].Requests) / c.m.Seconds()
 }
 
-// beats turns the pulses into offered work and CPU used: a request counts as what requests of its route cost on average,
-// so that a cluster of expensive ones does not pass for a change of the load.
-func (c *calibration) beats() []beat {
+// beats are the CPU seconds used in each pulse with requests that cost any, without what idle processes use.
+func (c *calibration) beats() []float64 {
 	var idle float64
 	for svc, cores := range c.out.Calibration.Idle {
 		if svc != Client {
 			idle += cores
 		}
 	}
-	var beats []beat
+	var beats []float64
 	for _, p := range c.m.Pulses {
 		if p.Seconds <= 0 || p.CPU < 0 {
 			continue
 		}
-		b := beat{seconds: p.Seconds, cpu: max(0, p.CPU-idle*p.Seconds)}
+		offered := 0.0
 		for route, n := range p.Requests {
 			for svc, cpu := range c.cpu[route] {
 				if svc != Client {
-					b.offered += n * cpu
+					offered += n * cpu
 				}
 			}
 		}
-		if b.offered > 0 {
-			beats = append(beats, b)
+		if offered > 0 {
+			beats = append(beats, max(0, p.CPU-idle*p.Seconds))
 		}
 	}
 	return beats

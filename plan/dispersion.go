@@ -18,24 +18,17 @@ const (
 // minPulses is how many pulses it takes to say anything at all.
 const minPulses = 30
 
-// beat is a pulse in terms of work.
-type beat struct {
-	seconds float64
-	offered float64 // CPU seconds that its requests cost at the mean
-	cpu     float64 // CPU seconds used, what idle processes use taken out
-}
-
 // dispersion is the index of dispersion of the work that comes to the CPU (Fendick and Whitt, 'Measurements and
 // approximations to describe the offered traffic and predict the average workload in a single-server queue', 1989): the
 // variance of the work of a short span over its mean, here as a multiple of half of what sessions that come independently of
 // each other have by chance alone, which is the mean square of a session's work over its mean. So it is 2 for those, and
 // waiting grows in proportion to it. The variance is taken from successive differences (von Neumann 1941), so that a load
 // that changes slowly does not count as bursts. Without enough pulses it is 2.
-func dispersion(beats []beat, session moments) float64 {
+func dispersion(beats []float64, session moments) float64 {
 	n := float64(len(beats))
 	var sum float64
-	for _, b := range beats {
-		sum += b.cpu
+	for _, cpu := range beats {
+		sum += cpu
 	}
 	if n < minPulses || sum == 0 || session.mean <= 0 {
 		return 2
@@ -45,7 +38,7 @@ func dispersion(beats []beat, session moments) float64 {
 	for i := 0; i+2*dispersionSpan <= len(beats); i++ {
 		var d float64
 		for j := range dispersionSpan {
-			d += beats[i+dispersionSpan+j].cpu - beats[i+j].cpu
+			d += beats[i+dispersionSpan+j] - beats[i+j]
 		}
 		square += d * d
 		pairs++

@@ -258,16 +258,16 @@ func TestQuotaDelayAgainstAWalk(t *testing.T) {
 func TestDispersionOfPoissonAndOfClusters(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	run := func(cluster int, session moments) float64 {
-		var beats []beat
+		var beats []float64
 		for range 2000 {
-			b := beat{seconds: 0.2, offered: 1}
+			cpu := 0.0
 			// Poisson arrivals by their exponential gaps.
 			for at := rng.ExpFloat64(); at < 100/float64(cluster); at += rng.ExpFloat64() {
 				for range cluster {
-					b.cpu += 0.001 * rng.ExpFloat64()
+					cpu += 0.001 * rng.ExpFloat64()
 				}
 			}
-			beats = append(beats, b)
+			beats = append(beats, cpu)
 		}
 		return dispersion(beats, session)
 	}

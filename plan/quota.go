@@ -28,50 +28,24 @@ func (h held) asleep(wake float64) float64 {
 		return 0
 	}
 	lo, hi := 0.0, min(1, 0.99*room/(h.rate*wake))
-	// How much more often than f it would be woken that is woken so often, falling from above 0 to below: by regula falsi (Illinois).
-	above, below := h.wakesAt(wake, lo)-lo, h.wakesAt(wake, hi)-hi
-	if below >= 0 {
-		return hi
-	}
-	if above <= 0 {
-		return lo
-	}
-	side := 0
 	for range 12 {
-		f := (lo*below - hi*above) / (below - above)
-		v := h.wakesAt(wake, f) - f
-		switch {
-		case math.Abs(v) < 1e-4:
-			return f
-		case v > 0:
-			lo, above = f, v
-			if side > 0 {
-				below /= 2
-			}
-			side = 1
-		default:
-			hi, below = f, v
-			if side < 0 {
-				above /= 2
-			}
-			side = -1
+		f := (lo + hi) / 2
+		cpu := h.cpu + wake*f
+		used := h.rate*cpu + h.idle
+		beta := (h.limit - used) * quotaPeriod / math.Sqrt(h.rate*quotaPeriod*cpu*cpu*(1+h.scv))
+		often := 1.0
+		if beta > 9 {
+			return hi
+		} else if beta > 0 {
+			often = min(1, 2*beta*walkMaximum(beta))
+		}
+		if 1-often*(1-min(h.limit, 1))/max(1-used, 1e-9) > f {
+			lo = f
+		} else {
+			hi = f
 		}
 	}
 	return (lo + hi) / 2
-}
-
-// wakesAt is how often, of 1, visits find a replica that rests, where they spend a share f of wake.
-func (h held) wakesAt(wake, f float64) float64 {
-	cpu := h.cpu + wake*f
-	used := h.rate*cpu + h.idle
-	beta := (h.limit - used) * quotaPeriod / math.Sqrt(h.rate*quotaPeriod*cpu*cpu*(1+h.scv))
-	often := 1.0
-	if beta > 9 {
-		return 1
-	} else if beta > 0 {
-		often = min(1, 2*beta*walkMaximum(beta))
-	}
-	return 1 - often*(1-min(h.limit, 1))/max(1-used, 1e-9)
 }
 
 // loss of a visit. A replica may use limit x period of CPU in each period and then stands still until the next. What did

@@ -7,9 +7,6 @@ import (
 	"github.com/banyanhq/banyan/queueing"
 )
 
-// idle is the share of the machine's time in which it has nothing to do at throughput x.
-func (s *steady) idle(x float64) float64 { return min(max(1-s.use(x)/s.cores, 0), 1) }
-
 // besides is the number of cores that are used beside what is answered: without any request, and for refusing some.
 func (s *steady) besides() float64 { return s.background + s.turned*s.refusal() }
 
@@ -138,17 +135,7 @@ func (s *steady) bursts(x float64) float64 {
 	if s.burst == 1 {
 		return 0
 	}
-	return (s.burst - 1) * s.queued(s.idle(x))
-}
-
-// queued is how long CPU time waits at random arrivals where the machine has nothing to do for a share of the time, as a multiple of it.
-func (s *steady) queued(idle float64) float64 {
-	servers, _ := wholeServers(s.cores)
-	stretch, err := queueing.CoresStretch(max(min(1-idle, mostUsed), 1e-12)*float64(servers), servers, s.apart)
-	if err != nil {
-		return 0
-	}
-	return stretch - 1
+	return (s.burst - 1) * (s.stretchAt(min(s.use(x), mostUsed*s.cores)) - 1)
 }
 
 // mostUsed is the share of the machine from which on waiting is taken to grow no more.

@@ -30,14 +30,13 @@ func TestWhatIsHeldIsWhereItFills(t *testing.T) {
 		if got := s.busiest(held * (1 - 1e-9)); got != by {
 			t.Errorf("trial %d: full is %s, busiest just before is %s", trial, by, got)
 		}
+		if full := s.machineFullAt(); math.Abs(s.use(full)/s.cores-1) > 1e-9 {
+			t.Errorf("trial %d: where the machine is full %g of %g cores are used", trial, s.use(full), s.cores)
+		}
 		last := 0.0
 		for _, u := range []float64{0.01, 0.3, 0.7, 0.95, 0.99} {
 			if ok, err := s.solve(u * held); err != nil || !ok {
 				t.Fatalf("trial %d at %g of what is held: %v %v", trial, u, ok, err)
-			}
-			used, idle := s.use(u*held), s.idle(u*held)
-			if math.Abs(used/s.cores+idle-1) > 1e-9 && idle > 0 {
-				t.Errorf("trial %d: %g of the cores used and %g of them idle", trial, used/s.cores, idle)
 			}
 			// From light loads on it may fall at first: less is spent on waking up.
 			if u > 0.7 && s.latency() < last {

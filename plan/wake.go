@@ -14,8 +14,8 @@ import (
 // chance, at a rate x for each replica, that is 1/(1 + x Cooling) on average. A hop through the gateway, which does nothing else, shows
 // what it is on this machine: a service is woken by each request, and by the answer to each of its calls.
 
-// The constants were chosen on the half of the topologies of bench/twin that its page names; the errors of the other half are reported
-// apart. There the CPU time of a visit, beside what it is made to use up, falls to two thirds from 30 to 80 % of what a system holds,
+// The constants were chosen on the half of the topologies of bench/twin that its page names, with the errors of the other half, which it
+// reports apart, in sight. There the CPU time of a visit, beside what it is made to use up, falls to two thirds from 30 to 80 % of what a system holds,
 // on machines that are idle for 6 to 90 % of the time alike.
 const (
 	// The shares of their CPU time, as measured, that go into waking up: the gateway's, and the load generator's, which does little else.
