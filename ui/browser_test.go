@@ -377,6 +377,20 @@ func TestWhatIsTypedEarlyIsLookedFor(t *testing.T) {
 	p.noComplaints()
 }
 
+// A link followed at the very moment the script has taken the page over, before any later effect, leads where it says.
+func TestALinkFollowedEarly(t *testing.T) {
+	p := openTab(t, served(t, fakeShop(t), nil))
+	p.look("light", 1280, 900)
+	early := page.AddScriptToEvaluateOnNewDocumentParams{Source: `window.EventSource = class extends EventSource { constructor(url) { super(url); document.querySelector('a[data-id=catalog]')?.dispatchEvent(new MouseEvent('click', {bubbles: true, cancelable: true})) } }`}
+	if _, err := chromedp.Call(p.ctx, page.AddScriptToEvaluateOnNewDocument, early); err != nil {
+		t.Fatal(err)
+	}
+	p.open("/#token=" + testToken)
+	p.until(`location.pathname === '/node/catalog'`)
+	p.click("One replica more")
+	p.noComplaints()
+}
+
 // A page without the token is asked for it, and told when it is wrong.
 func TestTheTokenIsAskedFor(t *testing.T) {
 	p := openTab(t, served(t, fakeShop(t), nil))

@@ -1,5 +1,5 @@
 // Views have addresses of their own; links are real ones, taken without loading the page anew.
-import { html, useEffect, useState } from './dom.js'
+import { html, useLayoutEffect, useState } from './dom.js'
 
 const listeners = new Set()
 
@@ -15,7 +15,7 @@ addEventListener('popstate', () => listeners.forEach(f => f()))
 
 export function usePath() {
   const [path, set] = useState(location.pathname)
-  useEffect(() => {
+  useLayoutEffect(() => { // at once: between drawing and a later effect somebody may follow a link
     const f = () => set(location.pathname)
     listeners.add(f)
     return () => listeners.delete(f)

@@ -1,7 +1,7 @@
 // What all views look at: the present, the map, the time-line. One stream of server-sent events feeds it; the browser
 // resumes that by itself where it broke off.
 import { get } from './api.js'
-import { useEffect, useState } from './dom.js'
+import { useLayoutEffect, useState } from './dom.js'
 
 const maxTimeline = 400
 
@@ -23,7 +23,7 @@ const changed = () => listeners.forEach(f => f())
 // useStore draws a component anew with each frame.
 export function useStore() {
   const [, draw] = useState(0)
-  useEffect(() => {
+  useLayoutEffect(() => {
     const f = () => draw(n => n + 1)
     listeners.add(f)
     return () => listeners.delete(f)
