@@ -177,8 +177,8 @@ func (l *connLimit) tell() {
 }
 
 // acceptFailed counts an attempt to accept a connection that failed, and makes room where that can help: where descriptors
-// are scarce, quiet connections are closed, here by closeQuiet, then of the full tier.
-func (l *connLimit) acceptFailed(err error, closeQuiet func() bool) {
+// are scarce, connections that have been quiet for a while are closed, here by closeQuiet, then of the full tier.
+func (l *connLimit) acceptFailed(err error, closeQuiet func(least time.Duration) bool) {
 	if errors.Is(err, net.ErrClosed) {
 		return
 	}
@@ -191,7 +191,7 @@ func (l *connLimit) acceptFailed(err error, closeQuiet func() bool) {
 		return
 	}
 	for range closedAtOnce {
-		if !(closeQuiet != nil && closeQuiet()) && !l.closeQuiet() {
+		if !(closeQuiet != nil && closeQuiet(quietLeast)) && !l.closeQuiet(quietLeast) {
 			return
 		}
 	}
@@ -200,13 +200,16 @@ func (l *connLimit) acceptFailed(err error, closeQuiet func() bool) {
 const (
 	// closedAtOnce is how many quiet connections are closed where descriptors are scarce.
 	closedAtOnce = 16
+	// quietLeast is for how long they have been quiet. What comes waits for so long at most; those that have just come do not
+	// close each other, before the first of them could send its request.
+	quietLeast = 100 * time.Millisecond
 	// looks is at how many connections is looked for one that is quiet: a bound on what a connection that comes may cost.
 	looks = 128
 )
 
 // closeQuiet closes the connection of the full tier that has been quiet for the longest of some, drawn anew each time; false
-// where none of them is.
-func (l *connLimit) closeQuiet() bool {
+// where none of them is, or not for so long.
+func (l *connLimit) closeQuiet(least time.Duration) bool {
 	var best *seat
 	var since time.Duration
 	n := 0
@@ -218,6 +221,9 @@ func (l *connLimit) closeQuiet() bool {
 		if n++; n == looks {
 			break
 		}
+	}
+	if best != nil && least > 0 && l.now()-since < least {
+		best = nil
 	}
 	delete(l.quiet, best)
 	l.mu.Unlock()

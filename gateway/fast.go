@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -236,7 +237,7 @@ func (a *acceptor) Accepted(fd int, from netip.AddrPort) {
 
 // Failed implements reactor.Acceptor.
 func (a *acceptor) Failed(err error) {
-	a.d.limit.acceptFailed(err, func() bool { return a.w.closeQuiet(a.d) })
+	a.d.limit.acceptFailed(err, func(least time.Duration) bool { return a.w.closeQuiet(a.d, least) })
 }
 
 // sockaddr returns an address with a literal IP for the kernel; ok is false where it has to be looked up.

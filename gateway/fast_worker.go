@@ -93,7 +93,7 @@ func (w *worker) welcome(d *door, fd int, from netip.AddrPort) {
 // seat takes a connection that has been let in. Where there are too many by now, one that is quiet is closed for it: here, or
 // at another of so many workers that are to be asked, or in the full tier.
 func (w *worker) seat(d *door, fd int, from netip.AddrPort, ask int) {
-	if d.limit.crowded() && !w.closeQuiet(d) {
+	if d.limit.crowded() && !w.closeQuiet(d, 0) {
 		if ask > 1 {
 			next := w.tier.workers[(w.number+1)%len(w.tier.workers)]
 			w.nClients.Add(-1)
@@ -103,7 +103,7 @@ func (w *worker) seat(d *door, fd int, from netip.AddrPort, ask int) {
 			}
 			next.nClients.Add(-1)
 			w.nClients.Add(1)
-		} else if !d.limit.closeQuiet() {
+		} else if !d.limit.closeQuiet(0) {
 			d.limit.refuse(from.Addr())
 			w.turnAway(d, fd)
 			return
@@ -124,8 +124,8 @@ func (w *worker) turnAway(d *door, fd int) {
 }
 
 // closeQuiet closes the connection here that has been quiet for the longest of those that it looks at, each time the next
-// ones in the ring; false where none of them is.
-func (w *worker) closeQuiet(d *door) bool {
+// ones in the ring; false where none of them is, or not for so long.
+func (w *worker) closeQuiet(d *door, least time.Duration) bool {
 	c := d.clients[w.number]
 	if c == nil {
 		return false
@@ -133,7 +133,7 @@ func (w *worker) closeQuiet(d *door) bool {
 	var best *client
 	var since time.Duration
 	for range looks {
-		if s, ok := c.quiet(); ok && (best == nil || s < since) && !c.conn.Peek() {
+		if s, ok := c.quiet(); ok && (best == nil || s < since) && (least == 0 || w.loop.Now()-s >= least) && !c.conn.Peek() {
 			best, since = c, s
 		}
 		if c = c.next; c == d.clients[w.number] {

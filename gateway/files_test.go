@@ -5,6 +5,8 @@ package gateway
 import (
 	"io"
 	"net"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,19 +15,24 @@ import (
 	"github.com/banyanhq/banyan/topology"
 )
 
+// workers are those of the fast tier, if there is one.
+func (r *rig) workers() []*worker {
+	r.reloading.Lock() // which Run holds while it begins
+	defer r.reloading.Unlock()
+	if fast := r.fast.Load(); fast != nil {
+		return fast.workers
+	}
+	return nil
+}
+
 // exhausted leaves the process without a file descriptor that it could open, but for a number of sockets that are made before.
 func (r *rig) exhausted(sockets int) (made []int, undo func()) {
 	t := r.t
 	t.Helper()
-	r.reloading.Lock() // which Run holds while it begins
-	fast := r.fast.Load()
-	r.reloading.Unlock()
-	if fast != nil {
-		for _, w := range fast.workers { // all listeners are there when what was posted after them has been done
-			done := make(chan struct{})
-			w.loop.Post(func() { close(done) })
-			<-done
-		}
+	for _, w := range r.workers() { // all listeners are there when what was posted after them has been done
+		done := make(chan struct{})
+		w.loop.Post(func() { close(done) })
+		<-done
 	}
 	var was unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
@@ -106,7 +113,9 @@ func TestQuietConnectionsGiveUpTheirDescriptors(t *testing.T) {
 		}
 	}
 	sockets, _ := r.exhausted(1)
+	asked := r.stopped() // it has asked before it is accepted: it is not quiet, however busy this machine is
 	r.connect(sockets[0], r.Addr(), "/")
+	asked()
 	buf := make([]byte, 1000)
 	n, err := unix.Read(sockets[0], buf)
 	if err != nil || string(buf[:min(n, 12)]) != "HTTP/1.1 200" {
@@ -115,6 +124,43 @@ func TestQuietConnectionsGiveUpTheirDescriptors(t *testing.T) {
 	if s := r.counts("outside"); s.Closed == 0 || s.Failed == 0 {
 		t.Errorf("%+v", s)
 	}
+}
+
+// stopped has the fast tier's loops stand still until they are to go on.
+func (r *rig) stopped() (goOn func()) {
+	gate := make(chan struct{})
+	for _, w := range r.workers() {
+		still := make(chan struct{})
+		w.loop.Post(func() { close(still); <-gate })
+		<-still
+	}
+	return sync.OnceFunc(func() { close(gate) })
+}
+
+// Connections that have just come, or are between two requests, keep their descriptors.
+func TestJustQuietIsNotClosed(t *testing.T) {
+	r, _ := limited(t, Config{}, topology.Connections{Max: 100, PerClient: 100})
+	if c := r.open("127.0.0.1"); !c.answered("/") {
+		t.Fatal("no answer")
+	}
+	closes := func(least time.Duration) bool {
+		for _, w := range r.workers() {
+			done := make(chan bool)
+			w.loop.Post(func() {
+				done <- slices.ContainsFunc(w.doors, func(d *door) bool { return w.closeQuiet(d, least) })
+			})
+			if <-done {
+				return true
+			}
+		}
+		return r.plainConns.closeQuiet(least)
+	}
+	until(t, "it is taken for quiet", func() bool {
+		if closes(time.Hour) {
+			t.Fatal("one that has just become quiet was closed")
+		}
+		return closes(0)
+	})
 }
 
 // A connection to a backend that cannot be made for want of descriptors is no fault of the backend's.

@@ -61,7 +61,7 @@ func (g *Gateway) seatQUIC(ctx context.Context, c *quic.Conn) context.Context {
 	switch {
 	case !l.enter(client):
 		_ = c.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeExcessiveLoad), errTooMany.Error())
-	case l.crowded() && !l.closeQuiet():
+	case l.crowded() && !l.closeQuiet(0):
 		l.refuse(client)
 		_ = c.CloseWithError(quic.ApplicationErrorCode(http3.ErrCodeExcessiveLoad), "there are too many connections")
 	default:

@@ -146,7 +146,7 @@ func (l *connLimit) take(c net.Conn) net.Conn {
 		return nil
 	}
 	s.seat.client = client
-	if l.crowded() && !l.closeQuiet() {
+	if l.crowded() && !l.closeQuiet(0) {
 		l.refuse(client)
 		return nil
 	}
