@@ -1,6 +1,10 @@
 package plan
 
-import "math"
+import (
+	"math"
+
+	"github.com/banyanhq/banyan/topology"
+)
 
 // What a service loses to its limit takes long to compute, and searches ask for it thousands of times, at ever other rates. So it
 // is computed on a grid of utilisations when first asked for, and interpolated.
@@ -73,7 +77,7 @@ func (t *lossTable) point(i int) answer {
 // answer computes what is interpolated.
 func (k lossKey) answer(rate float64) answer {
 	h := held{rate: rate, cpu: k.full, scv: k.scv, idle: k.idle, limit: k.limit, cores: k.cores}
-	wake := k.wake * rested(rate)
+	wake := k.wake * topology.Rested(rate)
 	asleep := h.asleep(wake)
 	h.cpu = k.full + wake*asleep
 	return answer{h.loss(), 1 - asleep}

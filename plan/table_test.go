@@ -241,7 +241,7 @@ func TestCalibrateFindsTables(t *testing.T) {
 	near(t, "writes of put", float64(*k.Demands["put"]["tables.orders"].Writes), 0.5, 0.02)
 	near(t, "operations of get", k.Demands["get"]["tables.orders"].Visits, 1, 0.02)
 	gateway := k.Demands["get"][Gateway]
-	near(t, "CPU of the gateway", (gateway.CPU+gateway.Async).Std().Seconds()+rested(200)*gateway.Wake.Std().Seconds(), 0.0002, 0.05)
+	near(t, "CPU of the gateway", (gateway.CPU+gateway.Async).Std().Seconds()+topology.Rested(200)*gateway.Wake.Std().Seconds(), 0.0002, 0.05)
 	if notes := strings.Join(k.Notes, "\n"); !strings.Contains(notes, "tables.orders did 1.4 operations") {
 		t.Errorf("it is not said that put reads too: %s", notes)
 	}

@@ -11,8 +11,8 @@ import (
 // its core what others left there: what it then needs anew grows with the rest as 1 - exp(-rest/topology.Cooling) (the reload
 // transient of Thiebaut and Stone, 'Footprints in the cache', ACM TOCS 1987; that it is worth scheduling for, Squillante and Lazowska,
 // 'Using processor-cache affinity information in shared-memory multiprocessor scheduling', IEEE TPDS 1993). Where visits come by
-// chance, at a rate x for each replica, that is 1/(1 + x Cooling) on average. A hop through the gateway, which does nothing else, shows
-// what it is on this machine: a service is woken by each request, and by the answer to each of its calls.
+// chance, that is topology.Rested on average. A hop through the gateway, which does nothing else, shows what it is on this machine: a
+// service is woken by each request, and by the answer to each of its calls.
 
 // The constants were chosen on the half of the topologies of bench/twin that its page names, with the errors of the other half, which it
 // reports apart, in sight. There the CPU time of a visit, beside what it is made to use up, falls to two thirds from 30 to 80 % of what a system holds,
@@ -40,14 +40,9 @@ func (c *calibration) apart() float64 {
 	return 0
 }
 
-// rested is the share of what waking up costs that each of so many visits a second costs.
-func rested(rate float64) float64 { return 1 / (1 + rate*cooling) }
-
-const cooling = float64(topology.Cooling) / 1e9 // seconds
-
 // asleep is the same of a service at throughput x. Its limit apart.
 func (st *station) asleep(x float64) float64 {
-	return rested(x * st.visits / float64(max(st.serving(), 1)))
+	return topology.Rested(x * st.visits / float64(max(st.serving(), 1)))
 }
 
 // hop is the CPU time of a bare hop: what the gateway spends on one, which does nothing else.
@@ -92,7 +87,7 @@ func (c *calibration) often(svc string) float64 {
 
 // asleep is the part of a visit's CPU time that goes into waking up at the measured load, and what it would be after a long rest.
 func (c *calibration) asleep(route, svc string, cpu float64) (now, always float64) {
-	r := rested(c.often(svc))
+	r := topology.Rested(c.often(svc))
 	switch {
 	case isTable(svc): // inside of the gateway's process, whose waking up is the gateway's
 		return 0, 0
@@ -109,7 +104,7 @@ func (c *calibration) asleep(route, svc string, cpu float64) (now, always float6
 		if v := c.visits[route][svc]; v > 0 {
 			wakes += (c.made[route][svc] + c.asked[route][svc]) / v
 		}
-		now = min(wakeService*hop/rested(c.often(Gateway))*wakes*r, mostWake*cpu)
+		now = min(wakeService*hop/topology.Rested(c.often(Gateway))*wakes*r, mostWake*cpu)
 	}
 	return now, now / r
 }

@@ -44,7 +44,8 @@ func (m *Model) demands(used float64) (cpu [][]float64, alone []float64) {
 	return cpu, alone
 }
 
-// rested is how much of what waking up costs a visit costs, where visits come by chance and keep its replica so busy.
+// rested is how much of what waking up costs a visit costs, where visits come by chance and keep its replica so busy: the rarer they
+// are, the longer the rests, and the more each costs. With the visits' rate used/(own + wake r), topology.Rested is a quadratic equation in r.
 func (m *Model) rested(n *node, used float64) float64 {
 	if used <= 0 || n.wake <= 0 {
 		return 0
@@ -52,11 +53,13 @@ func (m *Model) rested(n *node, used float64) float64 {
 	if limit := m.services[n.service].limit; limit > 0 {
 		used *= limit
 	}
-	r := 1.0
-	for range 20 { // the rarer the visits, the longer the rests, and the more they cost
-		r = 1 / (1 + used*topology.Cooling.Seconds()/(n.cpu.mean+n.async.mean+n.wake*r))
+	own := n.cpu.mean + n.async.mean
+	p := used*topology.Cooling.Seconds() + own - n.wake
+	root := math.Sqrt(p*p + 4*n.wake*own)
+	if p > 0 { // without the difference of two large numbers
+		return 2 * own / (p + root)
 	}
-	return r
+	return (root - p) / (2 * n.wake)
 }
 
 // maxExpectedKeys bounds the time that it takes to expect a hit ratio.
