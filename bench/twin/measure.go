@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -35,13 +37,20 @@ type record struct {
 	// Holds is the measured throughput with many users who do not think, in requests a second.
 	Holds       float64  `json:"holds"`
 	Starts      float64  `json:"starts"`      // of scenarios, at that throughput
-	Calibration string   `json:"calibration"` // run
+	Calibration string   `json:"calibration"` // run: of the candidates the one with the median CPU time of a request
+	Candidates  []sample `json:"candidates"`
 	Points      []*point `json:"points"`
 	// Predicted is what the model says the system holds, and by what.
 	Predicted float64 `json:"predicted"`
 	By        string  `json:"by"`
 	// Simulated is the throughput of the same users in the simulator.
 	Simulated float64 `json:"simulated"`
+}
+
+// sample is a run from which a topology may be calibrated.
+type sample struct {
+	Run string  `json:"run"`
+	CPU float64 `json:"cpu"` // seconds of a request
 }
 
 // point is one load.
@@ -72,6 +81,15 @@ func (r loadRun) strangers() float64 {
 		other -= s.CPU
 	}
 	return other
+}
+
+// cost is the CPU time of a request, the load generator's included, in seconds.
+func (r loadRun) cost() float64 {
+	cpu := 0.0
+	for _, s := range r.Measurement.Services {
+		cpu += s.CPU - s.Idle
+	}
+	return cpu / r.Result.Total.Rate
 }
 
 // maxTries is how often a measurement that was disturbed is made again at once. After that it is left for another call.
@@ -138,19 +156,21 @@ func (b *bench) measure(ctx context.Context, r *record) (whole bool, err error) 
 		r.Holds, r.Starts = total.Rate, total.Rate*float64(run.Result.Scenarios.Started)/float64(total.Requests)
 		fmt.Printf("   holds %.1f requests/s\n", r.Holds)
 	}
-	load := func(share float64) (string, bool, error) {
-		run, ok, err := b.try(ctx, r, fmt.Sprintf("%.0f%%", 100*share), "--rate", fmt.Sprintf("%.2f/s", share*r.Starts), "--warmup", "2s", "--duration", fmt.Sprintf("%gs", b.seconds))
-		return run.Name, ok, err
+	load := func(share float64) (loadRun, bool, error) {
+		return b.try(ctx, r, fmt.Sprintf("%.0f%%", 100*share), "--rate", fmt.Sprintf("%.2f/s", share*r.Starts), "--warmup", "2s", "--duration", fmt.Sprintf("%gs", b.seconds))
 	}
 	whole = true
-	if r.Calibration == "" {
+	for len(r.Candidates) < max(1, b.repeats) && !r.calibratedBy(b.repeats) {
 		run, ok, err := load(calibrated)
 		if err != nil {
 			return false, err
 		}
-		if whole = ok; ok {
-			r.Calibration = run
+		if !ok {
+			whole = false
+			break
 		}
+		r.Candidates = append(r.Candidates, sample{run.Name, run.cost()})
+		r.calibrate()
 	}
 	for _, share := range loads {
 		p := r.point(share)
@@ -163,7 +183,7 @@ func (b *bench) measure(ctx context.Context, r *record) (whole bool, err error) 
 				whole = false
 				break
 			}
-			p.Runs = append(p.Runs, run)
+			p.Runs = append(p.Runs, run.Name)
 		}
 	}
 	return whole, nil
@@ -225,7 +245,19 @@ func (r *record) whole(repeats int) bool {
 			return false
 		}
 	}
-	return r.Holds > 0 && r.Calibration != ""
+	return r.Holds > 0 && r.calibratedBy(repeats)
+}
+
+// calibratedBy says that there are so many runs to calibrate from. A record without candidates has one run.
+func (r *record) calibratedBy(runs int) bool {
+	return r.Calibration != "" && max(1, len(r.Candidates)) >= max(1, runs)
+}
+
+// calibrate chooses the run to calibrate from. A machine that is slow, or fast, just when that is measured makes all predictions so.
+func (r *record) calibrate() {
+	byCost := slices.Clone(r.Candidates)
+	slices.SortFunc(byCost, func(a, b sample) int { return cmp.Compare(a.CPU, b.CPU) })
+	r.Calibration = byCost[(len(byCost)-1)/2].Run
 }
 
 // clean removes a calibration that would be taken for the file's own.
