@@ -8,7 +8,8 @@ import (
 )
 
 // processor shares the cores of the machine equally among the jobs of all replicas (processor sharing), no job taking
-// more than one core; where some cores are apart, they idle beside jobs that could use them; a replica with a CPU limit stands still once it has used its quota, until the next period.
+// more than one core; where some cores are apart, they idle beside jobs that could use them; a replica with a CPU limit
+// stands still once it has used its quota, until the next period.
 //
 // It works in virtual time (as fair queueing does: Parekh and Gallager 1993): v is the CPU time that a job would have
 // received that has been running all along. When a job is done, and when a replica's quota is used up, does not depend

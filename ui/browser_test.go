@@ -101,6 +101,15 @@ func (p *tab) open(path string) {
 	}
 }
 
+// beforehand has each page that is opened run a script before any of its own.
+func (p *tab) beforehand(script string) {
+	p.t.Helper()
+	params := page.AddScriptToEvaluateOnNewDocumentParams{Source: script}
+	if _, err := chromedp.Call(p.ctx, page.AddScriptToEvaluateOnNewDocument, params); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
 // until waits until a script is true.
 func (p *tab) until(script string) {
 	p.t.Helper()
@@ -365,10 +374,7 @@ func TestAWalkThroughThePage(t *testing.T) {
 func TestWhatIsTypedEarlyIsLookedFor(t *testing.T) {
 	p := openTab(t, served(t, fakeShop(t), nil))
 	p.look("light", 1280, 900)
-	early := page.AddScriptToEvaluateOnNewDocumentParams{Source: `document.addEventListener('DOMContentLoaded', () => { const e = document.querySelector('input[type=search]'); if (e) e.value = 'catal' })`}
-	if _, err := chromedp.Call(p.ctx, page.AddScriptToEvaluateOnNewDocument, early); err != nil {
-		t.Fatal(err)
-	}
+	p.beforehand(`document.addEventListener('DOMContentLoaded', () => { const e = document.querySelector('input[type=search]'); if (e) e.value = 'catal' })`)
 	p.open("/#token=" + testToken)
 	p.until(`document.querySelectorAll('.map a.node.dim').length === 11`)
 	p.until(`document.querySelector('input[type=search]').value === 'catal'`)
@@ -381,10 +387,7 @@ func TestWhatIsTypedEarlyIsLookedFor(t *testing.T) {
 func TestALinkFollowedEarly(t *testing.T) {
 	p := openTab(t, served(t, fakeShop(t), nil))
 	p.look("light", 1280, 900)
-	early := page.AddScriptToEvaluateOnNewDocumentParams{Source: `window.EventSource = class extends EventSource { constructor(url) { super(url); document.querySelector('a[data-id=catalog]')?.dispatchEvent(new MouseEvent('click', {bubbles: true, cancelable: true})) } }`}
-	if _, err := chromedp.Call(p.ctx, page.AddScriptToEvaluateOnNewDocument, early); err != nil {
-		t.Fatal(err)
-	}
+	p.beforehand(`window.EventSource = class extends EventSource { constructor(url) { super(url); document.querySelector('a[data-id=catalog]')?.dispatchEvent(new MouseEvent('click', {bubbles: true, cancelable: true})) } }`)
 	p.open("/#token=" + testToken)
 	p.until(`location.pathname === '/node/catalog'`)
 	p.click("One replica more")

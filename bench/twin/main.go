@@ -58,6 +58,7 @@ func main() {
 	flag.Float64Var(&o.stolen, "stolen", 0.01, "cores that the hypervisor may give to others during a measurement that counts")
 	flag.DurationVar(&o.budget, "budget", 24*time.Hour, "no measurement begins after so long")
 	flag.Parse()
+	o.repeats = max(1, o.repeats)
 	o.only = flag.Args()
 	for _, name := range o.only {
 		if !slices.Contains(topologies, name) {

@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"sort"
 	"strings"
 	"time"
 
@@ -160,7 +159,7 @@ func (b *bench) measure(ctx context.Context, r *record) (whole bool, err error) 
 		return b.try(ctx, r, fmt.Sprintf("%.0f%%", 100*share), "--rate", fmt.Sprintf("%.2f/s", share*r.Starts), "--warmup", "2s", "--duration", fmt.Sprintf("%gs", b.seconds))
 	}
 	whole = true
-	for len(r.Candidates) < max(1, b.repeats) && !r.calibratedBy(b.repeats) {
+	for !r.calibratedBy(b.repeats) {
 		run, ok, err := load(calibrated)
 		if err != nil {
 			return false, err
@@ -174,7 +173,7 @@ func (b *bench) measure(ctx context.Context, r *record) (whole bool, err error) 
 	}
 	for _, share := range loads {
 		p := r.point(share)
-		for len(p.Runs) < max(1, b.repeats) {
+		for len(p.Runs) < b.repeats {
 			run, ok, err := load(share)
 			if err != nil {
 				return false, err
@@ -241,7 +240,7 @@ func (r *record) point(share float64) *point {
 // whole says that nothing is left to be measured where each load is to be measured so often.
 func (r *record) whole(repeats int) bool {
 	for _, share := range loads {
-		if len(r.point(share).Runs) < max(1, repeats) {
+		if len(r.point(share).Runs) < repeats {
 			return false
 		}
 	}
@@ -250,7 +249,7 @@ func (r *record) whole(repeats int) bool {
 
 // calibratedBy says that there are so many runs to calibrate from. A record without candidates has one run.
 func (r *record) calibratedBy(runs int) bool {
-	return r.Calibration != "" && max(1, len(r.Candidates)) >= max(1, runs)
+	return r.Calibration != "" && max(1, len(r.Candidates)) >= runs
 }
 
 // calibrate chooses the run to calibrate from. A machine that is slow, or fast, just when that is measured makes all predictions so.
@@ -304,7 +303,7 @@ func (b *bench) predict(ctx context.Context, r *record) error {
 			}
 			all = append(all, c)
 		}
-		sort.Slice(all, func(i, j int) bool { return all[i].mean() < all[j].mean() })
+		slices.SortFunc(all, func(a, b comparison) int { return cmp.Compare(a.mean(), b.mean()) })
 		p.Compared = all[len(all)/2]
 	}
 	return nil
