@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"sort"
@@ -23,7 +22,8 @@ type Calibrated struct {
 	Notes []string
 }
 
-// Calibrate derives, from one run at a moderate load, what a request of each route asks of each service:
+// Calibrate derives, from a run at a moderate load, what a request of each route asks of each service; of several runs at the same
+// load from the one whose requests cost the median CPU time. It finds:
 //
 //   - visits: the calls counted by the gateway, attributed to routes by trace id;
 //   - CPU: by the utilisation law, U = sum X D (Denning and Buzen 1978). A service's CPU, less what it uses idle, is
@@ -38,9 +38,10 @@ type Calibrated struct {
 // By construction the model answers the measured means at the measured load; its worth shows at other loads.
 //
 // The system says which calls are made at the same time, and how many requests its services are given at once.
-func Calibrate(sys *topology.System, m *Measurement) (*Calibrated, error) {
-	if m.Seconds() <= 0 || m.Cores <= 0 {
-		return nil, errors.New("calibrating: the measurement has no length or no cores")
+func Calibrate(sys *topology.System, runs ...*Measurement) (*Calibrated, error) {
+	m, others, err := typical(runs)
+	if err != nil {
+		return nil, err
 	}
 	refused, err := m.refused()
 	if err != nil {
@@ -63,8 +64,10 @@ func Calibrate(sys *topology.System, m *Measurement) (*Calibrated, error) {
 		return nil, fmt.Errorf("calibrating: no route has %d requests; run 'banyan load' longer or at a higher rate", minRequests)
 	}
 	sort.Strings(c.routes)
-	if refused != "" {
-		c.out.Notes = append(c.out.Notes, refused)
+	for _, n := range []string{others, refused} {
+		if n != "" {
+			c.out.Notes = append(c.out.Notes, n)
+		}
 	}
 	if d := m.disturbed(); d != "" {
 		c.out.Notes = append(c.out.Notes, d+"; better calibrate anew")

@@ -12,13 +12,21 @@ func (s *steady) besides() float64 { return s.background + s.turned*s.refusal() 
 
 // use is the number of cores that all services together use at throughput x.
 func (s *steady) use(x float64) float64 {
-	sum := s.full
+	woken, _ := s.waking(x)
+	return s.besides() + x*(s.full+woken)
+}
+
+// waking is the CPU time of a request that goes into waking up at throughput x, and what one more a second adds to the cores in use for
+// that, both in seconds.
+func (s *steady) waking(x float64) (woken, slope float64) {
 	for i := range s.services {
 		if st := &s.services[i]; st.wake > 0 {
-			sum += st.wake * st.asleep(x)
+			rested := st.asleep(x)
+			woken += st.wake * rested
+			slope += st.wake * rested * rested
 		}
 	}
-	return s.besides() + x*sum
+	return woken, slope
 }
 
 // fullAt is the throughput at which a service uses all of its limit, infinite where it never does. Full, it never sleeps. One
@@ -51,15 +59,8 @@ func (s *steady) machineFullAt() float64 {
 	// Use is concave in x: Newton's steps from below stay there.
 	x := room / all
 	for range 20 {
-		use, slope := s.full*x, s.full
-		for i := range s.services {
-			if st := &s.services[i]; st.wake > 0 {
-				r := st.asleep(x)
-				use += x * st.wake * r
-				slope += st.wake * r * r
-			}
-		}
-		step := (room - use) / slope
+		woken, slope := s.waking(x)
+		step := (room - x*(s.full+woken)) / (s.full + slope)
 		x += step
 		if step <= 1e-12*x {
 			break

@@ -51,7 +51,7 @@ func main() {
 	flag.Float64Var(&o.seconds, "seconds", 20, "length of a measurement")
 	flag.BoolVar(&o.replay, "replay", false, "predict the recorded runs again")
 	flag.BoolVar(&o.fresh, "fresh", false, "measure anew what is recorded already")
-	flag.IntVar(&o.repeats, "repeats", 1, "measurements at each load, of which the one with the median mean latency counts, at 30% that with the median CPU time of a request")
+	flag.IntVar(&o.repeats, "repeats", 1, "measurements at each load; of those at 30% calibrate takes the one in the middle, of the others that with the median mean latency counts")
 	flag.Float64Var(&o.strangers, "strangers", 0.15, "cores that other programs may use during a measurement that counts")
 	flag.Float64Var(&o.unsteady, "unsteady", 0.1, "change of the CPU time of a request within a measurement that counts, as a share")
 	flag.Float64Var(&o.pace, "pace", 0.15, "by how much the machine may be slower than it can be before and after a measurement that counts, as a share")

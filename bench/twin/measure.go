@@ -34,22 +34,15 @@ type record struct {
 	At       time.Time `json:"at"`
 	Seconds  float64   `json:"seconds"`
 	// Holds is the measured throughput with many users who do not think, in requests a second.
-	Holds       float64  `json:"holds"`
-	Starts      float64  `json:"starts"`      // of scenarios, at that throughput
-	Calibration string   `json:"calibration"` // run: of the candidates the one with the median CPU time of a request
-	Candidates  []sample `json:"candidates"`
-	Points      []*point `json:"points"`
+	Holds        float64  `json:"holds"`
+	Starts       float64  `json:"starts"`       // of scenarios, at that throughput
+	Calibrations []string `json:"calibrations"` // runs, of which calibrate takes the one in the middle
+	Points       []*point `json:"points"`
 	// Predicted is what the model says the system holds, and by what.
 	Predicted float64 `json:"predicted"`
 	By        string  `json:"by"`
 	// Simulated is the throughput of the same users in the simulator.
 	Simulated float64 `json:"simulated"`
-}
-
-// sample is a run from which a topology may be calibrated.
-type sample struct {
-	Run string  `json:"run"`
-	CPU float64 `json:"cpu"` // seconds of a request
 }
 
 // point is one load.
@@ -80,15 +73,6 @@ func (r loadRun) strangers() float64 {
 		other -= s.CPU
 	}
 	return other
-}
-
-// cost is the CPU time of a request, the load generator's included, in seconds.
-func (r loadRun) cost() float64 {
-	cpu := 0.0
-	for _, s := range r.Measurement.Services {
-		cpu += s.CPU - s.Idle
-	}
-	return cpu / r.Result.Total.Rate
 }
 
 // maxTries is how often a measurement that was disturbed is made again at once. After that it is left for another call.
@@ -159,7 +143,7 @@ func (b *bench) measure(ctx context.Context, r *record) (whole bool, err error) 
 		return b.try(ctx, r, fmt.Sprintf("%.0f%%", 100*share), "--rate", fmt.Sprintf("%.2f/s", share*r.Starts), "--warmup", "2s", "--duration", fmt.Sprintf("%gs", b.seconds))
 	}
 	whole = true
-	for !r.calibratedBy(b.repeats) {
+	for len(r.Calibrations) < b.repeats {
 		run, ok, err := load(calibrated)
 		if err != nil {
 			return false, err
@@ -168,8 +152,7 @@ func (b *bench) measure(ctx context.Context, r *record) (whole bool, err error) 
 			whole = false
 			break
 		}
-		r.Candidates = append(r.Candidates, sample{run.Name, run.cost()})
-		r.calibrate()
+		r.Calibrations = append(r.Calibrations, run.Name)
 	}
 	for _, share := range loads {
 		p := r.point(share)
@@ -244,19 +227,7 @@ func (r *record) whole(repeats int) bool {
 			return false
 		}
 	}
-	return r.Holds > 0 && r.calibratedBy(repeats)
-}
-
-// calibratedBy says that there are so many runs to calibrate from. A record without candidates has one run.
-func (r *record) calibratedBy(runs int) bool {
-	return r.Calibration != "" && max(1, len(r.Candidates)) >= runs
-}
-
-// calibrate chooses the run to calibrate from. A machine that is slow, or fast, just when that is measured makes all predictions so.
-func (r *record) calibrate() {
-	byCost := slices.Clone(r.Candidates)
-	slices.SortFunc(byCost, func(a, b sample) int { return cmp.Compare(a.CPU, b.CPU) })
-	r.Calibration = byCost[(len(byCost)-1)/2].Run
+	return r.Holds > 0 && len(r.Calibrations) >= repeats
 }
 
 // clean removes a calibration that would be taken for the file's own.
@@ -272,7 +243,7 @@ func (b *bench) clean(name string) error {
 func (b *bench) predict(ctx context.Context, r *record) error {
 	name := r.Topology
 	defer b.clean(name)
-	if _, err := b.banyan(ctx, name, "calibrate", r.Calibration); err != nil {
+	if _, err := b.banyan(ctx, name, append([]string{"calibrate"}, r.Calibrations...)...); err != nil {
 		return err
 	}
 	var planned struct {

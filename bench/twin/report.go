@@ -79,9 +79,10 @@ func report(all []*record) string {
 	w.WriteString(`# How accurate the twin is
 
 Written by ` + "`go run ./bench/twin -md docs/twin-accuracy.md`" + `: each topology runs for real on a machine that also runs the load
-generator and the gateway. It is calibrated from one load test at 30% of what it holds, and from nothing else; then it is loaded
-at 50, 70 and 80%, and each of these loads is predicted (` + "`plan`" + `) and simulated (` + "`simulate`" + `). What it holds is measured with 48
-users who do not think. The synthetic topologies are in [examples/synthetic](../examples/synthetic), the shop in
+generator and the gateway. It is calibrated from load tests at 30% of what it holds, and from nothing else; then it is loaded
+at 50, 70 and 80%, and each of these loads is predicted (` + "`plan`" + `) and simulated (` + "`simulate`" + `). Where each load is measured several
+times, ` + "`calibrate`" + ` takes the test at 30% with the median CPU time of a request, and of the others that with the median mean latency
+counts. What it holds is measured once, with 48 users who do not think. The synthetic topologies are in [examples/synthetic](../examples/synthetic), the shop in
 [examples/shop](../examples/shop). A measurement beside which other programs or the hypervisor used more than a small part of the machine was
 left out and made again, and so was one within which the CPU time of a request changed by more than a tenth. Figures beyond their bar are marked with *, medians beyond theirs with **missed**.
 
@@ -200,7 +201,7 @@ func machine(all []*record) string {
 		kernel = strings.TrimSpace(string(data))
 	}
 	var first, last time.Time
-	seconds := 0.0
+	seconds, repeats := 0.0, math.MaxInt
 	for _, r := range all {
 		if first.IsZero() || r.At.Before(first) {
 			first = r.At
@@ -209,9 +210,20 @@ func machine(all []*record) string {
 			last = r.At
 		}
 		seconds = max(seconds, r.Seconds)
+		repeats = min(repeats, len(r.Calibrations))
+		for _, p := range r.Points {
+			repeats = min(repeats, len(p.Runs))
+		}
 	}
-	return fmt.Sprintf("Measured from %s to %s, %g s for each load, on %d virtual cores of a shared machine (%s), Linux %s, %s.\n",
-		first.Format("2006-01-02 15:04"), last.Format("2006-01-02 15:04 MST"), seconds, runtime.NumCPU(), model, kernel, runtime.Version())
+	return fmt.Sprintf("Measured from %s to %s, each load %s for %g s, on %d virtual cores of a shared machine (%s), Linux %s, %s.\n",
+		first.Format("2006-01-02 15:04"), last.Format("2006-01-02 15:04 MST"), times(repeats), seconds, runtime.NumCPU(), model, kernel, runtime.Version())
+}
+
+func times(n int) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
 }
 
 func simulatedCell(p pair, bar float64, format func(float64) string) string {

@@ -245,12 +245,8 @@ for how long: before a change of a threshold wakes anybody.`,
 			if err != nil {
 				return err
 			}
-			name := ""
-			if len(args) == 1 {
-				name = args[0]
-			}
 			now := time.Now()
-			all, err := client.Replay(cmd.Context(), name, now.Add(-since), now, step)
+			all, err := client.Replay(cmd.Context(), named(args), now.Add(-since), now, step)
 			if err != nil {
 				return err
 			}

@@ -16,7 +16,7 @@ import (
 func (c *cli) calibrate() *cobra.Command {
 	var sweep string
 	cmd := &cobra.Command{
-		Use:     "calibrate [RUN]",
+		Use:     "calibrate [RUN...]",
 		GroupID: "predict",
 		Short:   "Derive what requests cost from a load test, for the planner",
 		Long: `Derive, from a load test of the running system, what a request of each route asks of each service: visits, CPU time and
@@ -24,14 +24,17 @@ delay, each with its standard error; how the times of each service vary, and by 
 other; the hit ratios of caches; and, where the state directory has a sweep ('banyan load --sweep'), how throughput grows
 with the number of requests at once. The result is written beside the topology file, as banyan.calibration.yaml, and used by plan and compare from
 then on. Calibrate at a moderate load, about 30% of what the system holds. RUN is the name or file of a load test's
-record; left out, the newest.`,
-		Args: cobra.MaximumNArgs(1),
+record; left out, the newest. Of several runs at the same load the one counts whose requests cost the median CPU time: a
+virtual machine is faster or slower by the minute, and one run cannot say which it was.`,
+		Example: `  banyan load --rate 100/s && banyan calibrate
+  banyan calibrate 20261202T092351.143Z 20261202T092428.310Z 20261202T092501.772Z`,
+		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			paths, err := c.paths()
 			if err != nil {
 				return err
 			}
-			m, err := c.measurement(args)
+			runs, err := c.measurements(args)
 			if err != nil {
 				return err
 			}
@@ -39,7 +42,7 @@ record; left out, the newest.`,
 			if err != nil {
 				return err
 			}
-			k, err := plan.Calibrate(sys, m)
+			k, err := plan.Calibrate(sys, runs...)
 			if err != nil {
 				return err
 			}
@@ -59,6 +62,25 @@ record; left out, the newest.`,
 	}
 	cmd.Flags().StringVar(&sweep, "sweep", "", "record of a sweep to take the scaling law from, or none (default: the newest)")
 	return cmd
+}
+
+// measurements are those of the load tests that are named, each once, or that of the newest.
+func (c *cli) measurements(names []string) ([]*plan.Measurement, error) {
+	if len(names) == 0 {
+		names = []string{""}
+	}
+	var runs []*plan.Measurement
+	for _, name := range names {
+		m, err := c.measurement(name)
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(runs, func(r *plan.Measurement) bool { return r.Source == m.Source }) {
+			return nil, fmt.Errorf("run %s is named twice", m.Source)
+		}
+		runs = append(runs, m)
+	}
+	return runs, nil
 }
 
 // addSweep adds the law that a sweep found to a calibration.

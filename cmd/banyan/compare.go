@@ -45,7 +45,7 @@ model, with the station and by how much.`,
 			if err != nil {
 				return err
 			}
-			m, err := c.measurement(args)
+			m, err := c.measurement(named(args))
 			if err != nil {
 				return err
 			}
@@ -65,15 +65,19 @@ model, with the station and by how much.`,
 	return cmd
 }
 
-// measurement is what was measured in the load test that args name, or in the newest.
-func (c *cli) measurement(args []string) (*plan.Measurement, error) {
+// named is the argument of a command that takes one or none.
+func named(args []string) string {
+	if len(args) == 0 {
+		return ""
+	}
+	return args[0]
+}
+
+// measurement is what was measured in the load test of that name, in the newest where name is empty.
+func (c *cli) measurement(name string) (*plan.Measurement, error) {
 	dir, err := c.stateDir()
 	if err != nil {
 		return nil, err
-	}
-	name := ""
-	if len(args) > 0 {
-		name = args[0]
 	}
 	run, err := app.OpenRun(dir, name)
 	if err != nil {

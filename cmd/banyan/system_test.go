@@ -58,9 +58,8 @@ func TestTheLoop(t *testing.T) {
 		t.Errorf("a second up: %d %s", code, errs)
 	}
 
-	if _, errs, code := p.run("load", "--threshold", "errors < 1%"); code != 0 {
-		t.Fatalf("load: %d %s", code, errs)
-	}
+	var run struct{ Name string }
+	p.ask(&run, "load", "--threshold", "errors < 1%")
 	if _, _, code := p.run("load", "--duration", "1s", "--threshold", "p99 < 1ns"); code != 1 {
 		t.Errorf("a broken threshold: exit code %d, want 1", code)
 	}
@@ -68,6 +67,14 @@ func TestTheLoop(t *testing.T) {
 		t.Errorf("compare without costs: %d %s", code, errs)
 	}
 	p.must("calibrate")
+	var again struct{ Name string }
+	p.ask(&again, "load", "--duration", "1s")
+	if out := p.must("calibrate", run.Name, again.Name); !strings.Contains(out, "is the one in the middle") {
+		t.Errorf("calibrate from two runs: %s", out)
+	}
+	if _, errs, code := p.run("calibrate", run.Name, run.Name); code != 1 || !strings.Contains(errs, "named twice") {
+		t.Errorf("calibrate from one run named twice: %d %s", code, errs)
+	}
 	if out := p.must("compare"); !strings.Contains(out, "GET /") || !strings.Contains(out, "machine") {
 		t.Errorf("compare: %s", out)
 	}
