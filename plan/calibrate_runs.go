@@ -37,7 +37,7 @@ func typical(runs []*Measurement) (m *Measurement, note string, err error) {
 	m = sorted[(len(sorted)-1)/2]
 	if len(runs) > 1 {
 		note = fmt.Sprintf("a request cost from %v to %v of CPU time in the %d runs: %s is the one in the middle, with %v",
-			cpuTime(sorted[0].cost()), cpuTime(sorted[len(sorted)-1].cost()), len(runs), m.Source, cpuTime(m.cost()))
+			sorted[0].shortCost(), sorted[len(sorted)-1].shortCost(), len(runs), m.Source, m.shortCost())
 	}
 	return m, note, nil
 }
@@ -76,6 +76,5 @@ func (m *Measurement) cost() float64 {
 	return cores * m.Seconds() / requests
 }
 
-func cpuTime(seconds float64) time.Duration {
-	return time.Duration(seconds * float64(time.Second)).Round(10 * time.Microsecond)
-}
+// shortCost is the same to two or three digits, for a note.
+func (m *Measurement) shortCost() time.Duration { return seconds(m.cost()).Round(10 * time.Microsecond) }

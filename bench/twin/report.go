@@ -200,6 +200,9 @@ func machine(all []*record) string {
 	if data, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
 		kernel = strings.TrimSpace(string(data))
 	}
+	if len(all) == 0 {
+		return "Nothing is measured yet.\n"
+	}
 	var first, last time.Time
 	seconds, repeats := 0.0, math.MaxInt
 	for _, r := range all {
