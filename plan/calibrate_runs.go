@@ -77,4 +77,6 @@ func (m *Measurement) cost() float64 {
 }
 
 // shortCost is the same to two or three digits, for a note.
-func (m *Measurement) shortCost() time.Duration { return seconds(m.cost()).Round(10 * time.Microsecond) }
+func (m *Measurement) shortCost() time.Duration {
+	return seconds(m.cost()).Round(10 * time.Microsecond)
+}
