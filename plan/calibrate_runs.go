@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -42,23 +43,29 @@ func typical(runs []*Measurement) (m *Measurement, note string, err error) {
 	return m, note, nil
 }
 
-// otherLoad is by how much the requests of another run differ from those of this one, route by route, as a share of this one's.
+// otherLoad is by how much the requests of another run differ from those of this one, route by route, as a share of this one's,
+// less what chance may have done: requests that come at random are more or fewer than their rate has it by the root of their
+// number, a fifth of all in a run of a second.
 func (m *Measurement) otherLoad(other *Measurement) float64 {
-	var all, differ float64
-	for name, r := range m.Routes {
-		rate := float64(r.Requests) / m.Seconds()
-		all += rate
-		differ += math.Abs(rate - float64(other.Routes[name].Requests)/other.Seconds())
+	names := slices.AppendSeq(slices.Collect(maps.Keys(m.Routes)), maps.Keys(other.Routes))
+	slices.Sort(names)
+	var here, there, differ float64
+	for _, name := range slices.Compact(names) {
+		a, b := float64(m.Routes[name].Requests), float64(other.Routes[name].Requests)
+		here, there = here+a, there+b
+		differ += beyondChance(a, m.Seconds(), b, other.Seconds())
 	}
-	for name, r := range other.Routes {
-		if _, known := m.Routes[name]; !known {
-			differ += float64(r.Requests) / other.Seconds()
-		}
-	}
-	if all == 0 {
+	if here == 0 {
 		return 0
 	}
-	return differ / all
+	return max(differ, beyondChance(here, m.Seconds(), there, other.Seconds())) * m.Seconds() / here
+}
+
+// beyondChance is how far apart the rates of a requests in so many seconds and of b in others are, less three standard deviations
+// of what lies between two Poisson counts of one rate; 0 where that is all there is.
+func beyondChance(a, aSeconds, b, bSeconds float64) float64 {
+	chance := 3 * math.Sqrt(a/(aSeconds*aSeconds)+b/(bSeconds*bSeconds))
+	return max(0, math.Abs(a/aSeconds-b/bSeconds)-chance)
 }
 
 // cost is the CPU time of a request, that of a load generator on the same machine included, in seconds.

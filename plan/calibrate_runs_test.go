@@ -58,3 +58,24 @@ func TestRunsOfOtherLoadsAreNotMixed(t *testing.T) {
 		t.Error("no run at all: no error")
 	}
 }
+
+// TestWhatChanceDoesIsNoOtherLoad has pairs of runs at one rate, of a second and of three, as long as there are thirty, and then
+// one at twice the rate.
+func TestWhatChanceDoesIsNoOtherLoad(t *testing.T) {
+	short := func(seed uint64, seconds int, times float64) *Measurement {
+		r := aRun(seed)
+		r.seconds = seconds
+		for route := range r.rates {
+			r.rates[route] *= times
+		}
+		return r.measure(t)
+	}
+	for seed := range uint64(200) {
+		if d := short(2*seed, 3, 1).otherLoad(short(2*seed+1, 1, 1)); d > alikeLoads {
+			t.Errorf("seed %d: runs at one rate differ by %.0f%%", seed, 100*d)
+		}
+	}
+	if d := short(1, 3, 1).otherLoad(short(2, 3, 2)); d < alikeLoads {
+		t.Errorf("twice the rate differs by %.0f%%", 100*d)
+	}
+}

@@ -68,7 +68,7 @@ func TestTheLoop(t *testing.T) {
 	}
 	p.must("calibrate")
 	var again struct{ Name string }
-	p.ask(&again, "load", "--duration", "1s")
+	p.ask(&again, "load")
 	if out := p.must("calibrate", run.Name, again.Name); !strings.Contains(out, "is the one in the middle") {
 		t.Errorf("calibrate from two runs: %s", out)
 	}
