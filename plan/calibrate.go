@@ -69,8 +69,10 @@ func Calibrate(sys *topology.System, runs ...*Measurement) (*Calibrated, error) 
 			c.out.Notes = append(c.out.Notes, n)
 		}
 	}
-	if d := m.disturbed(); d != "" {
-		c.out.Notes = append(c.out.Notes, d+"; better calibrate anew")
+	for _, d := range []string{m.disturbed(), m.filling()} {
+		if d != "" {
+			c.out.Notes = append(c.out.Notes, d+"; better calibrate anew")
+		}
 	}
 	c.countVisits()
 	c.findTables()

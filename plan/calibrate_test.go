@@ -22,6 +22,7 @@ type recorded struct {
 	rates   map[string]float64
 	costs   map[string]map[string]float64 // CPU seconds of a request, by service and route
 	calls   float64                       // of web to catalog, for each visit
+	shift   float64                       // calls more for each second that has gone by
 	draw    func(*rand.Rand) float64      // time of a call to catalog, in seconds
 	stretch float64                       // how much more slowly CPU grows than requests do
 }
@@ -39,7 +40,8 @@ func (r *recorded) measure(t *testing.T) *Measurement {
 			mean[svc] += r.rates[route] * cost
 		}
 	}
-	for range r.seconds {
+	for second := range r.seconds {
+		calls := r.calls + r.shift*float64(second)
 		s := Second{Seconds: 1, Requests: map[string]float64{}, CPU: map[string]float64{}, Calls: map[string]float64{}}
 		for _, route := range []string{"find", "list"} {
 			n := poisson(r.rng, r.rates[route])
@@ -47,8 +49,8 @@ func (r *recorded) measure(t *testing.T) *Measurement {
 			requests[route] += float64(n)
 			for range n {
 				whole := 0.002 * r.rng.ExpFloat64()
-				k := int(r.calls)
-				if r.rng.Float64() < r.calls-float64(k) {
+				k := int(calls)
+				if r.rng.Float64() < calls-float64(k) {
 					k++
 				}
 				for range k {

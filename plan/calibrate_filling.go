@@ -1,0 +1,105 @@
+package plan
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+)
+
+// A service is taken to be asked more or less within a run where the calls to it, of each visit to the one that makes them, changed by
+// this share of their mean, and by more standard errors of the difference than chance makes it.
+const (
+	muchShifted = 0.25
+	sureShifted = 4
+)
+
+// shift is how the calls on an edge, of each visit to their caller, changed from the first third of a run to the last.
+type shift struct {
+	from, to    string
+	first, last float64
+}
+
+// shifts are the edges whose calls changed much within the run while the load stayed as it was, the greatest change first. Calls from outside are
+// counted for each request, so that a cache of a route's answers, which stands before its service, is seen as well.
+func (m *Measurement) shifts() []shift {
+	third := len(m.PerSecond) / 3
+	if third < 3 {
+		return nil
+	}
+	var all []shift
+	for _, e := range m.Edges {
+		s := shift{from: e.From, to: e.To}
+		var before, after float64 // variances
+		s.first, before = m.callsOf(e, m.PerSecond[:third])
+		s.last, after = m.callsOf(e, m.PerSecond[len(m.PerSecond)-third:])
+		if change := math.Abs(s.last - s.first); change > muchShifted*(s.first+s.last)/2 && change > sureShifted*math.Sqrt(before+after) {
+			all = append(all, s)
+		}
+	}
+	slices.SortFunc(all, func(a, b shift) int {
+		switch d := math.Abs(b.last-b.first) - math.Abs(a.last-a.first); {
+		case d < 0:
+			return -1
+		case d > 0:
+			return 1
+		}
+		return strings.Compare(EdgeName(a.from, a.to), EdgeName(b.from, b.to))
+	})
+	return all
+}
+
+// callsOf is how many calls on an edge a visit to the caller makes in these seconds, and the variance of that, which is of a ratio of
+// sums (Cochran, 'Sampling Techniques', 1977, chapter 6), and at least that of a Poisson count.
+func (m *Measurement) callsOf(e EdgeMeasurement, seconds []Second) (calls, variance float64) {
+	var made, visits float64
+	each := make([]struct{ made, visits float64 }, len(seconds))
+	for i, s := range seconds {
+		each[i].made, each[i].visits = s.Calls[EdgeName(e.From, e.To)], m.visitsIn(s, e.From)
+		made, visits = made+each[i].made, visits+each[i].visits
+	}
+	if visits == 0 {
+		return 0, 0
+	}
+	calls = made / visits
+	var square float64
+	for _, s := range each {
+		d := s.made - calls*s.visits
+		square += d * d
+	}
+	n := float64(len(seconds))
+	return calls, max(square*n/(n-1), made, 1) / (visits * visits)
+}
+
+// visitsIn is how many visits to a service ended in a second, for the outside how many requests.
+func (m *Measurement) visitsIn(s Second, service string) (n float64) {
+	if service == "" {
+		for _, r := range s.Requests {
+			n += r
+		}
+		return n
+	}
+	for _, e := range m.Edges {
+		if e.To == service {
+			n += s.Calls[EdgeName(e.From, e.To)]
+		}
+	}
+	return n
+}
+
+// filling says of which service a request asked less and less within the run, or more and more; empty where there was none.
+func (m *Measurement) filling() string {
+	all := m.shifts()
+	if len(all) == 0 {
+		return ""
+	}
+	s := all[0]
+	who := fmt.Sprintf("a visit to %s made %.2g calls to %s", s.from, s.first, s.to)
+	if s.from == "" {
+		who = fmt.Sprintf("%.2g of a request came to %s", s.first, s.to)
+	}
+	if s.last < s.first {
+		return fmt.Sprintf("%s in the first third of the run and %.2g in the last: a cache was still filling, and what is found is more than requests cost once it is full", who, s.last)
+	}
+	return fmt.Sprintf("%s in the first third of the run and %.2g in the last: what a request asks for was changing, as where a cache loses what it held", who, s.last)
+}
