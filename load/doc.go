@@ -5,7 +5,7 @@
 // due is computed from the rate and never from how the system does. Every latency counts from that intended start. A
 // system that stalls for a second is charged with that second for each request that was due in it, sent or waiting in
 // the generator: there is no coordinated omission. The service time, from the actual sending, is kept beside it, and so
-// is the generator's own lateness. What could not be sent by the end is counted as not sent. A closed workload is a
+// is the generator's own lateness. What could not be sent by the end, or a moment after it, is counted as not sent. A closed workload is a
 // number of users who run scenarios, wait for each answer and think.
 //
 // HTTP/1.1 is written and parsed by the package itself over prebuilt bytes, without an allocation for a plain request in

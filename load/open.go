@@ -119,7 +119,7 @@ func (c *crew) give(t thread, a arrival) bool {
 		c.lane.full++
 		c.waiting = t
 		c.mu.Unlock()
-		if !t.park(true) {
+		if !t.park(true) || c.lane.run.ended() {
 			return false
 		}
 	}

@@ -47,13 +47,29 @@ func (r *run) stopped() bool {
 	}
 }
 
+// ended reports whether the time is over in which requests are due. What has waited until then for a connection or a session is not
+// sent any more: it was the target that kept it.
+func (r *run) ended() bool { return r.now() >= r.end }
+
 // Invalid is an error of what was asked for, found before anything was sent.
 type Invalid struct{ error }
 
 func (e Invalid) Unwrap() error { return e.error }
 
-// Run sends the workload and returns what came of it. No request is begun after the end of its duration; those under
-// way are waited for, at most for their timeout. Where ctx is done before, everything is cut at once, and the result is
+// lateAtEnd is how long after the end of an open workload requests are still begun that were due before it. A generator that is
+// woken some milliseconds late, on a machine with more to do, has else not sent the last ones, which would count as errors of a
+// system that was never asked.
+const lateAtEnd = 200 * time.Millisecond
+
+func (r *run) grace() time.Duration {
+	if r.closed {
+		return 0
+	}
+	return lateAtEnd
+}
+
+// Run sends the workload and returns what came of it. No request is begun that is due after the end of its duration, and none
+// lateAtEnd after it; those under way are waited for, at most for their timeout. Where ctx is done before, everything is cut at once, and the result is
 // that of the part that was run, marked as cut short. An error is returned only where nothing was sent: a workload, a
 // target or a trace that is not right.
 func Run(ctx context.Context, cfg Config) (*Result, error) {
@@ -116,7 +132,7 @@ func (r *run) send(ctx context.Context, thresholds []Threshold) (*Result, error)
 	r.waker = &waker{now: r.now, alarm: wake}
 
 	helpers, endHelpers := context.WithCancel(context.Background())
-	stopCtx, stop := context.WithDeadline(ctx, started.Add(r.end))
+	stopCtx, stop := context.WithDeadline(ctx, started.Add(r.end+r.grace()))
 	defer stop()
 	r.ctx, r.stop = ctx, stopCtx.Done()
 	r.startCPU = processCPU()
@@ -290,7 +306,8 @@ func (r *run) observe(ctx context.Context) {
 	defer ticker.Stop()
 	warm := time.NewTimer(r.rec.warm - r.now())
 	defer warm.Stop()
-	stop := r.stop
+	end := time.NewTimer(r.rec.end - r.now())
+	defer end.Stop()
 	last := Progress{Target: r.cfg.Target, Schedule: r.inWords()}
 	var schedule Schedule
 	if !r.closed {
@@ -300,14 +317,14 @@ func (r *run) observe(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-stop:
-			r.endCPU, stop = processCPU(), nil
+		case <-end.C:
+			r.endCPU = processCPU()
 		case <-warm.C:
 			r.warmCPU = processCPU()
 		case <-ticker.C:
 			now := r.now()
 			recent := r.rec.tick(now)
-			if stop == nil || r.cfg.Progress == nil && r.cfg.Metrics == nil {
+			if now > r.rec.end || r.stopped() || r.cfg.Progress == nil && r.cfg.Metrics == nil {
 				continue
 			}
 			last = r.progress(last, schedule, now, recent)

@@ -94,6 +94,40 @@ func TestScheduleIsKept(t *testing.T) {
 	})
 }
 
+// lateAlarm wakes later than it should.
+type lateAlarm struct {
+	alarm
+	by time.Duration
+}
+
+func (a lateAlarm) set(d time.Duration) {
+	if d > 0 {
+		d += a.by
+	}
+	a.alarm.set(d)
+}
+
+// TestTheGeneratorsDelayIsNoError has a generator that is always woken late: what was due before the end is sent all the same, as late as
+// it is, unless that is very late.
+func TestTheGeneratorsDelayIsNoError(t *testing.T) {
+	for by, lost := range map[time.Duration]bool{0: false, 30 * time.Millisecond: false, 150 * time.Millisecond: false, 700 * time.Millisecond: true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := getWorkload()
+			w.Rate = 100
+			res := simulated(t, t.Context(), func(http.ResponseWriter, *http.Request) {}, w, func(c *Config) {
+				c.newAlarm = func() (alarm, error) { return lateAlarm{newTimerAlarm(), by}, nil }
+			})
+			s := res.Total
+			if s.Requests+s.NotSent != 1000 || s.NotSent > 0 != lost {
+				t.Errorf("%s late: %d ended, %d were not sent", by, s.Requests, s.NotSent)
+			}
+			if worst := time.Duration(s.Latency.Max()); worst < by-10*time.Millisecond {
+				t.Errorf("%s late: the slowest took %s", by, worst)
+			}
+		})
+	}
+}
+
 func TestOverloadIsNeverHidden(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := func(w http.ResponseWriter, _ *http.Request) { time.Sleep(100 * time.Millisecond) }

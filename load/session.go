@@ -97,7 +97,7 @@ func (s *session) scenario(sc *scenario, due time.Duration) (next time.Duration,
 		if !st.taken(s.values.rng) {
 			continue
 		}
-		if !s.thread.sleep(next) || next >= s.run.rec.end {
+		if next >= s.run.rec.end || !s.thread.sleep(next) {
 			if next <= s.run.now() {
 				s.unsent(st, next)
 			}
@@ -158,7 +158,7 @@ func (s *session) perform(st *step, due time.Duration, started *bool, arrival ti
 		return o, false
 	}
 	defer s.release(st, c)
-	if queued && !s.run.catchUp(s, due) {
+	if queued && (s.run.ended() || !s.run.catchUp(s, due)) {
 		s.unsent(st, due)
 		return o, false
 	}
