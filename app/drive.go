@@ -9,6 +9,7 @@ import (
 	"github.com/banyanhq/banyan/app/control"
 	"github.com/banyanhq/banyan/load"
 	"github.com/banyanhq/banyan/observe"
+	"github.com/banyanhq/banyan/orchestrate"
 	"github.com/banyanhq/banyan/plan"
 	"github.com/banyanhq/banyan/simulate"
 	"github.com/banyanhq/banyan/stats"
@@ -32,7 +33,11 @@ func Measure(ctx context.Context, stateDir string, sys *topology.System, cfg loa
 	if info.System != sys.Name {
 		return nil, fmt.Errorf("the system that runs here is %s, not %s", info.System, sys.Name)
 	}
-	idle, err := watchIdle(ctx, client.Window)
+	replicas, err := client.Replicas(ctx)
+	if err != nil {
+		return nil, err
+	}
+	idle, err := watchIdle(ctx, started(info, replicas), client.Window)
 	if err != nil {
 		return nil, err
 	}
@@ -126,15 +131,32 @@ func pulseSteps(pulses []observe.Pulse, routes []*topology.Route) []plan.Pulse {
 // RunName names the record of a result after its start, so that names sort by time.
 func RunName(r *load.Result) string { return r.Start.UTC().Format("20060102T150405.000Z") }
 
+// started is when the last of the replicas that run became ready, or the supervisor started if that was later.
+func started(info control.Info, services []orchestrate.ServiceStatus) time.Time {
+	last := info.Since
+	for _, s := range services {
+		for _, r := range s.Replicas {
+			if r.ReadySince.After(last) {
+				last = r.ReadySince
+			}
+		}
+	}
+	return last
+}
+
 // watchIdle returns a window before now in which nothing was asked of the system, nil if something is asked of it all the
-// time. What was observed before counts; where something was asked a moment ago, or the system has just been started, it
-// waits for a window to come.
-func watchIdle(ctx context.Context, window func(ctx context.Context, from, to time.Time) (*observe.Window, error)) (*observe.Window, error) {
+// time. What was observed before counts, but for what was before the system had started: to start takes CPU time. Where something
+// was asked a moment ago, or it has started just now, it waits for a window to come.
+func watchIdle(ctx context.Context, started time.Time, window func(ctx context.Context, from, to time.Time) (*observe.Window, error)) (*observe.Window, error) {
 	tick := time.NewTicker(time.Second) // as often as is observed
 	defer tick.Stop()
 	for last := time.Now().Add(idlePatience); ; {
 		now := time.Now()
-		w, err := window(ctx, now.Add(-idleSpan-2*time.Second), now)
+		from := now.Add(-idleSpan - 2*time.Second)
+		if from.Before(started) {
+			from = started
+		}
+		w, err := window(ctx, from, now)
 		switch {
 		case err == nil && w.Covered >= idleSpan && Quiet(w):
 			return w, nil

@@ -69,6 +69,7 @@ type replica struct {
 	pid        int
 	address    string
 	started    time.Time
+	readySince time.Time
 	lastExit   string
 	oom        bool
 	why        string
@@ -338,7 +339,7 @@ func (c *controller) judge(r *replica, v verdict) {
 			r.inBalancer = true
 		}
 		c.d.balancer.SetReady(c.name, r.name, true)
-		r.phase, r.everReady, r.clashes = phaseReady, true, 0
+		r.phase, r.everReady, r.clashes, r.readySince = phaseReady, true, 0, time.Now()
 		r.failed, r.failure, r.why = "", "", ""
 		c.note(slog.LevelInfo, r, "ready", "after "+time.Since(r.started).Round(time.Millisecond).String())
 	case becameUnready:

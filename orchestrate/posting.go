@@ -28,9 +28,13 @@ func (c *controller) post(settled bool) {
 			s.Ready++
 			r.restart.Running(time.Since(r.started))
 		}
+		since := r.readySince
+		if r.phase != phaseReady {
+			since = time.Time{}
+		}
 		s.Replicas = append(s.Replicas, ReplicaStatus{
 			ID: r.name, State: r.phase.String(), PID: r.pid, Address: r.address, Revision: r.revision,
-			Started: r.started, Restarts: max(r.starts-1, 0), CrashLooping: r.restart.CrashLooping(),
+			Started: r.started, ReadySince: since, Restarts: max(r.starts-1, 0), CrashLooping: r.restart.CrashLooping(),
 			LastExit: r.lastExit, OOMKilled: r.oom, Why: r.why,
 		})
 		p.meters = append(p.meters, r.meter)

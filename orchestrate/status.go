@@ -38,6 +38,8 @@ type ReplicaStatus struct {
 	Revision int    `json:"revision"`
 	// Started is when its process was started, zero if none runs.
 	Started time.Time `json:"started,omitzero"`
+	// ReadySince is when its process became ready the last time, zero if it is not.
+	ReadySince time.Time `json:"ready_since,omitzero"`
 	// Restarts counts how often its process was started again.
 	Restarts int `json:"restarts"`
 	// CrashLooping says that it exits again and again.

@@ -8,10 +8,12 @@ import (
 )
 
 // A service is taken to be asked more or less within a run where the calls to it, of each visit to the one that makes them, changed by
-// this share of their mean, and by more standard errors of the difference than chance makes it.
+// this share of their mean, by more standard errors of the difference than chance makes it, and if what the calls take less or
+// more is worth a word: as much of the time of a visit.
 const (
-	muchShifted = 0.25
-	sureShifted = 4
+	muchShifted  = 0.25
+	sureShifted  = 4
+	worthShifted = 0.05
 )
 
 // shift is how the calls on an edge, of each visit to their caller, changed from the first third of a run to the last.
@@ -33,7 +35,8 @@ func (m *Measurement) shifts() []shift {
 		var before, after float64 // variances
 		s.first, before = m.callsOf(e, m.PerSecond[:third])
 		s.last, after = m.callsOf(e, m.PerSecond[len(m.PerSecond)-third:])
-		if change := math.Abs(s.last - s.first); change > muchShifted*(s.first+s.last)/2 && change > sureShifted*math.Sqrt(before+after) {
+		change := math.Abs(s.last - s.first)
+		if change > muchShifted*(s.first+s.last)/2 && change > sureShifted*math.Sqrt(before+after) && change*e.Mean.Seconds() > worthShifted*m.visitTime(e.From) {
 			all = append(all, s)
 		}
 	}
@@ -69,6 +72,22 @@ func (m *Measurement) callsOf(e EdgeMeasurement, seconds []Second) (calls, varia
 	}
 	n := float64(len(seconds))
 	return calls, max(square*n/(n-1), made, 1) / (visits * visits)
+}
+
+// visitTime is how long a visit to a service takes on average, for the outside how long a request does, in seconds.
+func (m *Measurement) visitTime(service string) float64 {
+	var time, n float64
+	if service == "" {
+		for _, r := range m.Routes {
+			time, n = time+float64(r.Requests)*r.Mean.Seconds(), n+float64(r.Requests)
+		}
+	}
+	for _, e := range m.Edges {
+		if e.To == service {
+			time, n = time+float64(e.Count)*e.Mean.Seconds(), n+float64(e.Count)
+		}
+	}
+	return time / max(n, 1)
 }
 
 // visitsIn is how many visits to a service ended in a second, for the outside how many requests.

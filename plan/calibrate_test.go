@@ -87,7 +87,7 @@ func (r *recorded) measure(t *testing.T) *Measurement {
 	}
 	for name, h := range edges {
 		from, to, _ := strings.Cut(name, "-> ")
-		m.Edges = append(m.Edges, EdgeMeasurement{From: strings.TrimSpace(from), To: to, Count: h.Count(), Histogram: h})
+		m.Edges = append(m.Edges, EdgeMeasurement{From: strings.TrimSpace(from), To: to, Count: h.Count(), Mean: time.Duration(h.Mean()), Histogram: h})
 	}
 	return m
 }

@@ -27,6 +27,9 @@ type fault struct {
 	Path string `json:"path,omitempty"`
 	// Calls of each service, in the order of the system: the shape's.
 	Services []service `json:"services"`
+	// Mended are the steps of the service where what the remedy names has been done: half the CPU time, no limit, lock or delay, no
+	// failures, all replicas alike. The fields that make the fault are left out then.
+	Mended string `json:"mended,omitempty"`
 }
 
 // service is one of a shape: its name, and what it does after its own CPU time.
@@ -92,14 +95,17 @@ func makeFault(seed uint64, i int) fault {
 	law := []string{"", " erlang"}[rnd.IntN(2)]
 	switch f.Class {
 	case plan.ClassCPU: // of 0.45 to 0.8 cores
-		f.Steps = "cpu " + ms(1000*between(0.45, 0.8)/arrivals) + law
+		took := 1000 * between(0.45, 0.8) / arrivals
+		f.Steps, f.Mended = "cpu "+ms(took)+law, "cpu "+ms(took/2)+law
 	case plan.ClassQuota:
 		limit := between(0.15, 0.35)
 		f.Steps = "cpu " + ms(1000*limit*between(0.7, 0.85)/arrivals) + law
+		f.Mended = f.Steps
 		f.Fields = []string{fmt.Sprintf("limits: {cpu: %.2f}", limit)}
 	case plan.ClassPool:
 		k := 2 + rnd.IntN(4)
 		wait := "wait " + ms(1000*float64(k)*between(0.82, 0.93)/arrivals) + law
+		f.Mended = wait
 		if rnd.IntN(2) == 0 {
 			f.Fields, f.Steps = []string{fmt.Sprintf("concurrency: %d", k)}, wait
 		} else {
@@ -107,10 +113,11 @@ func makeFault(seed uint64, i int) fault {
 		}
 	case plan.ClassLock:
 		held := 1000 * between(0.75, 0.9) / arrivals
-		f.Steps = "lock; wait " + ms(held) + law + "; unlock"
+		f.Mended = "wait " + ms(held) + law
 		if rnd.IntN(2) == 0 {
-			f.Steps = "lock; cpu 1ms; wait " + ms(held-1) + law + "; unlock"
+			f.Mended = "cpu 1ms; wait " + ms(held-1) + law
 		}
+		f.Steps = "lock; " + f.Mended + "; unlock"
 	case plan.ClassDownstream:
 		f.Steps = "wait " + ms(between(30, 150)) + []string{"", " erlang", " exp"}[rnd.IntN(3)]
 	case plan.ClassRetry:
@@ -126,6 +133,17 @@ func makeFault(seed uint64, i int) fault {
 	}
 	f.What = strings.Join(append(append([]string{}, f.Fields...), f.Steps+f.First), ", ")
 	return f
+}
+
+// mended is the system of f after what is wrong with it was mended.
+func (f fault) mended() fault {
+	m := f
+	m.Name, m.Class, m.What = f.Name+"-mended", "", "mended"
+	m.Steps, m.Fields, m.First, m.Mended = f.Mended, nil, "", ""
+	if f.Class == plan.ClassSkew { // as many replicas, balanced as before
+		m.Fields = f.Fields
+	}
+	return m
 }
 
 // makeExtra draws a fault of the kinds that makeFault does not: hot keys, and more than is held. They are apart so that the

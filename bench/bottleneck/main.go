@@ -4,6 +4,7 @@
 //	go run ./bench/bottleneck                # 60 faults, a quarter of an hour; prints the table
 //	go run ./bench/bottleneck -replay        # judges the recorded runs again, after a change to the rules
 //	go run ./bench/bottleneck -seed 7 -n 10  # others
+//	go run ./bench/bottleneck -gains         # runs each system again with its fault mended: is the gain what was predicted?
 //	go run ./bench/bottleneck -healthy 10    # systems without a fault, of which nothing should be said
 //
 // Traffic goes to loopback only. Exit code 1: fewer than 95 % were right.
@@ -35,7 +36,7 @@ type options struct {
 	keep             string
 	seconds          int
 	replay, verbose  bool
-	extra            bool
+	extra, gains     bool
 }
 
 // record is one run.
@@ -50,6 +51,7 @@ func main() {
 	flag.IntVar(&o.from, "from", 0, "index of the first of them")
 	flag.IntVar(&o.healthy, "healthy", 0, "systems without a fault, instead of those with one")
 	flag.BoolVar(&o.extra, "extra", false, "hot keys and growing queues instead of the usual faults")
+	flag.BoolVar(&o.gains, "gains", false, "hold predicted gains against those of the mended systems")
 	flag.Uint64Var(&o.seed, "seed", 1, "of the faults")
 	flag.StringVar(&o.keep, "keep", filepath.Join(os.TempDir(), "banyan-bottleneck"), "folder for the records of runs")
 	flag.IntVar(&o.seconds, "seconds", 10, "length of each run")
@@ -74,7 +76,11 @@ func run(ctx context.Context, o options) (good bool, err error) {
 		return false, err
 	}
 	defer b.close()
+	if o.gains && o.extra {
+		return false, errors.New("-gains is for the usual faults")
+	}
 	s := newScore(o.verbose)
+	var mended gains
 	first, last := o.from, o.from+o.n
 	if o.healthy > 0 {
 		first, last = 0, o.healthy
@@ -94,8 +100,14 @@ func run(ctx context.Context, o options) (good bool, err error) {
 		if err := s.judge(r); err != nil {
 			return false, fmt.Errorf("%s: %w", f, err)
 		}
+		if o.gains && f.Class != "" {
+			if err := mended.measure(ctx, b, f, r.Observation); err != nil {
+				return false, fmt.Errorf("%s, mended: %w", f, err)
+			}
+		}
 	}
 	s.print()
+	mended.print()
 	return s.share() >= bar, nil
 }
 

@@ -21,6 +21,10 @@ func TestFaultsAreSystems(t *testing.T) {
 		if sys.Services[f.Service] == nil {
 			t.Errorf("%s: no such service", f)
 		}
+		mended := f.mended().topology("/bin/worker")
+		if _, err := topology.Parse(topology.Source{Name: "banyan.yaml", Data: []byte(mended)}); err != nil || mended == text {
+			t.Errorf("%s: mended: %v\n%s", f, err, mended)
+		}
 	}
 	for i := range shapeNames {
 		if _, err := topology.Parse(topology.Source{Name: "banyan.yaml", Data: []byte(makeHealthy(3, i).topology("/bin/worker"))}); err != nil {
