@@ -289,6 +289,31 @@ func TestPoliciesOfMG1(t *testing.T) {
 	within(t, "SRPT, constant is FCFS", s.W, 3, 1e-9)
 }
 
+// Means by size are sums over a grid; they are held to closed forms and to finely integrated ones.
+func TestScheduledIntegralsAreAccurate(t *testing.T) {
+	exp, _ := Exponential(1)
+	even, _ := Uniform(1, 3)
+	for _, c := range []struct {
+		policy Policy
+		lambda float64
+		law    *Law
+		w      float64
+	}{
+		{PolicyFB, 0.8, exp, 5}, // sizes without memory: as any order that does not look at them
+		{PolicySRPT, 0.8, exp, 2.3527775},
+		{PolicyPSJF, 0.8, exp, 2.6588968},
+		{PolicyFB, 0.4, even, 16.4688555},
+		{PolicySRPT, 0.4, even, 5.3729854},
+		{PolicyPSJF, 0.4, even, 6.2159253},
+	} {
+		s, err := MG1Scheduled(c.lambda, c.law, c.policy)
+		if err != nil {
+			t.Fatal(err)
+		}
+		within(t, fmt.Sprintf("%s, %s", c.policy, c.law), s.W, c.w, 2e-5)
+	}
+}
+
 // simulateSRPT is the mean time in M/M/1 under SRPT, by events.
 func simulateSRPT(rho float64, customers int) float64 {
 	rng := rand.New(rand.NewPCG(7, 8))

@@ -106,23 +106,26 @@ func bySize(lambda float64, service *Law, policy Policy) float64 {
 		mid := (x + next) / 2
 		after := service.tail(next)
 		p := math.Max(0, tail-after)
-		before := load
-		load += lambda * mid * p
-		square += lambda * mid * mid * p
-		kept += lambda * (tail + after) / 2 * (next - x)
-		kept2 += lambda * (tail*x + after*next) * (next - x)
-		loadMid := (before + load) / 2
-		residence += (next - x) / (1 - loadMid)
+		// What is summed belongs to the size in the middle of the step: at either end the error would be of the first order.
+		halfway := func(total *float64, step float64) float64 {
+			*total += step
+			return *total - step/2
+		}
+		loadMid := halfway(&load, lambda*mid*p)
+		squareMid := halfway(&square, lambda*mid*mid*p)
+		keptMid := halfway(&kept, lambda*(tail+after)/2*(next-x))
+		kept2Mid := halfway(&kept2, lambda*(tail*x+after*next)*(next-x))
+		residenceMid := halfway(&residence, (next-x)/(1-loadMid))
 		var w float64
 		switch policy {
 		case PolicySJF:
 			w = mid + all/((1-loadMid)*(1-loadMid))
 		case PolicyPSJF:
-			w = mid/(1-loadMid) + square/2/((1-loadMid)*(1-loadMid))
+			w = mid/(1-loadMid) + squareMid/2/((1-loadMid)*(1-loadMid))
 		case PolicySRPT:
-			w = residence + (square+lambda*mid*mid*after)/2/((1-loadMid)*(1-loadMid))
+			w = residenceMid + (squareMid+lambda*mid*mid*(tail+after)/2)/2/((1-loadMid)*(1-loadMid))
 		case PolicyFB:
-			w = mid/(1-kept) + kept2/2/((1-kept)*(1-kept))
+			w = mid/(1-keptMid) + kept2Mid/2/((1-keptMid)*(1-keptMid))
 		}
 		mean += p * w
 		below += p
