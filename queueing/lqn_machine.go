@@ -120,7 +120,7 @@ func (m *lqnMachine) restUser(i int) {
 		m.begin(i)
 		return
 	}
-	t.live = 1
+	t.live, t.replied = 1, false // a user who has been round is as one who has not yet: else the chain counts who has
 	t.branch[0] = lqnBranch{status: branchUser}
 	m.s.timers = append(m.s.timers, lqnRef(i*lqnMaxBranches))
 }

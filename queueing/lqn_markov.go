@@ -65,7 +65,12 @@ type lqnExplorer struct {
 	begun  []float64  // per state x entry: rate of invocations begun
 	lost   []float64  // per state: rate of requests lost
 	choice replay
+	work   int // threads copied so far
 }
+
+// lqnMaxWork bounds the threads copied while a chain is explored: the cost of an event grows with the threads of the model, so
+// that the number of states alone would let a model of hundreds of users run for minutes.
+const lqnMaxWork = 15_000_000
 
 func (p *lqnProgram) markov(o LQNOptions) (*LQNSolution, error) {
 	limit := o.MaxStates
@@ -114,6 +119,9 @@ func (x *lqnExplorer) paths(s *lqnState, act func(m *lqnMachine), then func(m *l
 		if n > 100_000 {
 			return fmt.Errorf("lqn: one event has more than 100 000 outcomes: %w", ErrTooLarge)
 		}
+		if x.work += len(s.threads); x.work > lqnMaxWork {
+			return fmt.Errorf("lqn: too many states for %d threads: %w", len(s.threads), ErrTooLarge)
+		}
 		x.choice.restart()
 		m := x.machine(s.clone())
 		act(m)
@@ -130,6 +138,15 @@ func (x *lqnExplorer) paths(s *lqnState, act func(m *lqnMachine), then func(m *l
 }
 
 func (x *lqnExplorer) explore() error {
+	users := 0
+	for i := range x.p.tasks {
+		if x.p.tasks[i].reference {
+			users += x.p.tasks[i].servers
+		}
+	}
+	if 4*users*users > lqnMaxWork { // a state for each number that thinks, and some events of each
+		return fmt.Errorf("lqn: too many states for %d users: %w", users, ErrTooLarge)
+	}
 	err := x.paths(x.p.initial(), (*lqnMachine).boot, func(m *lqnMachine, _ float64) error {
 		_, err := x.number(m.s)
 		return err
@@ -172,15 +189,32 @@ func (x *lqnExplorer) expand(from int, s *lqnState) error {
 		})
 	}
 	look := x.machine(s)
-	for n, r := range s.timers {
-		if err := fire(look.timerRate(r), func(m *lqnMachine) { m.timeout(n) }); err != nil {
+	for n, times := range x.alike(s, s.timers) {
+		if times == 0 {
+			continue
+		}
+		if err := fire(float64(times)*look.timerRate(s.timers[n]), func(m *lqnMachine) { m.timeout(n) }); err != nil {
 			return err
 		}
 	}
 	for proc := range s.run {
 		running, speed := look.share(proc)
-		for n := range running {
-			if err := fire(speed*look.stageRate(s.run[proc][n]), func(m *lqnMachine) { m.served(proc, n) }); err != nil {
+		run := s.run[proc][:running]
+		var times []int
+		if running == len(s.run[proc]) { // all progress: their order decides nothing that ends first
+			if pr := &x.p.procs[proc]; pr.infinite || pr.sched == LQNPS {
+				times = x.alike(s, run)
+			}
+		}
+		for n := range run {
+			rate := speed * look.stageRate(run[n])
+			if times != nil {
+				if times[n] == 0 {
+					continue
+				}
+				rate *= float64(times[n])
+			}
+			if err := fire(rate, func(m *lqnMachine) { m.served(proc, n) }); err != nil {
 				return err
 			}
 		}
@@ -193,6 +227,34 @@ func (x *lqnExplorer) expand(from int, s *lqnState) error {
 		}
 	}
 	return nil
+}
+
+// alike counts branches that nothing tells apart, in a list whose order means nothing: the first of each kind has their number
+// and the others zero, so that a thousand users who think are one event. Only branches that are all that lives of their thread
+// and of its callers count as alike: what else there is of those could tell them apart.
+func (x *lqnExplorer) alike(s *lqnState, refs []lqnRef) []int {
+	times := make([]int, len(refs))
+	first := map[string]int{}
+	alone := lqnKeys{label: make([]int16, 0, len(s.threads))}
+	for n, r := range refs {
+		times[n] = 1
+		single := true
+		for at := r; at >= 0 && single; at = s.threads[at/lqnMaxBranches].caller {
+			single = s.threads[at/lqnMaxBranches].live == 1
+		}
+		if !single {
+			continue
+		}
+		alone.buf = alone.buf[:0]
+		alone.alone(s, r)
+		if k, ok := first[string(alone.buf)]; ok {
+			times[k]++
+			times[n] = 0
+			continue
+		}
+		first[string(alone.buf)] = n
+	}
+	return times
 }
 
 // number finds or gives the number of a state.
@@ -258,8 +320,7 @@ func (k *lqnKeys) list(s *lqnState, refs []lqnRef, unordered bool) {
 		items := make([]item, len(refs))
 		for i, r := range refs {
 			alone.buf = alone.buf[:0]
-			alone.reset(len(s.threads))
-			alone.ref(s, r)
+			alone.alone(s, r)
 			items[i] = item{string(alone.buf), r}
 		}
 		slices.SortStableFunc(items, func(a, b item) int {
@@ -279,6 +340,19 @@ func (k *lqnKeys) list(s *lqnState, refs []lqnRef, unordered bool) {
 	for _, r := range refs {
 		k.ref(s, r)
 	}
+}
+
+// alone writes what a branch looks like without the rest of the state. Labels are taken back afterwards one by one, which is
+// what makes a list of a thousand users cheap.
+func (k *lqnKeys) alone(s *lqnState, r lqnRef) {
+	if len(k.label) != len(s.threads) {
+		k.reset(len(s.threads))
+	}
+	k.ref(s, r)
+	for at := r; at >= 0; at = s.threads[at/lqnMaxBranches].caller {
+		k.label[at/lqnMaxBranches] = -1
+	}
+	k.used = 0
 }
 
 func (k *lqnKeys) ref(s *lqnState, r lqnRef) {

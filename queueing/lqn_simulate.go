@@ -24,11 +24,16 @@ func (p *lqnProgram) simulate(o LQNOptions) (*LQNSolution, error) {
 	r.m.boot()
 	const batches = 32
 	length := 2_000
-	if _, err := r.batch(4 * length); err != nil { // warm-up
+	threads := len(r.m.s.threads)
+	warm := max(4*length, 8*threads) // all begin to think at once: each must have been round before what is seen is the rule
+	if o.MaxEvents == 0 {            // an event takes time in proportion to the threads
+		events = max(warm+batches*length, min(events, 2_000_000_000/max(1, threads)))
+	}
+	if _, err := r.batch(warm); err != nil {
 		return nil, err
 	}
 	var done []lqnBatch
-	spent := 4 * length
+	spent := warm
 	for {
 		for len(done) < batches {
 			b, err := r.batch(length)

@@ -2,6 +2,7 @@ package queueing
 
 import (
 	"container/heap"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"strings"
@@ -301,3 +302,29 @@ func TestLQNErrorsAreNamed(t *testing.T) {
 }
 
 func popEvent(h *simHeap) simEvent { return heap.Pop(h).(simEvent) }
+
+// Users who think are one event however many they are, and who has been round before is not part of the state.
+func TestManyUsersAreFewStates(t *testing.T) {
+	for _, users := range []int{1, 7, 150} {
+		m := &LQN{
+			Processors: []LQNProcessor{{Name: "clients", Scheduling: LQNINF}, {Name: "host", Servers: 4}},
+			Tasks:      []LQNTask{{Name: "users", Processor: "clients", Reference: true, Servers: users, Think: 10}, {Name: "pool", Processor: "host", Servers: 4}},
+			Entries: []LQNEntry{
+				{Name: "use", Task: "users", Phases: []LQNActivity{{Deterministic: true, Calls: []LQNCall{{Entry: "serve", Mean: 1}}}}},
+				{Name: "serve", Task: "pool", Phases: []LQNActivity{{Service: 0.3}}},
+			},
+		}
+		s, err := SolveLQN(m, LQNOptions{Method: LQNMarkov})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.States != users+1 {
+			t.Errorf("%d users: %d states, want one for each number in the pool", users, s.States)
+		}
+		want, err := MMcN(0.1, 1/0.3, 4, users)
+		if err != nil {
+			t.Fatal(err)
+		}
+		within(t, fmt.Sprintf("throughput of %d users", users), s.Tasks["users"].Throughput, want.Throughput, 1e-7)
+	}
+}

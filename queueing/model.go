@@ -125,6 +125,9 @@ func ParseModel(r io.Reader) (*Model, error) {
 	if len(doc.Inputs) == 0 {
 		return nil, fmt.Errorf("model: kind %s: field inputs is missing", doc.Kind)
 	}
+	if nullInList(doc.Inputs) { // it would be read as zero
+		return nil, fmt.Errorf("model: kind %s: inputs: null in a list; give a number", doc.Kind)
+	}
 	in := kinds[i].make()
 	known := kinds[i].fields
 	if known == nil {
@@ -139,6 +142,28 @@ func ParseModel(r io.Reader) (*Model, error) {
 		return nil, fmt.Errorf("model: kind %s: inputs: %w", doc.Kind, err)
 	}
 	return &Model{Kind: kinds[i].name, Name: doc.Name, inputs: in}, nil
+}
+
+// nullInList says whether a list of a JSON value holds a null.
+func nullInList(raw []byte) bool {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	var lists []bool // for each open bracket whether it is a list's
+	for {
+		t, err := d.Token()
+		if err != nil {
+			return false // the end, or what the decoding proper reports
+		}
+		switch t {
+		case json.Delim('['), json.Delim('{'):
+			lists = append(lists, t == json.Delim('['))
+		case json.Delim(']'), json.Delim('}'):
+			lists = lists[:len(lists)-1]
+		case nil:
+			if len(lists) > 0 && lists[len(lists)-1] {
+				return true
+			}
+		}
+	}
 }
 
 // strict decodes one JSON value without unknown fields or anything after it.

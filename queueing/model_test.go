@@ -117,3 +117,20 @@ func FuzzParseLQN(f *testing.F) {
 		_, _ = compileLQN(m)
 	})
 }
+
+// A null in a list would silently be a demand, a visit or a capacity of zero.
+func TestNullInAListIsAnError(t *testing.T) {
+	for _, doc := range []string{
+		`{"kind": "asymptotic bounds", "inputs": {"N": 3, "D": [0.1, null]}}`,
+		`{"kind": "closed multi-class exact MVA", "inputs": {"N": [1, 1], "S": [[0.1, 0.2], [null, 0.1]]}}`,
+		`{"kind": "closed network with blocking, exact Markov", "inputs": {"N": 2, "S": [1, 1], "capacity": [null, 2], "P": [[0, 1], [1, 0]]}}`,
+		`{"kind": "LQN", "inputs": {"processors": [{"name": "p"}], "tasks": [{"name": "u", "ref": true, "processor": "p", "entries": ["e"]}], "entries": {"e": {"s": [null]}}}}`,
+	} {
+		if _, err := ParseModel(strings.NewReader(doc)); err == nil || !strings.Contains(err.Error(), "null in a list") {
+			t.Errorf("%s: error %v", doc, err)
+		}
+	}
+	if _, err := ParseModel(strings.NewReader(`{"kind": "M/M/1", "inputs": {"lam": 1, "mu": 2, "n_le": null}}`)); err != nil {
+		t.Errorf("null for what is not given: %v", err)
+	}
+}
