@@ -289,6 +289,38 @@ func TestPoliciesOfMG1(t *testing.T) {
 	within(t, "SRPT, constant is FCFS", s.W, 3, 1e-9)
 }
 
+// Close to saturation the wait is that of a Brownian motion held at zero: mean and deviation are 1/(2 c (1 - rho)). That of one server is known besides.
+func TestConstantServiceCloseToSaturation(t *testing.T) {
+	for _, rho := range []float64{0.999, 0.9999, 0.99999, 0.999999} {
+		one, err := MD1(rho, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, mean, variance := spitzer(rho, 1)
+		within(t, fmt.Sprintf("mean of one at %v", rho), mean, one.Wq, 1e-4)
+		within(t, fmt.Sprintf("variance of one at %v", rho), variance, one.VarWq, 1e-4)
+		for _, c := range []int{2, 10, 1000, 10_000} {
+			s, err := MDc(rho*float64(c), 1, c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if heavy := 1 / (2 * float64(c) * (1 - rho)); heavy > 100 {
+				within(t, fmt.Sprintf("wait of %d at %v", c, rho), s.Wq, heavy, 0.01)
+				within(t, fmt.Sprintf("its deviation for %d at %v", c, rho), math.Sqrt(s.VarWq), heavy, 0.01)
+			}
+		}
+	}
+	// Where the two ways meet they agree.
+	for _, b := range []float64{0.1, 1, 3, 5} {
+		n, a := 2e5, 2.0
+		k := (n - b*math.Sqrt(n)) / a
+		f0, f1 := 1-gammaTail(n, k*a), 1-gammaTail(n+1, k*a)
+		e0, e1, _ := erlangBelow(k, n, a)
+		within(t, fmt.Sprintf("P(below by %v)", b), e0, f0, 2e-4)
+		within(t, fmt.Sprintf("mean below by %v", b), e1, k*f0-n/a*f1, 2e-4)
+	}
+}
+
 // Means by size are sums over a grid; they are held to closed forms and to finely integrated ones.
 func TestScheduledIntegralsAreAccurate(t *testing.T) {
 	exp, _ := Exponential(1)

@@ -205,6 +205,10 @@ func MDc(lambda, mu float64, c int) (*Single, error) {
 func spitzer(a, c float64) (atom, mean, second float64) {
 	at := func(k float64) (float64, float64, float64) {
 		n, x := k*c, k*a
+		if n > manyStages {
+			e0, e1, e2 := erlangBelow(k, n, a)
+			return e0 / k, e1 / k, e2 / k
+		}
 		f0, f1, f2 := 1-gammaTail(n, x), 1-gammaTail(n+1, x), 1-gammaTail(n+2, x)
 		e1 := k*f0 - n/a*f1
 		e2 := k*k*f0 - 2*k*n/a*f1 + n*(n+1)/(a*a)*f2
@@ -239,6 +243,27 @@ func spitzer(a, c float64) (atom, mean, second float64) {
 		}
 	}
 	return atom, mean, second
+}
+
+// manyStages is from how many stages on an Erlang law is taken by its expansion: there the incomplete gamma function has lost as many
+// digits to the difference of large terms as the expansion neglects, some 1e-8, and beyond it all of them.
+const manyStages = 1e5
+
+// erlangBelow is E[((k - X)^+)^m], m = 0, 1, 2, for X the sum of n stages of rate a, n large: the normal law with the terms
+// of skewness and kurtosis (Edgeworth's expansion; Feller, 'An Introduction to Probability Theory', vol. 2, XVI.2), of which
+// Hermite's polynomials He integrate to He again. What is left out is of the order of n^-1.5.
+func erlangBelow(k, n, a float64) (e0, e1, e2 float64) {
+	sigma := math.Sqrt(n) / a
+	b := (n/a - k) / sigma // so many standard deviations below its mean
+	phi, tail := math.Exp(-b*b/2)/math.Sqrt(2*math.Pi), math.Erfc(b/math.Sqrt2)/2
+	skew := -2 / math.Sqrt(n) // of -X
+	s1, s2, s3 := skew/6, 6/n/24, skew*skew/72
+	he2, he3, he4 := b*b-1, b*b*b-3*b, b*b*b*b-6*b*b+3
+	he5 := b*he4 - 4*he3
+	e0 = tail + phi*(s1*he2+s2*he3+s3*he5)
+	e1 = sigma * (phi - b*tail + phi*(s1*b+s2*he2+s3*he4))
+	e2 = sigma * sigma * ((1+b*b)*tail - b*phi + 2*phi*(s1+s2*b+s3*he3))
+	return math.Max(0, e0), math.Max(0, e1), math.Max(0, e2)
 }
 
 // String names the law with its mean and SCV.
