@@ -56,9 +56,9 @@ type Invalid struct{ error }
 
 func (e Invalid) Unwrap() error { return e.error }
 
-// lateAtEnd is how long after the end of an open workload requests are still begun that were due before it. A generator that is
-// woken some milliseconds late, on a machine with more to do, has else not sent the last ones, which would count as errors of a
-// system that was never asked.
+// lateAtEnd is how long after the end of an open workload requests are still begun that were due before it. A generator that
+// is woken some milliseconds late, on a machine with more to do, has not sent the last ones by then, and they would count as
+// errors of a system that was never asked.
 const lateAtEnd = 200 * time.Millisecond
 
 func (r *run) grace() time.Duration {
@@ -69,7 +69,8 @@ func (r *run) grace() time.Duration {
 }
 
 // Run sends the workload and returns what came of it. No request is begun that is due after the end of its duration, and none
-// lateAtEnd after it; those under way are waited for, at most for their timeout. Where ctx is done before, everything is cut at once, and the result is
+// lateAtEnd after it; those under way are waited for, at most for their timeout. Where ctx is done before, everything is cut
+// at once, and the result is
 // that of the part that was run, marked as cut short. An error is returned only where nothing was sent: a workload, a
 // target or a trace that is not right.
 func Run(ctx context.Context, cfg Config) (*Result, error) {
