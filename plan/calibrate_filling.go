@@ -1,10 +1,10 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 )
 
 // A service is taken to be asked more or less within a run where the calls to it, of each visit to the one that makes them, changed by
@@ -22,56 +22,60 @@ type shift struct {
 	first, last float64
 }
 
+func (s shift) change() float64 { return math.Abs(s.last - s.first) }
+
 // shifts are the edges whose calls changed much within the run while the load stayed as it was, the greatest change first. Calls from outside are
 // counted for each request, so that a cache of a route's answers, which stands before its service, is seen as well.
 func (m *Measurement) shifts() []shift {
-	third := len(m.PerSecond) / 3
-	if third < 3 {
+	begin, end := m.thirds()
+	if begin == nil {
 		return nil
 	}
 	var all []shift
 	for _, e := range m.Edges {
 		s := shift{from: e.From, to: e.To}
 		var before, after float64 // variances
-		s.first, before = m.callsOf(e, m.PerSecond[:third])
-		s.last, after = m.callsOf(e, m.PerSecond[len(m.PerSecond)-third:])
-		change := math.Abs(s.last - s.first)
-		if change > muchShifted*(s.first+s.last)/2 && change > sureShifted*math.Sqrt(before+after) && change*e.Mean.Seconds() > worthShifted*m.visitTime(e.From) {
+		s.first, before = m.callsOf(e, begin)
+		s.last, after = m.callsOf(e, end)
+		if change := s.change(); change > muchShifted*(s.first+s.last)/2 && change > sureShifted*math.Sqrt(before+after) && change*e.Mean.Seconds() > worthShifted*m.visitTime(e.From) {
 			all = append(all, s)
 		}
 	}
 	slices.SortFunc(all, func(a, b shift) int {
-		switch d := math.Abs(b.last-b.first) - math.Abs(a.last-a.first); {
-		case d < 0:
-			return -1
-		case d > 0:
-			return 1
-		}
-		return strings.Compare(EdgeName(a.from, a.to), EdgeName(b.from, b.to))
+		return cmp.Or(cmp.Compare(b.change(), a.change()), cmp.Compare(EdgeName(a.from, a.to), EdgeName(b.from, b.to)))
 	})
 	return all
 }
 
-// callsOf is how many calls on an edge a visit to the caller makes in these seconds, and the variance of that, which is of a ratio of
-// sums (Cochran, 'Sampling Techniques', 1977, chapter 6), and at least that of a Poisson count.
+// callsOf is how many calls on an edge a visit to the caller makes in these seconds, and the variance of that, at least that of a
+// Poisson count.
 func (m *Measurement) callsOf(e EdgeMeasurement, seconds []Second) (calls, variance float64) {
 	var made, visits float64
-	each := make([]struct{ made, visits float64 }, len(seconds))
-	for i, s := range seconds {
-		each[i].made, each[i].visits = s.Calls[EdgeName(e.From, e.To)], m.visitsIn(s, e.From)
-		made, visits = made+each[i].made, visits+each[i].visits
+	for _, s := range seconds {
+		made, visits = made+s.Calls[EdgeName(e.From, e.To)], visits+m.visitsIn(s, e.From)
 	}
 	if visits == 0 {
 		return 0, 0
 	}
 	calls = made / visits
-	var square float64
-	for _, s := range each {
-		d := s.made - calls*s.visits
+	return calls, max(m.callsVariance(e, calls, seconds), max(made, 1)/(visits*visits))
+}
+
+// callsVariance is that of so many calls on an edge for each visit to the caller, by how the seconds differ: of a ratio of sums (Cochran,
+// 'Sampling Techniques', 1977, chapter 6). 0 where there was no visit, or one second.
+func (m *Measurement) callsVariance(e EdgeMeasurement, calls float64, seconds []Second) float64 {
+	var square, all float64
+	for _, s := range seconds {
+		visits := m.visitsIn(s, e.From)
+		d := s.Calls[EdgeName(e.From, e.To)] - calls*visits
 		square += d * d
+		all += visits
 	}
 	n := float64(len(seconds))
-	return calls, max(square*n/(n-1), made, 1) / (visits * visits)
+	if n < 2 || all == 0 {
+		return 0
+	}
+	return square * n / (n - 1) / (all * all)
 }
 
 // visitTime is how long a visit to a service takes on average, for the outside how long a request does, in seconds.

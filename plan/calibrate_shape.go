@@ -111,8 +111,7 @@ func (c *calibration) mostlyCPU(svc string) bool {
 	return cpu > 0.5*own
 }
 
-// countEdges counts how often a visit to each service calls each other, as a ratio of sums over seconds, whose standard
-// error comes from how the seconds differ (Cochran, 'Sampling Techniques', 1977, chapter 6).
+// countEdges counts how often a visit to each service calls each other; the standard error comes from how the seconds differ.
 func (c *calibration) countEdges() {
 	visits := map[string]int64{}
 	for _, e := range c.m.Edges {
@@ -123,22 +122,7 @@ func (c *calibration) countEdges() {
 			continue
 		}
 		edge := topology.CalibratedEdge{From: e.From, To: e.To, Calls: float64(e.Count) / float64(visits[e.From])}
-		var square, all, n float64
-		for _, s := range c.m.PerSecond {
-			var into float64
-			for _, up := range c.m.Edges {
-				if up.To == e.From {
-					into += s.Calls[EdgeName(up.From, up.To)]
-				}
-			}
-			d := s.Calls[EdgeName(e.From, e.To)] - edge.Calls*into
-			square += d * d
-			all += into
-			n++
-		}
-		if n > 1 && all > 0 {
-			edge.Error = math.Sqrt(square*n/(n-1)) / all
-		}
+		edge.Error = math.Sqrt(c.m.callsVariance(e, edge.Calls, c.m.PerSecond))
 		c.out.Calibration.Edges = append(c.out.Calibration.Edges, edge)
 	}
 	slices.SortFunc(c.out.Calibration.Edges, func(a, b topology.CalibratedEdge) int {

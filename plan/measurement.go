@@ -86,17 +86,26 @@ const muchUnsteady = 0.15
 // the load changed as well, by more than a tenth, or too little was observed. Hosts that run others on the other half of a core
 // slow a machine down without a word, and so does what an earlier load has left behind.
 func (m *Measurement) Unsteady() float64 {
-	third := len(m.PerSecond) / 3
-	if third < 3 {
+	begin, end := m.thirds()
+	if begin == nil {
 		return 0
 	}
-	first, firstRate := costOfSeconds(m.PerSecond[:third])
-	last, lastRate := costOfSeconds(m.PerSecond[len(m.PerSecond)-third:])
+	first, firstRate := costOfSeconds(begin)
+	last, lastRate := costOfSeconds(end)
 	all, _ := costOfSeconds(m.PerSecond)
 	if !(first > 0 && last > 0) || math.Abs(lastRate/firstRate-1) > 0.1 {
 		return 0
 	}
 	return (last - first) / all
+}
+
+// thirds are the first and the last third of the seconds, nil where they are too few to tell one from the other.
+func (m *Measurement) thirds() (first, last []Second) {
+	n := len(m.PerSecond) / 3
+	if n < 3 {
+		return nil, nil
+	}
+	return m.PerSecond[:n], m.PerSecond[len(m.PerSecond)-n:]
 }
 
 // costOfSeconds is the CPU time for each request, and how many there were in a second.

@@ -101,16 +101,16 @@ func bySize(lambda float64, service *Law, policy Policy) float64 {
 	x := lo
 	tail := 1 - belowTail
 	kept, kept2, residence = lambda*lo, lambda*lo*lo, lo
+	// What is summed belongs to the size in the middle of the step: at either end the error would be of the first order.
+	halfway := func(total *float64, step float64) float64 {
+		*total += step
+		return *total - step/2
+	}
 	for range steps {
 		next := x * ratio
 		mid := (x + next) / 2
 		after := service.tail(next)
 		p := math.Max(0, tail-after)
-		// What is summed belongs to the size in the middle of the step: at either end the error would be of the first order.
-		halfway := func(total *float64, step float64) float64 {
-			*total += step
-			return *total - step/2
-		}
 		loadMid := halfway(&load, lambda*mid*p)
 		squareMid := halfway(&square, lambda*mid*mid*p)
 		keptMid := halfway(&kept, lambda*(tail+after)/2*(next-x))

@@ -23,20 +23,15 @@ func (g gain) error() float64 { return math.Abs(g.predicted - g.measured) }
 // gains are those of the faults that were found at the first place.
 type gains []gain
 
-// measure runs the system of a fault once more, mended, and holds what that saves against what the first finding predicts.
-// A fault that was not found has no gain to judge.
-func (all *gains) measure(ctx context.Context, b *bench, f fault, seen *plan.Observation) error {
-	found, err := plan.Bottlenecks(seen)
-	if err != nil || len(found) == 0 || found[0].Class != f.Class || found[0].Service != f.Service {
-		return err
-	}
+// measure runs the system of a fault once more, mended, and holds what that saves against what the finding predicts.
+func (all *gains) measure(ctx context.Context, b *bench, f fault, seen *plan.Observation, found *plan.Finding) error {
 	after, err := b.recorded(ctx, f.mended())
 	if err != nil {
 		return err
 	}
-	before := meanTime(seen)
-	g := gain{fault: f, predicted: found[0].Gain.Seconds() / found[0].Mean.Seconds(), measured: 1 - meanTime(after.Observation)/before}
-	fmt.Printf("      mended: %.1f ms become %.1f, %.0f %% less, of which %.0f %% were predicted\n", 1000*before, 1000*meanTime(after.Observation), 100*g.measured, 100*g.predicted)
+	before, mended := meanTime(seen), meanTime(after.Observation)
+	g := gain{fault: f, predicted: found.Gain.Seconds() / found.Mean.Seconds(), measured: 1 - mended/before}
+	fmt.Printf("      mended: %.1f ms become %.1f, %.0f %% less; %.0f %% were predicted\n", 1000*before, 1000*mended, 100*g.measured, 100*g.predicted)
 	*all = append(*all, g)
 	return nil
 }

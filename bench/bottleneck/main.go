@@ -97,11 +97,12 @@ func run(ctx context.Context, o options) (good bool, err error) {
 		if err != nil {
 			return false, fmt.Errorf("%s: %w", f, err)
 		}
-		if err := s.judge(r); err != nil {
+		found, err := s.judge(r)
+		if err != nil {
 			return false, fmt.Errorf("%s: %w", f, err)
 		}
-		if o.gains && f.Class != "" {
-			if err := mended.measure(ctx, b, f, r.Observation); err != nil {
+		if o.gains && found != nil { // of what was not found there is no gain to judge
+			if err := mended.measure(ctx, b, f, r.Observation, found); err != nil {
 				return false, fmt.Errorf("%s, mended: %w", f, err)
 			}
 		}

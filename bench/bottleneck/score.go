@@ -26,10 +26,11 @@ func newScore(verbose bool) *score {
 // none is the class of no finding.
 const none = plan.Class("none")
 
-func (s *score) judge(r *record) error {
+// judge counts the first answer to a run, and returns it where it is right about a fault.
+func (s *score) judge(r *record) (right *plan.Finding, err error) {
 	found, err := plan.Bottlenecks(r.Observation)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	said, where := none, ""
 	if len(found) > 0 {
@@ -62,7 +63,10 @@ func (s *score) judge(r *record) error {
 			fmt.Printf("      %s at %s %.2f: %s\n", f.Class, f.Service, f.Score, strings.Join(f.Evidence, "; "))
 		}
 	}
-	return nil
+	if !ok || class == none {
+		return nil, nil
+	}
+	return &found[0], nil
 }
 
 func (s *score) share() float64 { return float64(s.right) / float64(max(s.total, 1)) }
